@@ -1,0 +1,49 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each makes the environment first.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+# constraints.txt pins every version, torch's CPU build among them.
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help env demo test test-slow lint format docs bench clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+env: $(STAMP)  ## Make the environment in .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## Reproduce the paper's experiment, then explain and solve a real problem
+	$(BIN)/python examples/demo.py
+
+test: $(STAMP)  ## Run the tests (a few minutes)
+	$(BIN)/python -m pytest -n 2
+
+test-slow: $(STAMP)  ## Run the long tests as well
+	$(BIN)/python -m pytest -n 2 -m 'slow or not slow'
+
+lint: $(STAMP)  ## ruff, mypy and the import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## Format the code and sort the imports
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(STAMP)  ## Build the documentation into docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+bench: $(STAMP)  ## Time stepfold beside its rivals; prints tables
+	$(BIN)/python benchmarks/training.py
+
+clean:  ## Remove the environment, run folders and build products
+	rm -rf $(VENV) build dist docs/_build docs/api runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

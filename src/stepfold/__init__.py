@@ -1,0 +1,69 @@
+"""Step sizes of iterative methods: computed from the spectrum, learned by unfolding, explained.
+
+The pipeline: a `Problem` gives `SpectralBounds` or a `SpectralMeasure`; these give a `Schedule`;
+and `solve` runs it. `stepfold.unfolded` learns schedules and needs torch; `stepfold.lab` draws and
+reports and needs matplotlib.
+"""
+
+from stepfold.iterations import GradientDescent, Iteration
+from stepfold.measure import SpectralMeasure
+from stepfold.polynomial import (
+    chebyshev_rate,
+    constant_rate,
+    first_order_lower_bound,
+    marchenko_pastur_mean_squared_error,
+    mean_squared_error,
+    mean_squared_errors,
+    num_steps_to,
+    optimal_mean_squared_error,
+    residual_polynomial,
+    spectral_radius,
+    worst_case_rate,
+)
+from stepfold.problems import LeastSquares, Problem, Quadratic
+from stepfold.result import History, Result, Status
+from stepfold.schedules import (
+    Schedule,
+    chebyshev_steps,
+    constant_steps,
+    optimal_steps,
+    roundoff_amplification,
+)
+from stepfold.solve import solve
+from stepfold.spectrum import Certainty, Gram, SpectralBounds, estimate_bounds, exact_eigenvalues
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Certainty",
+    "GradientDescent",
+    "Gram",
+    "History",
+    "Iteration",
+    "LeastSquares",
+    "Problem",
+    "Quadratic",
+    "Result",
+    "Schedule",
+    "SpectralBounds",
+    "SpectralMeasure",
+    "Status",
+    "chebyshev_rate",
+    "chebyshev_steps",
+    "constant_rate",
+    "constant_steps",
+    "estimate_bounds",
+    "exact_eigenvalues",
+    "first_order_lower_bound",
+    "marchenko_pastur_mean_squared_error",
+    "mean_squared_error",
+    "mean_squared_errors",
+    "num_steps_to",
+    "optimal_mean_squared_error",
+    "optimal_steps",
+    "residual_polynomial",
+    "roundoff_amplification",
+    "solve",
+    "spectral_radius",
+    "worst_case_rate",
+]

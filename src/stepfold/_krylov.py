@@ -1,0 +1,149 @@
+"""Krylov recurrences with full reorthogonalisation: symmetric Lanczos and Golub–Kahan.
+
+Lanczos turns a symmetric ``A`` and a start ``v`` into a tridiagonal matrix whose eigenvalues are
+the Gauss quadrature nodes of the measure that ``v`` puts on the spectrum of ``A``. Golub–Kahan does
+the same for ``AᵀA`` without forming it: the squared singular values of its bidiagonal matrix are
+those nodes, and small ones keep their relative accuracy, which squaring would destroy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from stepfold._typing import FloatArray
+
+Product = Callable[[FloatArray], FloatArray]
+
+
+@dataclass(frozen=True, eq=False)
+class Tridiagonal:
+    """Symmetric tridiagonal matrix from ``k`` Lanczos steps.
+
+    ``diagonal`` has shape (k,), ``off_diagonal`` (k,): its last entry is the norm of the vector
+    that the next step would have started from, 0 if the Krylov space is exhausted.
+    """
+
+    diagonal: FloatArray
+    off_diagonal: FloatArray
+
+    def eigh(self) -> tuple[FloatArray, FloatArray]:
+        """Return eigenvalues (k,) ascending and orthonormal eigenvectors (k, k) as columns."""
+        from scipy.linalg import eigh_tridiagonal
+
+        values: FloatArray
+        vectors: FloatArray
+        values, vectors = eigh_tridiagonal(self.diagonal, self.off_diagonal[:-1])  # type: ignore[assignment]
+        return values, vectors
+
+
+@dataclass(frozen=True, eq=False)
+class Bidiagonal:
+    """Upper bidiagonal matrix from ``k`` Golub–Kahan steps.
+
+    ``diagonal`` has shape (k,), ``off_diagonal`` (k,); the last entry of the latter couples to the
+    next step and is 0 if the Krylov space is exhausted.
+    """
+
+    diagonal: FloatArray
+    off_diagonal: FloatArray
+
+    def svd(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return left vectors (columns), singular values ascending, right vectors (columns)."""
+        dense = np.diag(self.diagonal) + np.diag(self.off_diagonal[:-1], 1)
+        left, values, right = np.linalg.svd(dense)
+        return left[:, ::-1], values[::-1], right[::-1].T
+
+
+def _orthogonalise(vector: FloatArray, basis: FloatArray) -> FloatArray:
+    # Twice is enough (Parlett): one sweep leaves a component of the size of the cancellation.
+    vector = vector - (basis @ vector) @ basis
+    return vector - (basis @ vector) @ basis
+
+
+def lanczos(
+    product: Product,
+    start: FloatArray,
+    num_steps: int,
+    *,
+    stop: Callable[[Tridiagonal], bool] | None = None,
+) -> Tridiagonal:
+    """Run at most ``num_steps`` Lanczos steps; fewer where the Krylov space is exhausted.
+
+    Args:
+        product: ``v -> A v`` for a symmetric A of shape (n, n).
+        start: Non-zero vector of shape (n,).
+        num_steps: Most products to spend.
+        stop: Asked after each step whether the matrix so far will do.
+    """
+    num_steps = min(num_steps, start.size)
+    basis = np.empty((num_steps + 1, start.size))
+    basis[0] = start / np.linalg.norm(start)
+    diagonal = np.zeros(num_steps)
+    off_diagonal = np.zeros(num_steps)
+    scale = 0.0
+    for k in range(num_steps):
+        vector = product(basis[k])
+        diagonal[k] = basis[k] @ vector
+        vector = _orthogonalise(vector, basis[: k + 1])
+        norm = float(np.linalg.norm(vector))
+        scale = max(scale, abs(diagonal[k]), norm)
+        if norm <= start.size * np.finfo(float).eps * scale or k + 1 == start.size:
+            return Tridiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
+        off_diagonal[k] = norm
+        basis[k + 1] = vector / norm
+        if stop is not None and stop(Tridiagonal(diagonal[: k + 1], off_diagonal[: k + 1])):
+            return Tridiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
+    return Tridiagonal(diagonal, off_diagonal)
+
+
+def golub_kahan(
+    product: Product,
+    transposed_product: Product,
+    start: FloatArray,
+    num_steps: int,
+    *,
+    stop: Callable[[Bidiagonal], bool] | None = None,
+) -> Bidiagonal:
+    """Run at most ``num_steps`` Golub–Kahan steps from the right vector ``start``.
+
+    Args:
+        product: ``v -> A v`` for an A of shape (m, n).
+        transposed_product: ``u -> Aᵀ u``.
+        start: Non-zero vector of shape (n,).
+        num_steps: Most pairs of products to spend.
+        stop: Asked after each step whether the matrix so far will do.
+    """
+    num_steps = min(num_steps, start.size)
+    right = np.empty((num_steps + 1, start.size))
+    right[0] = start / np.linalg.norm(start)
+    image = product(right[0])
+    left = np.empty((num_steps, image.size))
+    diagonal = np.zeros(num_steps)
+    off_diagonal = np.zeros(num_steps)
+    scale = 0.0
+    for k in range(num_steps):
+        if k > 0:
+            image = _orthogonalise(product(right[k]), left[:k])
+        norm = float(np.linalg.norm(image))
+        scale = max(scale, norm)
+        tolerance = max(image.size, start.size) * np.finfo(float).eps * scale
+        if norm <= tolerance:
+            # A v lies in the span already: a zero singular value, which ends the recurrence.
+            return Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
+        diagonal[k] = norm
+        left[k] = image / norm
+        if k + 1 == start.size:
+            return Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
+        vector = _orthogonalise(transposed_product(left[k]), right[: k + 1])
+        norm = float(np.linalg.norm(vector))
+        scale = max(scale, norm)
+        if norm <= tolerance:
+            return Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
+        off_diagonal[k] = norm
+        right[k + 1] = vector / norm
+        if stop is not None and stop(Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])):
+            return Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
+    return Bidiagonal(diagonal, off_diagonal)

@@ -1,0 +1,6 @@
+"""Problems: what is minimised, on NumPy, SciPy and torch alike."""
+
+from stepfold.problems.base import Problem
+from stepfold.problems.quadratic import LeastSquares, Quadratic
+
+__all__ = ["LeastSquares", "Problem", "Quadratic"]

@@ -1,0 +1,68 @@
+"""What a solver asks of a problem: a gradient, a step along it, and the Hessian.
+
+The gradient is affine: ``∇f(x) = hessian·x − linear_term``. Vectors are rows: one of shape (n,), or
+a batch of shape (batch, n) of independent problems that share the Hessian.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Generic
+
+from stepfold._typing import ArrayT, Operator
+
+
+class Problem(ABC, Generic[ArrayT]):
+    """A smooth problem whose minimiser is sought."""
+
+    @property
+    @abstractmethod
+    def hessian(self) -> Operator:
+        """Symmetric positive semidefinite map of shape (n, n)."""
+
+    @property
+    @abstractmethod
+    def linear_term(self) -> ArrayT:
+        """Minus the gradient at 0, shape (n,) or (batch, n)."""
+
+    @property
+    @abstractmethod
+    def products_per_gradient(self) -> int:
+        """Products with the operator or its transpose that one gradient costs."""
+
+    @abstractmethod
+    def gradient(self, x: ArrayT) -> ArrayT:
+        """Gradient at ``x``, of the shape of ``x``."""
+
+    @abstractmethod
+    def gradient_step(self, x: ArrayT, gamma: Any) -> ArrayT:
+        """``x − gamma·gradient(x)``, in one sweep over the data where the operator allows it."""
+
+
+def apply(operator: Operator, x: Any) -> Any:
+    """Product with a row vector (n,) or with each row of a batch (batch, n)."""
+    return operator @ x if x.ndim == 1 else (operator @ x.T).T
+
+
+def check_rows(name: str, rows: Any, length: int, source: str) -> Any:
+    """Return ``rows`` as an array whose last axis fits the operator, ready for arithmetic."""
+    import numpy as np
+
+    from stepfold._checks import check_finite
+
+    if isinstance(rows, (list, tuple, float, int)):
+        rows = np.asarray(rows)
+    if not hasattr(rows, "ndim") or not hasattr(rows, "shape"):
+        raise TypeError(f"`{name}` must be an array, got {type(rows).__name__}")
+    if rows.ndim not in (1, 2) or rows.shape[-1] != length or 0 in rows.shape:
+        raise ValueError(
+            f"`{name}` must have shape ({length},) or (batch, {length}) to fit {source}, "
+            f"got {tuple(rows.shape)}"
+        )
+    if isinstance(rows, np.ndarray):
+        if rows.dtype.kind not in "buif":
+            raise TypeError(f"`{name}` must be real, got dtype {rows.dtype}")
+        check_finite(name, rows)
+        if rows.dtype.kind in "bui":
+            return rows.astype(np.float64)
+    return rows

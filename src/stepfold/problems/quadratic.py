@@ -1,0 +1,120 @@
+"""Least squares ½‖Ax − b‖² (+ ½μ‖x‖²) and quadratics ½xᵀAx − bᵀx.
+
+Each formula is written once and serves NumPy, sparse arrays, ``LinearOperator`` and torch alike.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from stepfold._checks import check_matrix
+from stepfold._typing import ArrayT, Operator
+from stepfold.problems.base import Problem, apply, check_rows
+from stepfold.spectrum import Gram
+
+
+class LeastSquares(Problem[ArrayT]):
+    """Minimise ``½‖Ax − b‖² + ½μ‖x‖²``; the Hessian is ``AᵀA + μI``.
+
+    Args:
+        operator: A, of shape (m, n): ndarray, SciPy sparse array, ``LinearOperator``, pylops
+            operator or torch tensor. Integers become float64.
+        rhs: b, of shape (m,), or (batch, m) for as many problems with the same A.
+        ridge: μ, at least 0; the smallest eigenvalue of the Hessian is then at least μ.
+
+    Raises:
+        TypeError: If an argument is not real or not a matrix.
+        ValueError: If shapes do not fit, an entry is not finite, or ``ridge`` is negative.
+
+    >>> problem = LeastSquares(np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([2.0, 3.0]))
+    >>> problem.gradient(np.array([1.0, 0.0]))
+    array([ 0., -3.])
+    """
+
+    def __init__(self, operator: Operator, rhs: ArrayT, *, ridge: float = 0.0) -> None:
+        self.operator: Any = check_matrix("operator", operator)
+        self.rhs: ArrayT = check_rows("rhs", rhs, self.operator.shape[0], "the rows of `operator`")
+        if not 0 <= ridge < math.inf:
+            raise ValueError(f"`ridge` must be at least 0 and finite, got {ridge!r}")
+        self.ridge = float(ridge)
+        self._transpose = self.operator.T
+
+    @property
+    def hessian(self) -> Gram:
+        """``AᵀA + μI``, of shape (n, n), with A kept apart for spectra."""
+        return Gram(self.operator, self.ridge)
+
+    @property
+    def linear_term(self) -> ArrayT:
+        """``Aᵀb``."""
+        term: ArrayT = apply(self._transpose, self.rhs)
+        return term
+
+    @property
+    def products_per_gradient(self) -> int:
+        """2: one with A, one with its transpose."""
+        return 2
+
+    def gradient(self, x: ArrayT) -> ArrayT:
+        """``Aᵀ(Ax − b) + μx``."""
+        gradient: ArrayT = apply(self._transpose, apply(self.operator, x) - self.rhs)
+        return gradient + self.ridge * x if self.ridge else gradient
+
+    def gradient_step(self, x: ArrayT, gamma: Any) -> ArrayT:
+        """``x − gamma·gradient(x)``."""
+        step: ArrayT = x - gamma * self.gradient(x)
+        return step
+
+
+class Quadratic(Problem[ArrayT]):
+    """Minimise ``½xᵀAx − bᵀx``, that is solve ``Ax = b`` for a symmetric positive definite A.
+
+    Args:
+        hessian: A, of shape (n, n): ndarray, SciPy sparse array, ``LinearOperator``, pylops
+            operator or torch tensor. Integers become float64. Symmetry is taken on trust;
+            `estimate_bounds` checks it.
+        rhs: b, of shape (n,), or (batch, n) for as many problems with the same A.
+
+    Raises:
+        TypeError: If an argument is not real or not a matrix.
+        ValueError: If A is not square, shapes do not fit, or an entry is not finite.
+
+    >>> Quadratic(np.diag([2.0, 1.0]), np.array([2.0, 3.0])).gradient(np.array([1.0, 0.0]))
+    array([ 0., -3.])
+    """
+
+    def __init__(self, hessian: Operator, rhs: ArrayT) -> None:
+        self._hessian: Any = check_matrix("hessian", hessian)
+        if self._hessian.shape[0] != self._hessian.shape[1]:
+            raise ValueError(
+                f"`hessian` must be square, got shape {tuple(self._hessian.shape)}; "
+                "for a rectangular matrix use `LeastSquares`"
+            )
+        self.rhs: ArrayT = check_rows("rhs", rhs, self._hessian.shape[0], "`hessian`")
+
+    @property
+    def hessian(self) -> Operator:
+        """A, as given."""
+        hessian: Operator = self._hessian
+        return hessian
+
+    @property
+    def linear_term(self) -> ArrayT:
+        """b."""
+        return self.rhs
+
+    @property
+    def products_per_gradient(self) -> int:
+        """1."""
+        return 1
+
+    def gradient(self, x: ArrayT) -> ArrayT:
+        """``Ax − b``."""
+        gradient: ArrayT = apply(self._hessian, x) - self.rhs
+        return gradient
+
+    def gradient_step(self, x: ArrayT, gamma: Any) -> ArrayT:
+        """``x − gamma·gradient(x)``."""
+        step: ArrayT = x - gamma * self.gradient(x)
+        return step

@@ -1,0 +1,183 @@
+"""A schedule: step sizes in the order in which they are taken, as data.
+
+Whoever consumes one does not care whether a formula, a quadrature rule or training made it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, overload
+
+import numpy as np
+
+from stepfold._checks import check_vector
+from stepfold._registry import Registry
+from stepfold._typing import FloatArray
+from stepfold.schedules.ordering import ORDERS
+from stepfold.spectrum import SpectralBounds
+
+FORMAT = "stepfold.schedule/1"
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule(Sequence[float]):
+    """T positive step sizes that repeat with period T.
+
+    A schedule is a sequence of floats and a function of the step's count, so that it goes where
+    other libraries expect either.
+
+    Args:
+        steps: Positive numbers of shape (T,), in units of 1 / Hessian; copied and made read-only.
+        name: What the steps are, for people and legends.
+        order: What order they are in: a name from ``ORDERS``, or "given".
+
+    Raises:
+        TypeError: If ``steps`` is not real.
+        ValueError: If it is empty, not one-dimensional, not finite, or not positive.
+
+    >>> schedule = Schedule([0.5, 1.0], name="mine")
+    >>> len(schedule), schedule[0], schedule(3)
+    (2, 0.5, 1.0)
+    """
+
+    steps: FloatArray
+    name: str = "given"
+    order: str = "given"
+
+    def __post_init__(self) -> None:
+        steps = check_vector("steps", self.steps)
+        if steps.min() <= 0:
+            raise ValueError(
+                f"`steps` must be positive, got {steps.min()} at index {int(steps.argmin())}; "
+                "a step that is not positive moves uphill"
+            )
+        steps.flags.writeable = False
+        object.__setattr__(self, "steps", steps)
+
+    @property
+    def num_steps(self) -> int:
+        """T, the period."""
+        return self.steps.size
+
+    def __len__(self) -> int:
+        return self.steps.size
+
+    @overload
+    def __getitem__(self, index: int) -> float: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[float]: ...
+    def __getitem__(self, index: int | slice) -> float | list[float]:
+        chosen: float | list[float] = self.steps[index].tolist()
+        return chosen
+
+    def __iter__(self) -> Iterator[float]:
+        # Python floats: a NumPy scalar would turn a float32 iterate into a float64 one.
+        return iter(self.steps.tolist())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.array(self.steps, dtype=dtype, copy=copy)
+
+    def __call__(self, count: int) -> float:
+        """Step size of iteration ``count`` = 0, 1, …, repeating with period T."""
+        return float(self.steps[count % self.num_steps])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Schedule):
+            return NotImplemented
+        return (self.name, self.order) == (other.name, other.order) and np.array_equal(
+            self.steps, other.steps
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.steps.tobytes(), self.name, self.order))
+
+    def reordered(self, order: str) -> Schedule:
+        """Return the same steps in another order; ``order`` is a name from ``ORDERS``.
+
+        Raises:
+            KeyError: If there is no such order.
+            ValueError: If the order does not exist for this number of steps.
+
+        >>> Schedule([1.0, 2.0, 3.0, 4.0]).reordered("lebedev").steps
+        array([1., 4., 2., 3.])
+        """
+        ascending = np.sort(self.steps)
+        return Schedule(ascending[ORDERS[order](ascending)], self.name, order)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain Python values; floats survive JSON to the last bit."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "order": self.order,
+            "steps": self.steps.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Any) -> Schedule:
+        """Make a schedule from what `to_dict` returned.
+
+        Raises:
+            ValueError: If ``record`` is not such a record.
+        """
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            found = record.get("format") if isinstance(record, dict) else type(record).__name__
+            raise ValueError(
+                f"a schedule's record must have format {FORMAT!r}, got {found!r}; "
+                "save it with `Schedule.save`"
+            )
+        missing = {"name", "order", "steps"} - record.keys()
+        if missing:
+            raise ValueError(f"a schedule's record must have {', '.join(sorted(missing))}")
+        return cls(record["steps"], str(record["name"]), str(record["order"]))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the schedule to a new JSON file.
+
+        Raises:
+            FileExistsError: If ``path`` exists; nothing is overwritten.
+        """
+        with Path(path).open("x", encoding="utf-8") as file:
+            json.dump(self.to_dict(), file, indent=2)
+            file.write("\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Schedule:
+        """Read a schedule from a JSON file that `save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is not a schedule.
+        """
+        try:
+            record = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is not a schedule: it is not JSON ({error})") from None
+        try:
+            return cls.from_dict(record)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a schedule: {error}") from None
+
+
+class ScheduleBuilder(Protocol):
+    """A family of schedules: what makes T steps for an interval of eigenvalues."""
+
+    def __call__(self, bounds: SpectralBounds, num_steps: int, /) -> Schedule:
+        """Return T = ``num_steps`` steps for eigenvalues in ``bounds``."""
+
+
+SCHEDULES: Registry[ScheduleBuilder] = Registry("schedule", "stepfold.schedules")
+
+
+def check_lower(builder: str, bounds: SpectralBounds) -> None:
+    """Refuse bounds on which the builder's optimum does not exist."""
+    if bounds.lower == 0:
+        raise ValueError(
+            f"`{builder}` needs `bounds.lower > 0`, got 0.0; add a ridge term of weight μ, which "
+            "lifts both ends by μ, or take constant steps 1 / bounds.upper: "
+            "`constant_steps(SpectralBounds(bounds.upper, bounds.upper))`"
+        )

@@ -1,0 +1,36 @@
+"""One step size for every iteration: the schedule to beat."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stepfold._checks import check_count
+from stepfold.schedules.base import SCHEDULES, Schedule, check_lower
+from stepfold.spectrum import SpectralBounds
+
+
+@SCHEDULES.register("constant")
+def constant_steps(bounds: SpectralBounds, num_steps: int = 1) -> Schedule:
+    """Steps ``2/(a + b)``: the best constant step in the worst case.
+
+    Args:
+        bounds: Interval [a, b] with a > 0, in units of the Hessian.
+        num_steps: T, how often the step is listed before the schedule repeats.
+
+    Returns:
+        A schedule of shape (T,), in units of 1 / Hessian; its factor per step is
+        `constant_rate(bounds)`.
+
+    Raises:
+        ValueError: If ``bounds.lower`` is 0, where 2/b would not converge.
+
+    References:
+        Nesterov, Lectures on Convex Optimization (2018), section 2.1.5.
+
+    >>> constant_steps(SpectralBounds(1.0, 3.0)).steps
+    array([0.5])
+    """
+    num_steps = check_count("num_steps", num_steps)
+    check_lower("constant_steps", bounds)
+    step = 2 / (bounds.lower + bounds.upper)
+    return Schedule(np.full(num_steps, step), "constant", "ascending")

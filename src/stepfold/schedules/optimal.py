@@ -1,0 +1,51 @@
+"""Optimal steps: the smallest mean squared error that T steps can have, without training.
+
+``∫ p² dμ`` over polynomials of degree T with p(0) = 1 is smallest for one whose roots are the T
+Gauss quadrature nodes of ``λ dμ(λ)``. They are simple, real and inside the support of μ, so their
+reciprocals are step sizes; up to order no other schedule is as good.
+"""
+
+from __future__ import annotations
+
+from stepfold._checks import check_count
+from stepfold.measure import SpectralMeasure
+from stepfold.schedules.base import SCHEDULES, Schedule
+from stepfold.schedules.ordering import safe_order
+from stepfold.spectrum import SpectralBounds
+
+
+@SCHEDULES.register("optimal")
+def optimal_steps(spectrum: SpectralMeasure | SpectralBounds, num_steps: int) -> Schedule:
+    """Steps with the smallest mean squared error over a spectrum.
+
+    Args:
+        spectrum: How the error is spread over the eigenvalues. Bounds alone stand for the uniform
+            density on them.
+        num_steps: T, the number of steps before the schedule repeats.
+
+    Returns:
+        A schedule of shape (T,), in units of 1 / Hessian, in Lebedev order if T is a power of two
+        and in Leja order otherwise. Its mean squared error is
+        `optimal_mean_squared_error(spectrum, T)`.
+
+    Raises:
+        ValueError: If the measure has fewer than T distinct nodes above 0: fewer steps already
+            reach the smallest error, and no further step has a best size.
+
+    References:
+        Gautschi, Orthogonal Polynomials: Computation and Approximation (2004), section 1.4 (Gauss
+        quadrature); Golub and Meurant, Matrices, Moments and Quadrature (2010), section 6.2.
+
+    >>> optimal_steps(SpectralMeasure.from_eigenvalues([1.0, 3.0]), 1).steps
+    array([0.4])
+    """
+    num_steps = check_count("num_steps", num_steps)
+    if isinstance(spectrum, SpectralBounds):
+        spectrum = SpectralMeasure.uniform(spectrum, num_nodes=max(256, num_steps + 1))
+    roots = spectrum.gauss_nodes_of_weighted(num_steps)
+    if roots.size < num_steps:
+        raise ValueError(
+            f"`num_steps` must not exceed the number of distinct eigenvalues above 0, which is "
+            f"{roots.size}, got {num_steps}; {roots.size} steps reach the smallest error already"
+        )
+    return Schedule(1 / roots, "optimal").reordered(safe_order(num_steps))
