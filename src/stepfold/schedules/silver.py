@@ -105,10 +105,13 @@ def silver_rate(bounds: SpectralBounds, num_steps: int) -> float:
     num_steps = check_count("num_steps", num_steps)
     check_lower("silver_rate", bounds)
     rate = 1.0
+    # 1 − z, carried apart: its digits are lost in z once z is near 1.
+    gap = (bounds.upper - bounds.lower) / bounds.upper
     for k in range(num_steps.bit_length()):
         if num_steps >> k & 1:
-            z = _scaled_z(bounds, k)[-1] * (bounds.lower / bounds.upper)
-            rate *= max(1 - z, 0.0) / (1 + z)
+            rate *= gap / (2 - gap)
+        root = math.sqrt(1 + gap * gap)
+        gap *= gap * (root + gap) / (1 + root)
     return rate
 
 
