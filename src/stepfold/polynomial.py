@@ -52,8 +52,12 @@ def spectral_radius(steps: Any, eigenvalues: Any) -> float:
     return float(np.abs(residual_polynomial(steps, check_vector("eigenvalues", eigenvalues))).max())
 
 
-def worst_case_rate(steps: Any, bounds: SpectralBounds) -> float:
-    """Largest ``|p(λ)|`` over an interval: the factor of a period on the worst problem in it.
+def worst_case_rate(steps: Any, bounds: SpectralBounds, *, power: float = 0.0) -> float:
+    """Largest ``λ^power · |p(λ)|`` over an interval: the factor of a period on its worst problem.
+
+    With ``power`` = 0 that is the factor of the error; with 1/2 it is the energy norm of the error
+    after a period over the norm of the error before, with 1 the norm of the gradient over it: these
+    fall on [0, b] too, where |p(0)| = 1.
 
     All roots ``1/γₜ`` of p are real, so p has exactly one extremum between neighbouring roots; each
     is bracketed and found to machine precision, and compared with the ends of the interval.
@@ -61,30 +65,60 @@ def worst_case_rate(steps: Any, bounds: SpectralBounds) -> float:
     Args:
         steps: γ, shape (T,), in units of 1 / Hessian.
         bounds: Interval of eigenvalues.
+        power: Exponent of the weight, at least 0.
+
+    Returns:
+        A number in units of Hessian^``power``.
 
     >>> round(worst_case_rate([0.5], SpectralBounds(1.0, 3.0)), 12)
     0.5
+    >>> round(worst_case_rate([1 / 3], SpectralBounds(0.0, 4.0), power=0.5), 12)
+    0.666666666667
     """
     gammas = check_vector("steps", steps)
-    candidates = np.concatenate(
-        [[bounds.lower, bounds.upper], _extrema_between_roots(gammas[gammas != 0])]
-    )
+    if not 0 <= power < math.inf:
+        raise ValueError(f"`power` must be at least 0 and finite, got {power!r}")
+    inner = extrema_between(gammas[gammas != 0], power)
+    candidates = np.concatenate([[bounds.lower, bounds.upper], inner])
     inside = candidates[(candidates >= bounds.lower) & (candidates <= bounds.upper)]
-    return spectral_radius(gammas, inside)
+    values = np.abs(residual_polynomial(gammas, inside))
+    return float((inside**power * values).max())
 
 
-def _extrema_between_roots(gammas: FloatArray) -> FloatArray:
-    roots = np.unique(1 / gammas)
-    left, right = roots[:-1].copy(), roots[1:].copy()
-    # p'/p = −∑ γ/(1 − γλ) falls from +∞ to −∞ between neighbouring roots: bisection cannot miss.
-    for _ in range(60 if left.size else 0):
-        middle = (left + right) / 2
-        with np.errstate(divide="ignore", invalid="ignore"):
+# Enough halvings: with the root gap as unit, an extremum lies about 1/T from the roots, and an
+# error δ in its place changes the value by (T δ)² only.
+_HALVINGS = 40
+# Entries of the table (gaps × steps) that is held at a time.
+_TABLE_SIZE = 2**20
+
+
+def extrema_between(gammas: FloatArray, power: float = 0.0) -> FloatArray:
+    """Where ``λ^power · |p(λ)|`` has its extrema between neighbouring roots, ascending."""
+    # λ^power is a root at 0 of that multiplicity.
+    roots = np.unique(np.append(1 / gammas, [0.0] if power else []))
+    rows = max(1, _TABLE_SIZE // max(gammas.size, 1))
+    gaps = [
+        (roots[start : start + rows], roots[start + 1 : start + 1 + rows])
+        for start in range(0, roots.size - 1, rows)
+    ]
+    extrema = [_bisect(gammas, power, lower[: upper.size], upper) for lower, upper in gaps]
+    return np.concatenate(extrema) if extrema else np.empty(0)
+
+
+def _bisect(gammas: FloatArray, power: float, left: FloatArray, right: FloatArray) -> FloatArray:
+    left, right = left.copy(), right.copy()
+    # The logarithmic derivative falls from +∞ to −∞ between neighbouring roots: bisection cannot
+    # miss.
+    for _ in range(_HALVINGS):
+        middle = left + (right - left) / 2
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             slope = -(gammas / (1 - gammas * middle[:, None])).sum(axis=1)
+            if power:
+                slope += power / middle
         rising = slope > 0
         left[rising] = middle[rising]
         right[~rising] = middle[~rising]
-    return (left + right) / 2
+    return left + (right - left) / 2
 
 
 def mean_squared_error(steps: Any, measure: SpectralMeasure) -> float:
@@ -123,10 +157,16 @@ def constant_rate(bounds: SpectralBounds) -> float:
     return (bounds.upper - bounds.lower) / (bounds.upper + bounds.lower)
 
 
-def chebyshev_rate(bounds: SpectralBounds, num_steps: int) -> float:
+def chebyshev_rate(bounds: SpectralBounds, num_steps: int, *, kind: int = 1) -> float:
     """``sech(T arccosh((κ + 1)/(κ − 1)))``: the smallest worst-case factor of any T steps.
 
     It is reached by `chebyshev_steps` and by no other schedule. Its T-th root is the rate per step.
+
+    Args:
+        bounds: Interval [a, b] of eigenvalues.
+        num_steps: T.
+        kind: 2 gives the factor of second-kind steps instead,
+            ``(T + 1) sinh(s) / sinh((T + 1) s)`` with ``cosh s = (κ + 1)/(κ − 1)``.
 
     References:
         Takabe and Wadayama, Convergence Acceleration via Chebyshev Step (arXiv:2010.13335), on the
@@ -136,12 +176,38 @@ def chebyshev_rate(bounds: SpectralBounds, num_steps: int) -> float:
     0.52214
     """
     num_steps = check_count("num_steps", num_steps)
+    if kind not in (1, 2):
+        raise ValueError(
+            f"`kind` must be 1 or 2, got {kind!r}; for the fourth kind take `fourth_kind_rate`"
+        )
     _check_upper(bounds)
     if bounds.lower == bounds.upper:
         return 0.0
     # arccosh((κ + 1)/(κ − 1)) = 2 artanh(1/√κ), which keeps its digits for large κ.
-    exponent = 2 * num_steps * math.atanh(math.sqrt(bounds.lower / bounds.upper))
-    return 2 * math.exp(-exponent) / (1 + math.exp(-2 * exponent))
+    angle = 2 * math.atanh(math.sqrt(bounds.lower / bounds.upper))
+    if kind == 1:
+        return 2 * math.exp(-num_steps * angle) / (1 + math.exp(-2 * num_steps * angle))
+    if angle == 0:
+        return 1.0
+    shrinkage = math.expm1(-2 * angle) / math.expm1(-2 * (num_steps + 1) * angle)
+    return (num_steps + 1) * math.exp(-num_steps * angle) * shrinkage
+
+
+def fourth_kind_rate(bounds: SpectralBounds, num_steps: int) -> float:
+    """``√b / (2T + 1)``: the smallest maximum of ``√λ·|p(λ)|`` over [0, b] of any T steps.
+
+    `chebyshev_steps` of kind 4 reach it. Times ‖x₀ − x*‖ it bounds the energy norm of the error
+    after T steps, whatever the lower bound.
+
+    References:
+        Lottes, Optimal Polynomial Smoothers for Multigrid V-cycles (arXiv:2202.08830).
+
+    >>> fourth_kind_rate(SpectralBounds(0.0, 4.0), 2)
+    0.4
+    """
+    num_steps = check_count("num_steps", num_steps)
+    _check_upper(bounds)
+    return math.sqrt(bounds.upper) / (2 * num_steps + 1)
 
 
 def first_order_lower_bound(bounds: SpectralBounds) -> float:
@@ -156,6 +222,10 @@ def first_order_lower_bound(bounds: SpectralBounds) -> float:
     _check_upper(bounds)
     root = math.sqrt(bounds.lower / bounds.upper)
     return (1 - root) / (1 + root)
+
+
+# The polynomials at 0 grow like ρ⁻ᵀ; they are scaled down before their squares overflow.
+_LARGE = 1e60
 
 
 def optimal_mean_squared_error(measure: SpectralMeasure, num_steps: int) -> float:
@@ -176,13 +246,16 @@ def optimal_mean_squared_error(measure: SpectralMeasure, num_steps: int) -> floa
     if alpha.size < num_steps + 1:
         return 0.0
     previous, current = 0.0, 1.0
-    total = 1.0
+    total, exponent = 1.0, 0
     for k in range(num_steps):
         # β q_{k+1}(0) = (0 − α) q_k(0) − β' q_{k−1}(0)
         coupling = beta[k - 1] * previous if k else 0.0
         previous, current = current, float((-alpha[k] * current - coupling) / beta[k])
-        total += current**2
-    return 1 / total
+        if abs(current) > _LARGE:
+            previous, current, total = previous / _LARGE, current / _LARGE, total / _LARGE**2
+            exponent += 1
+        total += current * current
+    return 1 / total * _LARGE ** (-2 * exponent)
 
 
 def marchenko_pastur_mean_squared_error(ratio: float, num_steps: int) -> float:

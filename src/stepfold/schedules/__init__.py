@@ -2,9 +2,21 @@
 
 from stepfold.schedules.base import SCHEDULES, Schedule, ScheduleBuilder
 from stepfold.schedules.chebyshev import chebyshev_steps
-from stepfold.schedules.constant import constant_steps
+from stepfold.schedules.constant import constant_steps, inverse_upper_bound_steps
+from stepfold.schedules.intervals import (
+    chebyshev_steps_for_intervals,
+    minimax_rate,
+    spectral_intervals,
+    worst_case_rate_on_intervals,
+)
 from stepfold.schedules.optimal import optimal_steps
 from stepfold.schedules.ordering import ORDERS, roundoff_amplification, safe_order
+from stepfold.schedules.silver import (
+    silver_convex_rate,
+    silver_convex_steps,
+    silver_rate,
+    silver_steps,
+)
 
 __all__ = [
     "ORDERS",
@@ -12,8 +24,17 @@ __all__ = [
     "Schedule",
     "ScheduleBuilder",
     "chebyshev_steps",
+    "chebyshev_steps_for_intervals",
     "constant_steps",
+    "inverse_upper_bound_steps",
+    "minimax_rate",
     "optimal_steps",
     "roundoff_amplification",
     "safe_order",
+    "silver_convex_rate",
+    "silver_convex_steps",
+    "silver_rate",
+    "silver_steps",
+    "spectral_intervals",
+    "worst_case_rate_on_intervals",
 ]

@@ -177,7 +177,16 @@ def check_lower(builder: str, bounds: SpectralBounds) -> None:
     """Refuse bounds on which the builder's optimum does not exist."""
     if bounds.lower == 0:
         raise ValueError(
-            f"`{builder}` needs `bounds.lower > 0`, got 0.0; add a ridge term of weight μ, which "
-            "lifts both ends by μ, or take constant steps 1 / bounds.upper: "
-            "`constant_steps(SpectralBounds(bounds.upper, bounds.upper))`"
+            f"`{builder}` needs `bounds.lower > 0`, got 0.0; take "
+            "`chebyshev_steps(bounds, num_steps, kind=4)`, which needs no lower bound, or add a "
+            "ridge term of weight μ, which lifts both ends by μ"
+        )
+
+
+def check_upper(builder: str, bounds: SpectralBounds) -> None:
+    """Refuse the zero operator, for which every step is as good as none."""
+    if bounds.upper == 0:
+        raise ValueError(
+            f"`{builder}` needs `bounds.upper > 0`, got 0.0; the operator is zero: check what it "
+            "was made of"
         )

@@ -1,11 +1,11 @@
-"""One step size for every iteration: the schedule to beat."""
+"""One step size for every iteration: the schedules to beat."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from stepfold._checks import check_count
-from stepfold.schedules.base import SCHEDULES, Schedule, check_lower
+from stepfold.schedules.base import SCHEDULES, Schedule, check_lower, check_upper
 from stepfold.spectrum import SpectralBounds
 
 
@@ -34,3 +34,28 @@ def constant_steps(bounds: SpectralBounds, num_steps: int = 1) -> Schedule:
     check_lower("constant_steps", bounds)
     step = 2 / (bounds.lower + bounds.upper)
     return Schedule(np.full(num_steps, step), "constant", "ascending")
+
+
+@SCHEDULES.register("inverse-upper-bound")
+def inverse_upper_bound_steps(bounds: SpectralBounds, num_steps: int = 1) -> Schedule:
+    """Steps ``1/b``: half as long as is safe, and no lower bound is needed.
+
+    Args:
+        bounds: Interval [a, b]; only b is looked at.
+        num_steps: T, how often the step is listed before the schedule repeats.
+
+    Returns:
+        A schedule of shape (T,), in units of 1 / Hessian; its factor per step is 1 − a/b.
+
+    Raises:
+        ValueError: If ``bounds.upper`` is 0.
+
+    References:
+        Nesterov, Lectures on Convex Optimization (2018), section 2.1.5.
+
+    >>> inverse_upper_bound_steps(SpectralBounds(0.0, 4.0), 2).steps
+    array([0.25, 0.25])
+    """
+    num_steps = check_count("num_steps", num_steps)
+    check_upper("inverse_upper_bound_steps", bounds)
+    return Schedule(np.full(num_steps, 1 / bounds.upper), "inverse upper bound", "ascending")

@@ -7,6 +7,7 @@ astronomic (T = 64, κ = 1e4: 1e31). Interleaved orders keep both small.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -56,29 +57,46 @@ def outside_in_order(steps: FloatArray) -> NDArray[np.intp]:
 
 @ORDERS.register("lebedev")
 def lebedev_order(steps: FloatArray) -> NDArray[np.intp]:
-    """Lebedev–Finogenov order: each pair that opens an interval splits it in two.
+    """Lebedev–Finogenov order for any T: interleave an order of T/2 with its mirror image.
+
+    For odd T the middle step is left out of that and taken last. The order looks at T only and
+    suits steps spread like Chebyshev's; for clustered ones take Leja's.
 
     Args:
-        steps: Any T = 2ᵖ ascending numbers; only T is looked at.
-
-    Raises:
-        ValueError: If T is not a power of two.
+        steps: Any T ascending numbers; only T is looked at.
 
     References:
-        Lebedev and Finogenov, Zh. Vychisl. Mat. Mat. Fiz. 11 (1971) 425.
+        Lebedev and Finogenov, Zh. Vychisl. Mat. Mat. Fiz. 11 (1971) 425, for powers of two;
+        Samarskii, The Theory of Difference Schemes (2001), section on two-layer iteration schemes,
+        Eqs. (44)–(46), for any T.
 
     >>> lebedev_order(np.arange(8)) + 1
     array([1, 8, 4, 5, 2, 7, 3, 6])
+    >>> lebedev_order(np.arange(5)) + 1
+    array([1, 5, 2, 4, 3])
     """
-    if not _is_power_of_two(steps.size):
-        raise ValueError(
-            f"the Lebedev order exists for a power of two, got {steps.size} steps; "
-            "take the order 'leja', which exists for any number"
-        )
     order = np.zeros(1, dtype=np.intp)
-    while order.size < steps.size:
-        order = np.column_stack([order, 2 * order.size - 1 - order]).ravel()
+    for digit in bin(steps.size)[3:]:
+        size = 2 * order.size + int(digit)
+        order = np.column_stack([order, size - 1 - order]).ravel()
+        if digit == "1":
+            order = np.append(order, size // 2)
     return order
+
+
+@ORDERS.register("random")
+def random_order(steps: FloatArray, rng: np.random.Generator | None = None) -> NDArray[np.intp]:
+    """A random order; for demonstrations.
+
+    Args:
+        steps: Any T numbers; only T is looked at.
+        rng: Source of randomness; one with seed 0 if not given, so that the order is reproducible.
+
+    >>> random_order(np.arange(4.0))
+    array([2, 0, 1, 3])
+    """
+    rng = np.random.default_rng(0) if rng is None else rng
+    return rng.permutation(steps.size)
 
 
 @ORDERS.register("leja")
@@ -111,13 +129,16 @@ def leja_order(steps: FloatArray) -> NDArray[np.intp]:
 
 
 def safe_order(num_steps: int) -> str:
-    """Name of an order that keeps rounding errors small: Lebedev's where it exists, or Leja's."""
-    return "lebedev" if _is_power_of_two(num_steps) else "leja"
+    """Name of an order that keeps rounding errors small, whatever T.
+
+    Both are equally safe for Chebyshev steps (docs/schedules.md has the table). Lebedev's, for
+    powers of two, costs nothing; Leja's, for the rest, never leaves a factor of the steps' middle
+    to the end. For clustered steps "leja" is the one to ask for, whatever T.
+    """
+    return "lebedev" if num_steps & (num_steps - 1) == 0 else "leja"
 
 
-def roundoff_amplification(
-    steps: Any, bounds: SpectralBounds, *, num_eigenvalues: int = 2000
-) -> tuple[float, float]:
+def roundoff_amplification(steps: Any, bounds: SpectralBounds) -> tuple[float, float]:
     """Largest product of a head and of a tail of the factors, over eigenvalues in ``bounds``.
 
     The first number is how far the error of the iterate can grow on the way; the second is what
@@ -126,26 +147,58 @@ def roundoff_amplification(
     Args:
         steps: γ in the order in which they are taken, shape (T,).
         bounds: Interval of eigenvalues.
-        num_eigenvalues: Points at which the products are taken, denser towards the ends.
 
     Returns:
-        Growth of heads and growth of tails, each at least 1 (the empty product).
+        Growth of heads and growth of tails, each at least 1 (the empty product), and infinite where
+        a float cannot hold it.
+
+    References:
+        Ehlich and Zeller, Schwankung von Polynomen zwischen Gitterpunkten, Math. Z. 86 (1964) 41:
+        how little a polynomial can rise between Chebyshev points.
 
     >>> heads, tails = roundoff_amplification([1.0, 0.1], SpectralBounds(1.0, 10.0))
     >>> round(heads, 3), round(tails, 3)
     (9.0, 2.025)
     """
     gammas = check_vector("steps", steps)
-    angles = np.linspace(0, np.pi / 2, num_eigenvalues)
-    eigenvalues = bounds.lower * np.cos(angles) ** 2 + bounds.upper * np.sin(angles) ** 2
-    head = tail = 0.0
-    with np.errstate(divide="ignore"):
-        logs = np.log(np.abs(1 - gammas[:, None] * eigenvalues))
-    head = float(np.cumsum(logs, axis=0).max())
-    tail = float(np.cumsum(logs[::-1], axis=0).max())
-    with np.errstate(over="ignore"):
-        return float(np.exp(max(head, 0.0))), float(np.exp(max(tail, 0.0)))
+    return _largest_head(gammas, bounds), _largest_head(gammas[::-1], bounds)
 
 
-def _is_power_of_two(number: int) -> bool:
-    return number & (number - 1) == 0
+# Points per step. Between 8 T + 1 Chebyshev points a polynomial of degree T exceeds its largest
+# value on them by at most the factor 1 / cos(π/16) = 1.02; what is left is found by bisection.
+_OVERSAMPLING = 8
+_SLACK = -math.log(math.cos(math.pi / (2 * _OVERSAMPLING)))
+_MOST_CANDIDATES = 64
+
+
+def _largest_head(gammas: FloatArray, bounds: SpectralBounds) -> float:
+    angles = np.linspace(0, np.pi / 2, _OVERSAMPLING * gammas.size + 1)
+    grid = bounds.lower * np.cos(angles) ** 2 + bounds.upper * np.sin(angles) ** 2
+    logs = np.zeros(grid.size)
+    peaks = np.empty(gammas.size)
+    places = np.empty(gammas.size, dtype=np.intp)
+    with np.errstate(divide="ignore", over="ignore"):
+        for t, gamma in enumerate(gammas):
+            logs += np.log(np.abs(1 - gamma * grid))
+            places[t] = logs.argmax()
+            peaks[t] = logs[places[t]]
+        highest = max(float(peaks.max()), 0.0)
+        near = np.flatnonzero(peaks >= highest - _SLACK)
+        near = near[np.argsort(peaks[near])[-_MOST_CANDIDATES:]]
+        for t in near.tolist():
+            place = int(places[t])
+            left, right = grid[max(place - 1, 0)], grid[min(place + 1, grid.size - 1)]
+            highest = max(highest, _polished(gammas[: t + 1], left, right))
+        return float(np.exp(highest))
+
+
+def _polished(gammas: FloatArray, left: float, right: float) -> float:
+    """Logarithm of the largest |p| in an interval: between two roots it is concave."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for _ in range(40):
+            middle = left + (right - left) / 2
+            if -(gammas / (1 - gammas * middle)).sum() > 0:
+                left = middle
+            else:
+                right = middle
+        return float(np.log(np.abs(1 - gammas * left)).sum())
