@@ -1,9 +1,15 @@
-"""Krylov recurrences with full reorthogonalisation: symmetric Lanczos and Golub–Kahan.
+"""Krylov recurrences, symmetric Lanczos and Golub–Kahan, with or without a stored basis.
 
 Lanczos turns a symmetric ``A`` and a start ``v`` into a tridiagonal matrix whose eigenvalues are
 the Gauss quadrature nodes of the measure that ``v`` puts on the spectrum of ``A``. Golub–Kahan does
 the same for ``AᵀA`` without forming it: the squared singular values of its bidiagonal matrix are
 those nodes, and small ones keep their relative accuracy, which squaring would destroy.
+
+By default every new vector is made orthogonal to all before it, which keeps them all in memory. The
+three-term recurrences keep two. They lose orthogonality once a Ritz value has converged, and then
+find copies of it (Paige 1976); but the recurrence itself still holds to rounding at every step, so
+extreme Ritz values stay inside the spectrum and what follows from one vector's recurrence alone
+(residual norms, the growth of the polynomials) stays true. Weights of a measure do not.
 """
 
 from __future__ import annotations
@@ -69,6 +75,7 @@ def lanczos(
     num_steps: int,
     *,
     stop: Callable[[Tridiagonal], bool] | None = None,
+    reorthogonalise: bool = True,
 ) -> Tridiagonal:
     """Run at most ``num_steps`` Lanczos steps; fewer where the Krylov space is exhausted.
 
@@ -77,8 +84,11 @@ def lanczos(
         start: Non-zero vector of shape (n,).
         num_steps: Most products to spend.
         stop: Asked after each step whether the matrix so far will do.
+        reorthogonalise: Keep all vectors and orthogonality; else three vectors do.
     """
     num_steps = min(num_steps, start.size)
+    if not reorthogonalise:
+        return _three_term_lanczos(product, start, num_steps, stop)
     basis = np.empty((num_steps + 1, start.size))
     basis[0] = start / np.linalg.norm(start)
     diagonal = np.zeros(num_steps)
@@ -106,6 +116,7 @@ def golub_kahan(
     num_steps: int,
     *,
     stop: Callable[[Bidiagonal], bool] | None = None,
+    reorthogonalise: bool = True,
 ) -> Bidiagonal:
     """Run at most ``num_steps`` Golub–Kahan steps from the right vector ``start``.
 
@@ -115,8 +126,11 @@ def golub_kahan(
         start: Non-zero vector of shape (n,).
         num_steps: Most pairs of products to spend.
         stop: Asked after each step whether the matrix so far will do.
+        reorthogonalise: Keep all vectors and orthogonality; else three vectors do.
     """
     num_steps = min(num_steps, start.size)
+    if not reorthogonalise:
+        return _three_term_golub_kahan(product, transposed_product, start, num_steps, stop)
     right = np.empty((num_steps + 1, start.size))
     right[0] = start / np.linalg.norm(start)
     image = product(right[0])
@@ -144,6 +158,73 @@ def golub_kahan(
             return Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
         off_diagonal[k] = norm
         right[k + 1] = vector / norm
+        if stop is not None and stop(Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])):
+            return Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
+    return Bidiagonal(diagonal, off_diagonal)
+
+
+def _three_term_lanczos(
+    product: Product,
+    start: FloatArray,
+    num_steps: int,
+    stop: Callable[[Tridiagonal], bool] | None,
+) -> Tridiagonal:
+    current = start / np.linalg.norm(start)
+    previous = np.zeros(0)
+    diagonal = np.zeros(num_steps)
+    off_diagonal = np.zeros(num_steps)
+    scale = 0.0
+    for k in range(num_steps):
+        vector = product(current)
+        if k > 0:
+            # Paige's order of operations: subtract the old vector before the inner product.
+            previous *= off_diagonal[k - 1]
+            vector = np.subtract(vector, previous, out=previous)
+        diagonal[k] = current @ vector
+        vector = vector - diagonal[k] * current
+        norm = float(np.linalg.norm(vector))
+        scale = max(scale, abs(diagonal[k]), norm)
+        if norm <= start.size * np.finfo(float).eps * scale or k + 1 == start.size:
+            return Tridiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
+        off_diagonal[k] = norm
+        vector /= norm
+        previous, current = current, vector
+        if stop is not None and stop(Tridiagonal(diagonal[: k + 1], off_diagonal[: k + 1])):
+            return Tridiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
+    return Tridiagonal(diagonal, off_diagonal)
+
+
+def _three_term_golub_kahan(
+    product: Product,
+    transposed_product: Product,
+    start: FloatArray,
+    num_steps: int,
+    stop: Callable[[Bidiagonal], bool] | None,
+) -> Bidiagonal:
+    right = start / np.linalg.norm(start)
+    left = np.zeros(0)
+    diagonal = np.zeros(num_steps)
+    off_diagonal = np.zeros(num_steps)
+    scale = 0.0
+    for k in range(num_steps):
+        image = product(right)
+        if k > 0:
+            image = image - off_diagonal[k - 1] * left
+        norm = float(np.linalg.norm(image))
+        scale = max(scale, norm)
+        tolerance = max(image.size, start.size) * np.finfo(float).eps * scale
+        if norm <= tolerance:
+            return Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
+        diagonal[k] = norm
+        left = image / norm
+        vector = transposed_product(left)
+        vector = vector - diagonal[k] * right
+        norm = float(np.linalg.norm(vector))
+        scale = max(scale, norm)
+        if norm <= tolerance or k + 1 == start.size:
+            return Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
+        off_diagonal[k] = norm
+        right = vector / norm
         if stop is not None and stop(Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])):
             return Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
     return Bidiagonal(diagonal, off_diagonal)

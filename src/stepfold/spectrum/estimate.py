@@ -1,0 +1,165 @@
+"""`estimate_bounds`: the method that fits the operator, or the one that is asked for.
+
+Small matrices are diagonalised. Larger ones get Lanczos steps, and where entries are known
+Gershgorin's discs first: if they are tight, Lanczos can stop as soon as that is seen, and the
+guaranteed end is the one returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from stepfold._checks import check_count, check_matrix
+from stepfold._typing import Operator
+from stepfold.spectrum.bounds import Certainty, SpectralBounds, tightest
+from stepfold.spectrum.entries import Gershgorin
+from stepfold.spectrum.exact import Exact, check_square
+from stepfold.spectrum.gram import Gram
+from stepfold.spectrum.lanczos import Lanczos
+from stepfold.spectrum.target import FunctionOperator, Target, has_entries
+
+# Up to this many rows or columns, and this many multiplications, all eigenvalues take a second or
+# two; then Lanczos takes over.
+EXACT_UP_TO = 1500
+EXACT_WORK = 1e10
+
+
+class BoundsMethod(Protocol):
+    """A way to bound a spectrum; methods are frozen records of their settings."""
+
+    def bounds(self, target: Target) -> SpectralBounds:
+        """Bounds of the spectrum of ``target.hessian``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tightest:
+    """Several methods on one operator: the tighter of their ends, and its certainty.
+
+    Methods run in the order given; a guaranteed upper end that one has found spares `Lanczos`
+    further steps as soon as it turns out to be tight.
+
+    Args:
+        methods: At least one method.
+
+    Raises:
+        ValueError: If there are none; from `estimate_bounds`, if methods contradict each other.
+
+    >>> hessian = np.diag(np.full(50, 2.0)) - np.eye(50, k=1) - np.eye(50, k=-1)
+    >>> bounds = estimate_bounds(hessian, method=Tightest((Gershgorin(), Lanczos())))
+    >>> bounds.upper, str(bounds.upper_certainty)
+    (4.0, 'guaranteed')
+    """
+
+    methods: tuple[BoundsMethod, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "methods", tuple(self.methods))
+        if not self.methods:
+            raise ValueError("`methods` must hold at least one method, got none")
+
+    def bounds(self, target: Target) -> SpectralBounds:
+        """Intersection of the bounds of all methods."""
+        parts: list[SpectralBounds] = []
+        for method in self.methods:
+            part = method.bounds(target)
+            parts.append(part)
+            if part.upper_certainty is Certainty.GUARANTEED:
+                target = replace(target, ceiling=min(target.ceiling, part.upper))
+        return tightest(parts)
+
+
+def estimate_bounds(
+    hessian: Operator | Callable[[Any], Any],
+    *,
+    shape: tuple[int, int] | None = None,
+    method: BoundsMethod | None = None,
+    seed: int = 0,
+) -> SpectralBounds:
+    """Bounds of the spectrum of a symmetric positive semidefinite map, from outside.
+
+    Without a ``method`` matrices of at most `EXACT_UP_TO` rows or columns are diagonalised. Larger
+    ones, and all whose entries are not known, get `Lanczos` steps from a random start, beside
+    `Gershgorin` discs where entries are known.
+
+    Args:
+        hessian: Map of shape (n, n): dense, sparse, ``LinearOperator``, pylops operator, torch
+            tensor, `Gram`, or a callable ``v -> H v`` of vectors of shape (n,).
+        shape: (n, n); for a callable only, which does not tell.
+        method: `Exact`, `Lanczos`, `Gershgorin`, `Norms`, `Convolution`, `GaussianFactor`,
+            `Tightest` of several, or anything with a method ``bounds``.
+        seed: Seed of the random start; the same seed gives the same bounds.
+
+    Returns:
+        Bounds whose ends are guaranteed, estimated or assumed, each by itself. A lower end that
+        cannot be known is 0, or the shift of a `Gram`; ``lower_uncertainty`` is then 1, and what
+        is known from inside is ``reached_lower``.
+
+    Raises:
+        TypeError: If ``hessian`` is not a real linear map.
+        ValueError: If it is not square, not symmetric, not positive semidefinite or not finite, as
+            far as entries and products show.
+
+    References:
+        Golub and Van Loan, Matrix Computations (2013), chapter 10.
+
+    >>> bounds = estimate_bounds(np.diag([1.0, 2.0, 4.0]))
+    >>> bounds.lower, bounds.upper, str(bounds.upper_certainty)
+    (1.0, 4.0, 'guaranteed')
+    >>> estimate_bounds(lambda v: 3.0 * v, shape=(10, 10)).upper_certainty
+    <Certainty.ESTIMATED: 'estimated'>
+    """
+    seed = check_count("seed", seed, minimum=0)
+    operator = _operator(hessian, shape)
+    if method is not None and not callable(getattr(method, "bounds", None)):
+        raise TypeError(
+            "`method` must be a method of bounding such as `Lanczos()` or `Exact()`, "
+            f"got {method!r}"
+        )
+    if method is None:
+        method = _automatic(operator)
+    if isinstance(operator, Gram):
+        target = Target(Gram(operator.factor), seed)
+        return method.bounds(target).shifted(operator.shift)
+    return method.bounds(Target(operator, seed))
+
+
+def _operator(hessian: Any, shape: tuple[int, int] | None) -> Any:
+    if isinstance(hessian, Gram):
+        operator: Any = hessian
+    elif callable(hessian) and not hasattr(hessian, "__matmul__"):
+        if shape is None:
+            raise TypeError("`shape` must be given for a callable, as in `shape=(n, n)`, got None")
+        rows, columns = (check_count("shape", length) for length in shape)
+        operator = FunctionOperator(hessian, (rows, columns))
+    else:
+        operator = check_matrix("hessian", hessian)
+    if shape is not None and tuple(shape) != tuple(operator.shape):
+        raise ValueError(
+            f"`shape` must be that of the operator, {tuple(operator.shape)}, got {tuple(shape)}; "
+            "it is needed for callables only"
+        )
+    check_square(operator.shape)
+    return operator
+
+
+def _automatic(operator: Any) -> BoundsMethod:
+    matrix = operator.factor if isinstance(operator, Gram) else operator
+    if not has_entries(matrix):
+        return Lanczos()
+    smaller, larger = sorted(matrix.shape)
+    if smaller <= EXACT_UP_TO and smaller * smaller * larger <= EXACT_WORK:
+        return Exact()
+    return _WithDiscs()
+
+
+@dataclass(frozen=True, slots=True)
+class _WithDiscs:
+    """Gershgorin's discs and Lanczos steps, which test the symmetry for both."""
+
+    def bounds(self, target: Target) -> SpectralBounds:
+        discs = Gershgorin().bounds(replace(target, symmetry_is_checked=True))
+        steps = Lanczos().bounds(replace(target, ceiling=discs.upper))
+        return tightest([discs, steps])

@@ -1,0 +1,42 @@
+"""``AᵀA + μI`` that remembers A, so that its spectrum is had without squaring."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from stepfold._checks import check_matrix
+from stepfold._typing import Operator
+
+
+class Gram:
+    """``AᵀA + shift·I`` as a linear map that remembers A: its spectrum is had without squaring.
+
+    Args:
+        factor: A, of shape (m, n); anything that has products ``A @ x`` and a transpose.
+        shift: Number at least 0 added to every eigenvalue (the weight of a ridge term).
+
+    >>> Gram(np.array([[3.0, 0.0], [0.0, 2.0]])) @ np.array([1.0, 1.0])
+    array([9., 4.])
+    """
+
+    def __init__(self, factor: Operator, shift: float = 0.0) -> None:
+        self.factor = check_matrix("factor", factor)
+        if not 0 <= shift < math.inf:
+            raise ValueError(f"`shift` must be at least 0 and finite, got {shift!r}")
+        self.shift = float(shift)
+        self.shape = (self.factor.shape[1], self.factor.shape[1])
+        self.dtype = getattr(self.factor, "dtype", None)
+        self._transpose = self.factor.T
+
+    @property
+    def T(self) -> Gram:  # noqa: N802, RUF100 (NumPy's name)
+        """The transpose, which is the map itself."""
+        return self
+
+    def __matmul__(self, x: Any) -> Any:
+        product = self._transpose @ (self.factor @ x)
+        return product + self.shift * x if self.shift else product
+
+    matvec = __matmul__  # SciPy's `aslinearoperator` asks for these names
+    rmatvec = __matmul__

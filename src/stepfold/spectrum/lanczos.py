@@ -1,0 +1,299 @@
+"""Bounds from Lanczos steps with a random start, by the one-sided rule.
+
+For a `Gram` the recurrence is Golub–Kahan's on A and Aᵀ, on the shorter side, and its bidiagonal
+matrix is squared only as 2k numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stepfold._checks import check_count
+from stepfold._krylov import Bidiagonal, Tridiagonal, golub_kahan, lanczos
+from stepfold._typing import FloatArray
+from stepfold.spectrum.bounds import Certainty, SpectralBounds
+from stepfold.spectrum.exact import check_range, indefinite, not_symmetric
+from stepfold.spectrum.one_sided import floored, log_growth, log_growth_needed, outer_end
+from stepfold.spectrum.target import Products, Target
+
+# Up to this many rows all Lanczos vectors are kept and made orthogonal; beyond, the three-term
+# recurrence with its two vectors takes over, which the one-sided rule does not mind (see there).
+KEEP_BASIS_UP_TO = 20_000
+# Steps over which the speed of growth at 0 is measured, to tell whether the lower end is in reach.
+WINDOW = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Lanczos:
+    """Lanczos steps from a random start, with ends that lie outside except by chance.
+
+    The upper end is at most ``rtol`` above the largest eigenvalue unless the budget ends first (it
+    is a bound all the same; `SpectralBounds.upper_uncertainty` tells). Steps go on for the lower
+    end only while it looks within reach of the budget.
+
+    Args:
+        max_steps: Most Lanczos steps: one product each, two for a `Gram`.
+        rtol: Stop looking for the upper end once it is this close to the largest Ritz value.
+        lower_rtol: The same for the lower end; None to spend nothing on it.
+        failure_probability: Chance, over random starts, that an end lies inside the spectrum; at
+            most, for each end. A factor of ten costs some 12 % more steps.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    >>> from stepfold.spectrum import estimate_bounds
+    >>> hessian = np.diag(np.linspace(1.0, 10.0, 500))
+    >>> bounds = estimate_bounds(hessian, method=Lanczos())
+    >>> bool(10.0 <= bounds.upper <= 10.3 and 0.5 <= bounds.lower <= 1.0)
+    True
+    """
+
+    max_steps: int = 80
+    rtol: float = 0.03
+    lower_rtol: float | None = 0.25
+    failure_probability: float = 1e-5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "max_steps", check_count("max_steps", self.max_steps))
+        if not 0 < self.rtol < math.inf:
+            raise ValueError(f"`rtol` must be positive and finite, got {self.rtol!r}")
+        if self.lower_rtol is not None and not 0 < self.lower_rtol < 1:
+            raise ValueError(
+                f"`lower_rtol` must lie between 0 and 1, or be None, got {self.lower_rtol!r}"
+            )
+        if not 0 < self.failure_probability < 1:
+            raise ValueError(
+                f"`failure_probability` must lie between 0 and 1, got {self.failure_probability!r}"
+            )
+
+    def bounds(self, target: Target) -> SpectralBounds:
+        """Bounds of the target's spectrum; the ceiling it carries ends the search early."""
+        if target.factor is None:
+            return self._of_symmetric(target)
+        return self._of_gram(target)
+
+    def _of_symmetric(self, target: Target) -> SpectralBounds:
+        size = target.matrix.shape[0]
+        products = Products(target.matrix, "hessian")
+        run = _Run(self, size, products, power=1, ceiling=target.ceiling)
+        projection = lanczos(
+            _SymmetryTest(products),
+            np.random.default_rng(target.seed).standard_normal(size),
+            self.max_steps,
+            stop=run.close_enough,
+            reorthogonalise=size <= KEEP_BASIS_UP_TO,
+        )
+        return run.bounds(projection, f"{projection.diagonal.size} Lanczos steps", target.seed)
+
+    def _of_gram(self, target: Target) -> SpectralBounds:
+        num_rows, num_columns = target.matrix.shape
+        # The shorter side: AᵀA and AAᵀ share their eigenvalues but for zeros.
+        wide = num_rows < num_columns
+        size = min(num_rows, num_columns)
+        products = Products(target.matrix, "factor")
+        test = _AdjointTest(products, wide)
+        run = _Run(self, size, products, power=2, ceiling=target.ceiling, singular=wide)
+        projection = golub_kahan(
+            test.forward,
+            test.backward,
+            np.random.default_rng(target.seed).standard_normal(size),
+            self.max_steps,
+            stop=lambda bidiagonal: run.close_enough(_squared(bidiagonal)),
+            reorthogonalise=max(num_rows, num_columns) <= KEEP_BASIS_UP_TO,
+        )
+        method = f"{projection.diagonal.size} Golub–Kahan steps"
+        return run.bounds(_squared(projection), method, target.seed)
+
+
+class _Run:
+    """Decides when to stop, and makes the record, in units of ``2**(power·exponent)``."""
+
+    def __init__(
+        self,
+        method: Lanczos,
+        size: int,
+        products: Products,
+        *,
+        power: int,
+        ceiling: float,
+        singular: bool = False,
+    ) -> None:
+        self._method = method
+        self._size = size
+        self._products = products
+        self._power = power
+        self._ceiling = ceiling
+        self._singular = singular
+        self._needed = log_growth_needed(size, method.failure_probability)
+        self._growth_at_zero: list[float] = []
+
+    def _unscaled(self, value: float) -> float:
+        with np.errstate(over="ignore", under="ignore"):
+            return float(np.ldexp(value, self._power * (self._products.exponent or 0)))
+
+    def _rounding(self, highest: float) -> float:
+        # A Rayleigh quotient is a sum of n rounded terms, whose errors are independent.
+        return 10 * math.sqrt(self._size) * self._products.eps * highest
+
+    def close_enough(self, projection: Tridiagonal) -> bool:
+        """Whether further steps are not worth their products."""
+        lowest, highest = _ends(projection)
+        rounding = self._rounding(max(highest, -lowest))
+        if lowest < -rounding:
+            return True  # indefinite: there is the evidence already
+        alpha, beta = projection.diagonal, floored(projection.off_diagonal, rounding)
+        self._growth_at_zero.append(log_growth(-alpha, beta, 0.0))
+        enough = (1 + self._method.rtol) * highest
+        upper_done = (
+            self._ceiling <= self._unscaled(enough)
+            or log_growth(alpha, beta, enough) >= self._needed
+        )
+        return upper_done and self._lower_done(alpha, beta, lowest, rounding)
+
+    def _lower_done(
+        self, alpha: FloatArray, beta: FloatArray, lowest: float, rounding: float
+    ) -> bool:
+        if self._method.lower_rtol is None or self._singular or lowest <= rounding:
+            return True
+        growth = self._growth_at_zero[-1]
+        if growth >= self._needed:
+            return log_growth(-alpha, beta, -(1 - self._method.lower_rtol) * lowest) >= self._needed
+        window = min(WINDOW, len(self._growth_at_zero) - 1)
+        if window == 0:
+            return False
+        speed = (growth - self._growth_at_zero[-1 - window]) / window
+        left = self._method.max_steps - alpha.size
+        return growth + left * speed < self._needed
+
+    def bounds(self, projection: Tridiagonal, name: str, seed: int) -> SpectralBounds:
+        """The record, or an error if what was seen is no semidefinite map."""
+        lowest, highest = _ends(projection)
+        rounding = self._rounding(max(highest, -lowest))
+        if lowest < -rounding:
+            raise indefinite(self._unscaled(lowest))
+        alpha, beta = projection.diagonal, floored(projection.off_diagonal, rounding)
+        if highest <= 0 or not np.any(beta):
+            upper = lower = reached_lower = reached_upper = 0.0
+            name = f"{name}: the product with a random vector is 0"
+        else:
+            upper = outer_end(alpha, beta, highest, self._needed, rounding) + rounding
+            lower = -outer_end(-alpha, beta, -lowest, self._needed, rounding) - rounding
+            reached_lower, reached_upper = max(lowest, 0.0), highest
+            if self._singular or lowest <= rounding:
+                lower = reached_lower = 0.0
+                name = f"{name}, singular" + ("" if self._singular else " to rounding")
+            elif lower <= rounding:
+                lower = 0.0
+                name = f"{name}, smallest eigenvalue not resolved"
+        if self._power == 2:
+            norm = np.ldexp(math.sqrt(reached_upper), self._products.exponent or 0)
+            check_range(float(norm), self._unscaled(upper))
+        return SpectralBounds(
+            self._unscaled(lower),
+            self._unscaled(upper),
+            Certainty.ESTIMATED if lower > 0 else Certainty.GUARANTEED,
+            Certainty.ESTIMATED,
+            method=name,
+            num_products=self._products.count,
+            seed=seed,
+            reached_lower=self._unscaled(reached_lower),
+            reached_upper=self._unscaled(reached_upper),
+            failure_probability=self._method.failure_probability,
+        )
+
+
+class _SymmetryTest:
+    """Products with H that compare ``uᵀHv`` with ``vᵀHu`` for the first two Lanczos vectors.
+
+    v is random and ``u = (Hv − αv)/β``, so the difference is a quadratic form in v whose mean is
+    −½‖H − Hᵀ‖²_F/(nβ): it vanishes with probability 0 unless H is symmetric. It costs no product.
+    """
+
+    def __init__(self, products: Products) -> None:
+        self._products = products
+        self._first: tuple[FloatArray, FloatArray] | None = None
+
+    def __call__(self, vector: FloatArray) -> FloatArray:
+        image = self._products.forward(vector)
+        if self._products.count == 1:
+            # A copy: Lanczos writes into the image, but into the vector only after the next call.
+            self._first = (vector, image.copy())
+        elif self._first is not None:
+            first_vector, first_image = self._first
+            self._first = None
+            _check_adjoint(
+                float(vector @ first_image),
+                float(first_vector @ image),
+                max(float(np.linalg.norm(image)), float(np.linalg.norm(first_image))),
+                self._products.eps,
+                symmetric=True,
+            )
+        return image
+
+
+class _AdjointTest:
+    """Products with A and Aᵀ that compare ``uᵀ(Av)`` with ``(Aᵀu)ᵀv`` for early vectors."""
+
+    def __init__(self, products: Products, wide: bool) -> None:
+        self._products = products
+        self._products_forward = products.backward if wide else products.forward
+        self._products_backward = products.forward if wide else products.backward
+        self._right: tuple[FloatArray, FloatArray] | None = None
+        self._left: tuple[FloatArray, FloatArray] | None = None
+
+    def forward(self, vector: FloatArray) -> FloatArray:
+        image = self._products_forward(vector)
+        if self._products.count == 1:
+            self._right = (vector, image.copy())
+        elif self._left is not None:
+            left, left_image = self._left
+            self._left = None
+            self._check(vector, image, left, left_image)
+        return image
+
+    def backward(self, vector: FloatArray) -> FloatArray:
+        image = self._products_backward(vector)
+        if self._right is not None:
+            right, right_image = self._right
+            self._right = None
+            self._check(right, right_image, vector, image)
+            self._left = (vector, image.copy())
+        return image
+
+    def _check(self, v: FloatArray, av: FloatArray, u: FloatArray, atu: FloatArray) -> None:
+        size = max(float(np.linalg.norm(av)), float(np.linalg.norm(atu)))
+        _check_adjoint(float(u @ av), float(atu @ v), size, self._products.eps, symmetric=False)
+
+
+def _check_adjoint(one: float, other: float, size: float, eps: float, *, symmetric: bool) -> None:
+    # Unit vectors; √eps is far above rounding and far below any asymmetry worth the name.
+    if abs(one - other) <= math.sqrt(eps) * size:
+        return
+    difference = abs(one - other) / size
+    if symmetric:
+        raise not_symmetric(
+            "the randomised test uᵀ(Hv) = vᵀ(Hu) failed, the two differ by "
+            f"{difference:.2g} of ‖Hv‖"
+        )
+    raise ValueError(
+        "`factor.T` must be the transpose of `factor`: the randomised test uᵀ(Av) = (Aᵀu)ᵀv "
+        f"failed, the two differ by {difference:.2g} of ‖Av‖; check the operator's adjoint"
+    )
+
+
+def _ends(projection: Tridiagonal) -> tuple[float, float]:
+    from scipy.linalg import eigvalsh_tridiagonal
+
+    values: Any = eigvalsh_tridiagonal(projection.diagonal, projection.off_diagonal[:-1])
+    return float(values[0]), float(values[-1])
+
+
+def _squared(bidiagonal: Bidiagonal) -> Tridiagonal:
+    """``BᵀB`` of an upper bidiagonal B, with the coupling to the next step."""
+    diagonal = bidiagonal.diagonal**2
+    diagonal[1:] += bidiagonal.off_diagonal[:-1] ** 2
+    return Tridiagonal(diagonal, bidiagonal.diagonal * bidiagonal.off_diagonal)

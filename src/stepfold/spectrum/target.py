@@ -1,0 +1,141 @@
+"""What a method of bounding is given, and products that are counted, checked and scaled.
+
+Products are divided by a power of two near the size of the first one. Rounding commutes with
+powers of two, so operators in any units, from 1e-150 to 1e150, go through the same numbers; no
+tolerance anywhere is absolute.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stepfold._typing import FloatArray, Operator
+from stepfold.spectrum.gram import Gram
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Target:
+    """A checked Hessian of shape (n, n) whose spectrum is asked for.
+
+    Args:
+        hessian: A symmetric map, or a `Gram` without shift (the shift is added afterwards).
+        seed: Seed for random starts.
+        ceiling: A guaranteed upper bound that is known already; infinite if there is none.
+        symmetry_is_checked: Whether somebody else tests that the Hessian is symmetric.
+    """
+
+    hessian: Any
+    seed: int = 0
+    ceiling: float = math.inf
+    symmetry_is_checked: bool = False
+
+    @property
+    def factor(self) -> Any:
+        """A, if the Hessian is ``AᵀA``; None if it is just a symmetric map."""
+        return self.hessian.factor if isinstance(self.hessian, Gram) else None
+
+    @property
+    def matrix(self) -> Any:
+        """A of a `Gram`, else the Hessian: what products are made with."""
+        return self.hessian if self.factor is None else self.factor
+
+
+def has_entries(matrix: Any) -> bool:
+    """Whether entries can be read: NumPy and SciPy matrices and dense torch tensors."""
+    return isinstance(matrix, np.ndarray) or hasattr(matrix, "toarray") or _is_tensor(matrix)
+
+
+class FunctionOperator:
+    """A callable ``v -> H v`` as a symmetric linear map of given shape."""
+
+    def __init__(self, function: Callable[[Any], Any], shape: tuple[int, int]) -> None:
+        self.function = function
+        self.shape = shape
+
+    @property
+    def T(self) -> FunctionOperator:  # noqa: N802, RUF100 (NumPy's name)
+        """The map itself, which must be symmetric."""
+        return self
+
+    def __matmul__(self, x: Any) -> Any:
+        return self.function(x)
+
+
+class Products:
+    """Products with ``operator`` and its transpose, divided by ``2**exponent`` and counted.
+
+    Vectors go in and come out as float64 NumPy arrays of shape (n,), whatever the operator takes.
+
+    Args:
+        operator: Real linear map of shape (m, n).
+        name: What error messages call it.
+    """
+
+    def __init__(self, operator: Operator, name: str) -> None:
+        self._operator = operator
+        self._transpose: Any = None
+        self._name = name
+        self.exponent: int | None = None
+        self.count = 0
+        self.eps = float(np.finfo(np.float64).eps)
+
+    def forward(self, v: FloatArray) -> FloatArray:
+        """``A v / 2**exponent``."""
+        return self._product(self._operator, v, self._operator.shape[0])
+
+    def backward(self, u: FloatArray) -> FloatArray:
+        """``Aᵀ u / 2**exponent``."""
+        if self._transpose is None:
+            self._transpose = self._operator.T
+        return self._product(self._transpose, u, self._operator.shape[1])
+
+    def _product(self, operator: Any, v: FloatArray, length: int) -> FloatArray:
+        self.count += 1
+        if _is_tensor(operator):
+            like = operator if operator.is_floating_point() else operator.double()
+            result = (like @ like.new_tensor(v)).detach().cpu().numpy()
+        elif isinstance(operator, np.ndarray) and operator.dtype == np.float32:
+            result = operator @ v.astype(np.float32)  # else NumPy widens the matrix every time
+        else:
+            result = np.asarray(operator @ v)
+        return self._checked(result, length)
+
+    def _checked(self, result: Any, length: int) -> FloatArray:
+        if result.dtype.kind not in "buif":
+            raise TypeError(
+                f"products with `{self._name}` must be real, got dtype {result.dtype}; for a "
+                "complex map bound the real one that acts on real and imaginary parts"
+            )
+        if result.shape != (length,):
+            raise ValueError(
+                f"products of `{self._name}` with a vector must have shape ({length},), "
+                f"got {result.shape}; check `shape` and what the operator returns"
+            )
+        if result.dtype.kind == "f":
+            self.eps = max(self.eps, float(np.finfo(result.dtype).eps))
+        result = np.asarray(result, dtype=np.float64)
+        if not np.isfinite(result).all():
+            raise ValueError(
+                f"products of `{self._name}` with a finite vector must be finite, got NaN or "
+                "infinity; check the operator, or divide it by its norm if it overflows"
+            )
+        if self.exponent is None:
+            self.exponent = int(np.frexp(np.abs(result).max())[1])
+        # Always a new array: the recurrences write into what they get, and the operator may have
+        # handed out its own buffer, or its input.
+        scaled: FloatArray
+        if abs(self.exponent) < 1000:
+            scaled = result * 2.0**-self.exponent
+        else:
+            scaled = np.ldexp(result, -self.exponent)
+        return scaled
+
+
+def _is_tensor(matrix: Any) -> bool:
+    # Without importing torch: a tensor can only come from a process that has.
+    return type(matrix).__module__.split(".")[0] == "torch" and hasattr(matrix, "new_tensor")
