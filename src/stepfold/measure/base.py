@@ -8,15 +8,19 @@ nodes exactly; nothing that a schedule shorter than that needs is lost.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from stepfold._checks import check_count, check_vector
-from stepfold._krylov import Tridiagonal, golub_kahan, lanczos
+from stepfold._krylov import Bidiagonal, Tridiagonal, golub_kahan, lanczos
 from stepfold._typing import FloatArray
+from stepfold.measure._rules import from_bidiagonal, gauss_rule
 from stepfold.spectrum import SpectralBounds
+
+FORMAT = "stepfold.measure/1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +65,63 @@ class SpectralMeasure:
             object.__setattr__(self, field, values)
 
     @classmethod
-    def from_eigenvalues(cls, eigenvalues: Any) -> SpectralMeasure:
-        """Equal weight on each of the given eigenvalues: what a random isotropic error has.
+    def from_eigenvalues(cls, eigenvalues: Any, variances: Any = None) -> SpectralMeasure:
+        """Weights on given eigenvalues: what a random error has.
+
+        Args:
+            eigenvalues: λ, shape (n,).
+            variances: ``E (vᵢᵀ e₀)²`` for the eigenvector vᵢ of each, shape (n,); all equal if not
+                given, which is an isotropic error. `exact_measure` computes them from errors.
 
         >>> SpectralMeasure.from_eigenvalues([1.0, 2.0]).weights
         array([0.5, 0.5])
         """
         nodes = check_vector("eigenvalues", eigenvalues)
-        return cls(nodes, np.ones(nodes.size), "eigenvalues")
+        return cls(nodes, np.ones(nodes.size) if variances is None else variances, "eigenvalues")
+
+    @classmethod
+    def mixture(cls, measures: Sequence[SpectralMeasure], weights: Any = None) -> SpectralMeasure:
+        """Weighted mean of measures: the errors of several problems that share one schedule.
+
+        Args:
+            measures: At least one.
+            weights: How much each counts, numbers at least 0, shape (len(measures),); equal if not
+                given. A relative error counts equally; for absolute ones pass ``E ‖e₀‖²`` of each.
+
+        Raises:
+            TypeError: If a member is not a measure.
+            ValueError: If there is none, or ``weights`` does not fit.
+
+        >>> one, two = SpectralMeasure([1.0], [1.0]), SpectralMeasure([2.0], [1.0])
+        >>> SpectralMeasure.mixture([one, two], [1.0, 3.0]).weights
+        array([0.25, 0.75])
+        """
+        measures = list(measures)
+        for index, measure in enumerate(measures):
+            if not isinstance(measure, SpectralMeasure):
+                raise TypeError(
+                    f"`measures` must hold SpectralMeasure only, got {type(measure).__name__} "
+                    f"at index {index}; make one with `SpectralMeasure.from_eigenvalues`"
+                )
+        if not measures:
+            raise ValueError("`measures` must hold at least one measure, got none")
+        shares = np.ones(len(measures)) if weights is None else check_vector("weights", weights)
+        if shares.size != len(measures):
+            raise ValueError(
+                "`weights` must have one number for each measure, "
+                f"got {shares.size} for {len(measures)} measures"
+            )
+        if shares.min() < 0 or shares.max() == 0:
+            raise ValueError(
+                f"`weights` must be at least 0 and not all 0, got {shares.min()} at index "
+                f"{int(shares.argmin())}"
+            )
+        shares = shares / shares.max()
+        return cls(
+            np.concatenate([measure.nodes for measure in measures]),
+            np.concatenate([share * m.weights for share, m in zip(shares, measures, strict=True)]),
+            f"mixture of {len(measures)}",
+        )
 
     @classmethod
     def uniform(cls, bounds: SpectralBounds, *, num_nodes: int = 256) -> SpectralMeasure:
@@ -170,14 +223,69 @@ class SpectralMeasure:
         if self.nodes[-1] == 0:
             return np.empty(0)
         scale = self.nodes[-1]
-        root = np.sqrt(self.nodes / scale)
-        start = root * np.sqrt(self.weights)
-        support = start > 0
-        root = root[support]
-        projection = golub_kahan(lambda v: root * v, lambda u: root * u, start[support], num_nodes)
-        nodes: FloatArray = scale * projection.svd()[1] ** 2
+        weights = (self.nodes / scale) * self.weights
+        nodes: FloatArray = scale * self._project(weights, num_nodes).svd()[1] ** 2
         return nodes
 
+    def _project(self, weights: FloatArray, num_nodes: int) -> Bidiagonal:
+        """Golub–Kahan for other weights on the nodes, in units of the largest node."""
+        support = weights > 0
+        root = np.sqrt(self.nodes[support] / (self.nodes[-1] or 1.0))
+        start = np.sqrt(weights[support])
+        return golub_kahan(lambda v: root * v, lambda u: root * u, start, num_nodes)
+
+    def quadrature(self, num_nodes: int) -> SpectralMeasure:
+        """Gauss rule of the measure: ``num_nodes`` nodes that do the work of all.
+
+        It integrates polynomials of degree below ``2 num_nodes`` exactly, so `optimal_steps` and
+        the mean squared error of T steps are the same for T < ``num_nodes``. Where the measure has
+        no more distinct nodes than that, it is the measure itself up to rounding.
+
+        References:
+            Golub and Meurant, Matrices, Moments and Quadrature (2010), section 6.2.
+
+        >>> rule = SpectralMeasure.from_eigenvalues([1.0, 2.0, 3.0]).quadrature(2)
+        >>> rule.nodes.round(3), round(rule.mean(lambda x: x**3), 12)
+        (array([1.184, 2.816]), 12.0)
+        """
+        num_nodes = check_count("num_nodes", num_nodes)
+        nodes, weights = gauss_rule(from_bidiagonal(self._project(self.weights, num_nodes)))
+        return SpectralMeasure(nodes * (self.nodes[-1] or 1.0), weights, self.name)
+
+    def cumulative(self, eigenvalues: Any) -> FloatArray:
+        """Return ``μ([0, λ])`` at each given λ, any shape.
+
+        >>> SpectralMeasure([1.0, 2.0], [1.0, 3.0]).cumulative([0.5, 1.0, 1.5, 2.0])
+        array([0.  , 0.25, 0.25, 1.  ])
+        """
+        sums = np.concatenate([[0.0], np.cumsum(self.weights)])
+        sums[-1] = 1.0
+        values: FloatArray = sums[np.searchsorted(self.nodes, eigenvalues, side="right")]
+        return values
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON."""
-        return {"name": self.name, "nodes": self.nodes.tolist(), "weights": self.weights.tolist()}
+        """Return the record as plain Python values; floats survive JSON to the last bit."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "nodes": self.nodes.tolist(),
+            "weights": self.weights.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Any) -> SpectralMeasure:
+        """Make a measure from what `to_dict` returned.
+
+        Raises:
+            ValueError: If ``record`` is not such a record.
+        """
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            found = record.get("format") if isinstance(record, dict) else type(record).__name__
+            raise ValueError(
+                f"a measure's record must have format {FORMAT!r}, got {found!r}; "
+                "make it with `SpectralMeasure.to_dict`"
+            )
+        missing = {"name", "nodes", "weights"} - record.keys()
+        if missing:
+            raise ValueError(f"a measure's record must have {', '.join(sorted(missing))}")
+        return cls(record["nodes"], record["weights"], str(record["name"]))

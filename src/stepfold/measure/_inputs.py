@@ -1,0 +1,61 @@
+"""Operators and errors as the recurrences want them: NumPy, float64, checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stepfold._checks import check_finite
+from stepfold._typing import FloatArray
+
+
+def to_numpy(name: str, array: Any) -> Any:
+    """Return a dense torch tensor as a float64 NumPy array, and anything else as it is."""
+    if not hasattr(array, "detach"):
+        return array
+    if "strided" not in str(array.layout):
+        raise TypeError(
+            f"`{name}` must be a dense tensor, got layout {array.layout}; "
+            "convert it to a SciPy sparse array first"
+        )
+    if array.is_complex():
+        raise TypeError(f"`{name}` must be real, got dtype {array.dtype}")
+    return array.detach().cpu().double().numpy()
+
+
+def check_errors(name: str, errors: Any, length: int) -> FloatArray:
+    """Return rows of given length as float64, of shape (batch, length), largest entry 1."""
+    errors = np.asarray(to_numpy(name, errors))
+    if errors.dtype.kind not in "buif":
+        raise TypeError(f"`{name}` must be real, got dtype {errors.dtype}")
+    if errors.ndim not in (1, 2) or errors.shape[-1] != length or errors.size == 0:
+        raise ValueError(
+            f"`{name}` must have shape ({length},) or (batch, {length}) to fit the operator, "
+            f"got {errors.shape}"
+        )
+    check_finite(name, errors)
+    rows = np.atleast_2d(errors).astype(np.float64)
+    peak = float(np.abs(rows).max())
+    if peak == 0:
+        raise ValueError(f"`{name}` must not be 0 everywhere; a zero vector has no measure")
+    # In two factors, because the reciprocal of a tiny number overflows.
+    half = np.ldexp(1.0, int(np.frexp(peak)[1]) // 2)
+    scaled: FloatArray = rows / half / (peak / half)
+    return scaled
+
+
+def check_symmetric(matrix: Any) -> None:
+    """Refuse a matrix that is not square, or not symmetric as far as its entries are known."""
+    if matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(
+            f"`hessian` must be square, got shape {tuple(matrix.shape)}; "
+            "for least squares with this matrix pass `Gram(matrix)`"
+        )
+    if isinstance(matrix, np.ndarray) or hasattr(matrix, "toarray"):
+        asymmetry, scale = abs(matrix - matrix.T).max(), abs(matrix).max()
+        if asymmetry > 1e-10 * scale:
+            raise ValueError(
+                "`hessian` must be symmetric: entries differ from the transpose's by up to "
+                f"{asymmetry:.3g}; for least squares with this matrix pass `Gram(matrix)`"
+            )
