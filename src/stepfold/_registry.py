@@ -6,9 +6,10 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from typing import TypeVar, cast
 
 Member = TypeVar("Member")
+Exact = TypeVar("Exact")
 
 
 class Registry(Mapping[str, Member]):
@@ -28,15 +29,17 @@ class Registry(Mapping[str, Member]):
         self._members: dict[str, Member] = {}
         self._complete = False
 
-    def register(self, name: str) -> Callable[[Member], Member]:
+    def register(self, name: str) -> Callable[[Exact], Exact]:
         """Return a decorator that adds its argument under ``name`` and hands it back unchanged."""
 
-        def add(member: Member) -> Member:
+        # The decorated name keeps its own, wider signature; that it fits the family's is for the
+        # shared tests of members to show.
+        def add(member: Exact) -> Exact:
             if name in self._members:
                 raise ValueError(
                     f"the {self._noun} {name!r} is registered twice; rename one of them"
                 )
-            self._members[name] = member
+            self._members[name] = cast(Member, member)
             return member
 
         return add

@@ -9,6 +9,7 @@ try:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "figures need matplotlib, which is not installed; "
@@ -16,7 +17,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from stepfold.lab.figure import Figure
+from stepfold.lab.figure import Axis, Figure
 
 # Okabe and Ito's palette: told apart by colour-blind readers; dashes and markers tell in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -54,19 +55,29 @@ def draw(figure: Figure) -> Canvas:
                 linewidth=2.2 if curve.emphasis else 1.4,
                 zorder=3 if curve.emphasis else 2,
             )
-        for axis, set_scale, set_label, set_limit in (
-            (figure.x, axes.set_xscale, axes.set_xlabel, axes.set_xlim),
-            (figure.y, axes.set_yscale, axes.set_ylabel, axes.set_ylim),
-        ):
-            set_label(axis.label)
-            if axis.log:
-                set_scale("log")
-            if axis.floor is not None:
-                set_limit(axis.floor)
+        _scale(axes.xaxis, figure.x, axes.set_xscale, axes.set_xlim)
+        _scale(axes.yaxis, figure.y, axes.set_yscale, axes.set_ylim)
         axes.set_title(figure.title)
         if len(figure.curves) > 1:
-            axes.legend()
+            # Below the axes: inside it would hide a curve in one figure or another.
+            long = sum(len(curve.label) for curve in figure.curves) > 60
+            canvas.legend(loc="outside lower center", ncols=2 if long else 3)
         return canvas
+
+
+def _scale(drawn: Any, axis: Axis, set_scale: Any, set_limits: Any) -> None:
+    drawn.set_label_text(axis.label)
+    if axis.log:
+        set_scale("log")
+        low, high = drawn.get_data_interval()
+        low = low if axis.floor is None else axis.floor
+        if axis.floor is not None:
+            set_limits(low, high * (high / low) ** 0.05)
+        if high < 1e3 * low:
+            # Within three decades the powers of ten are too few to read values from.
+            drawn.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            drawn.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            drawn.set_minor_formatter(NullFormatter())
 
 
 def to_bytes(figure: Figure, kind: str) -> bytes:

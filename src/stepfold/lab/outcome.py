@@ -47,6 +47,11 @@ class Check:
         """Whether the number lies between the limits; NaN does not."""
         return bool(self.lower <= self.measured <= self.upper)
 
+    @property
+    def verdict(self) -> str:
+        """ "pass" or "FAIL"."""
+        return "pass" if self.passed else "FAIL"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain Python values; an infinite limit becomes None."""
         return {

@@ -194,7 +194,7 @@ def _checks(checks: Iterable[Check]) -> str:
     rows = (
         f"<td>{html.escape(check.claim)}</td><td>{html.escape(check.expected)}</td>"
         f"<td>{check.measured:.10g}</td>"
-        + ('<td class="pass">pass</td>' if check.passed else '<td class="fail">FAIL</td>')
+        f'<td class="{check.verdict.lower()}">{check.verdict}</td>'
         for check in checks
     )
     return "<h2>Checks</h2>\n" + _html_table(head, rows)

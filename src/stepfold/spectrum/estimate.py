@@ -145,14 +145,24 @@ def _operator(hessian: Any, shape: tuple[int, int] | None) -> Any:
     return operator
 
 
-def _automatic(operator: Any) -> BoundsMethod:
-    matrix = operator.factor if isinstance(operator, Gram) else operator
+def is_diagonalisable(hessian: Operator) -> bool:
+    """Whether all eigenvalues are to be had in a second or two: entries known and few enough.
+
+    >>> is_diagonalisable(np.eye(3)), is_diagonalisable(np.eye(2000))
+    (True, False)
+    """
+    matrix = hessian.factor if isinstance(hessian, Gram) else hessian
     if not has_entries(matrix):
-        return Lanczos()
+        return False
     smaller, larger = sorted(matrix.shape)
-    if smaller <= EXACT_UP_TO and smaller * smaller * larger <= EXACT_WORK:
+    return bool(smaller <= EXACT_UP_TO and smaller * smaller * larger <= EXACT_WORK)
+
+
+def _automatic(operator: Any) -> BoundsMethod:
+    if is_diagonalisable(operator):
         return Exact()
-    return _WithDiscs()
+    matrix = operator.factor if isinstance(operator, Gram) else operator
+    return _WithDiscs() if has_entries(matrix) else Lanczos()
 
 
 @dataclass(frozen=True, slots=True)

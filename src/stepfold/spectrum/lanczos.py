@@ -41,6 +41,7 @@ class Lanczos:
         lower_rtol: The same for the lower end; None to spend nothing on it.
         failure_probability: Chance, over random starts, that an end lies inside the spectrum; at
             most, for each end. A factor of ten costs some 12 % more steps.
+        persistent: Whether to spend the budget on the lower end even while it looks out of reach.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -56,6 +57,7 @@ class Lanczos:
     rtol: float = 0.03
     lower_rtol: float | None = 0.25
     failure_probability: float = 1e-5
+    persistent: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "max_steps", check_count("max_steps", self.max_steps))
@@ -163,7 +165,7 @@ class _Run:
         if growth >= self._needed:
             return log_growth(-alpha, beta, -(1 - self._method.lower_rtol) * lowest) >= self._needed
         window = min(WINDOW, len(self._growth_at_zero) - 1)
-        if window == 0:
+        if window == 0 or self._method.persistent:
             return False
         speed = (growth - self._growth_at_zero[-1 - window]) / window
         left = self._method.max_steps - alpha.size

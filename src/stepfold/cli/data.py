@@ -1,0 +1,223 @@
+"""``stepfold explain`` and ``stepfold solve``: on the user's own matrix."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from stepfold.cli.files import (
+    KINDS,
+    load_matrix,
+    load_schedule,
+    load_vector,
+    make_problem,
+    save_vector,
+)
+from stepfold.cli.output import check_output, show_table
+from stepfold.planner import plan
+from stepfold.schedules import SCHEDULES
+from stepfold.solve import solve as run_solve
+from stepfold.spectrum import SpectralBounds
+
+
+def _on_a_problem(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what the problem is."""
+    options = (
+        click.option(
+            "--kind",
+            type=click.Choice(KINDS),
+            default="auto",
+            show_default=True,
+            help="What the matrix poses; auto takes a symmetric positive definite one as it is.",
+        ),
+        click.option(
+            "--ridge",
+            type=float,
+            default=0.0,
+            help="Weight μ ≥ 0 of a term ½μ‖x‖²; makes the problem least squares.",
+        ),
+        click.option("--lower", type=float, help="Smallest eigenvalue of the Hessian, if known."),
+        click.option("--upper", type=float, help="Largest eigenvalue of the Hessian, if known."),
+        click.option("--period", type=int, help="T, the period; chosen if not given."),
+        click.option("--force", is_flag=True, help="Replace what is at the output's path."),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command(short_help="Solve a system or least-squares problem from files.")
+@click.argument("matrix", type=click.Path(path_type=Path))
+@click.argument("rhs", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Where to write the solution (.npy).",
+)
+@click.option(
+    "--method",
+    type=click.Choice(sorted(SCHEDULES)),
+    help="Family of schedules; the planner's choice if not given.",
+)
+@click.option(
+    "--schedule", "schedule_file", type=click.Path(path_type=Path), help="Steps from a JSON file."
+)
+@click.option(
+    "--rtol",
+    type=float,
+    default=1e-8,
+    show_default=True,
+    help="Tolerance on the gradient norm, relative to that at 0.",
+)
+@click.option("--max-steps", type=int, default=100_000, show_default=True, help="Budget.")
+@_on_a_problem
+def solve(
+    matrix: Path,
+    rhs: Path,
+    output: Path,
+    method: str | None,
+    schedule_file: Path | None,
+    rtol: float,
+    max_steps: int,
+    kind: str,
+    ridge: float,
+    lower: float | None,
+    upper: float | None,
+    period: int | None,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Solve MATRIX x = RHS (least squares unless MATRIX is symmetric positive definite).
+
+    Files are .npy, .npz (SciPy sparse) or .mtx; RHS holds one right-hand side, or one per row. The
+    solution is written as .npy of the same layout. Exits with 1 if the tolerance was not met; the
+    best iterate is written all the same.
+
+    \b
+    Example:
+      stepfold solve A.npz b.npy -o x.npy --rtol 1e-10
+    """
+    if output.suffix != ".npy":
+        raise click.UsageError(f"--output must end in .npy, got {output}")
+    check_output(output, force=force)
+    given = _given_bounds(lower, upper)
+    problem, why, found = make_problem(load_matrix(matrix), load_vector(rhs), kind, ridge)
+    if schedule_file is not None:
+        if method is not None or period is not None:
+            raise click.UsageError("--schedule brings its own steps; leave out --method, --period")
+        schedule = load_schedule(schedule_file)
+    else:
+        advice = plan(problem, rtol=min(rtol, 0.5), num_steps=period, bounds=given or found)
+        schedule = advice.schedule
+        if method is not None:
+            schedule = SCHEDULES[method](advice.bounds, schedule.num_steps)
+    start = time.perf_counter()
+    result = run_solve(problem, schedule, rtol=rtol, max_steps=max_steps)
+    seconds = time.perf_counter() - start
+    save_vector(output, result.x)
+    history = result.history
+    norms = history.gradient_norms.reshape(len(history.num_steps), -1).max(axis=1)
+    if as_json:
+        record = result.to_dict()
+        del record["x"]
+        click.echo(json.dumps({**record, "solution": str(output), "seconds": seconds}))
+    else:
+        click.echo(f"problem: {matrix}, {why}")
+        click.echo(f"schedule: {schedule.name} steps of period {schedule.num_steps}")
+        click.echo(f"{result.status.name}: {result.status.value}")
+        click.echo(
+            f"{result.num_steps} steps, {history.num_products[-1]} products, {seconds:.2f} s; "
+            f"gradient norm {norms[0]:.4g} at the start, {norms.min():.4g} at the end"
+        )
+        click.echo(f"solution: {output}")
+    return 0 if result.converged else 1
+
+
+@click.command(short_help="Explain a matrix: spectrum, recommended steps, what to expect.")
+@click.argument("matrix", type=click.Path(path_type=Path))
+@click.option("--rhs", type=click.Path(path_type=Path), help="Right-hand side to try it on.")
+@click.option(
+    "--rtol", type=float, default=1e-6, show_default=True, help="Tolerance to predict steps for."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder for the report and its data."
+)
+@_on_a_problem
+def explain(
+    matrix: Path,
+    rhs: Path | None,
+    rtol: float,
+    output: Path | None,
+    kind: str,
+    ridge: float,
+    lower: float | None,
+    upper: float | None,
+    period: int | None,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Explain MATRIX: its spectrum, the recommended steps, and how many take you to a tolerance.
+
+    Files are .npy, .npz (SciPy sparse) or .mtx. With --rhs the steps are tried on that right-hand
+    side, beside conjugate gradients. With --output a report is written that opens offline.
+
+    \b
+    Example:
+      stepfold explain A.npz --rhs b.npy -o runs/A
+    """
+    from stepfold.lab.explanation import explain_problem
+    from stepfold.lab.report import check_free, write_run
+
+    given = _given_bounds(lower, upper)
+    if output is not None:
+        check_free(output, force=force)
+    entries = load_matrix(matrix)
+    vector = None if rhs is None else load_vector(rhs)
+    zero = np.zeros(entries.shape[0]) if vector is None else vector
+    problem, why, found = make_problem(entries, zero, kind, ridge)
+    start = time.perf_counter()
+    outcome = explain_problem(
+        problem,
+        name=str(matrix),
+        why=why,
+        rtol=rtol,
+        num_steps=period,
+        bounds=given or found,
+        try_rhs=vector is not None,
+    )
+    seconds = time.perf_counter() - start
+    report = None
+    if output is not None:
+        report = write_run(outcome, output, seconds=seconds, force=force)
+    if as_json:
+        where = None if report is None else str(report)
+        click.echo(json.dumps({**outcome.to_dict(), **outcome.records, "report": where}))
+    else:
+        for section in outcome.sections:
+            for paragraph in section.paragraphs:
+                click.echo(click.wrap_text(paragraph, 100))
+            if section.table is not None:
+                show_table(section.heading, section.table.columns, section.table.rows)
+            click.echo()
+        if report is not None:
+            click.echo(f"report: {report}")
+    return 0
+
+
+def _given_bounds(lower: float | None, upper: float | None) -> SpectralBounds | None:
+    if lower is None and upper is None:
+        return None
+    if lower is None or upper is None:
+        raise click.UsageError("give both --lower and --upper, or neither")
+    if not lower < upper:
+        raise click.UsageError(f"--lower must be smaller than --upper, got {lower} and {upper}")
+    return SpectralBounds(lower, upper)

@@ -1,0 +1,62 @@
+"""What the commands print, and where they may write."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import IO
+
+import click
+
+
+def show_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, wrap: bool = True
+) -> None:
+    """Print a table to standard output; plain when that is not a terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(Text(column), overflow="fold", no_wrap=not wrap)
+    for row in rows:
+        # As `Text`, so that square brackets in names are not taken for markup.
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=110)
+    console.print(table)
+
+
+_STYLES = {"pass": "green", "FAIL": "bold red"}
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Raise unless a file may be written at ``path``."""
+    if path.is_dir():
+        raise click.UsageError(f"{path} is a folder; name a file")
+    if path.exists() and not force:
+        raise click.UsageError(f"{path} exists; choose another name or replace it with --force")
+    if not path.parent.is_dir():
+        raise click.UsageError(f"{path.parent} is not a folder; make it first")
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write a file completely or not at all."""
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(draft).chmod(0o666 & ~umask)  # mkstemp's own mode would keep colleagues out
+        Path(draft).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(draft).unlink()
+        raise
