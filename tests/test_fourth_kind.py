@@ -130,3 +130,9 @@ def test_a_rate_of_the_fourth_kind_is_asked_for_by_its_name():
 def test_a_negative_power_is_refused(power):
     with pytest.raises(ValueError, match="`power` must be at least 0 and finite"):
         worst_case_rate([1.0], SpectralBounds(0.0, 1.0), power=power)
+
+
+@pytest.mark.parametrize("name", NEEDS_NO_LOWER_BOUND)
+def test_steps_beyond_the_floats_are_refused_as_not_finite(name):
+    with pytest.raises(ValueError, match="`steps` must be finite"):
+        SCHEDULES[name](SpectralBounds(0.0, 1e-310), 64)

@@ -215,3 +215,14 @@ def test_the_rate_on_intervals_ignores_the_gap():
     steps = chebyshev_steps_for_intervals([(1.0, 2.0), (90.0, 100.0)], 4)
     assert worst_case_rate_on_intervals(steps, [(1.0, 2.0), (90.0, 100.0)]) < 1
     assert worst_case_rate_on_intervals(steps, [(1.0, 100.0)]) > 10
+
+
+def test_intervals_that_span_more_than_the_floats_are_refused():
+    with pytest.raises(ValueError, match="must not span more than the floats do"):
+        chebyshev_steps_for_intervals([(1e-300, 1e-300), (1.0, 1e300)], 3)
+
+
+@pytest.mark.parametrize("num_steps", [1, 3, 5])
+def test_an_interval_of_a_few_floats_gives_steps_inside_it(num_steps):
+    steps = chebyshev_steps_for_intervals([(1.0, 1.0 + 1e-14)], num_steps).steps
+    np.testing.assert_allclose(steps, 1.0, rtol=1e-13)

@@ -71,7 +71,9 @@ def chebyshev_steps(bounds: SpectralBounds, num_steps: int, *, kind: int = 1) ->
             half_angles = np.arange(1, num_steps + 1) * (np.pi / (2 * (num_steps + 1)))
         # (a+b)/2 + (b−a)/2 cos φ without the cancellation that costs digits of the roots near a.
         roots = bounds.lower * np.sin(half_angles) ** 2 + bounds.upper * np.cos(half_angles) ** 2
-    return Schedule(1 / roots, _NAMES[kind]).reordered(safe_order(num_steps))
+    with np.errstate(over="ignore", divide="ignore"):  # the schedule refuses infinite steps
+        schedule = Schedule(1 / roots, _NAMES[kind])
+    return schedule.reordered(safe_order(num_steps))
 
 
 SCHEDULES.register("chebyshev")(chebyshev_steps)

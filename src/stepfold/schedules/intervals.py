@@ -57,6 +57,11 @@ def chebyshev_steps_for_intervals(intervals: Intervals, num_steps: int) -> Sched
     lows, highs = _checked(intervals)
     num_steps = check_count("num_steps", num_steps)
     scale = highs[-1]
+    if lows[0] / scale == 0:
+        raise ValueError(
+            f"`intervals` must not span more than the floats do, got {lows[0]} and {scale}; "
+            "raise the lowest end"
+        )
     roots = _minimax_roots(lows / scale, highs / scale, num_steps)
     return Schedule(1 / (roots * scale), "Chebyshev, intervals").reordered("leja")
 
@@ -168,7 +173,8 @@ def _minimax_roots(lows: FloatArray, highs: FloatArray, num_steps: int) -> Float
         rate = float(np.abs(residual_polynomial(1 / roots, points)).max())
         if rate < best_rate:
             best, best_rate = roots, rate
-        if not rate > level * (1 + _RTOL):
+        # Points coincide where an interval holds fewer floats than p has extrema on it.
+        if not rate > level * (1 + _RTOL) or not np.all(np.diff(points) > 0):
             break
     return best
 

@@ -131,9 +131,9 @@ def leja_order(steps: FloatArray) -> NDArray[np.intp]:
 def safe_order(num_steps: int) -> str:
     """Name of an order that keeps rounding errors small, whatever T.
 
-    Both are equally safe for Chebyshev steps (docs/schedules.md has the table). Lebedev's, for
-    powers of two, costs nothing; Leja's, for the rest, never leaves a factor of the steps' middle
-    to the end. For clustered steps "leja" is the one to ask for, whatever T.
+    Both are equally safe for Chebyshev steps (docs/schedules.md has the table): Lebedev's, for
+    powers of two, costs nothing; Leja's, for the rest, has the smaller tails. For clustered steps
+    "leja" is the one to ask for, whatever T.
     """
     return "lebedev" if num_steps & (num_steps - 1) == 0 else "leja"
 

@@ -53,7 +53,8 @@ def silver_steps(bounds: SpectralBounds, num_steps: int) -> Schedule:
     if bounds.lower == 0:
         return silver_convex_steps(bounds, num_steps)
     blocks = [_block(bounds, k) for k in range(num_steps.bit_length()) if num_steps >> k & 1]
-    return Schedule(np.concatenate(blocks) / bounds.upper, "silver")
+    with np.errstate(over="ignore"):  # the schedule refuses steps that are not finite
+        return Schedule(np.concatenate(blocks) / bounds.upper, "silver")
 
 
 @SCHEDULES.register("silver-convex")
@@ -84,7 +85,8 @@ def silver_convex_steps(bounds: SpectralBounds, num_steps: int) -> Schedule:
     check_upper("silver_convex_steps", bounds)
     count = np.arange(1, num_steps + 1)
     valuation = np.log2(count & -count)
-    return Schedule((1 + SILVER_RATIO ** (valuation - 1)) / bounds.upper, "silver, convex")
+    with np.errstate(over="ignore"):  # the schedule refuses steps that are not finite
+        return Schedule((1 + SILVER_RATIO ** (valuation - 1)) / bounds.upper, "silver, convex")
 
 
 def silver_rate(bounds: SpectralBounds, num_steps: int) -> float:
@@ -138,7 +140,7 @@ def silver_convex_rate(bounds: SpectralBounds, num_steps: int) -> float:
             f"take {below} or {2 * below + 1}"
         )
     growth = SILVER_RATIO ** (num_steps + 1).bit_length() / SILVER_RATIO
-    return bounds.upper / (1 + math.sqrt(4 * growth**2 - 3))
+    return bounds.upper / (1 + math.sqrt(4 * growth * growth - 3))
 
 
 def _scaled_z(bounds: SpectralBounds, doublings: int) -> list[float]:
