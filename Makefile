@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # constraints.txt pins every version, torch's CPU build among them.
+PHOTO  := runs/photograph
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: help env demo test test-slow lint format docs bench clean
@@ -20,7 +21,12 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## Reproduce the paper's experiment, then explain and solve a real problem
-	$(BIN)/python examples/demo.py
+	$(BIN)/stepfold run dugd -o runs/dugd --force
+	$(BIN)/python examples/photograph.py blur $(PHOTO)
+	$(BIN)/stepfold explain $(PHOTO)/blur.npz --rhs $(PHOTO)/blurred.npy --ridge 0.002 -o $(PHOTO)/report --force
+	$(BIN)/stepfold solve $(PHOTO)/blur.npz $(PHOTO)/blurred.npy --ridge 0.002 --rtol 1e-6 -o $(PHOTO)/restored.npy --force
+	$(BIN)/python examples/photograph.py compare $(PHOTO)
+	@echo "Reports to open in a browser: runs/dugd/report.html and $(PHOTO)/report/report.html"
 
 test: $(STAMP)  ## Run the tests (a few minutes)
 	$(BIN)/python -m pytest -n 2

@@ -1,7 +1,7 @@
 """A photograph, blurred and noisy, as a least-squares problem for the command line.
 
 The picture is one that matplotlib ships, so nothing is downloaded. Blur is a sparse matrix with one
-row per pixel: 77 568 unknowns, too many to diagonalise, ill-conditioned without a ridge term, and
+row per pixel: 76 800 unknowns, too many to diagonalise, ill-conditioned without a ridge term, and
 the result can be looked at.
 
     python examples/photograph.py blur FOLDER      writes blur.npz and blurred.npy
@@ -22,11 +22,11 @@ from matplotlib.figure import Figure
 
 WIDTH_OF_BLUR = 1.2  # standard deviation, in pixels
 RADIUS = 3  # pixels beyond which it is cut off
-NOISE = 0.01  # standard deviation; the picture's range is 0 to 1
+NOISE = 0.003  # standard deviation; the picture's range is 0 to 1
 
 
 def photograph() -> np.ndarray:
-    """Grey picture of 303 × 256 pixels, values between 0 and 1."""
+    """Grey picture of 300 × 256 pixels, values between 0 and 1."""
     with cbook.get_sample_data("grace_hopper.jpg") as file:
         colours = matplotlib.image.imread(file, format="jpg") / 255
     grey = colours @ [0.299, 0.587, 0.114]

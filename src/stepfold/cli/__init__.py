@@ -10,6 +10,7 @@ import click
 import stepfold
 from stepfold.cli.data import explain, solve
 from stepfold.cli.experiments import list_experiments, run
+from stepfold.cli.plan import plan
 from stepfold.cli.steps import steps
 
 NOT_CONVERGED = 1
@@ -27,7 +28,7 @@ def cli() -> None:
     """
 
 
-for command in (explain, list_experiments, run, solve, steps):
+for command in (explain, list_experiments, plan, run, solve, steps):
     cli.add_command(command)
 
 

@@ -4,53 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 
 from stepfold.cli.files import (
-    KINDS,
     load_matrix,
     load_schedule,
     load_vector,
     make_problem,
     save_vector,
 )
+from stepfold.cli.options import given_bounds, output_options, problem_options
 from stepfold.cli.output import check_output, show_table
 from stepfold.planner import plan
 from stepfold.schedules import SCHEDULES
 from stepfold.solve import solve as run_solve
-from stepfold.spectrum import SpectralBounds
-
-
-def _on_a_problem(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say what the problem is."""
-    options = (
-        click.option(
-            "--kind",
-            type=click.Choice(KINDS),
-            default="auto",
-            show_default=True,
-            help="What the matrix poses; auto takes a symmetric positive definite one as it is.",
-        ),
-        click.option(
-            "--ridge",
-            type=float,
-            default=0.0,
-            help="Weight μ ≥ 0 of a term ½μ‖x‖²; makes the problem least squares.",
-        ),
-        click.option("--lower", type=float, help="Smallest eigenvalue of the Hessian, if known."),
-        click.option("--upper", type=float, help="Largest eigenvalue of the Hessian, if known."),
-        click.option("--period", type=int, help="T, the period; chosen if not given."),
-        click.option("--force", is_flag=True, help="Replace what is at the output's path."),
-        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @click.command(short_help="Solve a system or least-squares problem from files.")
@@ -79,7 +49,8 @@ def _on_a_problem(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Tolerance on the gradient norm, relative to that at 0.",
 )
 @click.option("--max-steps", type=int, default=100_000, show_default=True, help="Budget.")
-@_on_a_problem
+@problem_options
+@output_options
 def solve(
     matrix: Path,
     rhs: Path,
@@ -109,7 +80,7 @@ def solve(
     if output.suffix != ".npy":
         raise click.UsageError(f"--output must end in .npy, got {output}")
     check_output(output, force=force)
-    given = _given_bounds(lower, upper)
+    given = given_bounds(lower, upper)
     problem, why, found = make_problem(load_matrix(matrix), load_vector(rhs), kind, ridge)
     if schedule_file is not None:
         if method is not None or period is not None:
@@ -151,7 +122,8 @@ def solve(
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Folder for the report and its data."
 )
-@_on_a_problem
+@problem_options
+@output_options
 def explain(
     matrix: Path,
     rhs: Path | None,
@@ -177,7 +149,7 @@ def explain(
     from stepfold.lab.explanation import explain_problem
     from stepfold.lab.report import check_free, write_run
 
-    given = _given_bounds(lower, upper)
+    given = given_bounds(lower, upper)
     if output is not None:
         check_free(output, force=force)
     entries = load_matrix(matrix)
@@ -211,13 +183,3 @@ def explain(
         if report is not None:
             click.echo(f"report: {report}")
     return 0
-
-
-def _given_bounds(lower: float | None, upper: float | None) -> SpectralBounds | None:
-    if lower is None and upper is None:
-        return None
-    if lower is None or upper is None:
-        raise click.UsageError("give both --lower and --upper, or neither")
-    if not lower < upper:
-        raise click.UsageError(f"--lower must be smaller than --upper, got {lower} and {upper}")
-    return SpectralBounds(lower, upper)

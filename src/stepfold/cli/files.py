@@ -101,7 +101,7 @@ def make_problem(
         return Quadratic(matrix, rhs), "a symmetric system, as asked for", None
     least_squares = LeastSquares(matrix, rhs, ridge=ridge)
     if ridge:
-        return least_squares, "least squares, for there is a ridge term", None
+        return least_squares, "least squares with a ridge term", None
     if matrix.shape[0] != matrix.shape[1]:
         return least_squares, "least squares, for the matrix is not square", None
     if abs(matrix - matrix.T).max() > 1e-10 * abs(matrix).max():

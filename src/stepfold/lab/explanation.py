@@ -28,7 +28,9 @@ from stepfold.schedules import Schedule, constant_steps, optimal_steps, roundoff
 from stepfold.solve import solve
 from stepfold.spectrum import SpectralBounds, exact_eigenvalues, is_diagonalisable
 
-# Steps at which a trial on a right-hand side gives up.
+# A trial on a right-hand side gives up after this many times the steps predicted for the
+# recommended schedule, or after this many steps.
+TRIAL_PATIENCE = 3
 TRIAL_STEPS = 2000
 # Longest period of the optimal steps shown: as many vectors are kept to compute them.
 LONGEST_OPTIMAL = 48
@@ -132,23 +134,24 @@ def _schedules(advice: Plan, measure: SpectralMeasure) -> dict[str, Schedule]:
 
 def _tried(subject: _Subject) -> _Subject:
     rtol = subject.plan.rtol
+    budget = int(min(TRIAL_STEPS, TRIAL_PATIENCE * subject.plan.num_steps))
     runs = {
         label: solve(
             subject.problem,
             schedule,
             rtol=rtol,
             # Optimal steps are made for this gradient; what one period leaves is another one.
-            max_steps=schedule.num_steps if label == "optimal" else TRIAL_STEPS,
+            max_steps=schedule.num_steps if label == "optimal" else budget,
         )
         for label, schedule in subject.schedules.items()
     }
     return dataclasses.replace(
-        subject, runs=runs, conjugate_gradients=_conjugate_gradients(subject.problem, rtol)
+        subject, runs=runs, conjugate_gradients=_conjugate_gradients(subject.problem, rtol, budget)
     )
 
 
 def _conjugate_gradients(
-    problem: Problem[Any], rtol: float
+    problem: Problem[Any], rtol: float, budget: int
 ) -> tuple[NDArray[Any], FloatArray] | None:
     """Products and gradient norms of SciPy's ``cg`` on the Hessian; None for many right sides."""
     from scipy.sparse.linalg import aslinearoperator, cg
@@ -162,7 +165,7 @@ def _conjugate_gradients(
         aslinearoperator(hessian),
         term,
         rtol=rtol,
-        maxiter=TRIAL_STEPS,
+        maxiter=budget,
         callback=lambda x: norms.append(float(np.linalg.norm(problem.gradient(x)))),
     )
     return problem.products_per_gradient * np.arange(len(norms)), np.array(norms)
@@ -218,9 +221,10 @@ def _steps_section(subject: _Subject) -> Section:
     curves = tuple(
         Curve(
             f"{entry.name}, period {entry.num_steps}",
-            np.arange(1, entry.num_steps + 1) / entry.num_steps,
-            np.sort(entry.steps),
-            style="both",
+            # From 0 to 1 for every period; a single step is a level line.
+            np.linspace(0, 1, max(2, entry.num_steps)),
+            np.sort(np.resize(entry.steps, max(2, entry.num_steps))),
+            style="line" if entry.num_steps == 1 else "both",
             emphasis=entry is schedule,
         )
         for entry in subject.schedules.values()
@@ -238,7 +242,7 @@ def _steps_section(subject: _Subject) -> Section:
             "Step sizes in ascending order",
             "Sorted step sizes of the schedules; the recommended ones spread around the constant.",
             curves,
-            Axis("rank / period"),
+            Axis("rank, from the shortest step (0) to the longest (1)"),
             Axis("step size γ", log=True),
         ),
     )
@@ -321,7 +325,7 @@ def _trial_section(subject: _Subject) -> Section:
                 f"{run.schedule.name}, period {run.schedule.num_steps}",
                 products,
                 norms / start,
-                style="both",
+                style="both" if norms.size <= 40 else "line",
                 emphasis=label == "recommended",
             )
         )
@@ -334,9 +338,10 @@ def _trial_section(subject: _Subject) -> Section:
     return Section(
         "On the given right-hand side",
         (
-            f"Started at 0 and run to a gradient of {subject.plan.rtol:g} of its start, or for "
-            f"{TRIAL_STEPS} steps. Optimal steps were made for this very gradient; they are taken "
-            "once.",
+            f"Started at 0 and run to a gradient of {subject.plan.rtol:g} of its start, or until "
+            f"{TRIAL_PATIENCE} times the steps predicted for the recommended schedule (at most "
+            f"{TRIAL_STEPS}) are taken. Optimal steps were made for this very gradient; they are "
+            "taken once.",
         ),
         figure=Figure(
             "trial",

@@ -1,0 +1,105 @@
+"""Training of deep-unfolded gradient descent: our two forms beside the published loop.
+
+The published loop, written anew from its description: float32, y = xH for a batch of 200, two
+matrix products a layer, backpropagation through all of them. All three train the first g of 25
+layers for g = 1 … 25; here with fewer mini-batches a generation than the published 500, because the
+time of one does not depend on how many there are. Interleaved; medians and spread of the ratios.
+
+    python benchmarks/training.py [--iterations 4] [--repeats 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from stepfold import Gram, Schedule, SpectralMeasure, exact_eigenvalues, optimal_steps
+from stepfold.lab.experiments.dugd import published_matrix
+from stepfold.unfolded import (
+    GaussianLeastSquares,
+    SampledLoss,
+    SpectralLoss,
+    UnfoldedIteration,
+    train_incrementally,
+)
+
+NUM_STEPS = 25
+BATCH = 200
+PUBLISHED_ITERATIONS = 500
+
+
+def published_loop(num_iterations: int) -> None:
+    matrix = torch.tensor(published_matrix().T, dtype=torch.float32)
+    num_unknowns = matrix.shape[0]
+    gamma = torch.nn.Parameter(torch.full((NUM_STEPS,), 0.3))
+    optimizer = torch.optim.Adam([gamma], lr=0.002)
+    for generation in range(1, NUM_STEPS + 1):
+        for _ in range(num_iterations):
+            optimizer.zero_grad()
+            target = torch.randn(BATCH, num_unknowns)
+            y = target @ matrix
+            x = torch.zeros(BATCH, num_unknowns)
+            for t in range(generation):
+                x = x - gamma[t].abs() * ((x @ matrix - y) @ matrix.T)
+            torch.nn.functional.mse_loss(x, target).backward()
+            optimizer.step()
+
+
+def our_loop(loss: SampledLoss | SpectralLoss, dtype: torch.dtype) -> Callable[[int], None]:
+    def run(num_iterations: int) -> None:
+        network = UnfoldedIteration(Schedule(np.full(NUM_STEPS, 0.3)), dtype=dtype)
+        train_incrementally(network, loss, num_iterations=num_iterations)
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--iterations", type=int, default=4, help="mini-batches a generation")
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(2)
+    matrix = published_matrix()
+    measure = SpectralMeasure.from_eigenvalues(exact_eigenvalues(Gram(matrix)))
+    sampled = SampledLoss(GaussianLeastSquares(matrix, batch_size=BATCH))
+    contestants = {
+        "published loop": published_loop,
+        "matrix form (SampledLoss)": our_loop(sampled, torch.float32),
+        "spectral form (SpectralLoss)": our_loop(SpectralLoss(measure), torch.float64),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for name, run in contestants.items():
+        run(1)  # warm-up
+        seconds[name].clear()
+    for _ in range(arguments.repeats):
+        for name, run in contestants.items():
+            start = time.perf_counter()
+            run(arguments.iterations)
+            seconds[name].append(time.perf_counter() - start)
+    scale = PUBLISHED_ITERATIONS / arguments.iterations
+    print(f"| form | seconds for {PUBLISHED_ITERATIONS} a generation | published / this (spread) |")
+    print("|---|---|---|")
+    for name, times in seconds.items():
+        ratios = [a / b for a, b in zip(seconds["published loop"], times, strict=True)]
+        print(
+            f"| {name} | {scale * statistics.median(times):.1f} | "
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
+        )
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        optimal_steps(measure, NUM_STEPS)
+        times.append(time.perf_counter() - start)
+    print(
+        f"\noptimal_steps on the {measure.nodes.size} eigenvalues: "
+        f"{1000 * statistics.median(times):.2f} ms ({1000 * max(times):.2f} at most)"
+    )
+
+
+if __name__ == "__main__":
+    main()

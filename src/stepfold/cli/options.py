@@ -1,0 +1,61 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from stepfold.cli.files import KINDS
+from stepfold.spectrum import SpectralBounds
+
+
+def problem_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what the problem is and how to step."""
+    options = (
+        click.option(
+            "--kind",
+            type=click.Choice(KINDS),
+            default="auto",
+            show_default=True,
+            help="What the matrix poses; auto takes a symmetric positive definite one as it is.",
+        ),
+        click.option(
+            "--ridge",
+            type=float,
+            default=0.0,
+            help="Weight μ ≥ 0 of a term ½μ‖x‖²; makes the problem least squares.",
+        ),
+        click.option("--lower", type=float, help="Smallest eigenvalue of the Hessian, if known."),
+        click.option("--upper", type=float, help="Largest eigenvalue of the Hessian, if known."),
+        click.option("--period", type=int, help="T, the period; chosen if not given."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--force`` and ``--json``."""
+    command = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(
+        command
+    )
+    return click.option("--force", is_flag=True, help="Replace what is at the output's path.")(
+        command
+    )
+
+
+def given_bounds(lower: float | None, upper: float | None) -> SpectralBounds | None:
+    """Return the bounds that ``--lower`` and ``--upper`` give, or None.
+
+    Raises:
+        click.UsageError: If only one is given, or they are out of order.
+    """
+    if lower is None and upper is None:
+        return None
+    if lower is None or upper is None:
+        raise click.UsageError("give both --lower and --upper, or neither")
+    if not lower < upper:
+        raise click.UsageError(f"--lower must be smaller than --upper, got {lower} and {upper}")
+    return SpectralBounds(lower, upper)

@@ -1,0 +1,99 @@
+"""``stepfold plan``: which schedule, what it costs, how sure that is, and what else there is."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import click
+import numpy as np
+
+from stepfold.cli.files import load_matrix, make_problem
+from stepfold.cli.options import given_bounds, problem_options
+from stepfold.cli.output import show_table
+from stepfold.planner import Plan
+from stepfold.planner import plan as make_plan
+
+
+@click.command(short_help="Recommend a schedule, and say when another tool is better.")
+@click.argument("matrix", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--rtol",
+    type=float,
+    default=1e-6,
+    show_default=True,
+    help="Tolerance on the gradient norm, relative to that at 0.",
+)
+@problem_options
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+def plan(
+    matrix: Path | None,
+    rtol: float,
+    kind: str,
+    ridge: float,
+    lower: float | None,
+    upper: float | None,
+    period: int | None,
+    as_json: bool,
+) -> None:
+    """Recommend steps for MATRIX, or for eigenvalues between --lower and --upper alone.
+
+    \b
+    Example:
+      stepfold plan A.npz --rtol 1e-8
+      stepfold plan --lower 1 --upper 1000
+    """
+    bounds = given_bounds(lower, upper)
+    if matrix is not None:
+        entries = load_matrix(matrix)
+        problem, why, found = make_problem(entries, np.zeros(entries.shape[0]), kind, ridge)
+        advice = make_plan(problem, rtol=rtol, num_steps=period, bounds=bounds or found)
+    elif bounds is not None:
+        why = "any problem with these eigenvalues"
+        advice = make_plan(bounds, rtol=rtol, num_steps=period)
+    else:
+        raise click.UsageError("give a MATRIX, or --lower and --upper")
+    if as_json:
+        click.echo(json.dumps(advice.to_dict()))
+    else:
+        _show(advice, why)
+
+
+def _show(advice: Plan, why: str) -> None:
+    schedule, bounds = advice.schedule, advice.bounds
+    rows = [
+        ("problem", why),
+        ("eigenvalues from", f"{bounds.lower:.10g} ({bounds.lower_certainty.value})"),
+        ("to", f"{bounds.upper:.10g} ({bounds.upper_certainty.value})"),
+        ("bounds", f"{bounds.method}; {bounds.num_products} products"),
+        ("condition number", f"{bounds.condition_number:.6g}"),
+        ("schedule", f"{schedule.name}, period {schedule.num_steps}, {schedule.order} order"),
+        ("precision", advice.dtype),
+        (f"to a gradient of {advice.rtol:g}", _expectation(advice)),
+    ]
+    show_table("Plan", ("quantity", "value"), rows)
+    show_table(
+        "Other tools",
+        ("method", "products, worst case", "better when"),
+        [
+            (
+                other.name,
+                "none" if other.num_products is None else _count(other.num_products),
+                other.comment,
+            )
+            for other in advice.alternatives
+        ],
+    )
+    for sentence in advice.advice:
+        click.echo(click.wrap_text(sentence, 100))
+
+
+def _expectation(advice: Plan) -> str:
+    if not math.isfinite(advice.num_steps):
+        return "no number of steps can be promised"
+    return f"{advice.num_steps:.0f} steps, {advice.num_products:.0f} products, in the worst case"
+
+
+def _count(number: float) -> str:
+    return f"{number:.0f}" if math.isfinite(number) else "no bound"
