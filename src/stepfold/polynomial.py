@@ -139,8 +139,10 @@ def chebyshev_rate(bounds: SpectralBounds, num_steps: int) -> float:
     _check_upper(bounds)
     if bounds.lower == bounds.upper:
         return 0.0
-    # arccosh((κ + 1)/(κ − 1)) = 2 artanh(1/√κ), which keeps its digits for large κ.
-    exponent = 2 * num_steps * math.atanh(math.sqrt(bounds.lower / bounds.upper))
+    # arccosh((κ + 1)/(κ − 1)) = log((√b + √a)²/(b − a)), in a form that keeps its digits for κ near
+    # 1 and for large κ.
+    a, b = math.sqrt(bounds.lower), math.sqrt(bounds.upper)
+    exponent = num_steps * math.log1p(2 * a * (a + b) / (bounds.upper - bounds.lower))
     return 2 * math.exp(-exponent) / (1 + math.exp(-2 * exponent))
 
 
@@ -154,8 +156,9 @@ def first_order_lower_bound(bounds: SpectralBounds) -> float:
     0.5
     """
     _check_upper(bounds)
-    root = math.sqrt(bounds.lower / bounds.upper)
-    return (1 - root) / (1 + root)
+    # (√b − √a)/(√b + √a) without the cancellation for κ near 1.
+    total = math.sqrt(bounds.lower) + math.sqrt(bounds.upper)
+    return (bounds.upper - bounds.lower) / total / total
 
 
 def optimal_mean_squared_error(measure: SpectralMeasure, num_steps: int) -> float:
