@@ -164,8 +164,8 @@ def first_order_lower_bound(bounds: SpectralBounds) -> float:
 def optimal_mean_squared_error(measure: SpectralMeasure, num_steps: int) -> float:
     """Smallest ``∫ p² dμ`` that any T steps can reach.
 
-    It is ``1/∑ₖ qₖ(0)²`` over the orthonormal polynomials q₀ … q_T of μ, and 0 once T reaches the
-    number of distinct eigenvalues. `optimal_steps` attains it.
+    It is ``1/∑ₖ qₖ(0)²`` over the orthonormal polynomials q₀ … q_T of μ; once T reaches the number
+    of distinct eigenvalues above 0, that is the weight of μ at 0. `optimal_steps` attains it.
 
     References:
         Freud, Orthogonal Polynomials (1971), on the Christoffel function.
@@ -177,15 +177,22 @@ def optimal_mean_squared_error(measure: SpectralMeasure, num_steps: int) -> floa
     num_steps = check_count("num_steps", num_steps)
     alpha, beta = measure.jacobi(num_steps + 1)
     if alpha.size < num_steps + 1:
-        return 0.0
+        # Every eigenvalue but 0 can have a root of its own; at 0 every residual polynomial is 1.
+        return float(measure.weights[measure.nodes == 0].sum())
     previous, current = 0.0, 1.0
     total = 1.0
+    exponent = 0
     for k in range(num_steps):
         # β q_{k+1}(0) = (0 − α) q_k(0) − β' q_{k−1}(0)
         coupling = beta[k - 1] * previous if k else 0.0
         previous, current = current, float((-alpha[k] * current - coupling) / beta[k])
         total += current**2
-    return 1 / total
+        # qₖ(0) grows like the reciprocal of the rate and overflows: carry the exponent apart.
+        shift = math.frexp(current)[1]
+        previous, current = math.ldexp(previous, -shift), math.ldexp(current, -shift)
+        total = math.ldexp(total, -2 * shift)
+        exponent += shift
+    return math.ldexp(1 / total, -2 * exponent)
 
 
 def marchenko_pastur_mean_squared_error(ratio: float, num_steps: int) -> float:
