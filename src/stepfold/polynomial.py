@@ -223,6 +223,9 @@ def num_steps_to(rtol: float, rate: float, period: int = 1) -> float:
     """
     if not 0 < rtol < 1:
         raise ValueError(f"`rtol` must lie between 0 and 1, got {rtol!r}")
+    if not rate >= 0:
+        raise ValueError(f"`rate` must be at least 0, got {rate!r}; take its absolute value")
+    period = check_count("period", period)
     if rate >= 1:
         return math.inf
     if rate == 0:
