@@ -53,7 +53,8 @@ def check_matrix(name: str, matrix: Any) -> Any:
     Entries are looked at where they are known (ndarray, sparse array, torch tensor); a matrix-free
     operator is taken at its word.
     """
-    if isinstance(matrix, (list, tuple)):
+    if isinstance(matrix, (list, tuple, np.matrix)):
+        # Products of an `np.matrix`, which `todense` of a sparse matrix returns, stay matrices.
         matrix = np.asarray(matrix)
     shape = getattr(matrix, "shape", None)
     if shape is None or not hasattr(matrix, "__matmul__"):
