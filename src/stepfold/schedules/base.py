@@ -155,7 +155,8 @@ class Schedule(Sequence[float]):
         """
         try:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
+            # Not JSON, not UTF-8, an integer of 4300 digits, or brackets without end.
             raise ValueError(f"{path} is not a schedule: it is not JSON ({error})") from None
         try:
             return cls.from_dict(record)
