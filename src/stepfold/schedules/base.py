@@ -95,6 +95,10 @@ class Schedule(Sequence[float]):
     def __hash__(self) -> int:
         return hash((self.steps.tobytes(), self.name, self.order))
 
+    def __reduce__(self) -> tuple[type[Schedule], tuple[FloatArray, str, str]]:
+        # Copies and pickles go through the constructor: NumPy would hand back writeable steps.
+        return Schedule, (self.steps, self.name, self.order)
+
     def reordered(self, order: str) -> Schedule:
         """Return the same steps in another order; ``order`` is a name from ``ORDERS``.
 
