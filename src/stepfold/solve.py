@@ -150,9 +150,14 @@ class _Run:
 
     def history(self) -> History:
         """Return everything recorded."""
-        num_steps, norms, num_products, seconds = zip(*self._checks, strict=True)
+        # Empty if the run was interrupted before its first gradient was done.
+        columns = zip(*self._checks, strict=True) if self._checks else ([], [], [], [])
+        num_steps, norms, num_products, seconds = columns
         return History(
-            np.array(num_steps), np.array(norms), np.array(num_products), np.array(seconds)
+            np.array(num_steps, dtype=np.int64),
+            np.array(norms),
+            np.array(num_products, dtype=np.int64),
+            np.array(seconds),
         )
 
 
