@@ -165,9 +165,7 @@ def _norms(rows: Any) -> FloatArray:
     """Euclidean norm of a vector, shape (), or of each row of a batch, without overflow."""
     peak = float(abs(rows).max())
     if peak == 0 or not math.isfinite(peak):
-        scaled = rows
         peak = 1.0
-    else:
-        scaled = rows * (1 / peak) if peak > 1e-300 else rows * 1e300 * (1 / (peak * 1e300))
+    scaled = rows / peak  # not times 1 / peak, which overflows float32 for a subnormal peak
     squares: Any = (scaled * scaled).sum(-1)
     return peak * np.sqrt(np.asarray(squares.tolist(), dtype=np.float64))
