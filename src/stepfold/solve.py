@@ -88,6 +88,8 @@ def solve(
                 f"`x0` must have the shape of the solution, {tuple(linear_term.shape)}, "
                 f"got {tuple(x0.shape)}"
             )
+        # A copy: the result may be the start, and must not share memory with the caller's.
+        x0 = 1 * x0
     run = _Run(problem, x0, rtol, atol, _norms(linear_term))
     state = iteration.init(problem, x0)
     steps = list(schedule)
