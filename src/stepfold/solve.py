@@ -130,7 +130,7 @@ class _Run:
         """Record the gradient norm at ``x`` and say whether the run is over."""
         self.gradient = self.problem.gradient(x)
         norms = _norms(self.gradient)
-        # The linear term cost a product with Aᵀ; each later gradient serves the next step too.
+        # The gradient of each check serves the next step too.
         num_products = self.problem.products_per_gradient * (self.num_steps + 1)
         seconds = time.perf_counter() - self._start
         self._checks.append((self.num_steps, norms, num_products, seconds))
