@@ -68,7 +68,7 @@ class Result(Generic[ArrayT]):
 
     Args:
         x: Iterate with the smallest gradient norm among those at period ends, shape (n,) or
-            (batch, n).
+            (batch, n); for a batch the largest of the rows' norms counts, each relative to ‖∇f(0)‖.
         status: How the run ended.
         num_steps: Steps taken.
         history: Gradient norms, products and seconds at period ends.

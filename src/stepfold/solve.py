@@ -134,15 +134,19 @@ class _Run:
         num_products = self.problem.products_per_gradient * (self.num_steps + 1)
         seconds = time.perf_counter() - self._start
         self._checks.append((self.num_steps, norms, num_products, seconds))
-        reference = np.where(self._reference > 0, self._reference, self._checks[0][1])
-        worst = float(np.max(norms))
+        start = self._checks[0][1]
+        reference = np.where(self._reference > 0, self._reference, start)
+        # Rows of a batch are judged each on its own scale, or noise of one would hide progress of
+        # another.
+        scale = np.where(reference > 0, reference, 1.0)
+        worst = float(np.max(norms / scale))
         if worst < self._best_norm:
             self.best, self._best_norm, self._since_best = x, worst, 0
         else:
             self._since_best += 1
         if np.all(norms <= np.maximum(self._rtol * reference, self._atol)):
             self.best, self.status = x, Status.CONVERGED
-        elif not worst <= DIVERGED_BEYOND * float(np.max(self._checks[0][1])):
+        elif not worst <= DIVERGED_BEYOND * float(np.max(start / scale)):
             self.status = Status.DIVERGED
         elif self._since_best >= STALLED_AFTER:
             self.status = Status.STALLED
