@@ -22,9 +22,11 @@ from stepfold.problems.base import check_rows
 from stepfold.result import History, Result, Status
 from stepfold.schedules import Schedule
 
-# A period that converges lowers the norm every time. After this many period ends without a new
-# minimum only rounding is left.
+# A period that converges lowers the norm. After this many period ends without a new minimum, and a
+# third of all, only rounding is left. The fraction is for iterations with momentum, whose norm may
+# rise and swing for about √κ steps; a norm above that of the start is no stall at all.
 STALLED_AFTER = 10
+STALLED_FRACTION = 1 / 3
 # Growth of the norm over that of the start beyond which no recovery is in sight.
 DIVERGED_BEYOND = 1e8
 
@@ -139,16 +141,17 @@ class _Run:
         # Rows of a batch are judged each on its own scale, or noise of one would hide progress of
         # another.
         scale = np.where(reference > 0, reference, 1.0)
-        worst = float(np.max(norms / scale))
+        first, worst = float(np.max(start / scale)), float(np.max(norms / scale))
+        patience = max(STALLED_AFTER, STALLED_FRACTION * len(self._checks))
         if worst < self._best_norm:
             self.best, self._best_norm, self._since_best = x, worst, 0
         else:
             self._since_best += 1
         if np.all(norms <= np.maximum(self._rtol * reference, self._atol)):
             self.best, self.status = x, Status.CONVERGED
-        elif not worst <= DIVERGED_BEYOND * float(np.max(start / scale)):
+        elif not worst <= DIVERGED_BEYOND * first:
             self.status = Status.DIVERGED
-        elif self._since_best >= STALLED_AFTER:
+        elif self._since_best >= patience and worst <= first:
             self.status = Status.STALLED
         else:
             return False
