@@ -158,9 +158,9 @@ def first_order_lower_bound(bounds: SpectralBounds) -> float:
     0.5
     """
     _check_upper(bounds)
-    # (√b − √a)/(√b + √a) without the cancellation for κ near 1.
-    total = math.sqrt(bounds.lower) + math.sqrt(bounds.upper)
-    return (bounds.upper - bounds.lower) / total / total
+    # 1 − 1/√κ cancels for κ near 1; 1 − 1/κ, taken as (b − a)/b, does not.
+    root = math.sqrt(bounds.lower / bounds.upper)
+    return (bounds.upper - bounds.lower) / bounds.upper / (1 + root) ** 2
 
 
 def optimal_mean_squared_error(measure: SpectralMeasure, num_steps: int) -> float:
