@@ -95,7 +95,8 @@ def leja_order(steps: FloatArray) -> NDArray[np.intp]:
     >>> leja_order(np.array([0.25, 1 / 3, 0.5, 1.0]))
     array([0, 3, 1, 2])
     """
-    roots = 1 / steps
+    # Relative to the largest root, so that the order has no scale and no reciprocal overflows.
+    roots = steps.min() / steps
     chosen = np.empty(roots.size, dtype=np.intp)
     log_product = np.zeros(roots.size)
     taken = np.zeros(roots.size, dtype=bool)
