@@ -24,7 +24,9 @@ from stepfold.schedules import Schedule
 
 # A period that converges lowers the norm. After this many period ends without a new minimum, and a
 # third of all, only rounding is left. The fraction is for iterations with momentum, whose norm may
-# rise and swing for about √κ steps; a norm above that of the start is no stall at all.
+# rise and swing for about √κ steps; a norm above that of the start is no stall at all. Nor is one
+# that rises every time: without rounding the squared norms at period ends, ∑ cᵢ p(λᵢ)²ᵏ, are a
+# convex sequence, which rises on once it rises.
 STALLED_AFTER = 10
 STALLED_FRACTION = 1 / 3
 # Growth of the norm over that of the start beyond which no recovery is in sight.
@@ -127,6 +129,8 @@ class _Run:
         self._checks: list[tuple[int, FloatArray, int, float]] = []
         self._best_norm = math.inf
         self._since_best = 0
+        self._last_norm = math.inf
+        self._rising = 0
 
     def check(self, x: Any) -> bool:
         """Record the gradient norm at ``x`` and say whether the run is over."""
@@ -143,6 +147,8 @@ class _Run:
         scale = np.where(reference > 0, reference, 1.0)
         first, worst = float(np.max(start / scale)), float(np.max(norms / scale))
         patience = max(STALLED_AFTER, STALLED_FRACTION * len(self._checks))
+        self._rising = self._rising + 1 if worst > self._last_norm else 0
+        self._last_norm = worst
         if worst < self._best_norm:
             self.best, self._best_norm, self._since_best = x, worst, 0
         else:
@@ -151,7 +157,7 @@ class _Run:
             self.best, self.status = x, Status.CONVERGED
         elif not worst <= DIVERGED_BEYOND * first:
             self.status = Status.DIVERGED
-        elif self._since_best >= patience and worst <= first:
+        elif self._since_best >= patience and worst <= first and self._rising < STALLED_AFTER:
             self.status = Status.STALLED
         else:
             return False
