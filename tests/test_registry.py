@@ -41,6 +41,8 @@ def test_members_of_modules_that_nobody_imported_are_found_in_sorted_order(
     fruits: Registry,
 ) -> None:
     assert list(fruits) == ["apple", "banana", "cherry"]
+    fruits.register("ackee")(None)
+    assert list(fruits) == ["ackee", "apple", "banana", "cherry"]
 
 
 def test_the_package_is_imported_on_first_reading_and_not_before(fruits: Registry) -> None:

@@ -164,7 +164,8 @@ def test_a_zero_right_hand_side_is_solved_by_zero(hessian: np.ndarray) -> None:
 def test_a_zero_right_hand_side_is_solved_from_elsewhere_too(hessian: np.ndarray) -> None:
     result = solve(Quadratic(hessian, np.zeros(12)), CHEBYSHEV, np.ones(12))
     assert result.status is Status.CONVERGED
-    assert np.linalg.norm(hessian @ result.x) <= 1e-8 * np.linalg.norm(hessian @ np.ones(12))
+    norms = result.history.gradient_norms
+    assert norms[-1] <= 1e-8 * norms[0] < norms[-2]
 
 
 def test_an_exact_start_takes_no_steps(hessian: np.ndarray) -> None:
