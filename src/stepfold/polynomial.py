@@ -163,6 +163,10 @@ def first_order_lower_bound(bounds: SpectralBounds) -> float:
     return (bounds.upper - bounds.lower) / bounds.upper / (1 + root) ** 2
 
 
+# The polynomials at 0 grow like ρ⁻ᵀ; they are scaled down before their squares overflow.
+_LARGE = 1e60
+
+
 def optimal_mean_squared_error(measure: SpectralMeasure, num_steps: int) -> float:
     """Smallest ``∫ p² dμ`` that any T steps can reach.
 
@@ -182,19 +186,16 @@ def optimal_mean_squared_error(measure: SpectralMeasure, num_steps: int) -> floa
         # Every eigenvalue but 0 can have a root of its own; at 0 every residual polynomial is 1.
         return float(measure.weights[measure.nodes == 0].sum())
     previous, current = 0.0, 1.0
-    total = 1.0
-    exponent = 0
+    total, exponent = 1.0, 0
     for k in range(num_steps):
         # β q_{k+1}(0) = (0 − α) q_k(0) − β' q_{k−1}(0)
         coupling = beta[k - 1] * previous if k else 0.0
         previous, current = current, float((-alpha[k] * current - coupling) / beta[k])
-        total += current**2
-        # qₖ(0) grows like the reciprocal of the rate and overflows: carry the exponent apart.
-        shift = math.frexp(current)[1]
-        previous, current = math.ldexp(previous, -shift), math.ldexp(current, -shift)
-        total = math.ldexp(total, -2 * shift)
-        exponent += shift
-    return math.ldexp(1 / total, -2 * exponent)
+        if abs(current) > _LARGE:
+            previous, current, total = previous / _LARGE, current / _LARGE, total / _LARGE**2
+            exponent += 1
+        total += current * current
+    return 1 / total * _LARGE ** (-2 * exponent)
 
 
 def marchenko_pastur_mean_squared_error(ratio: float, num_steps: int) -> float:
