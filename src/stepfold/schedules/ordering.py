@@ -107,7 +107,9 @@ def leja_order(steps: FloatArray) -> NDArray[np.intp]:
         with np.errstate(divide="ignore"):
             log_product += np.log(np.abs(roots - roots[index]))
         # Repeated roots have product 0; they come last, in any order.
-        index = int(np.where(taken, -np.inf, np.maximum(log_product, -1e300)).argmax())
+        candidates = np.where(taken, -np.inf, np.maximum(log_product, -1e300))
+        # Symmetric roots tie: were rounding to choose, the order would depend on the unit.
+        index = int((candidates >= candidates.max() - 1e-9).argmax())
     return chosen
 
 
