@@ -1,6 +1,5 @@
 """Every order is a permutation; only the interleaved ones are safe in floating point."""
 
-import re
 from collections.abc import Callable
 
 import numpy as np
@@ -42,7 +41,7 @@ def test_equal_steps_have_an_order_too(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ORDERS)
-@pytest.mark.parametrize("scale", [2.0**-300, 2.0**300])
+@pytest.mark.parametrize("scale", [1e-300, 1e-150, 3.0, 1e150, 1e300])
 def test_an_order_does_not_depend_on_the_scale(name: str, scale: float) -> None:
     steps = np.sort(chebyshev_steps(BOUNDS, 16).steps)
     assert ORDERS[name](scale * steps).tolist() == ORDERS[name](steps).tolist()
@@ -60,13 +59,6 @@ def test_an_order_does_not_depend_on_the_scale(name: str, scale: float) -> None:
 )
 def test_the_lebedev_order_is_the_published_one(num_steps: int, expected: list[int]) -> None:
     assert (lebedev_order(np.arange(num_steps)) + 1).tolist() == expected
-
-
-@pytest.mark.parametrize("num_steps", [3, 5, 6, 12, 63])
-def test_the_lebedev_order_needs_a_power_of_two(num_steps: int) -> None:
-    message = f"the Lebedev order exists for a power of two, got {num_steps} steps; take the order"
-    with pytest.raises(ValueError, match=re.escape(message)):
-        lebedev_order(np.ones(num_steps))
 
 
 @pytest.mark.parametrize("num_steps", [2, 5, 9])

@@ -61,9 +61,9 @@ def test_steps_are_in_units_of_one_over_the_hessian(
 @every_schedule
 @every_length
 def test_the_order_of_the_steps_does_not_depend_on_the_unit(name: str, num_steps: int) -> None:
-    scaled = SCHEDULES[name](SpectralBounds(2.0**200, 50.0 * 2.0**200), num_steps)
+    scaled = SCHEDULES[name](SpectralBounds(1e100, 50e100), num_steps)
     np.testing.assert_allclose(
-        scaled.steps * 2.0**200, SCHEDULES[name](BOUNDS, num_steps).steps, rtol=1e-11
+        scaled.steps * 1e100, SCHEDULES[name](BOUNDS, num_steps).steps, rtol=1e-11
     )
 
 
