@@ -53,7 +53,8 @@ def check_matrix(name: str, matrix: Any) -> Any:
     Entries are looked at where they are known (ndarray, sparse array, torch tensor); a matrix-free
     operator is taken at its word.
     """
-    if isinstance(matrix, (list, tuple)):
+    if isinstance(matrix, (list, tuple, np.matrix)):
+        # Products of an `np.matrix`, which `todense` of a sparse matrix returns, stay matrices.
         matrix = np.asarray(matrix)
     shape = getattr(matrix, "shape", None)
     if shape is None or not hasattr(matrix, "__matmul__"):
@@ -66,21 +67,53 @@ def check_matrix(name: str, matrix: Any) -> Any:
             f"`{name}` must have two dimensions and at least one row and column, "
             f"got shape {tuple(shape)}"
         )
-    kind = getattr(getattr(matrix, "dtype", None), "kind", "f")  # torch's dtypes have no kind
+    kind = dtype_kind(getattr(matrix, "dtype", None))
     if kind not in "buif":
         raise TypeError(f"`{name}` must be real, got dtype {matrix.dtype}")
     is_sparse = hasattr(matrix, "tocsr")
     if is_sparse and matrix.format not in ("csr", "csc"):
         matrix = matrix.tocsr()
-    if kind in "bui" and (is_sparse or isinstance(matrix, np.ndarray)):
-        matrix = matrix.astype(np.float64)
+    if kind in "bui":
+        matrix = _as_float64(matrix)
     if is_sparse:
         check_finite(f"{name}.data", matrix.data)
-    elif isinstance(matrix, np.ndarray):
-        check_finite(name, matrix)
-    elif hasattr(matrix, "isfinite") and not bool(matrix.isfinite().all()):
+    else:
+        check_entries(name, matrix)
+    return matrix
+
+
+def check_entries(name: str, array: Any) -> None:
+    """Raise if an entry is NaN or infinite: of a NumPy array or of a torch tensor."""
+    if isinstance(array, np.ndarray):
+        check_finite(name, array)
+    elif hasattr(array, "isfinite") and not bool(array.isfinite().all()):
         raise ValueError(
             f"`{name}` must be finite, got a NaN or infinite entry; "
             "remove or replace the missing and infinite entries first"
         )
-    return matrix
+
+
+def check_real_rows(name: str, rows: Any) -> Any:
+    """Return vectors as rows ready for arithmetic: real, finite, integers turned to float64."""
+    kind = dtype_kind(getattr(rows, "dtype", None))
+    if kind not in "buif":
+        raise TypeError(f"`{name}` must be real, got dtype {rows.dtype}")
+    check_entries(name, rows)
+    return _as_float64(rows) if kind in "bui" else rows
+
+
+def dtype_kind(dtype: Any) -> str:
+    """NumPy's letter for a dtype of NumPy or torch; "f" for what has none."""
+    if getattr(dtype, "is_complex", False):
+        return "c"
+    if not getattr(dtype, "is_floating_point", True):
+        return "i"
+    kind: str = getattr(dtype, "kind", "f")
+    return kind
+
+
+def _as_float64(array: Any) -> Any:
+    if hasattr(array, "astype"):
+        return array.astype(np.float64)
+    # A torch tensor. A matrix-free operator is left alone: its products with floats are floats.
+    return array.double() if hasattr(array, "double") else array

@@ -55,7 +55,7 @@ class Registry(Mapping[str, Member]):
     def __getitem__(self, name: str) -> Member:
         members = self._discover()
         if name not in members:
-            near = difflib.get_close_matches(name, members, n=3, cutoff=0.4)
+            near = difflib.get_close_matches(str(name), members, n=3, cutoff=0.4)
             raise KeyError(
                 f"there is no {self._noun} {name!r}; "
                 + (f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(self)}")

@@ -127,7 +127,9 @@ def mean_squared_error(steps: Any, measure: SpectralMeasure) -> float:
     >>> mean_squared_error([0.5], SpectralMeasure.from_eigenvalues([1.0, 3.0]))
     0.25
     """
-    return measure.mean(residual_polynomial(steps, measure.nodes) ** 2)
+    # Steps that diverge on the measure have an infinite error, which is an answer and no accident.
+    with np.errstate(over="ignore"):
+        return measure.mean(residual_polynomial(steps, measure.nodes) ** 2)
 
 
 def mean_squared_errors(steps: Any, measure: SpectralMeasure) -> FloatArray:
@@ -183,8 +185,10 @@ def chebyshev_rate(bounds: SpectralBounds, num_steps: int, *, kind: int = 1) -> 
     _check_upper(bounds)
     if bounds.lower == bounds.upper:
         return 0.0
-    # arccosh((κ + 1)/(κ − 1)) = 2 artanh(1/√κ), which keeps its digits for large κ.
-    angle = 2 * math.atanh(math.sqrt(bounds.lower / bounds.upper))
+    # arccosh((κ + 1)/(κ − 1)) = log((√b + √a)²/(b − a)), in a form that keeps its digits for κ near
+    # 1 and for large κ.
+    a, b = math.sqrt(bounds.lower), math.sqrt(bounds.upper)
+    angle = math.log1p(2 * a * (a + b) / (bounds.upper - bounds.lower))
     if kind == 1:
         return 2 * math.exp(-num_steps * angle) / (1 + math.exp(-2 * num_steps * angle))
     if angle == 0:
@@ -220,8 +224,9 @@ def first_order_lower_bound(bounds: SpectralBounds) -> float:
     0.5
     """
     _check_upper(bounds)
+    # 1 − 1/√κ cancels for κ near 1; 1 − 1/κ, taken as (b − a)/b, does not.
     root = math.sqrt(bounds.lower / bounds.upper)
-    return (1 - root) / (1 + root)
+    return (bounds.upper - bounds.lower) / bounds.upper / (1 + root) ** 2
 
 
 # The polynomials at 0 grow like ρ⁻ᵀ; they are scaled down before their squares overflow.
@@ -231,8 +236,8 @@ _LARGE = 1e60
 def optimal_mean_squared_error(measure: SpectralMeasure, num_steps: int) -> float:
     """Smallest ``∫ p² dμ`` that any T steps can reach.
 
-    It is ``1/∑ₖ qₖ(0)²`` over the orthonormal polynomials q₀ … q_T of μ, and 0 once T reaches the
-    number of distinct eigenvalues. `optimal_steps` attains it.
+    It is ``1/∑ₖ qₖ(0)²`` over the orthonormal polynomials q₀ … q_T of μ; once T reaches the number
+    of distinct eigenvalues above 0, that is the weight of μ at 0. `optimal_steps` attains it.
 
     References:
         Freud, Orthogonal Polynomials (1971), on the Christoffel function.
@@ -244,7 +249,8 @@ def optimal_mean_squared_error(measure: SpectralMeasure, num_steps: int) -> floa
     num_steps = check_count("num_steps", num_steps)
     alpha, beta = measure.jacobi(num_steps + 1)
     if alpha.size < num_steps + 1:
-        return 0.0
+        # Every eigenvalue but 0 can have a root of its own; at 0 every residual polynomial is 1.
+        return float(measure.weights[measure.nodes == 0].sum())
     previous, current = 0.0, 1.0
     total, exponent = 1.0, 0
     for k in range(num_steps):
@@ -286,6 +292,9 @@ def num_steps_to(rtol: float, rate: float, period: int = 1) -> float:
     """
     if not 0 < rtol < 1:
         raise ValueError(f"`rtol` must lie between 0 and 1, got {rtol!r}")
+    if not rate >= 0:
+        raise ValueError(f"`rate` must be at least 0, got {rate!r}; take its absolute value")
+    period = check_count("period", period)
     if rate >= 1:
         return math.inf
     if rate == 0:

@@ -36,7 +36,8 @@ class History:
     Args:
         num_steps: Steps taken so far, shape (checks,).
         gradient_norms: ‖∇f(x)‖ at the iterate, shape (checks,), or (checks, batch).
-        num_products: Products with the operator or its transpose so far, shape (checks,).
+        num_products: Products with the operator or its transpose that gradients cost so far, shape
+            (checks,). The ``Aᵀb`` that a least-squares problem needs once is not among them.
         seconds: Wall-clock time since the start, shape (checks,).
     """
 
@@ -67,7 +68,7 @@ class Result(Generic[ArrayT]):
 
     Args:
         x: Iterate with the smallest gradient norm among those at period ends, shape (n,) or
-            (batch, n).
+            (batch, n); for a batch the largest of the rows' norms counts, each relative to ‖∇f(0)‖.
         status: How the run ended.
         num_steps: Steps taken.
         history: Gradient norms, products and seconds at period ends.

@@ -22,9 +22,13 @@ from stepfold.problems.base import check_rows
 from stepfold.result import History, Result, Status
 from stepfold.schedules import Schedule
 
-# A period that converges lowers the norm every time. After this many period ends without a new
-# minimum only rounding is left.
+# A period that converges lowers the norm. After this many period ends without a new minimum, and a
+# third of all, only rounding is left. The fraction is for iterations with momentum, whose norm may
+# rise and swing for about √κ steps; a norm above that of the start is no stall at all. Nor is one
+# that rises every time: without rounding the squared norms at period ends, ∑ cᵢ p(λᵢ)²ᵏ, are a
+# convex sequence, which rises on once it rises.
 STALLED_AFTER = 10
+STALLED_FRACTION = 1 / 3
 # Growth of the norm over that of the start beyond which no recovery is in sight.
 DIVERGED_BEYOND = 1e8
 
@@ -88,6 +92,8 @@ def solve(
                 f"`x0` must have the shape of the solution, {tuple(linear_term.shape)}, "
                 f"got {tuple(x0.shape)}"
             )
+        # A copy: the result may be the start, and must not share memory with the caller's.
+        x0 = 1 * x0
     run = _Run(problem, x0, rtol, atol, _norms(linear_term))
     state = iteration.init(problem, x0)
     steps = list(schedule)
@@ -123,26 +129,35 @@ class _Run:
         self._checks: list[tuple[int, FloatArray, int, float]] = []
         self._best_norm = math.inf
         self._since_best = 0
+        self._last_norm = math.inf
+        self._rising = 0
 
     def check(self, x: Any) -> bool:
         """Record the gradient norm at ``x`` and say whether the run is over."""
         self.gradient = self.problem.gradient(x)
         norms = _norms(self.gradient)
-        # The linear term cost a product with Aᵀ; each later gradient serves the next step too.
+        # The gradient of each check serves the next step too.
         num_products = self.problem.products_per_gradient * (self.num_steps + 1)
         seconds = time.perf_counter() - self._start
         self._checks.append((self.num_steps, norms, num_products, seconds))
-        reference = np.where(self._reference > 0, self._reference, self._checks[0][1])
-        worst = float(np.max(norms))
+        start = self._checks[0][1]
+        reference = np.where(self._reference > 0, self._reference, start)
+        # Rows of a batch are judged each on its own scale, or noise of one would hide progress of
+        # another.
+        scale = np.where(reference > 0, reference, 1.0)
+        first, worst = float(np.max(start / scale)), float(np.max(norms / scale))
+        patience = max(STALLED_AFTER, STALLED_FRACTION * len(self._checks))
+        self._rising = self._rising + 1 if worst > self._last_norm else 0
+        self._last_norm = worst
         if worst < self._best_norm:
             self.best, self._best_norm, self._since_best = x, worst, 0
         else:
             self._since_best += 1
         if np.all(norms <= np.maximum(self._rtol * reference, self._atol)):
             self.best, self.status = x, Status.CONVERGED
-        elif not worst <= DIVERGED_BEYOND * float(np.max(self._checks[0][1])):
+        elif not worst <= DIVERGED_BEYOND * first:
             self.status = Status.DIVERGED
-        elif self._since_best >= STALLED_AFTER:
+        elif self._since_best >= patience and worst <= first and self._rising < STALLED_AFTER:
             self.status = Status.STALLED
         else:
             return False
@@ -150,9 +165,14 @@ class _Run:
 
     def history(self) -> History:
         """Return everything recorded."""
-        num_steps, norms, num_products, seconds = zip(*self._checks, strict=True)
+        # Empty if the run was interrupted before its first gradient was done.
+        columns = zip(*self._checks, strict=True) if self._checks else ([], [], [], [])
+        num_steps, norms, num_products, seconds = columns
         return History(
-            np.array(num_steps), np.array(norms), np.array(num_products), np.array(seconds)
+            np.array(num_steps, dtype=np.int64),
+            np.array(norms),
+            np.array(num_products, dtype=np.int64),
+            np.array(seconds),
         )
 
 
@@ -160,9 +180,7 @@ def _norms(rows: Any) -> FloatArray:
     """Euclidean norm of a vector, shape (), or of each row of a batch, without overflow."""
     peak = float(abs(rows).max())
     if peak == 0 or not math.isfinite(peak):
-        scaled = rows
         peak = 1.0
-    else:
-        scaled = rows * (1 / peak) if peak > 1e-300 else rows * 1e300 * (1 / (peak * 1e300))
+    scaled = rows / peak  # not times 1 / peak, which overflows float32 for a subnormal peak
     squares: Any = (scaled * scaled).sum(-1)
     return peak * np.sqrt(np.asarray(squares.tolist(), dtype=np.float64))

@@ -48,7 +48,7 @@ def check_rows(name: str, rows: Any, length: int, source: str) -> Any:
     """Return ``rows`` as an array whose last axis fits the operator, ready for arithmetic."""
     import numpy as np
 
-    from stepfold._checks import check_finite
+    from stepfold._checks import check_real_rows
 
     if isinstance(rows, (list, tuple, float, int)):
         rows = np.asarray(rows)
@@ -59,10 +59,4 @@ def check_rows(name: str, rows: Any, length: int, source: str) -> Any:
             f"`{name}` must have shape ({length},) or (batch, {length}) to fit {source}, "
             f"got {tuple(rows.shape)}"
         )
-    if isinstance(rows, np.ndarray):
-        if rows.dtype.kind not in "buif":
-            raise TypeError(f"`{name}` must be real, got dtype {rows.dtype}")
-        check_finite(name, rows)
-        if rows.dtype.kind in "bui":
-            return rows.astype(np.float64)
-    return rows
+    return check_real_rows(name, rows)

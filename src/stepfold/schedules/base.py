@@ -95,6 +95,10 @@ class Schedule(Sequence[float]):
     def __hash__(self) -> int:
         return hash((self.steps.tobytes(), self.name, self.order))
 
+    def __reduce__(self) -> tuple[type[Schedule], tuple[FloatArray, str, str]]:
+        # Copies and pickles go through the constructor: NumPy would hand back writeable steps.
+        return Schedule, (self.steps, self.name, self.order)
+
     def reordered(self, order: str) -> Schedule:
         """Return the same steps in another order; ``order`` is a name from ``ORDERS``.
 
@@ -155,7 +159,8 @@ class Schedule(Sequence[float]):
         """
         try:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
+            # Not JSON, not UTF-8, an integer of 4300 digits, or brackets without end.
             raise ValueError(f"{path} is not a schedule: it is not JSON ({error})") from None
         try:
             return cls.from_dict(record)

@@ -113,7 +113,8 @@ def leja_order(steps: FloatArray) -> NDArray[np.intp]:
     >>> leja_order(np.array([0.25, 1 / 3, 0.5, 1.0]))
     array([0, 3, 1, 2])
     """
-    roots = 1 / steps
+    # Relative to the largest root, so that the order has no scale and no reciprocal overflows.
+    roots = steps.min() / steps
     chosen = np.empty(roots.size, dtype=np.intp)
     log_product = np.zeros(roots.size)
     taken = np.zeros(roots.size, dtype=bool)
@@ -124,7 +125,9 @@ def leja_order(steps: FloatArray) -> NDArray[np.intp]:
         with np.errstate(divide="ignore"):
             log_product += np.log(np.abs(roots - roots[index]))
         # Repeated roots have product 0; they come last, in any order.
-        index = int(np.where(taken, -np.inf, np.maximum(log_product, -1e300)).argmax())
+        candidates = np.where(taken, -np.inf, np.maximum(log_product, -1e300))
+        # Symmetric roots tie: were rounding to choose, the order would depend on the unit.
+        index = int((candidates >= candidates.max() - 1e-9).argmax())
     return chosen
 
 
