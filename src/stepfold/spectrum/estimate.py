@@ -127,6 +127,8 @@ def estimate_bounds(
 
 
 def _operator(hessian: Any, shape: tuple[int, int] | None) -> Any:
+    if shape is not None and (not isinstance(shape, tuple) or len(shape) != 2):
+        raise ValueError(f"`shape` must be a pair (n, n), got {shape!r}")
     if isinstance(hessian, Gram):
         operator: Any = hessian
     elif callable(hessian) and not hasattr(hessian, "__matmul__"):
@@ -136,9 +138,9 @@ def _operator(hessian: Any, shape: tuple[int, int] | None) -> Any:
         operator = FunctionOperator(hessian, (rows, columns))
     else:
         operator = check_matrix("hessian", hessian)
-    if shape is not None and tuple(shape) != tuple(operator.shape):
+    if shape is not None and shape != tuple(operator.shape):
         raise ValueError(
-            f"`shape` must be that of the operator, {tuple(operator.shape)}, got {tuple(shape)}; "
+            f"`shape` must be that of the operator, {tuple(operator.shape)}, got {shape}; "
             "it is needed for callables only"
         )
     check_square(operator.shape)
