@@ -151,6 +151,19 @@ def test_a_loose_guaranteed_bound_loses():
     assert bounds.upper < 1.03 * np.linalg.norm(factor, 2) ** 2
 
 
+def test_a_proved_lower_end_spares_products():
+    hessian = sp.diags_array(np.linspace(1.0, 2.0, 3000)).tocsr()
+    bounds = estimate_bounds(hessian)
+    assert (bounds.lower, bounds.upper) == (1.0, 2.0)
+    assert bounds.lower_certainty is Certainty.GUARANTEED
+    assert bounds.num_products < 15
+
+
+def test_sums_that_overflow_are_refused():
+    with pytest.raises(ValueError, match="too large for `Gershgorin discs`"):
+        estimate_bounds(np.full((3, 3), 1.7e308), method=Gershgorin())
+
+
 def test_sweeps_are_counted():
     with pytest.raises(ValueError, match="`sweeps` must be an integer of at least 1"):
         Gershgorin(sweeps=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ RNG = np.random.default_rng(0)
 FACTOR = RNG.standard_normal((40, 25))
 HESSIAN = FACTOR.T @ FACTOR
 TRUTH = np.linalg.eigvalsh(HESSIAN)
+VALUES = np.linspace(1.0, 2.0, 6)
 
 
 class StandIn:
@@ -216,7 +218,7 @@ def test_products_that_are_not_finite_are_refused_at_any_step(bad, call):
 
 
 def test_complex_products_are_refused():
-    with pytest.raises(TypeError, match="must be real, got dtype complex128"):
+    with pytest.raises(TypeError, match="must be arrays of real numbers, got dtype complex128"):
         estimate_bounds(lambda v: 1j * v, shape=(5, 5))
 
 
@@ -257,3 +259,81 @@ def test_a_tall_sparse_factor_is_not_made_dense():
     factor = sp.csr_array((np.ones(rows.size), (rows, rows % 1000)), shape=(1_000_000, 1000))
     bounds = estimate_bounds(Gram(factor))
     assert 1000.0 * (1 - 1e-12) <= bounds.upper <= 1030.0
+
+
+def test_a_complex_tensor_is_refused():
+    with pytest.raises(TypeError, match=r"`hessian` must be real, got dtype torch\.complex64"):
+        estimate_bounds(torch.eye(5) * 1j)
+
+
+def test_a_complex_factor_is_refused():
+    with pytest.raises(TypeError, match="`factor` must be real"):
+        estimate_bounds(Gram(torch.eye(5) * 1j))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_tensors_are_diagonalised_in_float64(dtype):
+    matrix = torch.diag(torch.tensor([1.0, 2.0, 4.0])).to(dtype)
+    assert estimate_bounds(matrix).upper == pytest.approx(4.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_products_in_half_precision_leave_loose_bounds_on_the_right_side(dtype):
+    matrix = torch.diag(torch.tensor([1.0, 2.0, 4.0])).to(dtype)
+    bounds = estimate_bounds(matrix, method=Lanczos())
+    assert bounds.lower <= 1.0
+    assert bounds.upper >= 4.0
+    assert bounds.upper_uncertainty > 0.03
+
+
+def test_a_function_may_write_into_its_argument():
+    bounds = estimate_bounds(lambda v: np.multiply(v, VALUES, out=v), shape=(6, 6))
+    assert bounds == estimate_bounds(lambda v: v * VALUES, shape=(6, 6))
+
+
+def test_a_function_that_returns_nothing_is_refused():
+    with pytest.raises(TypeError, match="must be arrays of real numbers, got dtype object"):
+        estimate_bounds(lambda _: None, shape=(5, 5))
+
+
+def test_rounding_in_float32_contradicts_no_guaranteed_bound():
+    bounds = estimate_bounds(torch.eye(2000) * 3.1)
+    assert bounds.lower == bounds.upper == pytest.approx(3.1, rel=1e-6)
+
+
+def large_grid(side):
+    def product(v):
+        field = v.reshape(side, side)
+        result = 4 * field
+        result[1:] -= field[:-1]
+        result[:-1] -= field[1:]
+        result[:, 1:] -= field[:, :-1]
+        result[:, :-1] -= field[:, 1:]
+        return result.ravel()
+
+    return product
+
+
+def test_a_large_map_takes_fewer_than_twelve_vectors_of_memory():
+    side = 300
+    tracemalloc.start()
+    bounds = estimate_bounds(large_grid(side), shape=(side**2, side**2))
+    vectors = tracemalloc.get_traced_memory()[1] / (8 * side**2)
+    tracemalloc.stop()
+    assert vectors < 12
+    assert 1 <= bounds.upper / (8 * math.cos(math.pi / (2 * side + 2)) ** 2) <= 1.03
+
+
+def test_a_large_factor_takes_fewer_than_twelve_vectors_of_memory():
+    size = 100_000
+    values = np.linspace(0.5, 1.0, size)
+    operator = LinearOperator(
+        (size, size), matvec=lambda v: values * v, rmatvec=lambda u: values * u, dtype=np.float64
+    )
+    tracemalloc.start()
+    bounds = estimate_bounds(Gram(operator))
+    vectors = tracemalloc.get_traced_memory()[1] / (8 * size)
+    tracemalloc.stop()
+    assert vectors < 12
+    assert 1.0 <= bounds.upper <= 1.03
+    assert 0.25 * 0.75 <= bounds.lower <= 0.25

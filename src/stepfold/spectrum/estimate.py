@@ -15,7 +15,7 @@ from stepfold._checks import check_count, check_matrix
 from stepfold._typing import Operator
 from stepfold.spectrum.bounds import Certainty, SpectralBounds, tightest
 from stepfold.spectrum.entries import Gershgorin
-from stepfold.spectrum.exact import Exact, check_square
+from stepfold.spectrum.exact import Exact, check_real_tensor, check_square
 from stepfold.spectrum.gram import Gram
 from stepfold.spectrum.lanczos import Lanczos
 from stepfold.spectrum.target import FunctionOperator, Target, has_entries
@@ -38,8 +38,8 @@ class BoundsMethod(Protocol):
 class Tightest:
     """Several methods on one operator: the tighter of their ends, and its certainty.
 
-    Methods run in the order given; a guaranteed upper end that one has found spares `Lanczos`
-    further steps as soon as it turns out to be tight.
+    Methods run in the order given; guaranteed ends that one has found spare `Lanczos` further
+    steps as soon as they turn out to be tight.
 
     Args:
         methods: At least one method.
@@ -68,6 +68,8 @@ class Tightest:
             parts.append(part)
             if part.upper_certainty is Certainty.GUARANTEED:
                 target = replace(target, ceiling=min(target.ceiling, part.upper))
+            if part.lower_certainty is Certainty.GUARANTEED:
+                target = replace(target, floor=max(target.floor, part.lower))
         return tightest(parts)
 
 
@@ -144,6 +146,8 @@ def _operator(hessian: Any, shape: tuple[int, int] | None) -> Any:
             "it is needed for callables only"
         )
     check_square(operator.shape)
+    is_gram = isinstance(operator, Gram)
+    check_real_tensor("factor" if is_gram else "hessian", operator.factor if is_gram else operator)
     return operator
 
 
@@ -163,5 +167,5 @@ class _WithDiscs:
 
     def bounds(self, target: Target) -> SpectralBounds:
         discs = Gershgorin().bounds(replace(target, symmetry_is_checked=True))
-        steps = Lanczos().bounds(replace(target, ceiling=discs.upper))
+        steps = Lanczos().bounds(replace(target, ceiling=discs.upper, floor=discs.lower))
         return tightest([discs, steps])

@@ -85,7 +85,7 @@ class Lanczos:
     def _of_symmetric(self, target: Target) -> SpectralBounds:
         size = target.matrix.shape[0]
         products = Products(target.matrix, "hessian")
-        run = _Run(self, size, products, power=1, ceiling=target.ceiling)
+        run = _Run(self, size, products, target, power=1)
         projection = lanczos(
             _SymmetryTest(products),
             np.random.default_rng(target.seed).standard_normal(size),
@@ -102,7 +102,7 @@ class Lanczos:
         size = min(num_rows, num_columns)
         products = Products(target.matrix, "factor")
         test = _AdjointTest(products, wide)
-        run = _Run(self, size, products, power=2, ceiling=target.ceiling, singular=wide)
+        run = _Run(self, size, products, target, power=2, singular=wide)
         projection = golub_kahan(
             test.forward,
             test.backward,
@@ -123,16 +123,16 @@ class _Run:
         method: Lanczos,
         size: int,
         products: Products,
+        target: Target,
         *,
         power: int,
-        ceiling: float,
         singular: bool = False,
     ) -> None:
         self._method = method
         self._size = size
         self._products = products
         self._power = power
-        self._ceiling = ceiling
+        self._target = target
         self._singular = singular
         self._needed = log_growth_needed(size, method.failure_probability)
         self._growth_at_zero: list[float] = []
@@ -156,7 +156,7 @@ class _Run:
         self._growth_at_zero.append(log_growth(-alpha, beta, 0.0))
         enough = (1 + self._method.rtol / (1 + RESOLUTION)) * highest
         upper_done = (
-            self._ceiling <= self._unscaled(enough)
+            self._target.ceiling <= self._unscaled(enough)
             or log_growth(alpha, beta, enough) >= self._needed
         )
         return upper_done and self._lower_done(alpha, beta, lowest, rounding)
@@ -165,6 +165,8 @@ class _Run:
         self, alpha: FloatArray, beta: FloatArray, lowest: float, rounding: float
     ) -> bool:
         if self._method.lower_rtol is None or self._singular or lowest <= rounding:
+            return True
+        if self._target.floor >= self._unscaled((1 - self._method.lower_rtol) * lowest):
             return True
         growth = self._growth_at_zero[-1]
         if growth >= self._needed:
@@ -190,7 +192,8 @@ class _Run:
         else:
             upper = outer_end(alpha, beta, highest, self._needed, rounding) + rounding
             lower = -outer_end(-alpha, beta, -lowest, self._needed, rounding) - rounding
-            reached_lower, reached_upper = max(lowest, 0.0), highest
+            # Less what rounding may have added, so that no guaranteed end is contradicted.
+            reached_lower, reached_upper = lowest + rounding, max(highest - rounding, 0.0)
             if self._singular or lowest <= rounding:
                 lower = reached_lower = 0.0
                 name = f"{name}, singular" + ("" if self._singular else " to rounding")
