@@ -148,15 +148,25 @@ def tightest(parts: Iterable[SpectralBounds]) -> SpectralBounds:
     """Intersection of several bounds of one spectrum; of equal ends the more certain one counts.
 
     Raises:
-        ValueError: If the bounds contradict each other, that is if one lies inside what another
-            reached.
+        ValueError: If there are none, or the bounds contradict each other, that is if one lies
+            inside what another reached.
+
+    >>> proved = SpectralBounds(0.0, 4.0, upper_certainty=Certainty.GUARANTEED, method="discs")
+    >>> tightest([SpectralBounds(1.0, 4.5, method="steps"), proved]).method
+    'upper: discs (tighter than steps); lower: steps'
     """
     parts = list(parts)
-    low = min(parts, key=lambda part: (-part.lower, _RANK[part.lower_certainty]))
-    high = min(parts, key=lambda part: (part.upper, _RANK[part.upper_certainty]))
+    if not parts:
+        raise ValueError("`parts` must hold at least one record of bounds, got none")
+    # Last in the keys: a method that has looked from inside as well can say what it did not see.
+    low = min(parts, key=lambda p: (-p.lower, _RANK[p.lower_certainty], p.reached_lower is None))
+    high = min(parts, key=lambda p: (p.upper, _RANK[p.upper_certainty], p.reached_upper is None))
     reached_lower = [p.reached_lower for p in parts if p.reached_lower is not None]
     reached_upper = [p.reached_upper for p in parts if p.reached_upper is not None]
     _check_agreement(low, high, reached_lower, reached_upper)
+    # What rounding left outside of a guaranteed end is that end.
+    reached_lower = [min(max(value, low.lower), high.upper) for value in reached_lower]
+    reached_upper = [min(max(value, low.lower), high.upper) for value in reached_upper]
     estimated = Certainty.ESTIMATED in (low.lower_certainty, high.upper_certainty)
     probabilities = [p.failure_probability for p in (low, high) if p.failure_probability]
     return SpectralBounds(
@@ -197,6 +207,6 @@ def _check_agreement(
 def _joint_method(low: SpectralBounds, high: SpectralBounds, parts: list[SpectralBounds]) -> str:
     if low is high:
         return low.method
-    beaten = [part.method for part in parts if part is not high and part.upper > high.upper]
+    beaten = [part.method.split(",")[0] for part in parts if part.upper > high.upper]
     tighter = f" (tighter than {', '.join(beaten)})" if beaten else ""
     return f"upper: {high.method}{tighter}; lower: {low.method}"

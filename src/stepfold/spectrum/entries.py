@@ -18,7 +18,7 @@ from stepfold._checks import check_count
 from stepfold._typing import FloatArray
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
 from stepfold.spectrum.exact import check_range, indefinite, not_symmetric
-from stepfold.spectrum.target import Target, has_entries
+from stepfold.spectrum.target import Target, has_entries, is_tensor, tensor_to_numpy
 
 # Entries read at a time: the absolute values of a block are all the memory that is needed.
 BLOCK = 2**20
@@ -114,8 +114,8 @@ class _Majorant:
                 f"`{method}` reads entries and needs a dense or sparse matrix, got "
                 f"{type(matrix).__name__}; `Lanczos` needs products only"
             )
-        if hasattr(matrix, "detach"):
-            matrix = matrix.detach().cpu().numpy()
+        if is_tensor(matrix):
+            matrix, _ = tensor_to_numpy(matrix)
         self.shape = matrix.shape
         self._is_gram = target.factor is not None
         entries = matrix.data if hasattr(matrix, "tocsr") else matrix
@@ -193,6 +193,11 @@ class _Majorant:
         """The bounds in the operator's units."""
         with np.errstate(over="ignore", under="ignore"):
             unscaled = [float(np.ldexp(end, power * self._exponent)) for end in (lower, upper)]
+        if not math.isfinite(unscaled[1]) and power == 1:
+            raise ValueError(
+                f"`hessian` is too large for `{method}`: sums of its entries overflow float64; "
+                "divide the matrix by its norm first"
+            )
         if power == 2:
             check_range(float(np.ldexp(math.sqrt(upper), self._exponent)), unscaled[1])
         sure = Certainty.GUARANTEED

@@ -15,7 +15,7 @@ from stepfold._checks import check_count, check_matrix
 from stepfold._typing import Operator
 from stepfold.spectrum.bounds import Certainty, SpectralBounds, tightest
 from stepfold.spectrum.entries import Gershgorin
-from stepfold.spectrum.exact import Exact, check_square
+from stepfold.spectrum.exact import Exact, check_real_tensor, check_square
 from stepfold.spectrum.gram import Gram
 from stepfold.spectrum.lanczos import Lanczos
 from stepfold.spectrum.target import FunctionOperator, Target, has_entries
@@ -38,8 +38,8 @@ class BoundsMethod(Protocol):
 class Tightest:
     """Several methods on one operator: the tighter of their ends, and its certainty.
 
-    Methods run in the order given; a guaranteed upper end that one has found spares `Lanczos`
-    further steps as soon as it turns out to be tight.
+    Methods run in the order given; guaranteed ends that one has found spare `Lanczos` further
+    steps as soon as they turn out to be tight.
 
     Args:
         methods: At least one method.
@@ -68,6 +68,8 @@ class Tightest:
             parts.append(part)
             if part.upper_certainty is Certainty.GUARANTEED:
                 target = replace(target, ceiling=min(target.ceiling, part.upper))
+            if part.lower_certainty is Certainty.GUARANTEED:
+                target = replace(target, floor=max(target.floor, part.lower))
         return tightest(parts)
 
 
@@ -127,6 +129,8 @@ def estimate_bounds(
 
 
 def _operator(hessian: Any, shape: tuple[int, int] | None) -> Any:
+    if shape is not None and (not isinstance(shape, tuple) or len(shape) != 2):
+        raise ValueError(f"`shape` must be a pair (n, n), got {shape!r}")
     if isinstance(hessian, Gram):
         operator: Any = hessian
     elif callable(hessian) and not hasattr(hessian, "__matmul__"):
@@ -136,12 +140,14 @@ def _operator(hessian: Any, shape: tuple[int, int] | None) -> Any:
         operator = FunctionOperator(hessian, (rows, columns))
     else:
         operator = check_matrix("hessian", hessian)
-    if shape is not None and tuple(shape) != tuple(operator.shape):
+    if shape is not None and shape != tuple(operator.shape):
         raise ValueError(
-            f"`shape` must be that of the operator, {tuple(operator.shape)}, got {tuple(shape)}; "
+            f"`shape` must be that of the operator, {tuple(operator.shape)}, got {shape}; "
             "it is needed for callables only"
         )
     check_square(operator.shape)
+    is_gram = isinstance(operator, Gram)
+    check_real_tensor("factor" if is_gram else "hessian", operator.factor if is_gram else operator)
     return operator
 
 
@@ -171,5 +177,5 @@ class _WithDiscs:
 
     def bounds(self, target: Target) -> SpectralBounds:
         discs = Gershgorin().bounds(replace(target, symmetry_is_checked=True))
-        steps = Lanczos().bounds(replace(target, ceiling=discs.upper))
+        steps = Lanczos().bounds(replace(target, ceiling=discs.upper, floor=discs.lower))
         return tightest([discs, steps])

@@ -11,7 +11,7 @@ from stepfold._checks import check_matrix
 from stepfold._typing import FloatArray, Operator
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
 from stepfold.spectrum.gram import Gram
-from stepfold.spectrum.target import Target, has_entries
+from stepfold.spectrum.target import Target, has_entries, is_tensor, tensor_to_numpy
 
 
 def exact_eigenvalues(hessian: Operator) -> FloatArray:
@@ -87,6 +87,12 @@ def check_range(norm: float, square: float) -> None:
         )
 
 
+def check_real_tensor(name: str, matrix: Any) -> None:
+    """Raise for a complex tensor, whose dtype does not say so the way NumPy's do."""
+    if is_tensor(matrix) and matrix.is_complex():
+        raise TypeError(f"`{name}` must be real, got dtype {matrix.dtype}")
+
+
 def check_square(shape: tuple[int, int]) -> None:
     """Raise unless a Hessian is square."""
     if shape[0] != shape[1]:
@@ -119,9 +125,10 @@ def _dense(name: str, matrix: Any) -> tuple[Any, float]:
             f"`{name}` must be a dense or sparse matrix to have all its eigenvalues computed, got "
             f"{type(matrix).__name__}; `estimate_bounds` needs products only"
         )
-    if hasattr(matrix, "toarray"):
-        matrix = matrix.toarray()
-    elif not isinstance(matrix, np.ndarray):
-        matrix = matrix.detach().cpu().numpy()
-    eps = float(np.finfo(matrix.dtype).eps) if matrix.dtype.kind == "f" else 0.0
+    if is_tensor(matrix):
+        check_real_tensor(name, matrix)
+        matrix, eps = tensor_to_numpy(matrix)
+    else:
+        matrix = matrix.toarray() if hasattr(matrix, "toarray") else matrix
+        eps = float(np.finfo(matrix.dtype).eps) if matrix.dtype.kind == "f" else 0.0
     return matrix.astype(np.float64), max(eps, float(np.finfo(np.float64).eps))

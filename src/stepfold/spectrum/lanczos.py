@@ -17,7 +17,13 @@ from stepfold._krylov import Bidiagonal, Tridiagonal, golub_kahan, lanczos
 from stepfold._typing import FloatArray
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
 from stepfold.spectrum.exact import check_range, indefinite, not_symmetric
-from stepfold.spectrum.one_sided import floored, log_growth, log_growth_needed, outer_end
+from stepfold.spectrum.one_sided import (
+    RESOLUTION,
+    floored,
+    log_growth,
+    log_growth_needed,
+    outer_end,
+)
 from stepfold.spectrum.target import Products, Target
 
 # Up to this many rows all Lanczos vectors are kept and made orthogonal; beyond, the three-term
@@ -81,7 +87,7 @@ class Lanczos:
     def _of_symmetric(self, target: Target) -> SpectralBounds:
         size = target.matrix.shape[0]
         products = Products(target.matrix, "hessian")
-        run = _Run(self, size, products, power=1, ceiling=target.ceiling)
+        run = _Run(self, size, products, target, power=1)
         projection = lanczos(
             _SymmetryTest(products),
             np.random.default_rng(target.seed).standard_normal(size),
@@ -89,7 +95,7 @@ class Lanczos:
             stop=run.close_enough,
             reorthogonalise=size <= KEEP_BASIS_UP_TO,
         )
-        return run.bounds(projection, f"{projection.diagonal.size} Lanczos steps", target.seed)
+        return run.bounds(projection, _counted(projection.diagonal.size, "Lanczos"), target.seed)
 
     def _of_gram(self, target: Target) -> SpectralBounds:
         num_rows, num_columns = target.matrix.shape
@@ -98,7 +104,7 @@ class Lanczos:
         size = min(num_rows, num_columns)
         products = Products(target.matrix, "factor")
         test = _AdjointTest(products, wide)
-        run = _Run(self, size, products, power=2, ceiling=target.ceiling, singular=wide)
+        run = _Run(self, size, products, target, power=2, singular=wide)
         projection = golub_kahan(
             test.forward,
             test.backward,
@@ -107,7 +113,7 @@ class Lanczos:
             stop=lambda bidiagonal: run.close_enough(_squared(bidiagonal)),
             reorthogonalise=max(num_rows, num_columns) <= KEEP_BASIS_UP_TO,
         )
-        method = f"{projection.diagonal.size} Golub–Kahan steps"
+        method = _counted(projection.diagonal.size, "Golub–Kahan")
         return run.bounds(_squared(projection), method, target.seed)
 
 
@@ -119,16 +125,16 @@ class _Run:
         method: Lanczos,
         size: int,
         products: Products,
+        target: Target,
         *,
         power: int,
-        ceiling: float,
         singular: bool = False,
     ) -> None:
         self._method = method
         self._size = size
         self._products = products
         self._power = power
-        self._ceiling = ceiling
+        self._target = target
         self._singular = singular
         self._needed = log_growth_needed(size, method.failure_probability)
         self._growth_at_zero: list[float] = []
@@ -137,21 +143,22 @@ class _Run:
         with np.errstate(over="ignore", under="ignore"):
             return float(np.ldexp(value, self._power * (self._products.exponent or 0)))
 
-    def _rounding(self, highest: float) -> float:
+    def _rounding(self, projection: Tridiagonal) -> float:
         # A Rayleigh quotient is a sum of n rounded terms, whose errors are independent.
-        return 10 * math.sqrt(self._size) * self._products.eps * highest
+        size = max(np.abs(projection.diagonal).max(), projection.off_diagonal.max())
+        return 10 * math.sqrt(self._size) * self._products.eps * float(size)
 
     def close_enough(self, projection: Tridiagonal) -> bool:
         """Whether further steps are not worth their products."""
         lowest, highest = _ends(projection)
-        rounding = self._rounding(max(highest, -lowest))
+        rounding = self._rounding(projection)
         if lowest < -rounding:
             return True  # indefinite: there is the evidence already
         alpha, beta = projection.diagonal, floored(projection.off_diagonal, rounding)
         self._growth_at_zero.append(log_growth(-alpha, beta, 0.0))
-        enough = (1 + self._method.rtol) * highest
+        enough = (1 + self._method.rtol / (1 + RESOLUTION)) * highest
         upper_done = (
-            self._ceiling <= self._unscaled(enough)
+            self._target.ceiling <= self._unscaled(enough)
             or log_growth(alpha, beta, enough) >= self._needed
         )
         return upper_done and self._lower_done(alpha, beta, lowest, rounding)
@@ -161,9 +168,12 @@ class _Run:
     ) -> bool:
         if self._method.lower_rtol is None or self._singular or lowest <= rounding:
             return True
+        if self._target.floor >= self._unscaled((1 - self._method.lower_rtol) * lowest):
+            return True
         growth = self._growth_at_zero[-1]
         if growth >= self._needed:
-            return log_growth(-alpha, beta, -(1 - self._method.lower_rtol) * lowest) >= self._needed
+            enough = (1 - self._method.lower_rtol / (1 + RESOLUTION)) * lowest
+            return log_growth(-alpha, beta, -enough) >= self._needed
         window = min(WINDOW, len(self._growth_at_zero) - 1)
         if window == 0 or self._method.persistent:
             return False
@@ -174,7 +184,7 @@ class _Run:
     def bounds(self, projection: Tridiagonal, name: str, seed: int) -> SpectralBounds:
         """The record, or an error if what was seen is no semidefinite map."""
         lowest, highest = _ends(projection)
-        rounding = self._rounding(max(highest, -lowest))
+        rounding = self._rounding(projection)
         if lowest < -rounding:
             raise indefinite(self._unscaled(lowest))
         alpha, beta = projection.diagonal, floored(projection.off_diagonal, rounding)
@@ -184,7 +194,8 @@ class _Run:
         else:
             upper = outer_end(alpha, beta, highest, self._needed, rounding) + rounding
             lower = -outer_end(-alpha, beta, -lowest, self._needed, rounding) - rounding
-            reached_lower, reached_upper = max(lowest, 0.0), highest
+            # Less what rounding may have added, so that no guaranteed end is contradicted.
+            reached_lower, reached_upper = lowest + rounding, max(highest - rounding, 0.0)
             if self._singular or lowest <= rounding:
                 lower = reached_lower = 0.0
                 name = f"{name}, singular" + ("" if self._singular else " to rounding")
@@ -285,6 +296,10 @@ def _check_adjoint(one: float, other: float, size: float, eps: float, *, symmetr
         "`factor.T` must be the transpose of `factor`: the randomised test uᵀ(Av) = (Aᵀu)ᵀv "
         f"failed, the two differ by {difference:.2g} of ‖Av‖; check the operator's adjoint"
     )
+
+
+def _counted(num_steps: int, name: str) -> str:
+    return f"{num_steps} {name} step{'' if num_steps == 1 else 's'}"
 
 
 def _ends(projection: Tridiagonal) -> tuple[float, float]:

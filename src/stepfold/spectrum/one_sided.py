@@ -34,6 +34,9 @@ import numpy as np
 
 from stepfold._typing import FloatArray
 
+# How finely `outer_end` looks: the result is larger than it need be by no more than this share.
+RESOLUTION = 0.01
+
 
 def log_growth_needed(size: int, failure_probability: float) -> float:
     """``log(1/δ)``: how far the polynomials must have grown to leave an eigenvalue no room.
@@ -67,13 +70,13 @@ def outer_end(
 ) -> float:
     """Smallest point above the largest Ritz value ``ritz`` where the growth is as ``needed``.
 
-    Found to 1 % of its distance from ``ritz``, from outside.
+    Found to a share `RESOLUTION` of its distance from ``ritz``, from outside.
     """
     width = rounding
     while log_growth(diagonal, off_diagonal, ritz + width) < needed:
         width *= 4
     inner = width / 4
-    while width > 1.01 * inner and width > rounding:
+    while width > (1 + RESOLUTION) * inner and width > rounding:
         middle = math.sqrt(inner * width)
         if log_growth(diagonal, off_diagonal, ritz + middle) < needed:
             inner = middle

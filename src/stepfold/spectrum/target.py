@@ -26,12 +26,14 @@ class Target:
         hessian: A symmetric map, or a `Gram` without shift (the shift is added afterwards).
         seed: Seed for random starts.
         ceiling: A guaranteed upper bound that is known already; infinite if there is none.
+        floor: A guaranteed lower bound that is known already.
         symmetry_is_checked: Whether somebody else tests that the Hessian is symmetric.
     """
 
     hessian: Any
     seed: int = 0
     ceiling: float = math.inf
+    floor: float = 0.0
     symmetry_is_checked: bool = False
 
     @property
@@ -47,7 +49,23 @@ class Target:
 
 def has_entries(matrix: Any) -> bool:
     """Whether entries can be read: NumPy and SciPy matrices and dense torch tensors."""
-    return isinstance(matrix, np.ndarray) or hasattr(matrix, "toarray") or _is_tensor(matrix)
+    if is_tensor(matrix):
+        return not matrix.is_sparse and "sparse" not in str(matrix.layout)
+    return isinstance(matrix, np.ndarray) or hasattr(matrix, "toarray")
+
+
+def is_tensor(matrix: Any) -> bool:
+    """Whether a matrix is a torch tensor; torch is not imported to find out."""
+    return type(matrix).__module__.split(".")[0] == "torch" and hasattr(matrix, "new_tensor")
+
+
+def tensor_to_numpy(tensor: Any) -> tuple[Any, float]:
+    """A dense tensor as an array, and the precision of its dtype."""
+    tensor = tensor.detach().cpu()
+    if tensor.element_size() >= 4 or not tensor.is_floating_point():
+        array = tensor.numpy()
+        return array, float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else 0.0
+    return tensor.float().numpy(), 2.0**-7  # NumPy has no bfloat16, whose precision this is
 
 
 class FunctionOperator:
@@ -63,7 +81,7 @@ class FunctionOperator:
         return self
 
     def __matmul__(self, x: Any) -> Any:
-        return self.function(x)
+        return self.function(x.copy())  # the function may write into its argument
 
 
 class Products:
@@ -96,9 +114,10 @@ class Products:
 
     def _product(self, operator: Any, v: FloatArray, length: int) -> FloatArray:
         self.count += 1
-        if _is_tensor(operator):
+        if is_tensor(operator):
             like = operator if operator.is_floating_point() else operator.double()
-            result = (like @ like.new_tensor(v)).detach().cpu().numpy()
+            result, eps = tensor_to_numpy(like @ like.new_tensor(v))
+            self.eps = max(self.eps, eps)
         elif isinstance(operator, np.ndarray) and operator.dtype == np.float32:
             result = operator @ v.astype(np.float32)  # else NumPy widens the matrix every time
         else:
@@ -108,8 +127,9 @@ class Products:
     def _checked(self, result: Any, length: int) -> FloatArray:
         if result.dtype.kind not in "buif":
             raise TypeError(
-                f"products with `{self._name}` must be real, got dtype {result.dtype}; for a "
-                "complex map bound the real one that acts on real and imaginary parts"
+                f"products with `{self._name}` must be arrays of real numbers, got dtype "
+                f"{result.dtype}; for a complex map bound the real one that acts on real and "
+                "imaginary parts"
             )
         if result.shape != (length,):
             raise ValueError(
@@ -134,8 +154,3 @@ class Products:
         else:
             scaled = np.ldexp(result, -self.exponent)
         return scaled
-
-
-def _is_tensor(matrix: Any) -> bool:
-    # Without importing torch: a tensor can only come from a process that has.
-    return type(matrix).__module__.split(".")[0] == "torch" and hasattr(matrix, "new_tensor")

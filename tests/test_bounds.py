@@ -1,0 +1,250 @@
+"""The record of bounds, all eigenvalues, `Gram`, and what `estimate_bounds` refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stepfold.spectrum import (
+    Certainty,
+    Exact,
+    Gram,
+    Lanczos,
+    SpectralBounds,
+    Tightest,
+    estimate_bounds,
+    exact_eigenvalues,
+    tightest,
+)
+
+METHODS = [pytest.param(Exact(), id="exact"), pytest.param(Lanczos(), id="lanczos")]
+
+
+def symmetric(eigenvalues, seed=0):
+    q = np.linalg.qr(np.random.default_rng(seed).standard_normal((len(eigenvalues),) * 2))[0]
+    matrix = (q * np.asarray(eigenvalues)) @ q.T
+    return (matrix + matrix.T) / 2
+
+
+# The record
+
+
+@pytest.mark.parametrize("ends", [(2.0, 1.0), (-1.0, 1.0), (0.0, math.inf), (math.nan, 1.0)])
+def test_bounds_that_are_no_interval_are_refused(ends):
+    with pytest.raises(ValueError, match="0 <= lower <= upper < inf"):
+        SpectralBounds(*ends)
+
+
+def test_what_was_reached_lies_between_the_ends():
+    with pytest.raises(ValueError, match=r"`reached_upper`.*must lie between.*got 5\.0"):
+        SpectralBounds(1.0, 4.0, reached_upper=5.0)
+
+
+def test_given_bounds_have_no_known_uncertainty():
+    bounds = SpectralBounds(1.0, 4.0)
+    assert bounds.lower_uncertainty is None
+    assert bounds.upper_uncertainty is None
+
+
+def test_an_unknown_lower_end_has_uncertainty_one_and_a_known_zero_has_none():
+    assert SpectralBounds(0.0, 4.0, reached_lower=1.0).lower_uncertainty == 1.0
+    assert SpectralBounds(0.0, 4.0, reached_lower=0.0).lower_uncertainty == 0.0
+
+
+def test_a_record_survives_json():
+    bounds = estimate_bounds(symmetric([1.0, 2.0, 5.0]), method=Lanczos(), seed=3)
+    restored = SpectralBounds(**json.loads(json.dumps(bounds.to_dict())))
+    assert restored == bounds
+
+
+def test_a_shift_of_a_semidefinite_map_guarantees_the_lower_end():
+    bounds = SpectralBounds(0.0, 4.0, reached_lower=1.0).shifted(0.5)
+    assert (bounds.lower, bounds.upper, bounds.reached_lower) == (0.5, 4.5, 1.5)
+    assert bounds.lower_certainty is Certainty.GUARANTEED
+
+
+def test_a_shift_of_a_positive_estimate_stays_an_estimate():
+    bounds = SpectralBounds(1.0, 4.0, Certainty.ESTIMATED).shifted(0.5)
+    assert (bounds.lower, bounds.lower_certainty) == (1.5, Certainty.ESTIMATED)
+
+
+@pytest.mark.parametrize("shift", [-1.0, math.inf, math.nan])
+def test_a_shift_is_at_least_zero_and_finite(shift):
+    with pytest.raises(ValueError, match="`shift` must be at least 0"):
+        SpectralBounds(0.0, 4.0).shifted(shift)
+
+
+# Intersection
+
+
+def test_the_tighter_of_two_ends_wins_and_the_record_names_both_methods():
+    proved = SpectralBounds(
+        0.0, 4.0, Certainty.GUARANTEED, Certainty.GUARANTEED, method="discs", num_products=1
+    )
+    seen = SpectralBounds(
+        1.0,
+        4.5,
+        Certainty.ESTIMATED,
+        Certainty.ESTIMATED,
+        method="steps",
+        num_products=20,
+        seed=7,
+        reached_lower=1.1,
+        reached_upper=3.9,
+        failure_probability=1e-5,
+    )
+    joint = tightest([proved, seen])
+    assert (joint.lower, joint.upper) == (1.0, 4.0)
+    assert (joint.lower_certainty, joint.upper_certainty) == (
+        Certainty.ESTIMATED,
+        Certainty.GUARANTEED,
+    )
+    assert joint.method == "upper: discs (tighter than steps); lower: steps"
+    assert (joint.num_products, joint.seed, joint.failure_probability) == (21, 7, 1e-5)
+
+
+def test_bounds_that_contradict_a_rayleigh_quotient_are_refused():
+    seen = SpectralBounds(1.0, 4.5, reached_upper=4.2)
+    with pytest.raises(ValueError, match=r"upper end 4 from `told`.*Rayleigh quotient of 4\.2"):
+        tightest([SpectralBounds(0.0, 4.0, method="told"), seen])
+
+
+def test_an_intersection_of_no_methods_is_refused():
+    with pytest.raises(ValueError, match="`methods` must hold at least one"):
+        Tightest(())
+
+
+# All eigenvalues
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=12), st.integers(-150, 150))
+def test_exact_bounds_are_the_extreme_eigenvalues_in_any_units(eigenvalues, exponent):
+    unit = 10.0**exponent
+    bounds = estimate_bounds(symmetric(eigenvalues) * unit)
+    assert bounds.lower == pytest.approx(min(eigenvalues) * unit, rel=1e-8)
+    assert bounds.upper == pytest.approx(max(eigenvalues) * unit, rel=1e-12)
+    assert bounds.lower_certainty is bounds.upper_certainty is Certainty.GUARANTEED
+
+
+def test_a_singular_matrix_has_lower_end_zero_and_says_so():
+    bounds = estimate_bounds(symmetric([0.0, 0.0, 1.0, 2.0]))
+    assert bounds.lower == 0.0
+    assert bounds.lower_certainty is Certainty.GUARANTEED
+    assert "singular: rank 2 of 4" in bounds.method
+
+
+def test_small_eigenvalues_of_a_gram_keep_their_digits():
+    gram = Gram(np.diag([1.0, 1e-9]))
+    assert estimate_bounds(gram).lower == pytest.approx(1e-18, rel=1e-6)
+
+
+def test_more_columns_than_rows_mean_a_kernel():
+    bounds = estimate_bounds(Gram(np.ones((2, 5))))
+    assert bounds.lower == 0.0
+    assert bounds.upper == pytest.approx(10.0)
+
+
+def test_a_non_normal_square_is_bounded_through_its_gram():
+    matrix = np.triu(np.ones((40, 40)))
+    bounds = estimate_bounds(Gram(matrix))
+    assert bounds.upper == pytest.approx(np.linalg.norm(matrix, 2) ** 2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_ridge_guarantees_the_lower_end(method):
+    bounds = estimate_bounds(Gram(np.ones((3, 8)), shift=0.25), method=method)
+    assert bounds.lower == 0.25
+    assert bounds.lower_certainty is Certainty.GUARANTEED
+    assert "shift 0.25" in bounds.method
+
+
+def test_float32_entries_are_diagonalised_in_float64():
+    matrix = symmetric([1.0, 2.0, 3.0]).astype(np.float32)
+    assert exact_eigenvalues(matrix).dtype == np.float64
+    assert estimate_bounds(matrix).upper == pytest.approx(3.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("exponent", [-170, 170])
+def test_a_gram_whose_eigenvalues_leave_the_range_of_floats_is_refused(exponent):
+    with pytest.raises(ValueError, match="outside the range of float64; divide the matrix"):
+        estimate_bounds(Gram(np.eye(3) * 10.0**exponent))
+
+
+# Limits
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_number_is_its_own_bound(method):
+    bounds = estimate_bounds(np.array([[3.0]]), method=method)
+    assert bounds.lower == pytest.approx(3.0)
+    assert bounds.upper == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_zero_map_has_both_ends_zero(method):
+    bounds = estimate_bounds(np.zeros((7, 7)), method=method)
+    assert (bounds.lower, bounds.upper) == (0.0, 0.0)
+    assert bounds.upper_uncertainty == 0.0
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shape", [(7, 4), (4, 7)])
+def test_the_zero_factor_has_both_ends_zero(method, shape):
+    bounds = estimate_bounds(Gram(np.zeros(shape)), method=method)
+    assert (bounds.lower, bounds.upper) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_indefinite_matrix_is_refused_with_the_evidence(method):
+    with pytest.raises(ValueError, match=r"positive semidefinite.*an eigenvalue of at most -[01]"):
+        estimate_bounds(symmetric([-1.0, 2.0, 3.0, 4.0]), method=method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_matrix_that_is_not_symmetric_is_refused_with_the_evidence(method):
+    matrix = symmetric(np.linspace(1, 2, 30))
+    matrix[3, 5] += 1e-2
+    with pytest.raises(ValueError, match=r"must be symmetric: .*differ.*`Gram\(matrix\)`"):
+        estimate_bounds(matrix, method=method)
+
+
+def test_the_randomised_test_is_named_in_the_message():
+    with pytest.raises(ValueError, match=r"randomised test uᵀ\(Hv\) = vᵀ\(Hu\) failed"):
+        estimate_bounds(np.triu(np.ones((30, 30))), method=Lanczos())
+
+
+def test_a_rectangular_hessian_is_refused():
+    with pytest.raises(ValueError, match=r"`hessian` must be square, got shape \(3, 2\).*Gram"):
+        estimate_bounds(np.ones((3, 2)))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_entries_that_are_not_finite_are_refused(bad):
+    with pytest.raises(ValueError, match=r"`hessian` must be finite"):
+        estimate_bounds(np.diag([1.0, bad]))
+
+
+def test_a_complex_matrix_is_refused():
+    with pytest.raises(TypeError, match="`hessian` must be real"):
+        estimate_bounds(np.eye(3) * 1j)
+
+
+def test_something_else_than_a_method_is_refused():
+    with pytest.raises(TypeError, match=r"`method` must be a method of bounding.*got 'lanczos'"):
+        estimate_bounds(np.eye(3), method="lanczos")
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5])
+def test_a_seed_is_a_natural_number(seed):
+    with pytest.raises((TypeError, ValueError), match="`seed` must be an integer"):
+        estimate_bounds(np.eye(3), seed=seed)
+
+
+def test_lists_of_integers_are_matrices():
+    assert estimate_bounds([[2, 0], [0, 1]]).upper == 2.0
