@@ -28,6 +28,12 @@ def optimal_steps(spectrum: SpectralMeasure | SpectralBounds, num_steps: int) ->
         and in Leja order otherwise. Its mean squared error is
         `optimal_mean_squared_error(spectrum, T)`.
 
+        That holds as far as step sizes of 16 digits can express it. For few eigenvalues far apart
+        and many steps (κ = 1e8, 300 eigenvalues in geometric progression, T from about 35 on) roots
+        fall on eigenvalues between which the polynomial is astronomic, and no list of floats will
+        do; compare `mean_squared_error` with the optimum, and take a shorter period, or the measure
+        that `ensemble_measure` makes.
+
     Raises:
         ValueError: If the measure has fewer than T distinct nodes above 0: fewer steps already
             reach the smallest error, and no further step has a best size.
