@@ -230,7 +230,8 @@ class _Objective:
     def residuals(self, steps: FloatArray) -> FloatArray:
         values = residual_polynomial(steps, self._eigenvalues)
         values[self._num_bias :] -= 1
-        return values * self._scale
+        residuals: FloatArray = values * self._scale
+        return residuals
 
     def jacobian(self, steps: FloatArray) -> FloatArray:
         factors = 1 - steps[:, None] * self._eigenvalues

@@ -14,7 +14,6 @@ from stepfold.schedules.ordering import safe_order
 from stepfold.spectrum import SpectralBounds
 
 
-@SCHEDULES.register("optimal")
 def optimal_steps(spectrum: SpectralMeasure | SpectralBounds, num_steps: int) -> Schedule:
     """Steps with the smallest mean squared error over a spectrum.
 
@@ -55,3 +54,6 @@ def optimal_steps(spectrum: SpectralMeasure | SpectralBounds, num_steps: int) ->
             f"{roots.size}, got {num_steps}; {roots.size} steps reach the smallest error already"
         )
     return Schedule(1 / roots, "optimal").reordered(safe_order(num_steps))
+
+
+SCHEDULES.register("optimal")(optimal_steps)  # a decorator would hide that it takes a measure
