@@ -1,0 +1,275 @@
+"""Steps that are best when the data are noisy: y = Hx + w, started at 0, stopped after T steps.
+
+T steps on ``½‖Hx − y‖²`` fit ``1 − p(λ)`` of each eigenvector's share of x and amplify the noise on
+it by ``(1 − p(λ))²/λ``. With η the variance of an entry of w over that of an entry of x, the mean
+squared error relative to ``E‖x‖²`` is ``∫ p² dμ + η ∫ (1 − p)²/λ dμ``. It is smallest for
+
+    p(λ) = (η + λP(λ)) / (λ + η),    P(λ) = ∏ₖ (θₖ − λ)/(θₖ + η),
+
+θₖ the Gauss nodes of λ dμ. That is T steps ``1/(θₖ + η)``, all positive, on the problem with ridge
+term ½η‖x‖². As steps without it they are reciprocals of the roots of p, which may be complex.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stepfold._checks import check_count
+from stepfold._typing import FloatArray
+from stepfold.measure import SpectralMeasure
+from stepfold.polynomial import residual_polynomial
+from stepfold.schedules.base import Schedule
+from stepfold.schedules.chebyshev import chebyshev_steps
+from stepfold.schedules.optimal import optimal_steps
+from stepfold.schedules.ordering import safe_order
+
+# In units of 1/λ_max: a step that does nothing, where the best schedule has fewer than T.
+IDLE = 1e-12
+
+
+def noisy_mean_squared_error(
+    steps: Any,
+    measure: SpectralMeasure,
+    *,
+    noise: float,
+    noise_measure: SpectralMeasure | None = None,
+) -> float:
+    """``∫ p² dμ + η ∫ (1 − p)²/λ dν``: mean squared error from x₀ = 0 relative to ``E‖x‖²``.
+
+    Args:
+        steps: γ, shape (T,), in units of 1 / Hessian; no steps at all have error 1.
+        measure: μ, how x (the first error, but for its sign) is spread over the eigenvalues.
+        noise: η, at least 0, in units of the Hessian: ``n·σ²/E‖x‖²`` for noise of variance σ² per
+            entry of y, which is ``σ²/τ²`` if the entries of x have variance τ².
+        noise_measure: ν, equal weight on each of the n eigenvalues. White noise meets all alike;
+            if x does too, ν is μ, which is taken if it is not given.
+
+    Raises:
+        ValueError: If ``noise`` is negative or not finite.
+
+    >>> measure = SpectralMeasure([2.0], [1.0])
+    >>> round(noisy_mean_squared_error([0.25], measure, noise=1.0), 12)
+    0.375
+    """
+    noise = _check_noise(noise)
+    noisy = measure if noise_measure is None else noise_measure
+    if len(steps) == 0:
+        return 1.0
+    bias = measure.mean(residual_polynomial(steps, measure.nodes) ** 2)
+    fitted = 1 - residual_polynomial(steps, noisy.nodes)
+    # At λ = 0 nothing is ever fitted, and (1 − p)²/λ is 0 like λ.
+    variance = np.divide(fitted, np.sqrt(noisy.nodes), out=np.zeros_like(fitted), where=fitted != 0)
+    return bias + noise * noisy.mean(variance**2)
+
+
+@dataclass(frozen=True, eq=False)
+class RidgeSteps:
+    """Steps for a problem with a ridge term: ``solve(LeastSquares(H, y, ridge=ridge), schedule)``.
+
+    Args:
+        schedule: T steps, in units of 1 / Hessian.
+        ridge: η, weight of ``½‖x‖²``, in units of the Hessian.
+    """
+
+    schedule: Schedule
+    ridge: float
+
+    def residual_polynomial(self, eigenvalues: Any) -> FloatArray:
+        """``p(λ) = (η + λ P(λ))/(λ + η)`` such that the iterate from 0 is ``(1 − p) H⁻¹y``."""
+        eigenvalues = np.asarray(eigenvalues, dtype=np.float64)
+        inner = residual_polynomial(self.schedule, eigenvalues + self.ridge)
+        values: FloatArray = inner + self.ridge * (1 - inner) / (eigenvalues + self.ridge)
+        return values
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain Python values, ready for JSON."""
+        return {"schedule": self.schedule.to_dict(), "ridge": self.ridge}
+
+
+def noise_aware_ridge(measure: SpectralMeasure, num_steps: int, *, noise: float) -> RidgeSteps:
+    """The best that T gradients can do with noisy data, for isotropic x: no schedule is better.
+
+    Args:
+        measure: μ, the eigenvalues of the Hessian with equal weights (x is isotropic).
+        num_steps: T.
+        noise: η = σ²/τ², positive, in units of the Hessian.
+
+    Returns:
+        The ridge η and T positive steps ``1/(θₖ + η)`` in a safe order.
+
+    Raises:
+        ValueError: If ``noise`` is not positive and finite, or if the measure has fewer than T
+            distinct nodes above 0.
+
+    References:
+        Derived in ``docs/measures.md``.
+
+    >>> record = noise_aware_ridge(SpectralMeasure([2.0], [1.0]), 1, noise=1.0)
+    >>> record.ridge, record.schedule.steps.round(6)
+    (1.0, array([0.333333]))
+    """
+    noise = _check_noise(noise)
+    if noise == 0:
+        raise ValueError("`noise` must be positive, got 0.0; without noise take `optimal_steps`")
+    roots = 1 / optimal_steps(measure, num_steps).steps
+    schedule = Schedule(1 / (roots + noise), "noise-aware, ridge")
+    return RidgeSteps(schedule.reordered(safe_order(num_steps)), noise)
+
+
+def noise_aware_steps(
+    measure: SpectralMeasure,
+    num_steps: int,
+    *,
+    noise: float,
+    noise_measure: SpectralMeasure | None = None,
+) -> Schedule:
+    """Positive steps with a small mean squared error after T steps on noisy data from x₀ = 0.
+
+    Where all roots of the best p are real these are their reciprocals, and no T gradients do
+    better. Where some are complex, real steps cannot reach it, and the error is minimised over
+    positive steps by a trust-region least-squares method from several starts. What comes back is
+    a local minimum, never worse than `optimal_steps` of any length up to T, nor than Chebyshev
+    steps of the measure's bounds stopped anywhere before T; a global minimum is not promised.
+    `noise_aware_ridge` has no such gap.
+
+    Args:
+        measure: μ, how x is spread over the eigenvalues.
+        num_steps: T.
+        noise: η, at least 0, see `noisy_mean_squared_error`.
+        noise_measure: Equal weight on each eigenvalue, if that is not μ.
+
+    Returns:
+        A schedule of shape (T,) in a safe order. A step of 1e-12/λ_max does nothing: more would
+        only fit noise. Without noise it is `optimal_steps`.
+
+    Raises:
+        ValueError: If ``noise`` is negative or not finite, or if the measure has fewer than T
+            distinct nodes above 0.
+
+    >>> noise_aware_steps(SpectralMeasure([2.0], [1.0]), 1, noise=1.0).steps.round(6)
+    array([0.333333])
+    """
+    noise = _check_noise(noise)
+    num_steps = check_count("num_steps", num_steps)
+    best = optimal_steps(measure, num_steps)
+    if noise == 0:
+        return best
+    unit = measure.nodes[-1]
+    scaled = _scaled(measure, unit)
+    noisy = scaled if noise_measure is None else _scaled(noise_measure, unit)
+    exact = _Objective(scaled, noise / unit, noisy)
+    # Rules of T + 1 nodes integrate everything that T steps can make of the measures.
+    small = _Objective(
+        scaled.quadrature(num_steps + 1), noise / unit, noisy.quadrature(num_steps + 1)
+    )
+    candidates = _shorter_schedules(scaled, measure, num_steps, unit)
+    candidates.sort(key=exact.value)
+    starts = [_real_roots(best.steps * unit, noise / unit), *candidates[:2]]
+    # Doing nothing has error 1: a start far above it is lost, and would overflow.
+    refined = [small.refine(start) for start in starts if small.value(start) < 1e3]
+    steps = min([*refined, *starts], key=exact.value)
+    order = safe_order(num_steps)
+    return Schedule(np.maximum(steps, IDLE) / unit, "noise-aware").reordered(order)
+
+
+def _shorter_schedules(
+    scaled: SpectralMeasure, measure: SpectralMeasure, num_steps: int, unit: float
+) -> list[FloatArray]:
+    """Schedules of T steps and fewer, filled up with idle ones, in units of 1/λ_max."""
+    lengths = np.unique(np.geomspace(1, num_steps, 16).round().astype(int)).tolist()
+    if num_steps <= 32:
+        lengths = list(range(1, num_steps + 1))
+    schedules = [optimal_steps(scaled, length).steps for length in lengths]
+    bounds = measure.bounds
+    if bounds.lower > 0:
+        chebyshev = unit * chebyshev_steps(bounds, num_steps).steps
+        schedules += [chebyshev[: t + 1] for t in range(num_steps)]
+        schedules += [unit * chebyshev_steps(bounds, length).steps for length in lengths]
+    fill = np.full(num_steps, IDLE)
+    return [np.concatenate([steps, fill])[:num_steps] for steps in schedules]
+
+
+def _real_roots(steps: FloatArray, noise: float) -> FloatArray:
+    """Reciprocals of the roots of the best p, those of a complex pair by twice their real part.
+
+    With z = 0, θ₁ … θ_T the roots of (λ + η) p are those of ``∏ (λ − zₖ) = ±ρᵀ⁺¹``, ρ the geometric
+    mean of η and θₖ + η: eigenvalues of diag(z) plus ρ times a cyclic shift, −η among them.
+    """
+    size = steps.size + 1
+    roots = 1 / steps
+    rho = math.exp((math.log(noise) + float(np.log(roots + noise).sum())) / size)
+    matrix = np.diag(np.append(0.0, roots)) + rho * np.roll(np.eye(size), 1, axis=0)
+    matrix[0, -1] *= (-1.0) ** size
+    eigenvalues = np.linalg.eigvals(matrix)
+    eigenvalues = np.delete(eigenvalues, np.abs(eigenvalues + noise).argmin())
+    return np.maximum((1 / eigenvalues).real, IDLE)
+
+
+class _Objective:
+    """The error as a sum of squares of functions of T steps, in units of the largest eigenvalue."""
+
+    def __init__(self, measure: SpectralMeasure, noise: float, noisy: SpectralMeasure) -> None:
+        # ∫ p² dμ + η ∫ (1 − p)²/λ dν: residuals √w·p at the nodes of μ, √(ηw/λ)·(1 − p) at those
+        # of ν; nothing depends on the steps at λ = 0.
+        bias, variance = measure.nodes > 0, noisy.nodes > 0
+        self._eigenvalues = np.concatenate([measure.nodes[bias], noisy.nodes[variance]])
+        self._num_bias = int(bias.sum())
+        self._scale = np.sqrt(
+            np.concatenate(
+                [
+                    measure.weights[bias],
+                    noise * noisy.weights[variance] / noisy.nodes[variance],
+                ]
+            )
+        )
+
+    def residuals(self, steps: FloatArray) -> FloatArray:
+        values = residual_polynomial(steps, self._eigenvalues)
+        values[self._num_bias :] -= 1
+        residuals: FloatArray = values * self._scale
+        return residuals
+
+    def jacobian(self, steps: FloatArray) -> FloatArray:
+        factors = 1 - steps[:, None] * self._eigenvalues
+        ones = np.ones((1, self._eigenvalues.size))
+        heads = np.cumprod(np.concatenate([ones, factors[:-1]]), axis=0)
+        tails = np.cumprod(np.concatenate([ones, factors[:0:-1]]), axis=0)[::-1]
+        slopes: FloatArray = (-self._eigenvalues * heads * tails * self._scale).T
+        return slopes
+
+    def value(self, steps: FloatArray) -> float:
+        steps = Schedule(steps).reordered(safe_order(steps.size)).steps
+        with np.errstate(over="ignore"):
+            return float((self.residuals(steps) ** 2).sum())
+
+    def refine(self, steps: FloatArray) -> FloatArray:
+        """A local minimum over positive steps that is no worse than the start."""
+        from scipy.optimize import least_squares
+
+        steps = Schedule(steps).reordered(safe_order(steps.size)).steps
+        result = least_squares(
+            self.residuals,
+            np.maximum(steps, 2 * IDLE),
+            self.jacobian,
+            bounds=(IDLE, np.inf),
+            x_scale="jac",
+            ftol=1e-15,
+            xtol=1e-15,
+            gtol=1e-15,
+            max_nfev=100,
+        )
+        return np.asarray(result.x, dtype=np.float64)
+
+
+def _scaled(measure: SpectralMeasure, unit: float) -> SpectralMeasure:
+    return SpectralMeasure(measure.nodes / unit, measure.weights, measure.name)
+
+
+def _check_noise(noise: float) -> float:
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"`noise` must be at least 0 and finite, got {noise!r}")
+    return float(noise)

@@ -1,0 +1,227 @@
+"""SpectralMeasure: mixtures, Gauss rules, records, and the Marchenko–Pastur law."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import quad
+
+from stepfold import SpectralBounds, SpectralMeasure, mean_squared_error, optimal_steps
+from stepfold.measure import marchenko_pastur_density, smoothed_density
+
+LOGARITHMIC = SpectralMeasure.from_eigenvalues(np.geomspace(1e-6, 1.0, 40))
+
+
+def test_variances_become_weights() -> None:
+    measure = SpectralMeasure.from_eigenvalues([1.0, 2.0], [1.0, 3.0])
+    np.testing.assert_allclose(measure.weights, [0.25, 0.75])
+
+
+def test_the_mean_over_a_mixture_is_the_weighted_mean_of_means() -> None:
+    one = SpectralMeasure([1.0, 4.0], [0.5, 0.5])
+    other = SpectralMeasure([2.0, 3.0, 9.0], [0.2, 0.2, 0.6])
+    mixture = SpectralMeasure.mixture([one, other], [1.0, 4.0])
+    expected = 0.2 * one.mean(np.sqrt) + 0.8 * other.mean(np.sqrt)
+    assert mixture.mean(np.sqrt) == pytest.approx(expected, rel=1e-14)
+
+
+def test_a_mixture_without_weights_counts_all_alike() -> None:
+    measures = [SpectralMeasure([float(k)], [1.0]) for k in (1, 2, 6)]
+    assert SpectralMeasure.mixture(measures).mean(lambda x: x) == pytest.approx(3.0)
+
+
+def test_a_mixture_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="`measures` must hold at least one measure"):
+        SpectralMeasure.mixture([])
+
+
+def test_a_mixture_of_arrays_is_refused() -> None:
+    with pytest.raises(
+        TypeError, match=r"`measures` must hold SpectralMeasure.*ndarray at index 1"
+    ):
+        SpectralMeasure.mixture([LOGARITHMIC, np.ones(2)])  # type: ignore[list-item]
+
+
+def test_too_few_mixture_weights_are_refused() -> None:
+    with pytest.raises(ValueError, match="got 1 for 2 measures"):
+        SpectralMeasure.mixture([LOGARITHMIC, LOGARITHMIC], [1.0])
+
+
+def test_negative_mixture_weights_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"at least 0 and not all 0, got -1\.0 at index 1"):
+        SpectralMeasure.mixture([LOGARITHMIC, LOGARITHMIC], [1.0, -1.0])
+
+
+@pytest.mark.parametrize("degree", [0, 1, 5, 12, 19])
+def test_a_gauss_rule_is_exact_below_twice_its_nodes(degree: int) -> None:
+    rule = LOGARITHMIC.quadrature(10)
+    expected = LOGARITHMIC.mean(lambda x: x**degree)
+    assert rule.mean(lambda x: x**degree) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_gauss_rule_is_not_exact_at_twice_its_nodes() -> None:
+    degree = 6
+    rule = LOGARITHMIC.quadrature(3)
+    expected = LOGARITHMIC.mean(lambda x: x**degree)
+    assert abs(rule.mean(lambda x: x**degree) / expected - 1) > 1e-6
+
+
+@pytest.mark.parametrize("num_steps", [1, 4, 9])
+def test_optimal_steps_of_the_rule_are_those_of_the_measure(num_steps: int) -> None:
+    rule = LOGARITHMIC.quadrature(num_steps + 1)
+    steps = optimal_steps(LOGARITHMIC, num_steps)
+    np.testing.assert_allclose(optimal_steps(rule, num_steps).steps, steps.steps, rtol=1e-10)
+    error = mean_squared_error(steps, LOGARITHMIC)
+    assert mean_squared_error(steps, rule) == pytest.approx(error, rel=1e-9)
+
+
+def test_a_rule_of_all_nodes_is_the_measure() -> None:
+    rule = LOGARITHMIC.quadrature(100)
+    np.testing.assert_allclose(rule.nodes, LOGARITHMIC.nodes, rtol=1e-13)
+    np.testing.assert_allclose(rule.weights, LOGARITHMIC.weights, rtol=1e-11)
+
+
+def test_a_rule_keeps_an_atom_at_zero() -> None:
+    rule = SpectralMeasure([0.0, 1.0, 2.0], [0.5, 0.25, 0.25]).quadrature(3)
+    np.testing.assert_allclose(rule.nodes, [0.0, 1.0, 2.0], atol=1e-15)
+    np.testing.assert_allclose(rule.weights, [0.5, 0.25, 0.25], rtol=1e-13)
+
+
+def test_a_rule_of_the_zero_operator_is_one_node() -> None:
+    rule = SpectralMeasure([0.0], [1.0]).quadrature(4)
+    assert (rule.nodes.tolist(), rule.weights.tolist()) == ([0.0], [1.0])
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e150])
+def test_rules_scale_with_the_hessian(scale: float) -> None:
+    scaled = SpectralMeasure(LOGARITHMIC.nodes * scale, LOGARITHMIC.weights).quadrature(7)
+    rule = LOGARITHMIC.quadrature(7)
+    np.testing.assert_allclose(scaled.nodes / scale, rule.nodes, rtol=1e-12)
+    np.testing.assert_allclose(scaled.weights, rule.weights, rtol=1e-10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    nodes=st.lists(st.floats(0.0, 1e3), min_size=1, max_size=12),
+    num_nodes=st.integers(1, 12),
+    seed=st.integers(0, 99),
+)
+def test_every_rule_is_a_probability_measure_of_equal_mean(
+    nodes: list[float], num_nodes: int, seed: int
+) -> None:
+    weights = np.random.default_rng(seed).random(len(nodes)) + 0.01
+    measure = SpectralMeasure(np.array(nodes), weights)
+    rule = measure.quadrature(num_nodes)
+    assert rule.nodes.size <= num_nodes
+    assert rule.weights.sum() == pytest.approx(1.0)
+    mean = measure.mean(lambda x: x)
+    assert rule.mean(lambda x: x) == pytest.approx(mean, rel=1e-9, abs=1e-9)
+
+
+def test_the_cumulative_distribution_rises_at_the_nodes() -> None:
+    measure = SpectralMeasure([1.0, 2.0, 5.0], [1.0, 1.0, 2.0])
+    values = measure.cumulative([[0.0, 1.0], [4.999, 5.0]])
+    np.testing.assert_allclose(values, [[0.0, 0.25], [0.5, 1.0]])
+
+
+def test_records_survive_json_to_the_last_bit() -> None:
+    copy = SpectralMeasure.from_dict(json.loads(json.dumps(LOGARITHMIC.to_dict())))
+    assert copy.name == LOGARITHMIC.name
+    np.testing.assert_array_equal(copy.nodes, LOGARITHMIC.nodes)
+    np.testing.assert_allclose(copy.weights, LOGARITHMIC.weights, rtol=1e-15)
+
+
+def test_records_of_another_kind_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"must have format 'stepfold\.measure/1', got None"):
+        SpectralMeasure.from_dict({"nodes": [1.0], "weights": [1.0]})
+
+
+def test_incomplete_records_are_refused() -> None:
+    with pytest.raises(ValueError, match="must have name, weights"):
+        SpectralMeasure.from_dict({"format": "stepfold.measure/1", "nodes": [1.0]})
+
+
+def test_records_that_are_no_dict_are_refused() -> None:
+    with pytest.raises(ValueError, match="got 'list'"):
+        SpectralMeasure.from_dict([1.0])
+
+
+@pytest.mark.parametrize("ratio", [0.05, 0.5, 1.0, 1.7, 20.0])
+@pytest.mark.parametrize("degree", [1, 2, 3, 4])
+def test_marchenko_pastur_moments_are_narayana_polynomials(ratio: float, degree: int) -> None:
+    narayana = {1: [1], 2: [1, 1], 3: [1, 3, 1], 4: [1, 6, 6, 1]}[degree]
+    expected = sum(number * ratio**power for power, number in enumerate(narayana))
+    measure = SpectralMeasure.marchenko_pastur(ratio, num_nodes=8)
+    assert measure.mean(lambda x: x**degree) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("ratio", [1.5, 4.0])
+def test_marchenko_pastur_has_an_atom_where_the_matrix_is_wide(ratio: float) -> None:
+    measure = SpectralMeasure.marchenko_pastur(ratio, scale=3.0)
+    assert measure.cumulative(0.0) == pytest.approx(1 - 1 / ratio, rel=1e-12)
+    lower = 3.0 * (1 - np.sqrt(ratio)) ** 2
+    assert measure.nodes[measure.nodes > 0].min() >= lower
+
+
+@pytest.mark.parametrize(("num_columns", "num_rows"), [(200, 400), (150, 150), (300, 100)])
+def test_marchenko_pastur_is_what_gaussian_matrices_have(num_columns: int, num_rows: int) -> None:
+    rng = np.random.default_rng(3)
+    matrix = rng.standard_normal((num_rows, num_columns)) / np.sqrt(num_rows)
+    drawn = SpectralMeasure.from_eigenvalues(np.linalg.eigvalsh(matrix.T @ matrix).clip(0))
+    law = SpectralMeasure.marchenko_pastur(num_columns / num_rows, num_nodes=1000)
+    grid = np.linspace(0.05, 7.0, 400)
+    assert np.abs(drawn.cumulative(grid) - law.cumulative(grid)).max() < 0.02
+
+
+@pytest.mark.parametrize("ratio", [0.3, 1.0, 2.5])
+def test_the_marchenko_pastur_density_integrates_to_the_measure(ratio: float) -> None:
+    lower, upper = 2.0 * (1 - np.sqrt(ratio)) ** 2, 2.0 * (1 + np.sqrt(ratio)) ** 2
+
+    # λ = a + (b − a) sin² t takes the square roots out of the ends.
+    def integrand(t: float, power: int) -> float:
+        eigenvalue = lower + (upper - lower) * np.sin(t) ** 2
+        density = float(marchenko_pastur_density(eigenvalue, ratio, scale=2.0))
+        return density * eigenvalue**power * (upper - lower) * np.sin(2 * t)
+
+    mass = quad(integrand, 0, np.pi / 2, args=(0,), epsabs=1e-11)[0]
+    mean = quad(integrand, 0, np.pi / 2, args=(1,), epsabs=1e-11)[0]
+    assert mass == pytest.approx(min(1.0, 1 / ratio), rel=1e-7)
+    assert mean == pytest.approx(2.0, rel=1e-7)
+
+
+def test_the_marchenko_pastur_density_refuses_a_negative_ratio() -> None:
+    with pytest.raises(ValueError, match=r"`ratio` must be positive and finite, got -1\.0"):
+        marchenko_pastur_density([1.0], -1.0)
+
+
+def test_a_smoothed_density_has_mass_one_even_at_the_origin() -> None:
+    measure = SpectralMeasure([0.1, 1.0, 3.0], [0.5, 0.3, 0.2])
+    grid = np.linspace(0.0, 8.0, 4001)
+    density = smoothed_density(measure, grid, width=0.4)
+    assert density.min() >= 0
+    assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_smoothed_density_approaches_the_law() -> None:
+    measure = SpectralMeasure.marchenko_pastur(0.3, num_nodes=2000)
+    grid = np.linspace(0.5, 2.0, 50)
+    law = marchenko_pastur_density(grid, 0.3)
+    np.testing.assert_allclose(smoothed_density(measure, grid, width=0.05), law, rtol=0.03)
+
+
+def test_a_smoothed_density_chooses_its_width() -> None:
+    measure = SpectralMeasure.from_eigenvalues(np.random.default_rng(0).normal(10.0, 1.0, 2000))
+    density = smoothed_density(measure, np.array([9.0, 10.0, 11.0]))
+    np.testing.assert_allclose(density, [0.242, 0.399, 0.242], rtol=0.1)
+
+
+def test_a_single_node_has_no_width_of_its_own() -> None:
+    with pytest.raises(ValueError, match="`width` must be given for a measure whose weight is on"):
+        smoothed_density(SpectralMeasure.uniform(SpectralBounds(1.0, 1.0)), [1.0])
+
+
+def test_a_width_of_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="`width` must be positive and finite, got 0"):
+        smoothed_density(LOGARITHMIC, [1.0], width=0)
