@@ -29,10 +29,10 @@ demo: $(STAMP)  ## Reproduce the paper's experiment, then explain and solve a re
 	@echo "Reports to open in a browser: runs/dugd/report.html and $(PHOTO)/report/report.html"
 
 test: $(STAMP)  ## Run the tests (a few minutes)
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-slow: $(STAMP)  ## Run the long tests as well
-	$(BIN)/python -m pytest -n 2 -m 'slow or not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'slow or not slow'
 
 lint: $(STAMP)  ## ruff, mypy and the import layers
 	$(BIN)/ruff check .

@@ -6,7 +6,8 @@ reports and needs matplotlib.
 """
 
 from stepfold.iterations import GradientDescent, Iteration
-from stepfold.measure import SpectralMeasure
+from stepfold.measure import SpectralMeasure, lanczos_measure
+from stepfold.planner import Plan, plan
 from stepfold.polynomial import (
     chebyshev_rate,
     constant_rate,
@@ -41,6 +42,7 @@ __all__ = [
     "History",
     "Iteration",
     "LeastSquares",
+    "Plan",
     "Problem",
     "Quadratic",
     "Result",
@@ -55,12 +57,14 @@ __all__ = [
     "estimate_bounds",
     "exact_eigenvalues",
     "first_order_lower_bound",
+    "lanczos_measure",
     "marchenko_pastur_mean_squared_error",
     "mean_squared_error",
     "mean_squared_errors",
     "num_steps_to",
     "optimal_mean_squared_error",
     "optimal_steps",
+    "plan",
     "residual_polynomial",
     "roundoff_amplification",
     "solve",

@@ -57,7 +57,7 @@ def worst_case_rate(steps: Any, bounds: SpectralBounds, *, power: float = 0.0) -
 
     With ``power`` = 0 that is the factor of the error; with 1/2 it is the energy norm of the error
     after a period over the norm of the error before, with 1 the norm of the gradient over it: these
-    fall on [0, b] too, where |p(0)| = 1.
+    fall on [0, b] too, where ``|p(0)| = 1``.
 
     All roots ``1/γₜ`` of p are real, so p has exactly one extremum between neighbouring roots; each
     is bracketed and found to machine precision, and compared with the ends of the interval.

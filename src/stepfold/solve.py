@@ -63,7 +63,8 @@ def solve(
         converge is a result, not an exception.
 
     Raises:
-        TypeError: If ``x0`` is not an array, or ``schedule`` not a `Schedule`.
+        TypeError: If ``problem`` is not a `Problem`, ``schedule`` not a `Schedule`, or ``x0`` not an
+            array.
         ValueError: If ``x0`` does not fit, a tolerance is negative, or ``max_steps`` is negative.
 
     >>> from stepfold import LeastSquares, chebyshev_steps, estimate_bounds
@@ -72,6 +73,11 @@ def solve(
     >>> result.status.name, result.num_steps, result.x.round(6)
     ('CONVERGED', 32, array([1., 1., 1.]))
     """
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"`problem` must be a Problem, got {type(problem).__name__}; "
+            "pose it as `LeastSquares(matrix, rhs)` or `Quadratic(matrix, rhs)`"
+        )
     if not isinstance(schedule, Schedule):
         raise TypeError(
             f"`schedule` must be a Schedule, got {type(schedule).__name__}; "

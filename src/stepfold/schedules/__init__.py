@@ -9,6 +9,12 @@ from stepfold.schedules.intervals import (
     spectral_intervals,
     worst_case_rate_on_intervals,
 )
+from stepfold.schedules.noisy import (
+    RidgeSteps,
+    noise_aware_ridge,
+    noise_aware_steps,
+    noisy_mean_squared_error,
+)
 from stepfold.schedules.optimal import optimal_steps
 from stepfold.schedules.ordering import ORDERS, roundoff_amplification, safe_order
 from stepfold.schedules.silver import (
@@ -21,6 +27,7 @@ from stepfold.schedules.silver import (
 __all__ = [
     "ORDERS",
     "SCHEDULES",
+    "RidgeSteps",
     "Schedule",
     "ScheduleBuilder",
     "chebyshev_steps",
@@ -28,6 +35,9 @@ __all__ = [
     "constant_steps",
     "inverse_upper_bound_steps",
     "minimax_rate",
+    "noise_aware_ridge",
+    "noise_aware_steps",
+    "noisy_mean_squared_error",
     "optimal_steps",
     "roundoff_amplification",
     "safe_order",
