@@ -5,6 +5,8 @@ import pytest
 import scipy.sparse
 import scipy.sparse.linalg
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from stepfold import Gram, SpectralMeasure, mean_squared_error, optimal_steps
@@ -183,6 +185,45 @@ def test_arguments_are_left_alone() -> None:
     error_measure(hessian, errors, num_steps=3)
     np.testing.assert_array_equal(hessian, HESSIAN)
     np.testing.assert_array_equal(errors, ERRORS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    num_rows=st.integers(1, 11),
+    num_columns=st.integers(1, 11),
+    rank=st.integers(1, 11),
+    num_steps=st.integers(1, 15),
+    batch=st.integers(1, 3),
+    seed=st.integers(0, 10_000),
+    scale=st.sampled_from([1e-60, 1.0, 1e60]),
+)
+def test_measures_hold_for_any_rank_and_beyond_the_last_eigenvalue(
+    num_rows: int, num_columns: int, rank: int, num_steps: int, batch: int, seed: int, scale: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    rank = min(rank, num_rows, num_columns)
+    left = rng.standard_normal((num_rows, rank)) * np.exp(rng.uniform(-6, 0, rank))
+    matrix = left @ rng.standard_normal((rank, num_columns))
+    errors = rng.standard_normal((batch, num_columns))
+    _, values, vectors = np.linalg.svd(matrix)
+    nodes = np.zeros(num_columns)
+    nodes[:rank] = values[:rank] ** 2
+    truth = SpectralMeasure(nodes / nodes.max(), ((errors @ vectors.T) ** 2).sum(axis=0))
+    degrees = np.arange(min(2 * num_steps, 7) + 1)[:, None]
+    moments = (truth.nodes**degrees) @ truth.weights
+
+    measure = error_measure(Gram(matrix * scale), errors, num_steps=num_steps)
+    found = (measure.nodes / scale**2 / nodes.max()) ** degrees @ measure.weights
+    np.testing.assert_allclose(found, moments, rtol=1e-8, atol=1e-11)
+    measure = error_measure(matrix.T @ matrix * scale, errors, num_steps=num_steps)
+    found = (measure.nodes / scale / nodes.max()) ** degrees @ measure.weights
+    np.testing.assert_allclose(found, moments, rtol=1e-8, atol=1e-11)
+    measure = residual_measure(matrix * scale, errors @ matrix.T, num_nodes=num_steps)
+    found = (measure.nodes / scale**2 / nodes.max()) ** degrees @ measure.weights
+    known = slice(1, 2 * num_steps + 1)
+    np.testing.assert_allclose(
+        found[known] / found[1], moments[known] / moments[1], rtol=1e-7, atol=1e-10
+    )
 
 
 FACTORS = {

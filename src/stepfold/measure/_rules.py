@@ -33,6 +33,23 @@ def from_tridiagonal(projection: Tridiagonal) -> Factor:
     return q, e
 
 
+def ended(factor: Factor, rounding: float) -> Factor:
+    """Factor without what follows an entry of ``rounding`` or less: echoes of what was there.
+
+    A Krylov space that is exhausted up to rounding goes on with random vectors.
+    """
+    q, e = factor
+    small = np.flatnonzero((q <= rounding) | (e <= rounding))
+    if small.size == 0:
+        return factor
+    last = int(small[0])
+    q, e = q[: last + 1].copy(), e[: last + 1].copy()
+    if q[last] <= rounding:
+        q[last] = 0.0
+    e[last] = 0.0
+    return q, e
+
+
 def shifted(factor: Factor, shift: float) -> Factor:
     """Factor of ``J + shift·I`` for a shift at least 0: the stationary qd transform.
 
@@ -107,13 +124,14 @@ def _rule(path: FloatArray) -> tuple[FloatArray, FloatArray]:
     if path.size % 2 == 0:
         nodes = np.append(0.0, nodes)
     # Without its first row the matrix has nodes between those, and the weight of node j is
-    # ∏ (θ_j − φ_k) / ∏ (θ_j − θ_i): quotients that all lie between 0 and 1.
-    inner = _squares(path[1:])
+    # ∏ (θ_j − φ_k) / ∏ (θ_j − θ_i): quotients that all lie between 0 and 1. Where nodes coincide up
+    # to rounding, only the sum of their weights means anything: it is right if the φ stay between.
+    inner = np.clip(_squares(path[1:]), nodes[:-1], nodes[1:])
     index = np.arange(nodes.size - 1)
-    partner = np.where(index < np.arange(nodes.size)[:, None], index, index + 1)
+    is_below = index < np.arange(nodes.size)[:, None]
     above = np.abs(nodes[:, None] - inner)
-    below = np.abs(nodes[:, None] - nodes[partner])
-    quotients = np.divide(above, below, out=np.full(above.shape, 0.5), where=below > 0)
+    below = np.abs(nodes[:, None] - nodes[np.where(is_below, index, index + 1)])
+    quotients = np.divide(above, below, out=is_below.astype(np.float64), where=below > 0)
     return nodes, quotients.prod(axis=1)
 
 

@@ -20,6 +20,7 @@ from stepfold._typing import FloatArray, Operator
 from stepfold.measure._inputs import check_errors, check_symmetric, to_numpy
 from stepfold.measure._rules import (
     Factor,
+    ended,
     from_bidiagonal,
     from_tridiagonal,
     gauss_rule,
@@ -195,7 +196,7 @@ def residual_measure(
             )
         factor = cleaned
     nodes, weights = gauss_rule(factor)
-    positive = nodes > (max(transposed.shape) * np.finfo(float).eps) ** 2
+    positive = nodes > _rounding(transposed) ** 2
     if not positive.any():
         raise ValueError(
             "`residual` must not be orthogonal to the range of `operator`; here it is, and x₀ "
@@ -228,10 +229,16 @@ class _Rows:
             pairs = golub_kahan(product, transposed, rows.ravel(), num_steps)
             unit = float(max(pairs.diagonal.max(), pairs.off_diagonal.max())) or 1.0
             factor = from_bidiagonal(Bidiagonal(pairs.diagonal / unit, pairs.off_diagonal / unit))
+            factor = ended(factor, _rounding(self._matrix) ** 2)
             return _Projection(shifted(factor, self._shift / unit / unit), unit * unit)
         steps = lanczos(product, rows.ravel(), num_steps)
         unit = float(max(np.abs(steps.diagonal).max(), steps.off_diagonal.max())) or 1.0
         diagonal, off_diagonal = steps.diagonal / unit, steps.off_diagonal / unit
+        echoes = np.flatnonzero(off_diagonal <= _rounding(self._matrix))
+        if echoes.size > 0:
+            count = int(echoes[0]) + 1
+            diagonal, off_diagonal = diagonal[:count], off_diagonal[:count]
+            off_diagonal[-1] = 0.0
         lowest = float(Tridiagonal(diagonal, off_diagonal).eigh()[0][0])
         rounding = (self.size + 30) * np.finfo(float).eps
         if lowest < -rounding:
@@ -262,6 +269,11 @@ class _Projection:
         nodes, weights = make(self.factor)
         nodes = np.where(nodes > 2 * self.offset, nodes - self.offset, 0.0)
         return SpectralMeasure(nodes * self.unit, weights, name)
+
+
+def _rounding(matrix: Any) -> float:
+    """Singular values and couplings below this, relative to the largest, are rounding errors."""
+    return float(32 * max(matrix.shape) * np.finfo(float).eps)
 
 
 def _by_rows(matrix: Any, length: int) -> Product:
