@@ -63,8 +63,8 @@ def solve(
         converge is a result, not an exception.
 
     Raises:
-        TypeError: If ``problem`` is not a `Problem`, ``schedule`` not a `Schedule`, or ``x0`` not an
-            array.
+        TypeError: If ``problem`` is not a `Problem`, ``schedule`` not a `Schedule`, or ``x0`` not
+            an array.
         ValueError: If ``x0`` does not fit, a tolerance is negative, or ``max_steps`` is negative.
 
     >>> from stepfold import LeastSquares, chebyshev_steps, estimate_bounds
