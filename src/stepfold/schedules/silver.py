@@ -92,8 +92,8 @@ def silver_convex_steps(bounds: SpectralBounds, num_steps: int) -> Schedule:
 def silver_rate(bounds: SpectralBounds, num_steps: int) -> float:
     """``(1 − z)/(1 + z)``: largest ``‖x_T − x*‖ / ‖x₀ − x*‖`` of `silver_steps` over all functions.
 
-    A quadratic attains it for T a power of two, so it is also the largest ``|p|`` over ``bounds``. The
-    number z grows with T from 1/κ by factors of up to 1 + √2 for each doubling.
+    A quadratic attains it for T a power of two, so it is also the largest ``|p|`` over ``bounds``.
+    The number z grows with T from 1/κ by factors of up to 1 + √2 for each doubling.
 
     Raises:
         ValueError: If ``bounds.lower`` is 0: no rate holds for every convex function.
