@@ -242,6 +242,16 @@ def test_a_wrong_adjoint_is_refused_by_a_random_vector(wrong):
         estimate_bounds(Gram(operator))
 
 
+def test_an_adjoint_that_errs_by_a_skew_map_is_refused_by_the_second_pair():
+    skew = np.triu(np.ones((20, 20)), 1)
+    wrong = np.eye(20) + (skew - skew.T)
+    operator = LinearOperator(
+        (20, 20), matvec=lambda v: v.copy(), rmatvec=lambda u: wrong @ u, dtype=np.float64
+    )
+    with pytest.raises(ValueError, match="check the operator's adjoint"):
+        estimate_bounds(Gram(operator))
+
+
 def test_an_indefinite_function_is_refused_with_the_evidence():
     values = np.linspace(-0.5, 1.0, 100)
     with pytest.raises(ValueError, match=r"an eigenvalue of at most -0\.\d"):

@@ -15,8 +15,9 @@ import numpy as np
 from stepfold._checks import check_count
 from stepfold._krylov import Bidiagonal, Tridiagonal, golub_kahan, lanczos
 from stepfold._typing import FloatArray
+from stepfold.spectrum.adjoint import AdjointTest, SymmetryTest
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
-from stepfold.spectrum.exact import check_range, indefinite, not_symmetric
+from stepfold.spectrum.exact import check_range, indefinite
 from stepfold.spectrum.one_sided import (
     RESOLUTION,
     floored,
@@ -89,7 +90,7 @@ class Lanczos:
         products = Products(target.matrix, "hessian")
         run = _Run(self, size, products, target, power=1)
         projection = lanczos(
-            _SymmetryTest(products),
+            SymmetryTest(products),
             np.random.default_rng(target.seed).standard_normal(size),
             self.max_steps,
             stop=run.close_enough,
@@ -103,7 +104,7 @@ class Lanczos:
         wide = num_rows < num_columns
         size = min(num_rows, num_columns)
         products = Products(target.matrix, "factor")
-        test = _AdjointTest(products, wide)
+        test = AdjointTest(products, transposed=wide)
         run = _Run(self, size, products, target, power=2, singular=wide)
         projection = golub_kahan(
             test.forward,
@@ -217,85 +218,6 @@ class _Run:
             reached_upper=self._unscaled(reached_upper),
             failure_probability=self._method.failure_probability,
         )
-
-
-class _SymmetryTest:
-    """Products with H that compare ``uᵀHv`` with ``vᵀHu`` for the first two Lanczos vectors.
-
-    v is random and ``u = (Hv − αv)/β``, so the difference is a quadratic form in v whose mean is
-    −½‖H − Hᵀ‖²_F/(nβ): it vanishes with probability 0 unless H is symmetric. It costs no product.
-    """
-
-    def __init__(self, products: Products) -> None:
-        self._products = products
-        self._first: tuple[FloatArray, FloatArray] | None = None
-
-    def __call__(self, vector: FloatArray) -> FloatArray:
-        image = self._products.forward(vector)
-        if self._products.count == 1:
-            # A copy: Lanczos writes into the image, but into the vector only after the next call.
-            self._first = (vector, image.copy())
-        elif self._first is not None:
-            first_vector, first_image = self._first
-            self._first = None
-            _check_adjoint(
-                float(vector @ first_image),
-                float(first_vector @ image),
-                max(float(np.linalg.norm(image)), float(np.linalg.norm(first_image))),
-                self._products.eps,
-                symmetric=True,
-            )
-        return image
-
-
-class _AdjointTest:
-    """Products with A and Aᵀ that compare ``uᵀ(Av)`` with ``(Aᵀu)ᵀv`` for early vectors."""
-
-    def __init__(self, products: Products, wide: bool) -> None:
-        self._products = products
-        self._products_forward = products.backward if wide else products.forward
-        self._products_backward = products.forward if wide else products.backward
-        self._right: tuple[FloatArray, FloatArray] | None = None
-        self._left: tuple[FloatArray, FloatArray] | None = None
-
-    def forward(self, vector: FloatArray) -> FloatArray:
-        image = self._products_forward(vector)
-        if self._products.count == 1:
-            self._right = (vector, image.copy())
-        elif self._left is not None:
-            left, left_image = self._left
-            self._left = None
-            self._check(vector, image, left, left_image)
-        return image
-
-    def backward(self, vector: FloatArray) -> FloatArray:
-        image = self._products_backward(vector)
-        if self._right is not None:
-            right, right_image = self._right
-            self._right = None
-            self._check(right, right_image, vector, image)
-            self._left = (vector, image.copy())
-        return image
-
-    def _check(self, v: FloatArray, av: FloatArray, u: FloatArray, atu: FloatArray) -> None:
-        size = max(float(np.linalg.norm(av)), float(np.linalg.norm(atu)))
-        _check_adjoint(float(u @ av), float(atu @ v), size, self._products.eps, symmetric=False)
-
-
-def _check_adjoint(one: float, other: float, size: float, eps: float, *, symmetric: bool) -> None:
-    # Unit vectors; √eps is far above rounding and far below any asymmetry worth the name.
-    if abs(one - other) <= math.sqrt(eps) * size:
-        return
-    difference = abs(one - other) / size
-    if symmetric:
-        raise not_symmetric(
-            "the randomised test uᵀ(Hv) = vᵀ(Hu) failed, the two differ by "
-            f"{difference:.2g} of ‖Hv‖"
-        )
-    raise ValueError(
-        "`factor.T` must be the transpose of `factor`: the randomised test uᵀ(Av) = (Aᵀu)ᵀv "
-        f"failed, the two differ by {difference:.2g} of ‖Av‖; check the operator's adjoint"
-    )
 
 
 def _counted(num_steps: int, name: str) -> str:
