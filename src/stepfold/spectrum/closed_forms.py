@@ -206,7 +206,7 @@ def _checked(told: SpectralBounds, target: Target) -> SpectralBounds:
 
     name = "hessian" if target.factor is None else "factor"
     products = Products(target.matrix, name)
-    probe = np.random.default_rng(target.seed).standard_normal(target.matrix.shape[1])
+    probe = target.random_vector(target.matrix.shape[1])
     probe /= np.linalg.norm(probe)
     image = products.forward(probe)
     exponent = products.exponent or 0

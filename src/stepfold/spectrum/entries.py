@@ -125,13 +125,15 @@ class _Majorant:
         self._flipped = getattr(matrix, "format", "") == "csc"  # its rows are slow to slice
         self._matrix = matrix.T if self._flipped else matrix
         if not self._is_gram and not target.symmetry_is_checked:
-            self._check_symmetry(matrix, target.seed)
+            self._check_symmetry(matrix, target)
 
-    def _check_symmetry(self, matrix: Any, seed: int) -> None:
-        probe = np.random.default_rng(seed).standard_normal(self.shape[0])
-        image = matrix @ probe
+    def _check_symmetry(self, matrix: Any, target: Target) -> None:
+        probe = target.random_vector(self.shape[0])
+        # Entries whose sums overflow are refused when the discs are taken.
+        with np.errstate(over="ignore", invalid="ignore"):
+            image = matrix @ probe
+            difference = float(np.abs(image - matrix.T @ probe).max())
         self._num_passes += 2
-        difference = float(np.abs(image - matrix.T @ probe).max())
         eps = max(float(np.finfo(image.dtype).eps), float(np.finfo(np.float64).eps))
         if difference > math.sqrt(eps) * float(np.abs(image).max()):
             raise not_symmetric(

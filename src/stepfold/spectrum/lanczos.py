@@ -91,7 +91,7 @@ class Lanczos:
         run = _Run(self, size, products, target, power=1)
         projection = lanczos(
             SymmetryTest(products),
-            np.random.default_rng(target.seed).standard_normal(size),
+            target.random_vector(size),
             self.max_steps,
             stop=run.close_enough,
             reorthogonalise=size <= KEEP_BASIS_UP_TO,
@@ -109,7 +109,7 @@ class Lanczos:
         projection = golub_kahan(
             test.forward,
             test.backward,
-            np.random.default_rng(target.seed).standard_normal(size),
+            target.random_vector(size),
             self.max_steps,
             stop=lambda bidiagonal: run.close_enough(_squared(bidiagonal)),
             reorthogonalise=max(num_rows, num_columns) <= KEEP_BASIS_UP_TO,

@@ -17,6 +17,8 @@ import numpy as np
 from stepfold._typing import FloatArray, Operator
 from stepfold.spectrum.gram import Gram
 
+STREAM = 0x626F756E6473
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Target:
@@ -45,6 +47,14 @@ class Target:
     def matrix(self) -> Any:
         """A of a `Gram`, else the Hessian: what products are made with."""
         return self.hessian if self.factor is None else self.factor
+
+    def random_vector(self, size: int) -> FloatArray:
+        """Independent standard normal numbers, the same for the same seed.
+
+        From a stream of their own: with ``default_rng(seed)`` they would be the first row of a
+        matrix that the caller drew with that seed, and far from independent of it.
+        """
+        return np.random.default_rng([self.seed, STREAM]).standard_normal(size)
 
 
 def has_entries(matrix: Any) -> bool:
