@@ -226,7 +226,11 @@ def _certainty(bounds: SpectralBounds) -> list[str]:
         Certainty.GUARANTEED: [],
         Certainty.ESTIMATED: [
             f"The upper bound is an estimate ({bounds.method}); it errs on the safe side except "
-            "with small probability."
+            + (
+                "with small probability."
+                if bounds.failure_probability is None
+                else f"with probability {bounds.failure_probability:g} at most."
+            )
         ],
         Certainty.ASSUMED: [
             "The upper bound is taken on trust. If it is too low the iteration diverges: 2 % too "
@@ -273,6 +277,14 @@ def _alternatives(
             "worst case, far fewer for clustered eigenvalues, and no bounds are needed",
         ),
     ]
+    if isinstance(problem, LeastSquares):
+        rows.append(
+            Alternative(
+                "coordinate descent",
+                None,
+                "columns are cheap to reach and few of them matter: a sparse A, a lasso penalty",
+            )
+        )
     direct = _direct(problem, total)
     return [*rows, *([direct] if direct else [])]
 
