@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from stepfold.cli.output import check_output, show_table
+from stepfold.cli.output import check_output, show_table, write_whole
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import (
     first_order_lower_bound,
@@ -78,8 +78,8 @@ def steps(
     if order is not None:
         schedule = schedule.reordered(order)
     if output is not None:
-        output.unlink(missing_ok=True)
-        schedule.save(output)
+        record = json.dumps(schedule.to_dict(), indent=2) + "\n"
+        write_whole(output, lambda file: file.write(record.encode()))
     if as_json:
         click.echo(json.dumps(schedule.to_dict()))
     else:
