@@ -39,6 +39,7 @@ PATIENCE = 400
 PERIOD_WITHOUT_LOWER = 128
 LONGEST_PERIOD = 1024
 """Longest period for which the default orders are shown to be safe in float64."""
+_OUT_OF_REACH = 10**15
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,10 @@ def relevant_bounds(problem: Problem[Any]) -> tuple[SpectralBounds, list[str]]:
 
 def _shortest_good_period(bounds: SpectralBounds, rtol: float) -> int:
     single = _period_for(bounds, rtol)
-    for num_periods in range(max(1, math.ceil(single / 8)), 0, -1):
+    # Each period loses up to a factor of 2, so that about 0.15·log(1/rtol) of them cost a tenth;
+    # without the limit an ill-conditioned problem would be looked at for minutes.
+    most = min(math.ceil(single / 8), 2 + math.ceil(-0.5 * math.log(rtol)))
+    for num_periods in range(max(1, most), 0, -1):
         period = _period_for(bounds, rtol ** (1 / num_periods))
         if num_periods * period <= 1.1 * single:
             return min(period, LONGEST_PERIOD)
@@ -217,7 +221,11 @@ def _period_for(bounds: SpectralBounds, rate: float) -> int:
     if bounds.lower == bounds.upper:
         return 1
     exponent = 2 * math.atanh(math.sqrt(bounds.lower / bounds.upper))
-    period = max(1, math.ceil(math.acosh(1 / rate) / exponent * (1 - 1e-12)))
+    # acosh(1/rate), where 1/rate may be too large for a float.
+    angle = math.acosh(1 / rate) if rate > 1e-100 else math.log(2) - math.log(rate)
+    if angle >= exponent * _OUT_OF_REACH:
+        return _OUT_OF_REACH
+    period = max(1, math.ceil(angle / exponent * (1 - 1e-12)))
     return period if chebyshev_rate(bounds, period) <= rate * (1 + 1e-9) else period + 1
 
 

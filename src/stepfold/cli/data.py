@@ -19,7 +19,7 @@ from stepfold.cli.files import (
     make_problem,
     save_vector,
 )
-from stepfold.cli.output import check_output, show_table
+from stepfold.cli.output import PERIOD, check_output, show_table
 from stepfold.planner import plan
 from stepfold.schedules import SCHEDULES
 from stepfold.solve import solve as run_solve
@@ -44,7 +44,7 @@ def _on_a_problem(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--lower", type=float, help="Smallest eigenvalue of the Hessian, if known."),
         click.option("--upper", type=float, help="Largest eigenvalue of the Hessian, if known."),
-        click.option("--period", type=int, help="T, the period; chosen if not given."),
+        click.option("--period", type=PERIOD, help="T, the period; chosen if not given."),
         click.option("--force", is_flag=True, help="Replace what is at the output's path."),
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
     )
@@ -112,8 +112,10 @@ def solve(
     given = _given_bounds(lower, upper)
     problem, why, found = make_problem(load_matrix(matrix), load_vector(rhs), kind, ridge)
     if schedule_file is not None:
-        if method is not None or period is not None:
-            raise click.UsageError("--schedule brings its own steps; leave out --method, --period")
+        if (method, period, given) != (None, None, None):
+            raise click.UsageError(
+                "--schedule brings its own steps; leave out --method, --period, --lower, --upper"
+            )
         schedule = load_schedule(schedule_file)
     else:
         advice = plan(problem, rtol=min(rtol, 0.5), num_steps=period, bounds=given or found)
@@ -136,7 +138,7 @@ def solve(
         click.echo(f"{result.status.name}: {result.status.value}")
         click.echo(
             f"{result.num_steps} steps, {history.num_products[-1]} products, {seconds:.2f} s; "
-            f"gradient norm {norms[0]:.4g} at the start, {norms.min():.4g} at the end"
+            f"gradient norm {norms[0]:.4g} at the start, {norms.min():.4g} at the solution written"
         )
         click.echo(f"solution: {output}")
     return 0 if result.converged else 1

@@ -11,6 +11,11 @@ from typing import IO
 
 import click
 
+from stepfold.planner import LONGEST_PERIOD
+
+# Beyond, orders are not known to be safe, and optimal steps take T³ operations.
+PERIOD = click.IntRange(1, LONGEST_PERIOD)
+
 
 def show_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, wrap: bool = True

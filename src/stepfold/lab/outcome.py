@@ -53,11 +53,11 @@ class Check:
         return "pass" if self.passed else "FAIL"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values; an infinite limit becomes None."""
+        """Return the record as plain Python values; what is not finite becomes None."""
         return {
             "claim": self.claim,
             "expected": self.expected,
-            "measured": self.measured,
+            "measured": self.measured if math.isfinite(self.measured) else None,
             "lower": self.lower if math.isfinite(self.lower) else None,
             "upper": self.upper if math.isfinite(self.upper) else None,
             "passed": self.passed,

@@ -155,7 +155,7 @@ class Schedule(Sequence[float]):
         """
         try:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (json.JSONDecodeError, RecursionError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a schedule: it is not JSON ({error})") from None
         try:
             return cls.from_dict(record)
