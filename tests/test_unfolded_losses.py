@@ -62,8 +62,8 @@ def test_without_chance_the_spectral_loss_is_the_mean_squared_error() -> None:
 
 
 def test_the_spectral_loss_has_the_mean_and_spread_of_the_sampled_one() -> None:
-    # 4000 draws each: the standard error of a mean is below 1 % of it, that of a standard
-    # deviation about 1/√8000 of it; four of both are allowed.
+    # 4000 draws each: the standard error of a mean is 0.8 % of it, that of a standard deviation
+    # 1.8 % of it (kurtosis 6); of their differences, √2 times as large, four are allowed.
     matrix = _matrix(8, 4)
     sampler = GaussianLeastSquares(matrix, batch_size=3, dtype=torch.float64)
     network = UnfoldedIteration(Schedule([0.4]))
@@ -72,13 +72,14 @@ def test_the_spectral_loss_has_the_mean_and_spread_of_the_sampled_one() -> None:
         forms = [SampledLoss(sampler), SpectralLoss(sampler.measure, batch_size=3)]
         draws = [np.array([loss(network, 1, rng).item() for _ in range(4000)]) for loss in forms]
     means, spreads = [d.mean() for d in draws], [d.std() for d in draws]
-    assert means[1] == pytest.approx(means[0], rel=4 * 0.01 * np.sqrt(2))
-    assert spreads[1] == pytest.approx(spreads[0], rel=4 * np.sqrt(2 / 4000))
+    assert means[1] == pytest.approx(means[0], rel=4 * np.sqrt(2) * 0.008)
+    assert spreads[1] == pytest.approx(spreads[0], rel=4 * np.sqrt(2) * 0.018)
 
 
 def test_trainings_with_both_forms_end_at_the_same_steps() -> None:
-    # The matrix form at n = 60, m = 120. Seven trainings with the spectral form and other seeds
-    # spread by up to 0.6 % in a step (standard deviation); five of that are allowed.
+    # The matrix form at n = 60, m = 120. Twelve trainings with the spectral form and other seeds
+    # have standard deviations of 0.09, 0.53 and 0.43 % in the steps and 0.02 % in the errors; of
+    # the difference of two, √2 times as large, four are allowed for steps, seven for errors.
     matrix = _matrix(120, 60)
     sampler = GaussianLeastSquares(matrix, batch_size=100, dtype=torch.float64)
     forms = [SampledLoss(sampler, sampler.measure), SpectralLoss(sampler.measure, batch_size=100)]
@@ -90,7 +91,7 @@ def test_trainings_with_both_forms_end_at_the_same_steps() -> None:
     ]
     np.testing.assert_allclose(runs[0].schedule.steps, runs[1].schedule.steps, rtol=0.03)
     errors = [run.history.mean_squared_errors for run in runs]
-    np.testing.assert_allclose(errors[0], errors[1], rtol=0.01)
+    np.testing.assert_allclose(errors[0], errors[1], rtol=0.002)
 
 
 def test_the_sampler_draws_solved_problems() -> None:
