@@ -266,7 +266,7 @@ def _alternatives(
     lower_bound = first_order_lower_bound(bounds) if bounds.lower > 0 else 1.0
     krylov = "LSQR or LSMR" if isinstance(problem, LeastSquares) else "conjugate gradients"
     # In the energy norm the error falls at least like 2·rateᵏ.
-    krylov_steps = num_steps_to(rtol / 2, lower_bound)
+    krylov_steps = num_steps_to(rtol / 2 or rtol, lower_bound)
     constant_steps_needed = num_steps_to(rtol, constant_rate(bounds)) if bounds.lower else math.inf
     rows = [
         Alternative(

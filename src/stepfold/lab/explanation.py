@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -173,13 +174,16 @@ def _conjugate_gradients(
         hessian.shape, matvec=lambda v: (hessian @ v.ravel()) / upper, dtype=np.float64
     )
     norms = [1.0]
-    cg(
-        scaled,
-        term,
-        rtol=rtol,
-        maxiter=TRIAL_STEPS,
-        callback=lambda x: norms.append(float(np.linalg.norm(scaled @ x - term))),
-    )
+    # On a singular system without a solution they divide by 0 sooner or later.
+    with np.errstate(all="ignore"):
+        cg(
+            scaled,
+            term,
+            rtol=rtol,
+            maxiter=TRIAL_STEPS,
+            callback=lambda x: norms.append(float(np.linalg.norm(scaled @ x - term))),
+        )
+    norms = list(itertools.takewhile(math.isfinite, norms))
     return problem.products_per_gradient * np.arange(len(norms)), np.array(norms)
 
 

@@ -118,14 +118,19 @@ def _check_replaceable(folder: Path, *, force: bool) -> None:
 
 def _replace(folder: Path, draft: Path) -> None:
     old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    folder.rename(old / "run")
     try:
-        draft.rename(folder)
+        folder.rename(old / "run")
+        try:
+            draft.rename(folder)
+        except BaseException:
+            (old / "run").rename(folder)
+            raise
     except BaseException:
-        (old / "run").rename(folder)
+        # Empty, unless the old run could not be put back: then it is left there.
+        with contextlib.suppress(OSError):
+            old.rmdir()
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_contents(outcome: Outcome, folder: Path, environment: dict[str, str]) -> None:
