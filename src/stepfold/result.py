@@ -53,10 +53,12 @@ class History:
             object.__setattr__(self, name, values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON."""
+        """Return the record as plain Python values, ready for JSON; what is not finite as None."""
+        norms = self.gradient_norms.astype(object)
+        norms[~np.isfinite(self.gradient_norms)] = None  # a run that diverged ends with these
         return {
             "num_steps": self.num_steps.tolist(),
-            "gradient_norms": self.gradient_norms.tolist(),
+            "gradient_norms": norms.tolist(),
             "num_products": self.num_products.tolist(),
             "seconds": self.seconds.tolist(),
         }

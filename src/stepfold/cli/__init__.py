@@ -17,15 +17,21 @@ NOT_CONVERGED = 1
 BAD_INPUT = 2
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(stepfold.__version__, prog_name="stepfold")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Step sizes of iterative methods: computed from the spectrum, learned, and explained.
 
     \b
     Example:
       stepfold steps --lower 1 --upper 100 --period 8
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 for command in (explain, list_experiments, plan, run, solve, steps):

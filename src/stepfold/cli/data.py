@@ -70,7 +70,7 @@ def solve(
     """Solve MATRIX x = RHS (least squares unless MATRIX is symmetric positive definite).
 
     Files are .npy, .npz (SciPy sparse) or .mtx; RHS holds one right-hand side, or one per row. The
-    solution is written as .npy of the same layout. Exits with 1 if the tolerance was not met; the
+    solution is written as .npy: a vector, or one row per right-hand side. Exits with 1 if the tolerance was not met; the
     best iterate is written all the same.
 
     \b
@@ -83,8 +83,10 @@ def solve(
     given = given_bounds(lower, upper)
     problem, why, found = make_problem(load_matrix(matrix), load_vector(rhs), kind, ridge)
     if schedule_file is not None:
-        if method is not None or period is not None:
-            raise click.UsageError("--schedule brings its own steps; leave out --method, --period")
+        if (method, period, given) != (None, None, None):
+            raise click.UsageError(
+                "--schedule brings its own steps; leave out --method, --period, --lower, --upper"
+            )
         schedule = load_schedule(schedule_file)
     else:
         advice = plan(problem, rtol=min(rtol, 0.5), num_steps=period, bounds=given or found)
@@ -107,7 +109,7 @@ def solve(
         click.echo(f"{result.status.name}: {result.status.value}")
         click.echo(
             f"{result.num_steps} steps, {history.num_products[-1]} products, {seconds:.2f} s; "
-            f"gradient norm {norms[0]:.4g} at the start, {norms.min():.4g} at the end"
+            f"gradient norm {norms[0]:.4g} at the start, {norms.min():.4g} at the solution written"
         )
         click.echo(f"solution: {output}")
     return 0 if result.converged else 1

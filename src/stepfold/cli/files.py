@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 import numpy as np
 
+from stepfold._checks import check_finite
 from stepfold.cli.output import write_whole
 from stepfold.problems import LeastSquares, Problem, Quadratic
 from stepfold.schedules import Schedule
@@ -57,12 +59,13 @@ def save_vector(path: Path, vector: Any) -> None:
 
 def _load(path: Path) -> Any:
     import scipy.io
-    import scipy.sparse
 
-    readers: dict[str, Callable[[], Any]] = {
-        ".npy": lambda: np.load(path, allow_pickle=False),
-        ".npz": lambda: scipy.sparse.csr_array(scipy.sparse.load_npz(path)),
-        ".mtx": lambda: scipy.io.mmread(path, spmatrix=False),
+    readers: dict[str, Callable[[IO[bytes]], Any]] = {
+        # `np.load` would take an archive or a pickle under this ending, too.
+        ".npy": lambda file: np.lib.format.read_array(file, allow_pickle=False),
+        ".npz": _read_sparse,
+        # By name: with a file object the reader's clean-up crashes on some damaged files.
+        ".mtx": lambda _: scipy.io.mmread(path, spmatrix=False),
     }
     reader = readers.get(path.suffix.lower())
     if reader is None:
@@ -70,17 +73,49 @@ def _load(path: Path) -> Any:
     if path.is_dir():
         raise click.UsageError(f"{path} is a folder; give a file: {FORMATS}")
     try:
-        array = reader()
+        with path.open("rb") as file:
+            array = reader(file)
     except FileNotFoundError:
         raise click.UsageError(f"{path}: there is no such file") from None
-    except (EOFError, OverflowError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except MemoryError as error:
+        raise click.UsageError(f"{path} does not fit into memory: {error}") from None
+    except _DAMAGED as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise click.UsageError(
             f"{path} cannot be read as {path.suffix} (cut short or damaged?): {detail}"
         ) from None
     if array.dtype.kind not in "buif":
         raise click.UsageError(f"{path} must hold real numbers, got dtype {array.dtype}")
+    check_finite(str(path), array.data if hasattr(array, "tocsr") else array)
     return array
+
+
+# What the readers raise on damaged files: a .npy header is Python source, an .npz file an archive.
+_DAMAGED = (
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OverflowError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def _read_sparse(file: IO[bytes]) -> Any:
+    """The matrix in CSR, its indices checked: SciPy's products trust them and would crash."""
+    import scipy.sparse
+
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is not a zip archive")
+    file.seek(0)
+    matrix: Any = scipy.sparse.load_npz(file)
+    if matrix.format in ("bsr", "csc", "csr"):
+        matrix.check_format(full_check=True)
+    return scipy.sparse.csr_array(matrix)
 
 
 def make_problem(

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from stepfold.cli.files import KINDS
+from stepfold.cli.output import PERIOD
 from stepfold.spectrum import SpectralBounds
 
 
@@ -29,7 +30,7 @@ def problem_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--lower", type=float, help="Smallest eigenvalue of the Hessian, if known."),
         click.option("--upper", type=float, help="Largest eigenvalue of the Hessian, if known."),
-        click.option("--period", type=int, help="T, the period; chosen if not given."),
+        click.option("--period", type=PERIOD, help="T, the period; chosen if not given."),
     )
     for option in reversed(options):
         command = option(command)

@@ -11,6 +11,11 @@ from typing import IO
 
 import click
 
+from stepfold.planner import LONGEST_PERIOD
+
+# Beyond, orders are not known to be safe, and optimal steps take T³ operations.
+PERIOD = click.IntRange(1, LONGEST_PERIOD)
+
 
 def show_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, wrap: bool = True
@@ -37,17 +42,29 @@ _STYLES = {"pass": "green", "FAIL": "bold red"}
 
 
 def check_output(path: Path, *, force: bool) -> None:
-    """Raise unless a file may be written at ``path``."""
+    """Raise unless a file may be written at ``path``; before the work, not after it."""
     if path.is_dir():
         raise click.UsageError(f"{path} is a folder; name a file")
+    if path.exists() and not path.is_file():
+        # Replacing it would take a device such as /dev/null away from everybody.
+        raise click.UsageError(f"{path} is not a regular file and is never replaced; name a file")
     if path.exists() and not force:
         raise click.UsageError(f"{path} exists; choose another name or replace it with --force")
-    if not path.parent.is_dir():
-        raise click.UsageError(f"{path.parent} is not a folder; make it first")
+    folder = _target(path).parent
+    if not folder.is_dir():
+        raise click.UsageError(f"{folder} is not a folder; make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise click.UsageError(f"{folder} may not be written to; choose another folder")
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+def _target(path: Path) -> Path:
+    # A link is followed: what it points to is written, not the link.
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file completely or not at all."""
+    path = _target(path)
     handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import click
+import numpy as np
 
-from stepfold.cli.output import check_output, show_table
+from stepfold.cli.output import PERIOD, check_output, show_table, write_whole
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import (
     first_order_lower_bound,
@@ -26,7 +27,7 @@ MEASURES = {
 @click.command(short_help="Print or save the steps for an interval of eigenvalues.")
 @click.option("--lower", type=float, required=True, help="Smallest eigenvalue of the Hessian.")
 @click.option("--upper", type=float, required=True, help="Largest eigenvalue of the Hessian.")
-@click.option("--period", type=int, required=True, help="T, the number of steps.")
+@click.option("--period", type=PERIOD, required=True, help="T, the number of steps.")
 @click.option(
     "--method",
     type=click.Choice(sorted(SCHEDULES)),
@@ -70,30 +71,33 @@ def steps(
     bounds = SpectralBounds(lower, upper)
     if output is not None:
         check_output(output, force=force)
-    spectrum = _measure(measure, bounds)
-    if method == "optimal":
-        schedule = optimal_steps(spectrum, period)
-    else:
-        schedule = SCHEDULES[method](bounds, period)
+    spectrum = _measure(measure, bounds, num_nodes=max(256, period + 1))
+    with np.errstate(over="ignore", divide="ignore"):  # the schedule's own checks say it better
+        if method == "optimal":
+            schedule = optimal_steps(spectrum, period)
+        else:
+            schedule = SCHEDULES[method](bounds, period)
     if order is not None:
         schedule = schedule.reordered(order)
     if output is not None:
-        output.unlink(missing_ok=True)
-        schedule.save(output)
+        record = json.dumps(schedule.to_dict(), indent=2) + "\n"
+        write_whole(output, lambda file: file.write(record.encode()))
     if as_json:
         click.echo(json.dumps(schedule.to_dict()))
     else:
         _show(schedule, bounds, spectrum, output)
 
 
-def _measure(name: str, bounds: SpectralBounds) -> SpectralMeasure:
+def _measure(name: str, bounds: SpectralBounds, num_nodes: int) -> SpectralMeasure:
     if name == "uniform":
-        return SpectralMeasure.uniform(bounds)
+        return SpectralMeasure.uniform(bounds, num_nodes=num_nodes)
     if bounds.lower == 0:
-        return SpectralMeasure.marchenko_pastur(1.0, scale=bounds.upper / 4)
+        return SpectralMeasure.marchenko_pastur(1.0, scale=bounds.upper / 4, num_nodes=num_nodes)
     # [s(1 − √r)², s(1 + √r)²] solved for r and s; √r is the first-order lower bound.
     root = first_order_lower_bound(bounds)
-    return SpectralMeasure.marchenko_pastur(root**2, scale=bounds.upper / (1 + root) ** 2)
+    return SpectralMeasure.marchenko_pastur(
+        root**2, scale=bounds.upper / (1 + root) ** 2, num_nodes=num_nodes
+    )
 
 
 def _show(

@@ -47,7 +47,7 @@ def draw(figure: Figure) -> Canvas:
             axes.plot(
                 curve.x,
                 curve.y,
-                label=curve.label,
+                label=_literal(curve.label),
                 color=COLOURS[index % len(COLOURS)],
                 linestyle="none" if curve.style == "points" else DASHES[index % len(DASHES)],
                 marker=None if curve.style == "line" else MARKERS[index % len(MARKERS)],
@@ -57,7 +57,7 @@ def draw(figure: Figure) -> Canvas:
             )
         _scale(axes.xaxis, figure.x, axes.set_xscale, axes.set_xlim)
         _scale(axes.yaxis, figure.y, axes.set_yscale, axes.set_ylim)
-        axes.set_title(figure.title)
+        axes.set_title(_literal(figure.title))
         if len(figure.curves) > 1:
             # Below the axes: inside it would hide a curve in one figure or another.
             long = sum(len(curve.label) for curve in figure.curves) > 60
@@ -65,11 +65,18 @@ def draw(figure: Figure) -> Canvas:
         return canvas
 
 
+def _literal(text: str) -> str:
+    # A dollar would start a formula, and half a formula is an error.
+    return text.replace("$", r"\$")
+
+
 def _scale(drawn: Any, axis: Axis, set_scale: Any, set_limits: Any) -> None:
-    drawn.set_label_text(axis.label)
-    if axis.log:
+    drawn.set_label_text(_literal(axis.label))
+    low, high = drawn.get_data_interval()
+    if axis.log and high > 0:
         set_scale("log")
-        low, high = drawn.get_data_interval()
+        if not low > 0:
+            low = drawn.get_minpos()
         low = low if axis.floor is None else axis.floor
         if axis.floor is not None:
             set_limits(low, high * (high / low) ** 0.05)

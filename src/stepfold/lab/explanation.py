@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,8 +77,13 @@ def explain_problem(
         try_rhs: Whether to run the schedules, and conjugate gradients, on the right-hand side.
 
     Raises:
-        ValueError: As `plan` does.
+        ValueError: As `plan` does; or if the right-hand side to try leaves nothing to do.
     """
+    if try_rhs and not np.any(problem.linear_term):
+        raise ValueError(
+            "the right-hand side makes the gradient at 0 vanish: x = 0 is the solution, and there "
+            "is nothing to try; leave the right-hand side out to have the matrix explained"
+        )
     advice = plan(problem, rtol=rtol, num_steps=num_steps, bounds=bounds)
     measure = _measure(problem, advice, of_gradient=try_rhs)
     subject = _Subject(problem, name, why, advice, measure, _schedules(advice, measure))
@@ -115,7 +121,8 @@ def _measure(problem: Problem[Any], advice: Plan, *, of_gradient: bool) -> Spect
         return lanczos_measure(problem.hessian, num_nodes=num_nodes, start=problem.linear_term)
     if is_diagonalisable(problem.hessian):
         values = exact_eigenvalues(problem.hessian)
-        return SpectralMeasure.from_eigenvalues(values[values >= bounds.lower])
+        # A kernel plays no part where the lower bound is above 0; see `relevant_bounds`.
+        return SpectralMeasure.from_eigenvalues(values[values > 0] if bounds.lower > 0 else values)
     return lanczos_measure(problem.hessian, num_nodes=num_nodes)
 
 
@@ -123,8 +130,9 @@ def _schedules(advice: Plan, measure: SpectralMeasure) -> dict[str, Schedule]:
     """Schedules to compare, by what the report calls them."""
     bounds = advice.bounds
     flat = bounds if bounds.lower > 0 else SpectralBounds(bounds.upper, bounds.upper)
-    distinct = int(np.unique(measure.nodes[(measure.nodes > 0) & (measure.weights > 0)]).size)
-    period = min(advice.schedule.num_steps, LONGEST_OPTIMAL, distinct)
+    period = min(advice.schedule.num_steps, LONGEST_OPTIMAL)
+    # Fewer, where the measure has fewer distinct nodes; those that differ by rounding are one.
+    period = measure.gauss_nodes_of_weighted(period).size
     return {
         "recommended": advice.schedule,
         "optimal": optimal_steps(measure, period),
@@ -146,28 +154,41 @@ def _tried(subject: _Subject) -> _Subject:
         for label, schedule in subject.schedules.items()
     }
     return dataclasses.replace(
-        subject, runs=runs, conjugate_gradients=_conjugate_gradients(subject.problem, rtol, budget)
+        subject,
+        runs=runs,
+        conjugate_gradients=_conjugate_gradients(
+            subject.problem, subject.bounds.upper, rtol, budget
+        ),
     )
 
 
 def _conjugate_gradients(
-    problem: Problem[Any], rtol: float, budget: int
+    problem: Problem[Any], upper: float, rtol: float, budget: int
 ) -> tuple[NDArray[Any], FloatArray] | None:
     """Products and gradient norms of SciPy's ``cg`` on the Hessian; None for many right sides."""
-    from scipy.sparse.linalg import aslinearoperator, cg
+    from scipy.sparse.linalg import LinearOperator, cg
 
     hessian: Any = problem.hessian
-    term = problem.linear_term
-    if term.ndim != 1:
+    if problem.linear_term.ndim != 1:
         return None
-    norms = [float(np.linalg.norm(term))]
-    cg(
-        aslinearoperator(hessian),
-        term,
-        rtol=rtol,
-        maxiter=budget,
-        callback=lambda x: norms.append(float(np.linalg.norm(problem.gradient(x)))),
+    # In units in which neither the Hessian nor the right-hand side can make a square overflow.
+    term = np.asarray(problem.linear_term, dtype=np.float64)
+    term = term / np.abs(term).max()
+    term /= np.linalg.norm(term)
+    scaled = LinearOperator(
+        hessian.shape, matvec=lambda v: (hessian @ v.ravel()) / upper, dtype=np.float64
     )
+    norms = [1.0]
+    # On a singular system without a solution they divide by 0 sooner or later.
+    with np.errstate(all="ignore"):
+        cg(
+            scaled,
+            term,
+            rtol=rtol,
+            maxiter=budget,
+            callback=lambda x: norms.append(float(np.linalg.norm(scaled @ x - term))),
+        )
+    norms = list(itertools.takewhile(math.isfinite, norms))
     return problem.products_per_gradient * np.arange(len(norms)), np.array(norms)
 
 

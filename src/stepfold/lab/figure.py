@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,9 @@ class Figure:
         curves: At least one.
         x: Horizontal axis.
         y: Vertical axis.
+
+    Raises:
+        ValueError: If there is no curve, or ``name`` is not fit for a file.
     """
 
     name: str
@@ -79,6 +83,11 @@ class Figure:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "curves", tuple(self.curves))
+        if not re.fullmatch(r"[\w-]+", self.name):
+            raise ValueError(
+                "`name` becomes a file's name and must be made of letters, digits, - and _, "
+                f"got {self.name!r}"
+            )
         if not self.curves:
             raise ValueError("`curves` must hold at least one curve, got none")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,11 +54,11 @@ class Check:
         return "pass" if self.passed else "FAIL"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values; an infinite limit becomes None."""
+        """Return the record as plain Python values; what is not finite becomes None."""
         return {
             "claim": self.claim,
             "expected": self.expected,
-            "measured": self.measured,
+            "measured": self.measured if math.isfinite(self.measured) else None,
             "lower": self.lower if math.isfinite(self.lower) else None,
             "upper": self.upper if math.isfinite(self.upper) else None,
             "passed": self.passed,
@@ -99,6 +100,9 @@ class Outcome:
         checks: Claims that were tested.
         parameters: Settings, by name; JSON values.
         records: Data to keep, by path below the run's folder without ".json"; JSON values.
+
+    Raises:
+        ValueError: If two figures have one name, or the path of a record leads elsewhere.
     """
 
     name: str
@@ -108,6 +112,17 @@ class Outcome:
     checks: Sequence[Check] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     records: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [figure.name for figure in self.figures]
+        if len(set(names)) < len(names):
+            raise ValueError(f"figures must have different names, got {', '.join(names)}")
+        for path in self.records:
+            if not re.fullmatch(r"[\w-]+(/[\w-]+)*", path):
+                raise ValueError(
+                    "a record's path must be names of letters, digits, - and _ with / between "
+                    f"them, got {path!r}"
+                )
 
     @property
     def figures(self) -> list[Figure]:

@@ -57,8 +57,11 @@ def write_run(
     Raises:
         FileExistsError: If ``folder`` exists and ``force`` is not set, or if it holds something
             that is not a run.
+        OSError: If nothing can be written there.
+        ModuleNotFoundError: If matplotlib is missing.
     """
-    folder = Path(folder)
+    report = Path(folder) / _REPORT
+    folder = Path(os.path.realpath(folder))  # a link is followed, not replaced
     check_free(folder, force=force)
     environment = _environment(outcome, seconds)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -74,13 +77,33 @@ def write_run(
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    return folder / _REPORT
+    return report
 
 
 def check_free(folder: Path, *, force: bool) -> None:
-    """Raise unless a run may be written to ``folder``."""
+    """Raise unless a run may be written to ``folder``; before the work, not after it."""
+    folder = Path(os.path.realpath(folder))
+    parent = folder.parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise NotADirectoryError(
+            f"{parent} is not a folder, and {folder} cannot be below it; choose another one"
+        )
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"{parent} may not be written to; choose another output folder")
+    _check_replaceable(folder, force=force)
+    from stepfold.lab import _matplotlib  # noqa: F401  (raises if figures cannot be drawn)
+
+
+def _check_replaceable(folder: Path, *, force: bool) -> None:
     if not folder.exists():
         return
+    if folder.samefile(Path.cwd()):
+        raise FileExistsError(
+            f"{folder} is the current folder, which a run would take away from under your feet; "
+            "choose another output folder"
+        )
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if not (folder.is_dir() and (folder / _REPORT).is_file()):
@@ -95,14 +118,19 @@ def check_free(folder: Path, *, force: bool) -> None:
 
 def _replace(folder: Path, draft: Path) -> None:
     old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    folder.rename(old / "run")
     try:
-        draft.rename(folder)
+        folder.rename(old / "run")
+        try:
+            draft.rename(folder)
+        except BaseException:
+            (old / "run").rename(folder)
+            raise
     except BaseException:
-        (old / "run").rename(folder)
+        # Empty, unless the old run could not be put back: then it is left there.
+        with contextlib.suppress(OSError):
+            old.rmdir()
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_contents(outcome: Outcome, folder: Path, environment: dict[str, str]) -> None:

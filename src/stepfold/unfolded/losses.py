@@ -59,14 +59,22 @@ class SampledLoss:
     ) -> Tensor:
         """Mean of the squared differences over batch and coordinates."""
         problem, target = self._sampler(rng)
-        output = network(problem, torch.zeros_like(target), num_layers=num_layers)
-        if output.shape != target.shape:
-            raise ValueError(
-                "the sampler must yield solutions of the shape of the network's output, "
-                f"{tuple(output.shape)}, got {tuple(target.shape)}"
-            )
+        try:
+            output = network(problem, torch.zeros_like(target), num_layers=num_layers)
+        except RuntimeError:
+            _check_shape(target, problem.linear_term)  # torch would speak of its own arguments
+            raise
+        _check_shape(target, output)
         difference: Tensor = output - target
         return (difference * difference).mean()
+
+
+def _check_shape(target: Tensor, expected: Any) -> None:
+    if target.shape != expected.shape:
+        raise ValueError(
+            "the sampler must yield solutions of the shape that its problem has, "
+            f"{tuple(expected.shape)}, got {tuple(target.shape)}"
+        )
 
 
 class GaussianLeastSquares:
@@ -87,7 +95,12 @@ class GaussianLeastSquares:
         self, operator: Any, *, batch_size: int = 200, dtype: torch.dtype = torch.float32
     ) -> None:
         self._operator = check_matrix("operator", operator)
-        self._matrix = torch.tensor(np.asarray(self._operator), dtype=dtype)
+        if not isinstance(self._operator, np.ndarray):
+            raise TypeError(
+                f"`operator` must be a NumPy array, got {type(operator).__name__}; write a sampler "
+                "of your own for other operators"
+            )
+        self._matrix = torch.tensor(self._operator, dtype=dtype)
         self._batch_size = check_count("batch_size", batch_size)
 
     @property
@@ -133,6 +146,11 @@ class SpectralLoss:
                 f"{type(network.iteration).__name__}; use `SampledLoss`"
             )
         gammas = network.steps[:num_layers]
-        weights = torch.from_numpy(squares)
+        weights = torch.tensor(squares, dtype=torch.float64)
+        if weights.shape != self._eigenvalues.shape:
+            raise ValueError(
+                f"`squares` must have shape {tuple(self._eigenvalues.shape)}, one for each "
+                f"eigenvalue, got {tuple(weights.shape)}"
+            )
         residuals = torch.prod(1 - gammas[:, None] * self._eigenvalues, 0)
         return (weights * residuals * residuals).sum()

@@ -77,10 +77,20 @@ class UnfoldedIteration(nn.Module):
             problem: Problem over tensors.
             x0: Start, shape (n,) or (batch, n); 0 if not given.
             num_layers: At most T.
+
+        Raises:
+            TypeError: If the problem or the start is not made of tensors.
+            ValueError: If ``num_layers`` is out of range.
         """
         num_layers = self.check_num_layers(num_layers)
         if x0 is None:
             x0 = 0 * problem.linear_term
+        if not isinstance(x0, Tensor):
+            raise TypeError(
+                f"the network needs a problem and a start made of torch tensors, got "
+                f"{type(x0).__name__}; make them by `torch.tensor(...)`, or run its `schedule()` "
+                "through `solve`"
+            )
         state = self.iteration.init(problem, x0)
         for gamma in self.steps[:num_layers]:
             state = self.iteration.step(problem, state, gamma)

@@ -1,0 +1,154 @@
+"""Figures, checks and outcomes as data, and their drawing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from stepfold.lab import Axis, Check, Curve, Figure, Outcome, Section, Table
+from stepfold.lab._matplotlib import draw, to_bytes
+
+HOSTILE = "<script>alert(1)</script> & \"quotes\" 'single' $x^{ $ --> ]]> \\frac _under 日本"
+# matplotlib has no glyphs for Japanese in its own font and says so.
+PRINTABLE = HOSTILE.replace("日本", "é")
+
+
+def _figure(**changes) -> Figure:
+    fields = {
+        "name": "one",
+        "title": "title",
+        "alt": "what it shows",
+        "curves": (Curve("first", np.arange(1.0, 4.0), np.array([1.0, 10.0, 100.0])),),
+        "x": Axis("x"),
+        "y": Axis("y"),
+    }
+    return Figure(**{**fields, **changes})
+
+
+def _outcome(**changes) -> Outcome:
+    fields = {"name": "n", "title": "t", "summary": "s", "sections": ()}
+    return Outcome(**{**fields, **changes})
+
+
+def test_a_curve_copies_its_data() -> None:
+    y = np.array([1.0, 2.0])
+    curve = Curve("c", np.array([0.0, 1.0]), y)
+    y[0] = 99.0
+    assert curve.y.tolist() == [1.0, 2.0]
+
+
+def test_gaps_are_none_in_json() -> None:
+    curve = Curve("c", np.arange(3.0), np.array([1.0, np.nan, np.inf]))
+    assert json.loads(json.dumps(curve.to_dict(), allow_nan=False))["y"] == [1.0, None, None]
+
+
+def test_curves_of_unequal_length_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"`y` must have the shape of `x`, \(3,\), got \(2,\)"):
+        Curve("c", np.arange(3.0), np.arange(2.0))
+
+
+def test_unknown_styles_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"`style` must be one of line, points, both, got 'dots'"):
+        Curve("c", np.arange(3.0), np.arange(3.0), style="dots")
+
+
+def test_a_figure_without_curves_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"`curves` must hold at least one curve"):
+        _figure(curves=())
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", 'a"b', "<b>", "a b", "a.b", "/etc"])
+def test_names_unfit_for_a_file_are_refused(name) -> None:
+    with pytest.raises(ValueError, match=r"`name` becomes a file's name"):
+        _figure(name=name)
+
+
+@pytest.mark.parametrize("path", ["", "../up", "/etc/x", "a/../b", "a//b", "a/", 'a"b'])
+def test_records_that_lead_out_of_the_folder_are_refused(path) -> None:
+    with pytest.raises(ValueError, match=r"a record's path must be names"):
+        _outcome(records={path: 1})
+
+
+def test_two_figures_of_one_name_are_refused() -> None:
+    sections = (Section("a", (), _figure()), Section("b", (), _figure()))
+    with pytest.raises(ValueError, match=r"figures must have different names, got one, one"):
+        _outcome(sections=sections)
+
+
+def test_rows_of_the_wrong_width_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"a row must have 2 cells"):
+        Table(("a", "b"), (("1",),))
+
+
+@pytest.mark.parametrize(("lower", "upper"), [(-np.inf, np.inf), (2.0, 1.0), (np.nan, 1.0)])
+def test_a_check_that_cannot_fail_or_cannot_pass_is_refused(lower, upper) -> None:
+    with pytest.raises(ValueError, match=r"a check must be able to fail"):
+        Check("claim", "expected", 1.0, lower, upper)
+
+
+@pytest.mark.parametrize(
+    ("measured", "passed"),
+    [(1.0, True), (1.01, True), (1.02, False), (0.98, False), (np.nan, False), (np.inf, False)],
+)
+def test_a_check_passes_between_its_limits_only(measured, passed) -> None:
+    check = Check.close("claim", 1.0, measured, rtol=0.01)
+    assert check.passed is passed
+    assert check.verdict == ("pass" if passed else "FAIL")
+    record = json.loads(json.dumps(check.to_dict(), allow_nan=False))
+    assert record["measured"] == (measured if np.isfinite(measured) else None)
+
+
+@pytest.mark.parametrize("measured", [[True], [True, False], []])
+def test_an_outcome_passes_if_all_its_checks_do(measured) -> None:
+    checks = [Check("c", "e", float(ok), lower=0.5) for ok in measured]
+    assert _outcome(checks=checks).passed is all(measured)
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
+def test_drawing_twice_gives_the_same_bytes(kind) -> None:
+    assert to_bytes(_figure(), kind) == to_bytes(_figure(), kind)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [[1.0, 10.0, 1e5], [0.0, 1.0, 2.0], [0.0, 0.0, 0.0], [-1.0, -2.0, -3.0], [5.0, 5.0, 5.0]],
+    ids=["positive", "with zero", "zeros", "negative", "constant"],
+)
+@pytest.mark.parametrize("floor", [None, 1e-3])
+def test_any_data_is_drawn_on_a_logarithmic_axis(y, floor) -> None:
+    curve = Curve("c", np.array([1.0, 2.0, 3.0]), np.array(y), style="both")
+    assert to_bytes(_figure(curves=(curve,), y=Axis("y", log=True, floor=floor)), "svg")
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_short_curves_are_drawn(length) -> None:
+    curve = Curve("c", np.arange(1.0, 1.0 + length), np.ones(length), style="points")
+    assert to_bytes(_figure(curves=(curve, curve), x=Axis("x", log=True)), "png")
+
+
+def test_gaps_are_drawn_as_gaps() -> None:
+    curve = Curve("c", np.arange(4.0), np.array([1.0, np.nan, 3.0, np.inf]))
+    assert to_bytes(_figure(curves=(curve,)), "svg")
+
+
+def test_titles_and_labels_are_drawn_as_they_are() -> None:
+    curve = Curve(PRINTABLE, np.arange(3.0), np.arange(3.0))
+    figure = _figure(title=PRINTABLE, curves=(curve, curve), x=Axis(PRINTABLE), y=Axis(PRINTABLE))
+    svg = to_bytes(figure, "svg").decode()
+    assert "<script" not in svg
+
+
+def test_many_curves_are_told_apart_by_colour_or_dash() -> None:
+    curves = tuple(Curve(str(k), np.arange(3.0), k + np.arange(3.0)) for k in range(7))
+    lines = draw(_figure(curves=curves)).axes[0].lines
+    assert len({(line.get_color(), str(line.get_linestyle())) for line in lines}) == 7
+
+
+def test_drawing_leaves_matplotlib_as_it_was() -> None:
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    to_bytes(_figure(), "png")
+    assert dict(mpl.rcParams) == before

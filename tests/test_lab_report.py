@@ -1,0 +1,190 @@
+"""A run's folder is written whole or not at all, and nothing in it is taken for markup."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+from test_lab_figure import PRINTABLE as HOSTILE
+
+from stepfold.lab import Axis, Check, Curve, Figure, Outcome, Section, Table, report
+from stepfold.lab.report import check_free, write_run
+
+
+def _outcome(text: str = "plain", *, figures: int = 1, **changes) -> Outcome:
+    curve = Curve(text, np.arange(1.0, 4.0), np.arange(1.0, 4.0))
+    sections = [
+        Section(
+            text,
+            (text,),
+            Figure(f"f{index}", text, text, (curve, curve), Axis(text), Axis(text)),
+            Table((text,), ((text,),)),
+        )
+        for index in range(figures)
+    ]
+    fields = {
+        "name": "n",
+        "title": text,
+        "summary": text,
+        "sections": sections,
+        "checks": (Check(text, text, 1.0, lower=0.0),),
+        "parameters": {text: text},
+        "records": {"data": {text: text}},
+    }
+    return Outcome(**{**fields, **changes})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A folder that holds a run."""
+    write_run(_outcome(figures=0), tmp_path / "run", seconds=1.0)
+    return tmp_path / "run"
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_hostile_text_is_shown_and_not_obeyed(tmp_path) -> None:
+    page = write_run(_outcome(HOSTILE, figures=2), tmp_path / "run", seconds=1.0).read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;quotes&quot; &#x27;single" in page
+    # The figure's own mark-up ends where it should: two figures, two pictures, nothing else.
+    assert page.count("<svg") == page.count("</svg>") == page.count("</figure>") == 2
+    assert page.count("aria-label=") == 2
+    assert json.loads((tmp_path / "run" / "data.json").read_text()) == {HOSTILE: HOSTILE}
+
+
+def test_failed_checks_are_told(tmp_path) -> None:
+    checks = (Check("good", "e", 1.0, lower=0.0), Check("bad", "e", np.nan, lower=0.0))
+    page = write_run(_outcome(figures=0, checks=checks), tmp_path / "run", seconds=1.0).read_text()
+    assert "1 of 2 checks passed." in page
+    assert '<p class="summary failed">' in page
+    assert '<td class="fail">FAIL</td>' in page
+    record = json.loads((tmp_path / "run" / "outcome.json").read_text())
+    assert (record["passed"], record["checks"][1]["measured"]) == (False, None)
+
+
+def test_a_run_without_checks_promises_none(tmp_path) -> None:
+    page = write_run(_outcome(figures=0, checks=()), tmp_path / "run", seconds=1.0).read_text()
+    assert "<h2>Checks</h2>" not in page
+    assert "checks passed" not in page
+
+
+def test_parents_are_made_and_the_path_comes_back_as_given(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write_run(_outcome(figures=0), "a/b/run", seconds=1.0)
+    assert path == Path("a/b/run/report.html")
+    assert path.is_file()
+    assert (tmp_path / "a" / "b" / "run").stat().st_mode & 0o777 == 0o755
+
+
+def test_an_empty_folder_is_filled(tmp_path) -> None:
+    (tmp_path / "run").mkdir()
+    write_run(_outcome(figures=0), tmp_path / "run", seconds=1.0)
+    assert os.listdir(tmp_path) == ["run"]
+
+
+def test_a_run_is_kept_unless_replaced_by_force(run) -> None:
+    before = _contents(run)
+    with pytest.raises(FileExistsError, match=r"already holds a run.*--force"):
+        write_run(_outcome("new", figures=0), run, seconds=1.0)
+    assert _contents(run) == before
+
+
+def test_force_replaces_all_of_a_run(run) -> None:
+    (run / "left over").touch()
+    write_run(_outcome("new", figures=0), run, seconds=1.0, force=True)
+    assert "new" in (run / "report.html").read_text()
+    assert not (run / "left over").exists()
+    assert os.listdir(run.parent) == ["run"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("kind", ["folder", "file", "folder with a folder report.html"])
+def test_what_is_not_a_run_is_never_replaced(tmp_path, force, kind) -> None:
+    precious = tmp_path / "run"
+    if kind == "file":
+        precious.write_text("precious")
+    else:
+        precious.mkdir()
+        (precious / "thesis.tex").write_text("precious")
+        if kind != "folder":
+            (precious / "report.html").mkdir()
+    before = sorted(str(p) for p in tmp_path.rglob("*"))
+    with pytest.raises(FileExistsError, match=r"is not a run of stepfold"):
+        write_run(_outcome(figures=0), precious, seconds=1.0, force=force)
+    assert sorted(str(p) for p in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("place", ["_page", "_write_json", "_environment"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), KeyboardInterrupt(), ValueError()])
+def test_a_failing_write_leaves_nothing(tmp_path, place, error) -> None:
+    with mock.patch.object(report, place, side_effect=error), pytest.raises(type(error)):
+        write_run(_outcome(figures=0), tmp_path / "run", seconds=1.0)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["_page", "_write_json"])
+def test_a_failing_write_keeps_the_run_that_it_should_replace(run, place) -> None:
+    before = _contents(run)
+    error = OSError(28, "No space left")
+    with mock.patch.object(report, place, side_effect=error), pytest.raises(OSError, match="space"):
+        write_run(_outcome("new", figures=0), run, seconds=1.0, force=True)
+    assert _contents(run) == before
+    assert os.listdir(run.parent) == ["run"]
+
+
+@pytest.mark.parametrize("failing_call", [1, 2])
+def test_a_failing_rename_keeps_the_run_that_it_should_replace(run, failing_call) -> None:
+    before = _contents(run)
+    real, calls = Path.rename, []
+
+    def rename(self: Path, target) -> Path:
+        calls.append(target)
+        if len(calls) == failing_call:
+            raise OSError(5, "Input/output error")
+        return real(self, target)
+
+    with mock.patch.object(Path, "rename", rename), pytest.raises(OSError, match="Input/output"):
+        write_run(_outcome("new", figures=0), run, seconds=1.0, force=True)
+    assert _contents(run) == before
+    assert os.listdir(run.parent) == ["run"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_records_that_are_not_json_leave_nothing(tmp_path, value) -> None:
+    outcome = _outcome(figures=0, records={"data": [float(value)]})
+    with pytest.raises(ValueError, match=r"not JSON compliant"):
+        write_run(outcome, tmp_path / "run", seconds=1.0)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_below_a_file_is_refused_before_the_work(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match=r"file is not a folder"):
+        check_free(tmp_path / "file" / "a" / "run", force=True)
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused_before_the_work(tmp_path) -> None:
+    refusal = pytest.raises(PermissionError, match=r"may not be written to")
+    with mock.patch("os.access", return_value=False), refusal:
+        check_free(tmp_path / "a" / "run", force=False)
+
+
+def test_the_current_folder_is_never_replaced(run, monkeypatch) -> None:
+    monkeypatch.chdir(run)
+    with pytest.raises(FileExistsError, match=r"is the current folder"):
+        check_free(Path("."), force=True)
+
+
+def test_a_link_to_a_run_is_followed_and_kept(run) -> None:
+    link = run.parent / "link"
+    link.symlink_to(run)
+    write_run(_outcome("new", figures=0), link, seconds=1.0, force=True)
+    assert link.is_symlink()
+    assert "new" in (run / "report.html").read_text()
