@@ -70,8 +70,8 @@ def solve(
     """Solve MATRIX x = RHS (least squares unless MATRIX is symmetric positive definite).
 
     Files are .npy, .npz (SciPy sparse) or .mtx; RHS holds one right-hand side, or one per row. The
-    solution is written as .npy: a vector, or one row per right-hand side. Exits with 1 if the tolerance was not met; the
-    best iterate is written all the same.
+    solution is written as .npy: a vector, or one row per right-hand side. Exits with 1 if the
+    tolerance was not met; the best iterate is written all the same.
 
     \b
     Example:

@@ -1,21 +1,16 @@
-"""A matrix explained: its spectrum, the steps it calls for, and what they do, as an outcome."""
+"""The sections of an explanation: words, tables and figures."""
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import math
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._typing import FloatArray
+from stepfold.lab.explanation.subject import TRIAL_PATIENCE, TRIAL_STEPS, Subject
 from stepfold.lab.figure import Axis, Curve, Figure
-from stepfold.lab.outcome import Outcome, Section, Table
-from stepfold.measure import SpectralMeasure, lanczos_measure
-from stepfold.planner import Plan, plan
+from stepfold.lab.outcome import Section, Table
 from stepfold.polynomial import (
     first_order_lower_bound,
     mean_squared_error,
@@ -23,176 +18,12 @@ from stepfold.polynomial import (
     residual_polynomial,
     worst_case_rate,
 )
-from stepfold.problems import Problem
-from stepfold.result import Result
-from stepfold.schedules import Schedule, constant_steps, optimal_steps, roundoff_amplification
-from stepfold.solve import solve
-from stepfold.spectrum import SpectralBounds, exact_eigenvalues, is_diagonalisable
-
-# A trial on a right-hand side gives up after this many times the steps predicted for the
-# recommended schedule, or after this many steps.
-TRIAL_PATIENCE = 3
-TRIAL_STEPS = 2000
-# Longest period of the optimal steps shown: as many vectors are kept to compute them.
-LONGEST_OPTIMAL = 48
+from stepfold.schedules import roundoff_amplification
+from stepfold.spectrum import SpectralBounds
 
 
-@dataclass(frozen=True, eq=False)
-class _Subject:
-    """A problem with everything that the sections tell about it."""
-
-    problem: Problem[Any]
-    name: str
-    why: str
-    plan: Plan
-    measure: SpectralMeasure
-    schedules: dict[str, Schedule]
-    runs: dict[str, Result[Any]] = field(default_factory=dict)
-    conjugate_gradients: tuple[NDArray[Any], FloatArray] | None = None
-
-    @property
-    def bounds(self) -> SpectralBounds:
-        return self.plan.bounds
-
-
-def explain_problem(
-    problem: Problem[Any],
-    *,
-    name: str,
-    why: str,
-    rtol: float = 1e-6,
-    num_steps: int | None = None,
-    bounds: SpectralBounds | None = None,
-    try_rhs: bool = True,
-) -> Outcome:
-    """Spectrum, recommended steps, predictions and, if wanted, a trial, as sections of a report.
-
-    Args:
-        problem: What is to be solved from x0 = 0.
-        name: What to call it.
-        why: What kind of problem it is, in a few words.
-        rtol: Tolerance on the norm of the gradient, relative to that at 0.
-        num_steps: The period T; the planner's choice if not given.
-        bounds: Interval of the eigenvalues that matter; estimated if not given.
-        try_rhs: Whether to run the schedules, and conjugate gradients, on the right-hand side.
-
-    Raises:
-        ValueError: As `plan` does; or if the right-hand side to try leaves nothing to do.
-    """
-    if try_rhs and not np.any(problem.linear_term):
-        raise ValueError(
-            "the right-hand side makes the gradient at 0 vanish: x = 0 is the solution, and there "
-            "is nothing to try; leave the right-hand side out to have the matrix explained"
-        )
-    advice = plan(problem, rtol=rtol, num_steps=num_steps, bounds=bounds)
-    measure = _measure(problem, advice, of_gradient=try_rhs)
-    subject = _Subject(problem, name, why, advice, measure, _schedules(advice, measure))
-    if try_rhs:
-        subject = _tried(subject)
-    bounds = advice.bounds
-    sections = [_spectrum_section(subject), _steps_section(subject), _prediction_section(subject)]
-    if try_rhs:
-        sections.append(_trial_section(subject))
-    sections.append(_tools_section(subject))
-    return Outcome(
-        name="explain",
-        title=f"The steps that {name} calls for",
-        summary=_summary(subject),
-        sections=sections,
-        parameters={"matrix": name, "rtol": rtol, "period": advice.schedule.num_steps},
-        records={
-            "plan": advice.to_dict(),
-            "spectrum": measure.to_dict(),
-            **{
-                f"schedules/{schedule.name.replace(', ', '-').replace(' ', '-').lower()}": (
-                    schedule.to_dict()
-                )
-                for schedule in subject.schedules.values()
-            },
-        },
-    )
-
-
-def _measure(problem: Problem[Any], advice: Plan, *, of_gradient: bool) -> SpectralMeasure:
-    """How the gradient at 0, or a random one, is spread over the eigenvalues that matter."""
-    bounds = advice.bounds
-    num_nodes = min(advice.schedule.num_steps, LONGEST_OPTIMAL) + 1
-    if of_gradient:
-        return lanczos_measure(problem.hessian, num_nodes=num_nodes, start=problem.linear_term)
-    if is_diagonalisable(problem.hessian):
-        values = exact_eigenvalues(problem.hessian)
-        # A kernel plays no part where the lower bound is above 0; see `relevant_bounds`.
-        return SpectralMeasure.from_eigenvalues(values[values > 0] if bounds.lower > 0 else values)
-    return lanczos_measure(problem.hessian, num_nodes=num_nodes)
-
-
-def _schedules(advice: Plan, measure: SpectralMeasure) -> dict[str, Schedule]:
-    """Schedules to compare, by what the report calls them."""
-    bounds = advice.bounds
-    flat = bounds if bounds.lower > 0 else SpectralBounds(bounds.upper, bounds.upper)
-    period = min(advice.schedule.num_steps, LONGEST_OPTIMAL)
-    # Fewer, where the measure has fewer distinct nodes; those that differ by rounding are one.
-    period = measure.gauss_nodes_of_weighted(period).size
-    return {
-        "recommended": advice.schedule,
-        "optimal": optimal_steps(measure, period),
-        "constant": constant_steps(flat),
-    }
-
-
-def _tried(subject: _Subject) -> _Subject:
-    rtol = subject.plan.rtol
-    budget = int(min(TRIAL_STEPS, TRIAL_PATIENCE * subject.plan.num_steps))
-    runs = {
-        label: solve(
-            subject.problem,
-            schedule,
-            rtol=rtol,
-            # Optimal steps are made for this gradient; what one period leaves is another one.
-            max_steps=schedule.num_steps if label == "optimal" else budget,
-        )
-        for label, schedule in subject.schedules.items()
-    }
-    return dataclasses.replace(
-        subject,
-        runs=runs,
-        conjugate_gradients=_conjugate_gradients(
-            subject.problem, subject.bounds.upper, rtol, budget
-        ),
-    )
-
-
-def _conjugate_gradients(
-    problem: Problem[Any], upper: float, rtol: float, budget: int
-) -> tuple[NDArray[Any], FloatArray] | None:
-    """Products and gradient norms of SciPy's ``cg`` on the Hessian; None for many right sides."""
-    from scipy.sparse.linalg import LinearOperator, cg
-
-    hessian: Any = problem.hessian
-    if problem.linear_term.ndim != 1:
-        return None
-    # In units in which neither the Hessian nor the right-hand side can make a square overflow.
-    term = np.asarray(problem.linear_term, dtype=np.float64)
-    term = term / np.abs(term).max()
-    term /= np.linalg.norm(term)
-    scaled = LinearOperator(
-        hessian.shape, matvec=lambda v: (hessian @ v.ravel()) / upper, dtype=np.float64
-    )
-    norms = [1.0]
-    # On a singular system without a solution they divide by 0 sooner or later.
-    with np.errstate(all="ignore"):
-        cg(
-            scaled,
-            term,
-            rtol=rtol,
-            maxiter=budget,
-            callback=lambda x: norms.append(float(np.linalg.norm(scaled @ x - term))),
-        )
-    norms = list(itertools.takewhile(math.isfinite, norms))
-    return problem.products_per_gradient * np.arange(len(norms)), np.array(norms)
-
-
-def _summary(subject: _Subject) -> str:
+def summary(subject: Subject) -> str:
+    """What was found, in a few sentences."""
     plan, bounds = subject.plan, subject.bounds
     text = (
         f"The eigenvalues of the Hessian lie between {bounds.lower:.6g} and {bounds.upper:.6g}, "
@@ -207,7 +38,8 @@ def _summary(subject: _Subject) -> str:
     return text + "; without a lower bound above 0 no number of steps can be promised."
 
 
-def _spectrum_section(subject: _Subject) -> Section:
+def spectrum_section(subject: Subject) -> Section:
+    """Where the eigenvalues lie, and how the gradient is spread over them."""
     bounds, operator = subject.bounds, subject.problem.hessian
     num_unknowns = operator.shape[1]
     rows = (
@@ -236,7 +68,8 @@ def _spectrum_section(subject: _Subject) -> Section:
     )
 
 
-def _steps_section(subject: _Subject) -> Section:
+def steps_section(subject: Subject) -> Section:
+    """The step sizes, and what their order does to rounding errors."""
     schedule = subject.plan.schedule
     heads, tails = roundoff_amplification(schedule, subject.bounds)
     curves = tuple(
@@ -269,7 +102,8 @@ def _steps_section(subject: _Subject) -> Section:
     )
 
 
-def _prediction_section(subject: _Subject) -> Section:
+def prediction_section(subject: Subject) -> Section:
+    """Factors per step, and the steps and products to the tolerance."""
     bounds, rtol = subject.bounds, subject.plan.rtol
     per_step = subject.problem.products_per_gradient
     rows = []
@@ -324,7 +158,8 @@ def _prediction_section(subject: _Subject) -> Section:
     )
 
 
-def _trial_section(subject: _Subject) -> Section:
+def trial_section(subject: Subject) -> Section:
+    """What the schedules did on the right-hand side, beside conjugate gradients."""
     rows: list[tuple[str, ...]] = []
     curves: list[Curve] = []
     products: NDArray[Any]
@@ -376,7 +211,8 @@ def _trial_section(subject: _Subject) -> Section:
     )
 
 
-def _tools_section(subject: _Subject) -> Section:
+def tools_section(subject: Subject) -> Section:
+    """How sure the plan is, and what other tools take."""
     rows = [
         (
             entry.name,

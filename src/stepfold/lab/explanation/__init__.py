@@ -1,0 +1,166 @@
+"""A matrix explained: its spectrum, the steps it calls for, and what they do, as an outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepfold._typing import FloatArray
+from stepfold.lab.explanation.sections import (
+    prediction_section,
+    spectrum_section,
+    steps_section,
+    summary,
+    tools_section,
+    trial_section,
+)
+from stepfold.lab.explanation.subject import LONGEST_OPTIMAL, TRIAL_PATIENCE, TRIAL_STEPS, Subject
+from stepfold.lab.outcome import Outcome
+from stepfold.measure import SpectralMeasure, lanczos_measure
+from stepfold.planner import Plan, plan
+from stepfold.problems import Problem
+from stepfold.schedules import Schedule, constant_steps, optimal_steps
+from stepfold.solve import solve
+from stepfold.spectrum import SpectralBounds, exact_eigenvalues, is_diagonalisable
+
+
+def explain_problem(
+    problem: Problem[Any],
+    *,
+    name: str,
+    why: str,
+    rtol: float = 1e-6,
+    num_steps: int | None = None,
+    bounds: SpectralBounds | None = None,
+    try_rhs: bool = True,
+) -> Outcome:
+    """Spectrum, recommended steps, predictions and, if wanted, a trial, as sections of a report.
+
+    Args:
+        problem: What is to be solved from x0 = 0.
+        name: What to call it.
+        why: What kind of problem it is, in a few words.
+        rtol: Tolerance on the norm of the gradient, relative to that at 0.
+        num_steps: The period T; the planner's choice if not given.
+        bounds: Interval of the eigenvalues that matter; estimated if not given.
+        try_rhs: Whether to run the schedules, and conjugate gradients, on the right-hand side.
+
+    Raises:
+        ValueError: As `plan` does; or if the right-hand side to try leaves nothing to do.
+    """
+    if try_rhs and not np.any(problem.linear_term):
+        raise ValueError(
+            "the right-hand side makes the gradient at 0 vanish: x = 0 is the solution, and there "
+            "is nothing to try; leave the right-hand side out to have the matrix explained"
+        )
+    advice = plan(problem, rtol=rtol, num_steps=num_steps, bounds=bounds)
+    measure = _measure(problem, advice, of_gradient=try_rhs)
+    subject = Subject(problem, name, why, advice, measure, _schedules(advice, measure))
+    if try_rhs:
+        subject = _tried(subject)
+    bounds = advice.bounds
+    sections = [spectrum_section(subject), steps_section(subject), prediction_section(subject)]
+    if try_rhs:
+        sections.append(trial_section(subject))
+    sections.append(tools_section(subject))
+    return Outcome(
+        name="explain",
+        title=f"The steps that {name} calls for",
+        summary=summary(subject),
+        sections=sections,
+        parameters={"matrix": name, "rtol": rtol, "period": advice.schedule.num_steps},
+        records={
+            "plan": advice.to_dict(),
+            "spectrum": measure.to_dict(),
+            **{
+                f"schedules/{schedule.name.replace(', ', '-').replace(' ', '-').lower()}": (
+                    schedule.to_dict()
+                )
+                for schedule in subject.schedules.values()
+            },
+        },
+    )
+
+
+def _measure(problem: Problem[Any], advice: Plan, *, of_gradient: bool) -> SpectralMeasure:
+    """How the gradient at 0, or a random one, is spread over the eigenvalues that matter."""
+    bounds = advice.bounds
+    num_nodes = min(advice.schedule.num_steps, LONGEST_OPTIMAL) + 1
+    if of_gradient:
+        return lanczos_measure(problem.hessian, num_nodes=num_nodes, start=problem.linear_term)
+    if is_diagonalisable(problem.hessian):
+        values = exact_eigenvalues(problem.hessian)
+        # A kernel plays no part where the lower bound is above 0; see `relevant_bounds`.
+        return SpectralMeasure.from_eigenvalues(values[values > 0] if bounds.lower > 0 else values)
+    return lanczos_measure(problem.hessian, num_nodes=num_nodes)
+
+
+def _schedules(advice: Plan, measure: SpectralMeasure) -> dict[str, Schedule]:
+    """Schedules to compare, by what the report calls them."""
+    bounds = advice.bounds
+    flat = bounds if bounds.lower > 0 else SpectralBounds(bounds.upper, bounds.upper)
+    period = min(advice.schedule.num_steps, LONGEST_OPTIMAL)
+    # Fewer, where the measure has fewer distinct nodes; those that differ by rounding are one.
+    period = measure.gauss_nodes_of_weighted(period).size
+    return {
+        "recommended": advice.schedule,
+        "optimal": optimal_steps(measure, period),
+        "constant": constant_steps(flat),
+    }
+
+
+def _tried(subject: Subject) -> Subject:
+    rtol = subject.plan.rtol
+    budget = int(min(TRIAL_STEPS, TRIAL_PATIENCE * subject.plan.num_steps))
+    runs = {
+        label: solve(
+            subject.problem,
+            schedule,
+            rtol=rtol,
+            # Optimal steps are made for this gradient; what one period leaves is another one.
+            max_steps=schedule.num_steps if label == "optimal" else budget,
+        )
+        for label, schedule in subject.schedules.items()
+    }
+    return dataclasses.replace(
+        subject,
+        runs=runs,
+        conjugate_gradients=_conjugate_gradients(
+            subject.problem, subject.bounds.upper, rtol, budget
+        ),
+    )
+
+
+def _conjugate_gradients(
+    problem: Problem[Any], upper: float, rtol: float, budget: int
+) -> tuple[NDArray[Any], FloatArray] | None:
+    """Products and gradient norms of SciPy's ``cg`` on the Hessian; None for many right sides."""
+    from scipy.sparse.linalg import LinearOperator, cg
+
+    hessian: Any = problem.hessian
+    if problem.linear_term.ndim != 1:
+        return None
+    # In units in which neither the Hessian nor the right-hand side can make a square overflow.
+    term = np.asarray(problem.linear_term, dtype=np.float64)
+    term = term / np.abs(term).max()
+    term /= np.linalg.norm(term)
+    scaled = LinearOperator(
+        hessian.shape, matvec=lambda v: (hessian @ v.ravel()) / upper, dtype=np.float64
+    )
+    norms = [1.0]
+    # On a singular system without a solution they divide by 0 sooner or later.
+    with np.errstate(all="ignore"):
+        cg(
+            scaled,
+            term,
+            rtol=rtol,
+            maxiter=budget,
+            callback=lambda x: norms.append(float(np.linalg.norm(scaled @ x - term))),
+        )
+    norms = list(itertools.takewhile(math.isfinite, norms))
+    return problem.products_per_gradient * np.arange(len(norms)), np.array(norms)
