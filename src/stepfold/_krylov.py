@@ -63,6 +63,13 @@ class Bidiagonal:
         return left[:, ::-1], values[::-1], right[::-1].T
 
 
+def _norm(vector: FloatArray) -> float:
+    # BLAS scales on the way; NumPy's norm overflows from entries of 1e154 on.
+    from scipy.linalg.blas import dnrm2
+
+    return float(dnrm2(vector))
+
+
 def _orthogonalise(vector: FloatArray, basis: FloatArray) -> FloatArray:
     # Twice is enough (Parlett): one sweep leaves a component of the size of the cancellation.
     vector = vector - (basis @ vector) @ basis
@@ -90,7 +97,7 @@ def lanczos(
     if not reorthogonalise:
         return _three_term_lanczos(product, start, num_steps, stop)
     basis = np.empty((num_steps + 1, start.size))
-    basis[0] = start / np.linalg.norm(start)
+    basis[0] = start / _norm(start)
     diagonal = np.zeros(num_steps)
     off_diagonal = np.zeros(num_steps)
     scale = 0.0
@@ -98,7 +105,7 @@ def lanczos(
         vector = product(basis[k])
         diagonal[k] = basis[k] @ vector
         vector = _orthogonalise(vector, basis[: k + 1])
-        norm = float(np.linalg.norm(vector))
+        norm = _norm(vector)
         scale = max(scale, abs(diagonal[k]), norm)
         if norm <= start.size * np.finfo(float).eps * scale or k + 1 == start.size:
             return Tridiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
@@ -132,7 +139,7 @@ def golub_kahan(
     if not reorthogonalise:
         return _three_term_golub_kahan(product, transposed_product, start, num_steps, stop)
     right = np.empty((num_steps + 1, start.size))
-    right[0] = start / np.linalg.norm(start)
+    right[0] = start / _norm(start)
     image = product(right[0])
     left = np.empty((num_steps, image.size))
     diagonal = np.zeros(num_steps)
@@ -141,7 +148,7 @@ def golub_kahan(
     for k in range(num_steps):
         if k > 0:
             image = _orthogonalise(product(right[k]), left[:k])
-        norm = float(np.linalg.norm(image))
+        norm = _norm(image)
         scale = max(scale, norm)
         tolerance = max(image.size, start.size) * np.finfo(float).eps * scale
         if norm <= tolerance:
@@ -152,7 +159,7 @@ def golub_kahan(
         if k + 1 == start.size:
             return Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
         vector = _orthogonalise(transposed_product(left[k]), right[: k + 1])
-        norm = float(np.linalg.norm(vector))
+        norm = _norm(vector)
         scale = max(scale, norm)
         if norm <= tolerance:
             return Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
@@ -169,7 +176,7 @@ def _three_term_lanczos(
     num_steps: int,
     stop: Callable[[Tridiagonal], bool] | None,
 ) -> Tridiagonal:
-    current = start / np.linalg.norm(start)
+    current = start / _norm(start)
     previous = np.zeros(0)
     diagonal = np.zeros(num_steps)
     off_diagonal = np.zeros(num_steps)
@@ -182,7 +189,7 @@ def _three_term_lanczos(
             vector = np.subtract(vector, previous, out=previous)
         diagonal[k] = current @ vector
         vector = vector - diagonal[k] * current
-        norm = float(np.linalg.norm(vector))
+        norm = _norm(vector)
         scale = max(scale, abs(diagonal[k]), norm)
         if norm <= start.size * np.finfo(float).eps * scale or k + 1 == start.size:
             return Tridiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
@@ -201,7 +208,7 @@ def _three_term_golub_kahan(
     num_steps: int,
     stop: Callable[[Bidiagonal], bool] | None,
 ) -> Bidiagonal:
-    right = start / np.linalg.norm(start)
+    right = start / _norm(start)
     left = np.zeros(0)
     diagonal = np.zeros(num_steps)
     off_diagonal = np.zeros(num_steps)
@@ -210,7 +217,7 @@ def _three_term_golub_kahan(
         image = product(right)
         if k > 0:
             image = image - off_diagonal[k - 1] * left
-        norm = float(np.linalg.norm(image))
+        norm = _norm(image)
         scale = max(scale, norm)
         tolerance = max(image.size, start.size) * np.finfo(float).eps * scale
         if norm <= tolerance:
@@ -219,7 +226,7 @@ def _three_term_golub_kahan(
         left = image / norm
         vector = transposed_product(left)
         vector = vector - diagonal[k] * right
-        norm = float(np.linalg.norm(vector))
+        norm = _norm(vector)
         scale = max(scale, norm)
         if norm <= tolerance or k + 1 == start.size:
             return Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
