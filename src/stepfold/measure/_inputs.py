@@ -56,8 +56,9 @@ def check_symmetric(matrix: Any) -> None:
         return  # two products more than the caller was promised; `estimate_bounds` spends them
     # Two products rather than a difference of matrices, which would take the memory of two more.
     first, second = np.random.default_rng(0x53796D).standard_normal((2, matrix.shape[0]))
-    image = matrix @ first
-    difference = float(second @ image - first @ (matrix @ second))
+    images = np.array([matrix @ first, matrix @ second])
+    image, other = images / (np.abs(images).max() or 1.0)
+    difference = float(second @ image - first @ other)
     if abs(difference) > 1e-8 * float(np.linalg.norm(second) * np.linalg.norm(image)):
         raise ValueError(
             f"`hessian` must be symmetric: for random u and v, uᵀHv − vᵀHu = {difference:.3g}; "
