@@ -312,6 +312,17 @@ def test_a_zarr_array_with_missing_chunks_is_refused(tmp_path: Path) -> None:
         BlockedLeastSquares(array, rows((203,)), memory=4 * MEMORY)
 
 
+def test_chunks_of_zeros_are_allowed_if_they_are_stored(tmp_path: Path) -> None:
+    entries = ENTRIES.copy()
+    entries[:8, :5] = 0.0
+    array = zarr_array(tmp_path / "a", entries)
+    with pytest.raises(ValueError, match=r"got 77 of 78.*store them with Zarr's `write_empty_ch"):
+        BlockedMatrix(array, memory=4 * MEMORY)
+    array = zarr_array(tmp_path / "b", entries, config={"write_empty_chunks": True})
+    image = BlockedMatrix(array, memory=4 * MEMORY) @ np.ones(12)
+    np.testing.assert_allclose(image, entries.sum(axis=1), rtol=1e-11, atol=1e-11)
+
+
 def test_a_damaged_zarr_chunk_is_an_error_that_names_the_rows(tmp_path: Path) -> None:
     problem = BlockedLeastSquares(zarr_array(tmp_path, ENTRIES), rows((203,)), memory=2 * MEMORY)
     (tmp_path / "matrix.zarr" / "c" / "3" / "1").write_bytes(b"damage")
@@ -432,8 +443,15 @@ def test_arrays_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("dtype", [complex, "U1", object])
 def test_arrays_that_are_not_real_are_refused(dtype: Any) -> None:
-    with pytest.raises(TypeError, match=r"`array` must be real, got dtype"):
+    with pytest.raises(TypeError, match=r"`array` must be real, with a NumPy dtype, got"):
         BlockedLeastSquares(np.zeros((3, 3), dtype), np.ones(3))
+
+
+def test_a_tensor_is_refused() -> None:
+    import torch
+
+    with pytest.raises(TypeError, match=r"with a NumPy dtype, got dtype torch\.float32"):
+        BlockedLeastSquares(torch.ones(3, 3), np.ones(3))
 
 
 @pytest.mark.parametrize("ridge", [-1.0, np.nan, np.inf])

@@ -70,7 +70,7 @@ class BlockedMatrix:
         def work(rows: slice, piece: NDArray[Any]) -> None:
             np.matmul(piece, x, out=product[rows])
 
-        self._blocks.sweep(work, dtype)
+        self._blocks.sweep(work, dtype, tall=x.ndim == 2)
         return product
 
     def transposed_product(self, y: Any) -> Any:
@@ -82,7 +82,7 @@ class BlockedMatrix:
         def work(rows: slice, piece: NDArray[Any]) -> None:
             np.add(product, piece.T @ np.asarray(y[rows], dtype), out=product)
 
-        self._blocks.sweep(work, dtype)
+        self._blocks.sweep(work, dtype, tall=y.ndim == 2)
         return product.astype(dtype, copy=False)
 
     def gram_product(self, x: Any) -> Any:
@@ -102,7 +102,7 @@ class BlockedMatrix:
                 residual -= rhs[..., rows]
             np.add(total, residual @ piece, out=total)
 
-        self._blocks.sweep(work, dtype)
+        self._blocks.sweep(work, dtype, tall=x.ndim == 2)
         return total.astype(dtype, copy=False)
 
     def result_type(self, *vectors: NDArray[Any] | None) -> np.dtype[Any]:
