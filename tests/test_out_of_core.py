@@ -1,5 +1,6 @@
 """Least squares on disk: the same numbers as in memory, each row read once per sweep."""
 
+import copy
 import os
 import signal
 import subprocess
@@ -466,6 +467,25 @@ def test_right_hand_sides_that_do_not_fit_are_refused(shape: tuple[int, ...]) ->
         ValueError, match=r"`rhs` must have shape \(203,\) or \(batch, 203\) to fit"
     ):
         BlockedLeastSquares(ENTRIES, np.ones(shape))
+
+
+def test_right_hand_sides_that_are_complex_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"`rhs` must be real"):
+        BlockedLeastSquares(ENTRIES, 1j * np.ones(203))
+
+
+def test_a_copy_with_another_right_hand_side_has_its_own_linear_term() -> None:
+    problem = BlockedLeastSquares(ENTRIES, rows((203,)), memory=MEMORY)
+    before = problem.linear_term.copy()
+    twin = copy.copy(problem)
+    twin.rhs = 2 * problem.rhs
+    np.testing.assert_allclose(twin.linear_term, 2 * before, rtol=1e-11, atol=1e-11)
+    np.testing.assert_array_equal(problem.linear_term, before)
+
+
+def test_complex_vectors_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"must be real, got dtype complex128"):
+        BlockedMatrix(ENTRIES) @ (1j * np.ones(12))
 
 
 def test_vectors_that_do_not_fit_are_refused() -> None:

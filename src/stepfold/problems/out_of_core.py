@@ -129,6 +129,8 @@ class _Transpose:
 
 def _columns(x: Any, length: int) -> NDArray[Any]:
     columns: NDArray[Any] = np.asarray(x)
+    if columns.dtype.kind not in "buif":
+        raise TypeError(f"a factor of a product must be real, got dtype {columns.dtype}")
     if columns.ndim not in (1, 2) or columns.shape[0] != length:
         raise ValueError(
             f"a factor of a product must have shape ({length},) or ({length}, batch) to fit the "
@@ -175,10 +177,16 @@ class BlockedLeastSquares(Problem[NDArray[Any]]):
         self.operator = BlockedMatrix(array, block_rows=block_rows, memory=memory)
         length = self.operator.shape[0]
         self.rhs: NDArray[Any] = np.asarray(check_rows("rhs", rhs, length, "the rows of `array`"))
+        if self.rhs.dtype.kind == "c":
+            raise TypeError(
+                f"`rhs` must be real, got dtype {self.rhs.dtype}; pose its real and imaginary "
+                "parts as a batch of two"
+            )
         if not 0 <= ridge < math.inf:
             raise ValueError(f"`ridge` must be at least 0 and finite, got {ridge!r}")
         self.ridge = float(ridge)
-        self._linear_term: NDArray[Any] | None = None
+        # Aᵀb with the b that it is of: a shallow copy with another right-hand side is a problem.
+        self._linear_term: tuple[NDArray[Any], NDArray[Any]] | None = None
 
     @property
     def bytes_read(self) -> int:
@@ -198,11 +206,11 @@ class BlockedLeastSquares(Problem[NDArray[Any]]):
     @property
     def linear_term(self) -> NDArray[Any]:
         """``Aᵀb``, read-only: one sweep the first time, none afterwards."""
-        if self._linear_term is None:
+        if self._linear_term is None or self._linear_term[0] is not self.rhs:
             term = self.operator.transposed_product(self.rhs.T).T
             term.flags.writeable = False
-            self._linear_term = term
-        return self._linear_term
+            self._linear_term = (self.rhs, term)
+        return self._linear_term[1]
 
     @property
     def products_per_gradient(self) -> int:
