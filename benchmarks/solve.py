@@ -18,6 +18,7 @@ import platform
 import re
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,20 @@ def main() -> None:
     report = Report()
     conditions = machine(arguments.threads, quick=arguments.quick)
     print(f"{conditions}\n\n{markdown_row(COMPARISON_HEADER)}\n|{'---|' * len(COMPARISON_HEADER)}")
+    failed: list[str] = []
     for name in arguments.only or ROWS:
         started = time.perf_counter()
-        run(name, report, arguments)
+        try:
+            run(name, report, arguments)
+        except Exception as error:  # noqa: BLE001, RUF100 (the other rows are worth having)
+            traceback.print_exc()
+            report.note(f"failed: {name}: {type(error).__name__}: {error}")
+            failed.append(name)
         print(f"({name}: {time.perf_counter() - started:.0f} s)", file=sys.stderr, flush=True)
     total = f"The whole run took {time.perf_counter() - begin:.0f} s."
     print(f"\n{conditions} {total}\n\n{report.markdown()}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}; nothing was written")
     if arguments.write:
         text = f"{BEGIN}\n{conditions} {total}\n\n{report.markdown()}{END}"
         pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
