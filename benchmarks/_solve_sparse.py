@@ -85,7 +85,7 @@ def sparse_solve(report: Report, quick: bool, petsc_python: str = PETSC_PYTHON) 
     facts: dict[str, tuple[float | None, float]] = {}
 
     def known(num_steps: int) -> tuple[Any, float]:
-        period = min(num_steps, 512)
+        period = min(num_steps, 1024)
         periods = -(-num_steps // period)
         schedule = chebyshev_steps(bounds, -(-num_steps // periods))
         result = solve(problem, schedule, rtol=0, max_steps=num_steps)

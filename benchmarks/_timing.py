@@ -79,6 +79,12 @@ def take_turns(
     return {name: Timing(name, tuple(values)) for name, values in seconds.items()}
 
 
+def difference(longer: Timing, shorter: Timing, num_steps: int) -> Timing:
+    """Seconds of a further step: what two runs that differ by ``num_steps`` differ by, each."""
+    pairs = zip(longer.seconds, shorter.seconds, strict=True)
+    return Timing(longer.name, tuple((a - b) / num_steps for a, b in pairs))
+
+
 def quartiles(values: Iterable[float]) -> tuple[float, float, float]:
     """Lower quartile, median, upper quartile; of one value, that value three times."""
     values = list(values)
