@@ -149,6 +149,22 @@ def test_a_solve_of_k_steps_reads_every_row_k_plus_1_times() -> None:
     assert array.threads <= {f"stepfold-read-ahead_{k}" for k in range(2)}
 
 
+def test_a_zero_right_hand_side_is_solved_by_zero_after_one_sweep() -> None:
+    array = CountingArray(ENTRIES)
+    problem = BlockedLeastSquares(array, np.zeros(203), memory=MEMORY)
+    result = solve(problem, chebyshev_steps(estimate_bounds(np.eye(2)), 4))
+    assert (result.status, result.num_steps) == (Status.CONVERGED, 0)
+    assert not result.x.any()
+    assert (array.counts == 1).all()
+
+
+def test_a_run_can_be_repeated_exactly() -> None:
+    problem = BlockedLeastSquares(ENTRIES, rows((203,)), memory=MEMORY)
+    schedule = chebyshev_steps(estimate_bounds(problem.hessian), 8)
+    first, second = (solve(problem, schedule, max_steps=8) for _ in range(2))
+    np.testing.assert_array_equal(first.x, second.x)
+
+
 def test_bounds_take_one_sweep_a_step_and_hold_the_spectrum() -> None:
     array = CountingArray(ENTRIES)
     problem = BlockedLeastSquares(array, rows((203,)), ridge=0.25, memory=MEMORY)
@@ -250,16 +266,22 @@ def test_two_threads_may_share_a_problem() -> None:
 
 
 def test_the_next_block_is_read_while_this_one_is_computed() -> None:
-    class Slow(CountingArray):
+    reading = {start: threading.Event() for start in range(0, 40, 4)}
+
+    class Telling(CountingArray):
         def __getitem__(self, key: slice) -> Any:
-            time.sleep(0.02)
+            reading[key.start].set()
             return super().__getitem__(key)
 
-    matrix = BlockedMatrix(Slow(ENTRIES[:40]), block_rows=4, memory=10**6)
-    start = time.perf_counter()
-    matrix._blocks.sweep(lambda *_: time.sleep(0.02), np.dtype(float))
-    # One after the other: 0.4 s.
-    assert time.perf_counter() - start < 0.34
+    seen: list[bool] = []
+
+    def work(rows: slice, _: np.ndarray) -> None:
+        # Nobody reads while we wait unless a second thread does.
+        seen.append(rows.stop == 40 or reading[rows.stop].wait(timeout=10))
+
+    matrix = BlockedMatrix(Telling(ENTRIES[:40]), block_rows=4, memory=10**6)
+    matrix._blocks.sweep(work, np.dtype(float))
+    assert seen == [True] * 10
 
 
 def test_the_files_of_the_caller_are_never_written(tmp_path: Path) -> None:
