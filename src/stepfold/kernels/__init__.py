@@ -19,12 +19,17 @@ __all__ = ["KernelWarning", "Sweep", "least_squares_sweep", "quadratic_sweep"]
 
 SMALLEST_DENSE = 2**24
 """Bytes of a dense matrix from which least squares has a kernel."""
-SMALLEST_SPARSE = 2**17
+SMALLEST_SPARSE = 2**19
 """Stored entries of a sparse matrix from which it has a kernel."""
-MOST_VECTORS = 8
-"""Right-hand sides up to which a dense kernel beats two matrix products."""
-LONGEST_ROW = 2**23
-"""Bytes of a row beyond which it does not stay in cache between its two uses."""
+MOST_VECTORS = {"rows": 8, "columns": 4}
+"""Right-hand sides up to which a dense kernel beats two matrix products, which reuse more of what
+is in registers; a complex one counts twice."""
+LONGEST_ROW = 2**20
+"""Bytes of a row up to which twelve of them stay in cache between their two uses."""
+MOST_COLUMNS = 2**12
+"""Columns up to which the panels of a matrix stored by columns are high enough to read fast."""
+FEWEST_COLUMNS = 16
+"""Columns from which the vector loops have anything to do."""
 DTYPES = ("float32", "float64", "complex64", "complex128")
 
 
@@ -33,19 +38,7 @@ def least_squares_sweep(operator: Any, rhs: Any) -> Sweep | None:
     if not usable() or not isinstance(rhs, np.ndarray):
         return None
     if isinstance(operator, np.ndarray):
-        if operator.nbytes < SMALLEST_DENSE or not _fits(operator, rhs):
-            return None
-        vectors = rhs.size // rhs.shape[-1] * (2 if rhs.dtype.kind == "c" else 1)
-        if vectors > MOST_VECTORS or not _is_plain(operator):
-            return None
-        if operator.flags.c_contiguous and operator.strides[0] <= LONGEST_ROW:
-            return DenseRows(operator, rhs)
-        if (
-            operator.flags.f_contiguous
-            and 16 * operator.shape[1] * operator.itemsize <= 4 * LONGEST_ROW
-        ):
-            return DenseColumns(operator, rhs)
-        return None
+        return _dense_sweep(operator, rhs)
     if _is_sparse(operator, rhs, ("csr", "csc")):
         kind = SparseRows if operator.format == "csr" else SparseColumns
         return kind(operator, rhs)
@@ -59,11 +52,26 @@ def quadratic_sweep(operator: Any, rhs: Any) -> Sweep | None:
     return SparseSymmetric(operator, rhs) if _is_sparse(operator, rhs, ("csr",)) else None
 
 
+def _dense_sweep(matrix: Any, rhs: Any) -> Sweep | None:
+    if matrix.nbytes < SMALLEST_DENSE or not _fits(matrix, rhs) or not _is_plain(matrix):
+        return None
+    is_complex = rhs.dtype.kind == "c"
+    num_vectors = rhs.size // rhs.shape[-1] * (2 if is_complex else 1)
+    num_columns = matrix.shape[1]
+    if num_columns < FEWEST_COLUMNS:
+        return None
+    if matrix.flags.c_contiguous and num_columns * matrix.itemsize <= LONGEST_ROW:
+        return DenseRows(matrix, rhs) if num_vectors <= MOST_VECTORS["rows"] else None
+    if matrix.flags.f_contiguous and num_columns <= MOST_COLUMNS and not is_complex:
+        return DenseColumns(matrix, rhs) if num_vectors <= MOST_VECTORS["columns"] else None
+    return None
+
+
 def _fits(matrix: Any, rhs: Any) -> bool:
     """Both in a dtype that kernels have; the matrix may be stored in half the precision."""
     if matrix.dtype not in DTYPES or rhs.dtype not in DTYPES:
         return False
-    if matrix.dtype.kind != rhs.dtype.kind or matrix.itemsize > rhs.itemsize:
+    if matrix.dtype.kind != rhs.dtype.kind or matrix.dtype.itemsize > rhs.dtype.itemsize:
         return False
     return bool(matrix.dtype.isnative and rhs.dtype.isnative)
 

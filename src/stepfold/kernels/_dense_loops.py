@@ -23,126 +23,154 @@ U = np.uintp
 # Unsigned indices throughout: numba wraps negative ones, a compare and a move for each load.
 ROWS = 6
 """Rows at a time: six sums and six factors are what sixteen vector registers hold."""
-UNROLL = 2
 VECTOR_BYTES = 32
-STEP = 16
-"""The fused loop takes whole multiples of this many columns, in every dtype."""
+WIDE_UNROLL, NARROW_UNROLL = 8, 2
+WIDE_STEP, STEP = 64, 16
+"""The fused loops take whole multiples of so many columns, in every dtype."""
 
 
-@intrinsic
-def fused(
-    _context: Any,
-    matrix: Any,
-    x: Any,
-    g: Any,
-    at: Any,
-    factors: Any,
-):
-    """``sᵣ = ∑ⱼ newᵣ[j]·x[j]`` and, in the same loop, ``g[j] += ∑ᵣ factorsᵣ·oldᵣ[j]``.
+def _fused(unroll: int, *, ahead: bool = False) -> Any:
+    """``s = wide(matrix, x, g, at, factors)``: what both loops of least squares do, in one.
 
-    ``at`` holds six unsigned numbers, in elements: the offsets of the first new row, of the first
-    old row, of x and of g in their arrays, the distance between rows, and how many columns.
+    ``sᵣ = ∑ⱼ newᵣ[j]·x[j]`` and ``g[j] += ∑ᵣ factorsᵣ·oldᵣ[j]``. Of ``at``, six unsigned numbers in
+    elements, the first four are the offsets of the first new row, of the first old row, of x and of
+    g in their arrays; then come the distance between rows and the number of columns.
+
+    With ``ahead`` the next ROWS old rows are fetched as well: where rows are short pieces far apart
+    the processor does not foresee them.
     """
-    signature = types.UniTuple(x.dtype, ROWS)(matrix, x, g, at, factors)
 
-    def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number = target.get_data_type(x.dtype)
-        stored = target.get_data_type(matrix.dtype)
-        num_bytes = x.dtype.bitwidth // 8
-        lanes = VECTOR_BYTES // num_bytes
-        vector = ir.VectorType(number, lanes)
-        index = target.get_value_type(types.uintp)
-        i32 = ir.IntType(32)
+    @intrinsic
+    def fused(
+        _context: Any,
+        matrix: Any,
+        x: Any,
+        g: Any,
+        at: Any,
+        factors: Any,
+    ):
+        signature = types.UniTuple(x.dtype, ROWS)(matrix, x, g, at, factors)
 
-        def start(position: int, offset: Any) -> Any:
-            struct = cgutils.create_struct_proxy(signature.args[position])
-            data = struct(target, builder, value=arguments[position]).data
-            return builder.gep(data, [offset])
+        def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            number = target.get_data_type(x.dtype)
+            stored = target.get_data_type(matrix.dtype)
+            num_bytes = x.dtype.bitwidth // 8
+            lanes = VECTOR_BYTES // num_bytes
+            vector = ir.VectorType(number, lanes)
+            index = target.get_value_type(types.uintp)
+            i32 = ir.IntType(32)
 
-        def load(pointer: Any, j: Any, kind: Any) -> Any:
-            wide = ir.VectorType(kind, lanes)
-            loaded = builder.load(builder.bitcast(builder.gep(pointer, [j]), wide.as_pointer()))
-            loaded.align = matrix.dtype.bitwidth // 8 if kind is stored else num_bytes
-            return loaded if kind is number else builder.fpext(loaded, vector)
+            def start(position: int, offset: Any) -> Any:
+                struct = cgutils.create_struct_proxy(signature.args[position])
+                data = struct(target, builder, value=arguments[position]).data
+                return builder.gep(data, [offset])
 
-        new, old, x_at, g_at, distance, count = (
-            builder.extract_value(arguments[3], k) for k in range(6)
-        )
-        new_rows, old_rows, scales = [], [], []
-        blank = ir.Constant(vector, ir.Undefined)
-        everywhere = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
-        for row in range(ROWS):
-            shift = builder.mul(distance, index(row))
-            new_rows.append(start(0, builder.add(new, shift)))
-            old_rows.append(start(0, builder.add(old, shift)))
-            scalar = builder.extract_value(arguments[4], row)
-            first = builder.insert_element(blank, scalar, i32(0))
-            scales.append(builder.shuffle_vector(first, blank, everywhere))
-        x_pointer, g_pointer = start(1, x_at), start(2, g_at)
-        multiply_add = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(vector, [vector] * 3),
-            f"llvm.fmuladd.v{lanes}f{8 * num_bytes}",
-        )
+            def load(pointer: Any, j: Any, kind: Any) -> Any:
+                wide = ir.VectorType(kind, lanes)
+                loaded = builder.load(builder.bitcast(builder.gep(pointer, [j]), wide.as_pointer()))
+                loaded.align = matrix.dtype.bitwidth // 8 if kind is stored else num_bytes
+                return loaded if kind is number else builder.fpext(loaded, vector)
 
-        before = builder.block
-        head, body, end = (builder.append_basic_block(name) for name in ("head", "body", "end"))
-        builder.branch(head)
-        builder.position_at_end(head)
-        j = builder.phi(index)
-        sums = [builder.phi(vector) for _ in range(ROWS)]
-        j.add_incoming(index(0), before)
-        for total in sums:
-            total.add_incoming(ir.Constant(vector, [ir.Constant(number, 0.0)] * lanes), before)
-        builder.cbranch(builder.icmp_unsigned("<", j, count), body, end)
-
-        builder.position_at_end(body)
-        totals: list[Any] = list(sums)
-        for part in range(UNROLL):
-            k = builder.add(j, index(part * lanes))
-            x_part, g_part = load(x_pointer, k, number), load(g_pointer, k, number)
+            new, old, x_at, g_at, distance, count = (
+                builder.extract_value(arguments[3], k) for k in range(6)
+            )
+            new_rows, old_rows, scales = [], [], []
+            blank = ir.Constant(vector, ir.Undefined)
+            everywhere = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
             for row in range(ROWS):
-                fresh = load(new_rows[row], k, stored)
-                totals[row] = builder.call(multiply_add, [fresh, x_part, totals[row]])
-                known = load(old_rows[row], k, stored)
-                g_part = builder.call(multiply_add, [known, scales[row], g_part])
-            place = builder.bitcast(builder.gep(g_pointer, [k]), vector.as_pointer())
-            builder.store(g_part, place).align = num_bytes
-        j.add_incoming(builder.add(j, index(UNROLL * lanes)), body)
-        for total, value in zip(sums, totals, strict=True):
-            total.add_incoming(value, body)
-        builder.branch(head)
+                shift = builder.mul(distance, index(row))
+                new_rows.append(start(0, builder.add(new, shift)))
+                old_rows.append(start(0, builder.add(old, shift)))
+                scalar = builder.extract_value(arguments[4], row)
+                first = builder.insert_element(blank, scalar, i32(0))
+                scales.append(builder.shuffle_vector(first, blank, everywhere))
+            x_pointer, g_pointer = start(1, x_at), start(2, g_at)
+            multiply_add = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(vector, [vector] * 3),
+                f"llvm.fmuladd.v{lanes}f{8 * num_bytes}",
+            )
 
-        builder.position_at_end(end)
-        results = []
-        for total in sums:
-            result = builder.extract_element(total, i32(0))
-            for lane in range(1, lanes):
-                result = builder.fadd(result, builder.extract_element(total, i32(lane)))
-            results.append(result)
-        return cgutils.pack_array(builder, results)
+            byte = ir.IntType(8).as_pointer()
+            fetch = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32]),
+                "llvm.prefetch.p0",
+            )
 
-    return signature, generate
+            before = builder.block
+            head, body, end = (builder.append_basic_block(name) for name in ("head", "body", "end"))
+            builder.branch(head)
+            builder.position_at_end(head)
+            j = builder.phi(index)
+            sums = [builder.phi(vector) for _ in range(ROWS)]
+            j.add_incoming(index(0), before)
+            for total in sums:
+                total.add_incoming(ir.Constant(vector, [ir.Constant(number, 0.0)] * lanes), before)
+            builder.cbranch(builder.icmp_unsigned("<", j, count), body, end)
+
+            builder.position_at_end(body)
+            totals: list[Any] = list(sums)
+            if ahead:
+                for row in old_rows:
+                    place = builder.gep(row, [builder.add(j, builder.mul(distance, index(ROWS)))])
+                    builder.call(fetch, [builder.bitcast(place, byte), i32(0), i32(3), i32(1)])
+            for part in range(unroll):
+                k = builder.add(j, index(part * lanes))
+                x_part, g_part = load(x_pointer, k, number), load(g_pointer, k, number)
+                for row in range(ROWS):
+                    fresh = load(new_rows[row], k, stored)
+                    totals[row] = builder.call(multiply_add, [fresh, x_part, totals[row]])
+                    known = load(old_rows[row], k, stored)
+                    g_part = builder.call(multiply_add, [known, scales[row], g_part])
+                place = builder.bitcast(builder.gep(g_pointer, [k]), vector.as_pointer())
+                builder.store(g_part, place).align = num_bytes
+            j.add_incoming(builder.add(j, index(unroll * lanes)), body)
+            for total, value in zip(sums, totals, strict=True):
+                total.add_incoming(value, body)
+            builder.branch(head)
+
+            builder.position_at_end(end)
+            results = []
+            for total in sums:
+                result = builder.extract_element(total, i32(0))
+                for lane in range(1, lanes):
+                    result = builder.fadd(result, builder.extract_element(total, i32(lane)))
+                results.append(result)
+            return cgutils.pack_array(builder, results)
+
+        return signature, generate
+
+    return fused
 
 
-def rows(a: Any, b: Any, x: Any, g: Any, scratch: Any, start: int, stop: int, joint: bool) -> None:
+wide, narrow = _fused(WIDE_UNROLL), _fused(NARROW_UNROLL)
+fetching = _fused(NARROW_UNROLL, ahead=True)
+
+
+def rows(a: Any, b: Any, x: Any, g: Any, scratch: Any, start: int, stop: int) -> None:
     """``g = ∑ aᵢ (bᵢ − aᵢ·x)`` over rows ``start <= i < stop`` of a matrix stored by rows.
 
-    Shapes: a (m, n), b (k, m), x and g (k, n), scratch (k + 1, ROWS). With ``joint`` false rows are
-    taken singly: for rows so long that ROWS of them do not stay in cache.
+    Shapes: a (m, n), b (k, m), x and g (k, n), scratch (k + 1, ROWS).
     """
     num_columns, batch = U(a.shape[1]), U(x.shape[0])
+    most = num_columns - num_columns % U(WIDE_STEP)
     whole = num_columns - num_columns % U(STEP)
+    some = whole - most
     g[:] = 0
     scratch[:] = 0
     sums = scratch[batch]
     i, old, last = U(start), U(start), U(stop)
-    while joint and i + U(ROWS) <= last:
+    while i + U(ROWS) <= last:
         for k in range(batch):
             q = scratch[k]
-            where = (i * num_columns, old * num_columns, k * num_columns, k * num_columns)
-            s = fused(a, x, g, (*where, num_columns, whole), (q[0], q[1], q[2], q[3], q[4], q[5]))
-            sums[0], sums[1], sums[2], sums[3], sums[4], sums[5] = s
+            p = (q[0], q[1], q[2], q[3], q[4], q[5])
+            new_at, old_at, x_at = i * num_columns, old * num_columns, k * num_columns
+            s = wide(a, x, g, (new_at, old_at, x_at, x_at, num_columns, most), p)
+            there = (new_at + most, old_at + most, x_at + most, x_at + most, num_columns, some)
+            t = narrow(a, x, g, there, p)
+            sums[0], sums[1], sums[2] = s[0] + t[0], s[1] + t[1], s[2] + t[2]
+            sums[3], sums[4], sums[5] = s[3] + t[3], s[4] + t[4], s[5] + t[5]
             for j in range(whole, num_columns):
                 for r in range(U(ROWS)):
                     sums[r] += a[i + r, j] * x[k, j]
@@ -155,8 +183,9 @@ def rows(a: Any, b: Any, x: Any, g: Any, scratch: Any, start: int, stop: int, jo
         # The last block is in cache and still to be added; the products come along for nothing.
         for k in range(batch):
             q = scratch[k]
-            where = (old * num_columns, old * num_columns, k * num_columns, k * num_columns)
-            fused(a, x, g, (*where, num_columns, whole), (q[0], q[1], q[2], q[3], q[4], q[5]))
+            p = (q[0], q[1], q[2], q[3], q[4], q[5])
+            old_at, x_at = old * num_columns, k * num_columns
+            narrow(a, x, g, (old_at, old_at, x_at, x_at, num_columns, whole), p)
             for j in range(whole, num_columns):
                 for r in range(U(ROWS)):
                     g[k, j] += q[r] * a[old + r, j]
@@ -172,14 +201,11 @@ def rows(a: Any, b: Any, x: Any, g: Any, scratch: Any, start: int, stop: int, jo
         i += U(1)
 
 
-def columns(
-    a: Any, b: Any, x: Any, g: Any, scratch: Any, start: int, stop: int, interleaved: bool
-) -> None:
+def columns(a: Any, b: Any, x: Any, g: Any, scratch: Any, start: int, stop: int) -> None:
     """``g = ∑ aᵢ (bᵢ − aᵢ·x)`` over rows ``start <= i < stop`` of a matrix stored by columns.
 
     Shapes: a (n, m), which is the transpose, b (k, m), x and g (k, n), scratch (2, k, height), the
-    residuals of two panels of ``height`` rows, a multiple of STEP. With ``interleaved`` true two
-    residuals are the parts of a complex one, see `dense.DenseColumns`.
+    residuals of two panels of ``height`` rows, a multiple of STEP.
     """
     num_columns, num_rows, batch = U(a.shape[0]), U(a.shape[1]), U(x.shape[0])
     height = U(scratch.shape[2])
@@ -203,7 +229,7 @@ def columns(
                 where = (c * num_rows + old, c * num_rows + i)
                 there = (known_at + k * height, fresh_at + k * height)
                 q = (-v[0], -v[1], -v[2], -w[0], -w[1], -w[2])
-                s = fused(a, flat, flat, (*where, *there, num_rows, height), q)
+                s = fetching(a, flat, flat, (*where, *there, num_rows, height), q)
                 g[k, c] += s[0]
                 g[k, c + U(1)] += s[1]
                 g[k, c + U(2)] += s[2]
@@ -219,8 +245,6 @@ def columns(
                 factor = x[k, c]
                 for p in range(height):
                     fresh[k, p] -= factor * a[c, i + p]
-        if interleaved:
-            join_pairs(fresh, height)
         old = i
         i += height
         which = U(1) - which
@@ -236,8 +260,6 @@ def columns(
                 factor = x[k, c]
                 for p in range(rest):
                     left[k, p] -= factor * a[c, i + p]
-        if interleaved:
-            join_pairs(left, rest)
         add_products(a, left, g, i, rest)
 
 
@@ -250,15 +272,3 @@ def add_products(a: Any, residual: Any, g: Any, first: int, count: int) -> None:
             for p in range(count):
                 s += a[c, first + p] * residual[k, p]
             g[k, c] += s
-
-
-@register_jitable
-def join_pairs(residual: Any, count: int) -> None:
-    """From ``∑ Re(x)·(Re a, Im a)`` and ``∑ Im(x)·(Re a, Im a)`` to what the adjoint multiplies."""
-    for k in range(U(0), U(residual.shape[0]), U(2)):
-        one, two = residual[k], residual[k + U(1)]
-        for p in range(U(0), U(count), U(2)):
-            real = one[p] - two[p + U(1)]
-            imaginary = one[p + U(1)] + two[p]
-            one[p], one[p + U(1)] = real, imaginary
-            two[p], two[p + U(1)] = imaginary, -real

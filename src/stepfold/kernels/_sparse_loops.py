@@ -26,25 +26,16 @@ def csr_step(
     stop: int,
 ) -> None:
     """``out = keep·x + gamma·(b − A x)`` for rows ``start <= i < stop``; b, x, out (k, n)."""
-    zero = x.dtype.type(0)
-    if x.shape[0] == 1:
-        x_, b_, out_ = x[0], b[0], out[0]
+    for k in range(U(x.shape[0])):
+        x_, b_, out_ = x[k], b[k], out[k]
         j = U(indptr[U(start)])
         for i in range(U(start), U(stop)):
             end = U(indptr[i + U(1)])
-            s = zero
+            s = x.dtype.type(0)
             while j < end:
                 s += data[j] * x_[U(indices[j])]
                 j += U(1)
             out_[i] = keep * x_[i] + gamma * (b_[i] - s)
-        return
-    for i in range(U(start), U(stop)):
-        first, end = U(indptr[i]), U(indptr[i + U(1)])
-        for k in range(U(x.shape[0])):
-            s = zero
-            for j in range(first, end):
-                s += data[j] * x[k, U(indices[j])]
-            out[k, i] = keep * x[k, i] + gamma * (b[k, i] - s)
 
 
 def csr_gram(
@@ -52,15 +43,20 @@ def csr_gram(
 ) -> None:
     """``g = ∑ āᵢ (bᵢ − aᵢ·x)`` for rows ``start <= i < stop``; b (k, m), x and g (k, n)."""
     g[:] = 0
-    for i in range(U(start), U(stop)):
-        first, end = U(indptr[i]), U(indptr[i + U(1)])
-        for k in range(U(x.shape[0])):
+    for k in range(U(x.shape[0])):
+        # Views in one dimension: the compiler cannot know that the strides stay as they are.
+        b_, x_, g_ = b[k], x[k], g[k]
+        j = U(indptr[U(start)])
+        for i in range(U(start), U(stop)):
+            first, end = j, U(indptr[i + U(1)])
             s = x.dtype.type(0)
-            for j in range(first, end):
-                s += data[j] * x[k, U(indices[j])]
-            s = b[k, i] - s
-            for j in range(first, end):
-                g[k, U(indices[j])] += s * np.conj(data[j])
+            while j < end:
+                s += data[j] * x_[U(indices[j])]
+                j += U(1)
+            s = b_[i] - s
+            while first < end:
+                g_[U(indices[first])] += s * np.conj(data[first])
+                first += U(1)
 
 
 def csc_scatter(
@@ -68,12 +64,15 @@ def csc_scatter(
 ) -> None:
     """``product = A x`` of columns ``start <= c < stop``; x (k, n), product (k, m)."""
     product[:] = 0
-    for c in range(U(start), U(stop)):
-        first, end = U(indptr[c]), U(indptr[c + U(1)])
-        for k in range(U(x.shape[0])):
-            factor = x[k, c]
-            for j in range(first, end):
-                product[k, U(indices[j])] += factor * data[j]
+    for k in range(U(x.shape[0])):
+        x_, product_ = x[k], product[k]
+        j = U(indptr[U(start)])
+        for c in range(U(start), U(stop)):
+            end = U(indptr[c + U(1)])
+            factor = x_[c]
+            while j < end:
+                product_[U(indices[j])] += factor * data[j]
+                j += U(1)
 
 
 def csc_gather(
@@ -89,10 +88,13 @@ def csc_gather(
     stop: int,
 ) -> None:
     """``out = keep·x + gamma·Aᴴ residual`` for columns ``start <= c < stop``; residual (k, m)."""
-    for c in range(U(start), U(stop)):
-        first, end = U(indptr[c]), U(indptr[c + U(1)])
-        for k in range(U(x.shape[0])):
+    for k in range(U(x.shape[0])):
+        residual_, x_, out_ = residual[k], x[k], out[k]
+        j = U(indptr[U(start)])
+        for c in range(U(start), U(stop)):
+            end = U(indptr[c + U(1)])
             s = x.dtype.type(0)
-            for j in range(first, end):
-                s += np.conj(data[j]) * residual[k, U(indices[j])]
-            out[k, c] = keep * x[k, c] + gamma * s
+            while j < end:
+                s += np.conj(data[j]) * residual_[U(indices[j])]
+                j += U(1)
+            out_[c] = keep * x_[c] + gamma * s

@@ -84,6 +84,15 @@ def as_rows(array: Any, batch: int) -> Any:
     return np.require(array, requirements=("C", "A")).reshape(batch, -1)
 
 
+def combine(out: Any, x: Any, keep: float, gamma: float) -> None:
+    """``keep·x + gamma·out``, in ``out``."""
+    out *= gamma
+    if keep == 1:
+        out += x
+    elif keep != 0:
+        out += keep * x
+
+
 def private(shape: tuple[int, ...], dtype: Any) -> Any:
     """Uninitialised array that shares no cache line with another one, in whole lines.
 

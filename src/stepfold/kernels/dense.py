@@ -1,7 +1,8 @@
 """Dense least squares, ``x ← keep·x + gamma·Aᴴ(b − A x)``, in one sweep over A.
 
-Complex numbers need no loops of their own. A row ``a`` of 2n real numbers (Re, Im, Re, …) gives
-``a·x`` as two real products, with (Re x, −Im x, …) and (Im x, Re x, …): two right-hand sides.
+Complex matrices stored by rows need no loop of their own. A row ``a`` of 2n real numbers
+(Re, Im, Re, …) gives ``a·x`` as two real products, with (Re x, −Im x, …) and (Im x, Re x, …): two
+right-hand sides.
 """
 
 from __future__ import annotations
@@ -12,16 +13,13 @@ import numpy as np
 
 from stepfold.kernels._compiler import compiled
 from stepfold.kernels._threads import run, split_evenly
-from stepfold.kernels.base import Sweep, private, real_part
+from stepfold.kernels.base import Sweep, combine, private, real_part
 
 ROWS = 6  # as in `_dense_loops`, which loads numba
 STEP = 16
-# Two blocks of six rows share the cache of a core, 512 KiB on common machines. Where they do not
-# fit, rows are taken singly; a row then fits up to a million columns.
-BLOCKS_BYTES = 2**20
 # Of a matrix stored by columns a panel is as high as this allows; it stays in the outer cache.
-PANEL_BYTES = 2**20
-HIGHEST_PANEL = 512
+PANEL_BYTES = 2**21
+HIGHEST_PANEL = 1024
 
 
 class DenseRows(Sweep):
@@ -44,11 +42,10 @@ class DenseRows(Sweep):
                 _factors(x),
                 np.empty((2 * len(x), 2 * x.shape[1]), b.real.dtype),
             )
-        joint = 2 * ROWS * matrix.strides[0] <= BLOCKS_BYTES
         ranges = split_evenly(len(matrix), min(self.num_threads, -(-len(matrix) // ROWS)))
         sums = [target, *(private(target.shape, target.dtype) for _ in ranges[1:])]
         calls = [
-            (matrix, b, vectors, g, private((len(b) + 1, ROWS), b.dtype), start, stop, joint)
+            (matrix, b, vectors, g, private((len(b) + 1, ROWS), b.dtype), start, stop)
             for g, (start, stop) in zip(sums, ranges, strict=True)
         ]
         run(self._loop, calls)
@@ -58,11 +55,11 @@ class DenseRows(Sweep):
             one, two = target[0::2], target[1::2]
             out.real = one[:, 0::2] + two[:, 1::2]
             out.imag = two[:, 0::2] - one[:, 1::2]
-        _combine(out, x, keep, gamma)
+        combine(out, x, keep, gamma)
 
 
 class DenseColumns(Sweep):
-    """Least squares with a matrix stored by columns."""
+    """Least squares with a real matrix stored by columns."""
 
     _loop: Any = None
 
@@ -72,39 +69,20 @@ class DenseColumns(Sweep):
         return self._loop is not None
 
     def _sweep(self, b: Any, x: Any, out: Any, keep: float, gamma: float) -> None:
-        is_complex = x.dtype.kind == "c"
-        transpose, target, vectors = self.matrix.T, out, x
-        if is_complex:
-            transpose = transpose.view(real_part(transpose.dtype))
-            interleaved = np.zeros((2 * len(b), 2 * b.shape[1]), b.real.dtype)
-            interleaved[0::2] = b.view(b.real.dtype)
-            b, vectors = interleaved, _parts(x)
-            target = np.empty(vectors.shape, vectors.dtype)
+        transpose = self.matrix.T
         num_columns, num_rows = transpose.shape
         limit = PANEL_BYTES // (num_columns * transpose.itemsize)
         height = max(STEP, min(HIGHEST_PANEL, limit) // STEP * STEP)
-        # Ranges begin where panels do, at an even number: a complex row is two of these.
-        panels = split_evenly(-(-num_rows // height), self.num_threads)
-        sums = [target, *(private(target.shape, target.dtype) for _ in panels[1:])]
+        ranges = split_evenly(num_rows, min(self.num_threads, -(-num_rows // height)))
+        sums = [out, *(private(out.shape, out.dtype) for _ in ranges[1:])]
         calls = [
-            (
-                transpose,
-                b,
-                vectors,
-                g,
-                private((2, len(b), height), b.dtype),
-                start * height,
-                min(stop * height, num_rows),
-                is_complex,
-            )
-            for g, (start, stop) in zip(sums, panels, strict=True)
+            (transpose, b, x, g, private((2, len(b), height), b.dtype), start, stop)
+            for g, (start, stop) in zip(sums, ranges, strict=True)
         ]
         run(self._loop, calls)
         for part in sums[1:]:
-            target += part
-        if is_complex:
-            out.real, out.imag = target[0::2], target[1::2]
-        _combine(out, x, keep, gamma)
+            out += part
+        combine(out, x, keep, gamma)
 
 
 def _compiled(name: str, matrix: Any, rhs: Any) -> Any:
@@ -112,16 +90,7 @@ def _compiled(name: str, matrix: Any, rhs: Any) -> Any:
     read = [(stored, 2, "r"), (number, 2, "r"), (number, 2, "r")]
     scratch = {"rows": 2, "columns": 3}[name]
     written = [(number, 2), (number, scratch)]
-    return compiled("_dense_loops", name, *read, *written, "intp", "intp", "boolean")
-
-
-def _combine(out: Any, x: Any, keep: float, gamma: float) -> None:
-    """``keep·x + gamma·out``, in ``out``."""
-    out *= gamma
-    if keep == 1:
-        out += x
-    elif keep != 0:
-        out += keep * x
+    return compiled("_dense_loops", name, *read, *written, "intp", "intp")
 
 
 def _parts(z: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from stepfold.kernels._compiler import Argument, compiled
 from stepfold.kernels._threads import run, split_by_weight
-from stepfold.kernels.base import Sweep, real_part
+from stepfold.kernels.base import Sweep, combine, real_part
 
 
 class SparseRows(Sweep):
@@ -18,11 +18,11 @@ class SparseRows(Sweep):
 
     def _prepare(self) -> bool:
         if self._loop is None:
+            self._ranges = split_by_weight(self.matrix.indptr, self.num_threads)
             kinds = _kinds(self.matrix)
             number = str(self.rhs.dtype)
             arrays: list[Argument] = [(number, 2, "r"), (number, 2, "r"), (number, 2)]
             self._loop = compiled("_sparse_loops", "csr_gram", *kinds, *arrays, "intp", "intp")
-            self._ranges = split_by_weight(self.matrix.indptr, self.num_threads)
         return self._loop is not None
 
     def _sweep(self, b: Any, x: Any, out: Any, keep: float, gamma: float) -> None:
@@ -35,8 +35,7 @@ class SparseRows(Sweep):
         run(self._loop, calls)
         for part in sums[1:]:
             out += part
-        out *= gamma
-        out += x if keep == 1 else keep * x
+        combine(out, x, keep, gamma)
 
 
 class SparseColumns(Sweep):
@@ -47,6 +46,7 @@ class SparseColumns(Sweep):
 
     def _prepare(self) -> bool:
         if self._gather is None:
+            self._ranges = split_by_weight(self.matrix.indptr, self.num_threads)
             kinds = _kinds(self.matrix)
             number, real = str(self.rhs.dtype), real_part(self.rhs.dtype)
             read, written = (number, 2, "r"), (number, 2)
@@ -65,7 +65,6 @@ class SparseColumns(Sweep):
                 "intp",
                 "intp",
             )
-            self._ranges = split_by_weight(self.matrix.indptr, self.num_threads)
         return self._gather is not None
 
     def _sweep(self, b: Any, x: Any, out: Any, keep: float, gamma: float) -> None:
@@ -92,13 +91,13 @@ class SparseSymmetric(Sweep):
 
     def _prepare(self) -> bool:
         if self._loop is None:
+            self._ranges = split_by_weight(self.matrix.indptr, self.num_threads)
             kinds = _kinds(self.matrix)
             number, real = str(self.rhs.dtype), real_part(self.rhs.dtype)
             arrays: list[Argument] = [(number, 2, "r"), (number, 2, "r"), (number, 2)]
             self._loop = compiled(
                 "_sparse_loops", "csr_step", *kinds, *arrays, real, real, "intp", "intp"
             )
-            self._ranges = split_by_weight(self.matrix.indptr, self.num_threads)
         return self._loop is not None
 
     def _sweep(self, b: Any, x: Any, out: Any, keep: float, gamma: float) -> None:
