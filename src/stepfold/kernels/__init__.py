@@ -56,6 +56,8 @@ def _dense_sweep(matrix: Any, rhs: Any) -> Sweep | None:
     if matrix.nbytes < SMALLEST_DENSE or not _fits(matrix, rhs) or not _is_plain(matrix):
         return None
     is_complex = rhs.dtype.kind == "c"
+    if rhs.dtype == np.complex128:
+        return None  # two real products for each row cost more than the second sweep saves
     num_vectors = rhs.size // rhs.shape[-1] * (2 if is_complex else 1)
     num_columns = matrix.shape[1]
     if num_columns < FEWEST_COLUMNS:

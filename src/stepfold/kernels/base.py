@@ -13,6 +13,8 @@ from stepfold.kernels._threads import num_threads
 
 # Two lines of 64 bytes: processors fetch them in pairs.
 LINE_BYTES = 128
+# Attributes of sweeps that hold compiled loops.
+COMPILED = ("_loop", "_scatter", "_gather")
 
 
 class Sweep(ABC):
@@ -29,6 +31,10 @@ class Sweep(ABC):
         self.num_threads = num_threads()
         self.num_calls = 0
         self._batch: tuple[int, ...] = rhs.shape[:-1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without machine code: a copy, or another process, has it from the cache."""
+        return {key: value for key, value in vars(self).items() if key not in COMPILED}
 
     @property
     def name(self) -> str:

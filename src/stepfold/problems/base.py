@@ -49,7 +49,11 @@ def apply(operator: Operator, x: Any) -> Any:
 
 def apply_adjoint(transpose: Operator, is_complex: bool, x: Any) -> Any:
     """Product of the conjugate transpose, given the transpose: no conjugate of it is stored."""
-    return apply(transpose, x.conj()).conj() if is_complex else apply(transpose, x)
+    if not is_complex:
+        return apply(transpose, x)
+    product = apply(transpose, x.conj()).conj()
+    # torch conjugates when somebody looks, and `numpy()` does not look.
+    return product.resolve_conj() if hasattr(product, "resolve_conj") else product
 
 
 def check_rows(name: str, rows: Any, length: int, source: str) -> Any:
