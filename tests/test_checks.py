@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from stepfold._checks import check_count, check_finite, check_matrix, check_real_rows, check_vector
+from stepfold._checks import check_count, check_finite, check_matrix, check_numbers, check_vector
 
 
 @pytest.mark.parametrize("value", [3, np.int32(3), np.uint8(3), np.array(3)])
@@ -175,12 +175,12 @@ def test_matrices_with_entries_that_are_not_finite_are_refused(
 
 @pytest.mark.parametrize("rows", [np.ones(2, np.float32), torch.ones(2), torch.ones(2).double()])
 def test_float_rows_pass_as_they_are(rows: object) -> None:
-    assert check_real_rows("rhs", rows) is rows
+    assert check_numbers("rhs", rows) is rows
 
 
 @pytest.mark.parametrize("rows", [np.ones(2, bool), np.ones(2, int), torch.ones(2).int()])
 def test_integer_rows_become_float64(rows: object) -> None:
-    assert "float64" in str(check_real_rows("rhs", rows).dtype)
+    assert "float64" in str(check_numbers("rhs", rows).dtype)
 
 
 @pytest.mark.parametrize(
@@ -188,10 +188,10 @@ def test_integer_rows_become_float64(rows: object) -> None:
 )
 def test_rows_that_are_not_real_are_refused(rows: object) -> None:
     with pytest.raises(TypeError, match=r"`rhs` must be real, got dtype "):
-        check_real_rows("rhs", rows)
+        check_numbers("rhs", rows)
 
 
 @pytest.mark.parametrize("rows", [np.array([1.0, np.inf]), torch.tensor([1.0, torch.inf])])
 def test_rows_that_are_not_finite_are_refused(rows: object) -> None:
     with pytest.raises(ValueError, match=r"`rhs` must be finite, got "):
-        check_real_rows("rhs", rows)
+        check_numbers("rhs", rows)

@@ -149,10 +149,10 @@ def test_right_hand_sides_that_are_no_arrays_are_refused(rhs: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "rhs", [np.ones(5) * 1j, torch.ones(5, dtype=torch.complex64), np.array(["a"] * 5)]
+    "rhs", [np.array(["a"] * 5), np.zeros(5, "datetime64[s]"), np.zeros(5, object)]
 )
-def test_right_hand_sides_that_are_not_real_are_refused(rhs: object) -> None:
-    with pytest.raises(TypeError, match=r"`rhs` must be real, got dtype "):
+def test_right_hand_sides_that_are_no_numbers_are_refused(rhs: object) -> None:
+    with pytest.raises(TypeError, match=r"`rhs` must be real or complex, got dtype "):
         LeastSquares(MATRIX, rhs)
 
 

@@ -47,11 +47,12 @@ def check_finite(name: str, array: Any) -> None:
         )
 
 
-def check_matrix(name: str, matrix: Any) -> Any:
-    """Return a real linear map ready for products; array-likes of integers become float64.
+def check_matrix(name: str, matrix: Any, *, allow_complex: bool = False) -> Any:
+    """Return a linear map ready for products; array-likes of integers become float64.
 
     Entries are looked at where they are known (ndarray, sparse array, torch tensor); a matrix-free
-    operator is taken at its word.
+    operator is taken at its word. Sparse arrays in the other byte order, for which SciPy has no
+    products, are copied into this machine's.
     """
     if isinstance(matrix, (list, tuple, np.matrix)):
         # Products of an `np.matrix`, which `todense` of a sparse matrix returns, stay matrices.
@@ -68,14 +69,15 @@ def check_matrix(name: str, matrix: Any) -> Any:
             f"got shape {tuple(shape)}"
         )
     kind = dtype_kind(getattr(matrix, "dtype", None))
-    if kind not in "buif":
-        raise TypeError(f"`{name}` must be real, got dtype {matrix.dtype}")
+    _check_kind(name, kind, matrix, allow_complex)
     is_sparse = hasattr(matrix, "tocsr")
     if is_sparse and matrix.format not in ("csr", "csc"):
         matrix = matrix.tocsr()
     if kind in "bui":
         matrix = _as_float64(matrix)
     if is_sparse:
+        if not matrix.dtype.isnative:
+            matrix = matrix.astype(matrix.dtype.newbyteorder("="))
         check_finite(f"{name}.data", matrix.data)
     else:
         check_entries(name, matrix)
@@ -93,13 +95,18 @@ def check_entries(name: str, array: Any) -> None:
         )
 
 
-def check_real_rows(name: str, rows: Any) -> Any:
-    """Return vectors as rows ready for arithmetic: real, finite, integers turned to float64."""
+def check_numbers(name: str, rows: Any, *, allow_complex: bool = False) -> Any:
+    """Return vectors as rows ready for arithmetic: finite, integers turned to float64."""
     kind = dtype_kind(getattr(rows, "dtype", None))
-    if kind not in "buif":
-        raise TypeError(f"`{name}` must be real, got dtype {rows.dtype}")
+    _check_kind(name, kind, rows, allow_complex)
     check_entries(name, rows)
     return _as_float64(rows) if kind in "bui" else rows
+
+
+def _check_kind(name: str, kind: str, array: Any, allow_complex: bool) -> None:
+    if kind not in ("buifc" if allow_complex else "buif"):
+        rule = "real or complex" if allow_complex else "real"
+        raise TypeError(f"`{name}` must be {rule}, got dtype {array.dtype}")
 
 
 def dtype_kind(dtype: Any) -> str:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Generic
 
+import numpy as np
+
+from stepfold._checks import check_numbers
 from stepfold._typing import ArrayT, Operator
 
 
@@ -44,12 +47,17 @@ def apply(operator: Operator, x: Any) -> Any:
     return operator @ x if x.ndim == 1 else (operator @ x.T).T
 
 
+def apply_adjoint(transpose: Operator, is_complex: bool, x: Any) -> Any:
+    """Product of the conjugate transpose, given the transpose: no conjugate of it is stored."""
+    if not is_complex:
+        return apply(transpose, x)
+    product = apply(transpose, x.conj()).conj()
+    # torch conjugates when somebody looks, and `numpy()` does not look.
+    return product.resolve_conj() if hasattr(product, "resolve_conj") else product
+
+
 def check_rows(name: str, rows: Any, length: int, source: str) -> Any:
     """Return ``rows`` as an array whose last axis fits the operator, ready for arithmetic."""
-    import numpy as np
-
-    from stepfold._checks import check_real_rows
-
     if isinstance(rows, (list, tuple, float, int)):
         rows = np.asarray(rows)
     if not hasattr(rows, "ndim") or not hasattr(rows, "shape"):
@@ -59,4 +67,4 @@ def check_rows(name: str, rows: Any, length: int, source: str) -> Any:
             f"`{name}` must have shape ({length},) or (batch, {length}) to fit {source}, "
             f"got {tuple(rows.shape)}"
         )
-    return check_real_rows(name, rows)
+    return check_numbers(name, rows, allow_complex=True)

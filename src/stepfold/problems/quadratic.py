@@ -1,6 +1,8 @@
 """Least squares ½‖Ax − b‖² (+ ½μ‖x‖²) and quadratics ½xᵀAx − bᵀx.
 
 Each formula is written once and serves NumPy, sparse arrays, ``LinearOperator`` and torch alike.
+Large arrays have a compiled kernel, which takes its place: one sweep over the matrix, the same
+numbers up to rounding.
 """
 
 from __future__ import annotations
@@ -8,14 +10,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from stepfold._checks import check_matrix
+from stepfold._checks import check_matrix, dtype_kind
 from stepfold._typing import ArrayT, Operator
-from stepfold.problems.base import Problem, apply, check_rows
+from stepfold.kernels import Sweep, least_squares_sweep, quadratic_sweep
+from stepfold.problems.base import Problem, apply, apply_adjoint, check_rows
 from stepfold.spectrum import Gram
 
 
 class LeastSquares(Problem[ArrayT]):
     """Minimise ``½‖Ax − b‖² + ½μ‖x‖²``; the Hessian is ``AᵀA + μI``.
+
+    Where A is complex its conjugate transpose takes the place of the transpose throughout.
 
     Args:
         operator: A, of shape (m, n): ndarray, SciPy sparse array, ``LinearOperator``, pylops
@@ -24,7 +29,7 @@ class LeastSquares(Problem[ArrayT]):
         ridge: μ, at least 0; the smallest eigenvalue of the Hessian is then at least μ.
 
     Raises:
-        TypeError: If an argument is not real or not a matrix.
+        TypeError: If an argument is not a matrix, or not of numbers.
         ValueError: If shapes do not fit, an entry is not finite, or ``ridge`` is negative.
 
     >>> problem = LeastSquares(np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([2.0, 3.0]))
@@ -33,12 +38,19 @@ class LeastSquares(Problem[ArrayT]):
     """
 
     def __init__(self, operator: Operator, rhs: ArrayT, *, ridge: float = 0.0) -> None:
-        self.operator: Any = check_matrix("operator", operator)
+        self.operator: Any = check_matrix("operator", operator, allow_complex=True)
         self.rhs: ArrayT = check_rows("rhs", rhs, self.operator.shape[0], "the rows of `operator`")
         if not 0 <= ridge < math.inf:
             raise ValueError(f"`ridge` must be at least 0 and finite, got {ridge!r}")
         self.ridge = float(ridge)
         self._transpose = self.operator.T
+        self._is_complex = dtype_kind(getattr(self.operator, "dtype", None)) == "c"
+        self._sweep: Sweep | None = least_squares_sweep(self.operator, self.rhs)
+
+    @property
+    def kernel(self) -> str | None:
+        """Name of the compiled sweep that serves this problem; None where NumPy or SciPy do."""
+        return self._sweep.name if self._sweep and self._sweep.usable else None
 
     @property
     def hessian(self) -> Gram:
@@ -48,7 +60,7 @@ class LeastSquares(Problem[ArrayT]):
     @property
     def linear_term(self) -> ArrayT:
         """``Aᵀb``."""
-        term: ArrayT = apply(self._transpose, self.rhs)
+        term: ArrayT = apply_adjoint(self._transpose, self._is_complex, self.rhs)
         return term
 
     @property
@@ -58,17 +70,28 @@ class LeastSquares(Problem[ArrayT]):
 
     def gradient(self, x: ArrayT) -> ArrayT:
         """``Aᵀ(Ax − b) + μx``."""
-        gradient: ArrayT = apply(self._transpose, apply(self.operator, x) - self.rhs)
-        return gradient + self.ridge * x if self.ridge else gradient
+        swept: ArrayT | None = self._sweep(x, self.ridge, -1) if self._sweep else None
+        return self._plain_gradient(x) if swept is None else swept
 
     def gradient_step(self, x: ArrayT, gamma: Any) -> ArrayT:
         """``x − gamma·gradient(x)``."""
-        step: ArrayT = x - gamma * self.gradient(x)
+        if self._sweep:
+            swept: ArrayT | None = self._sweep(x, 1 - gamma * self.ridge, gamma)
+            if swept is not None:
+                return swept
+        step: ArrayT = x - gamma * self._plain_gradient(x)
         return step
+
+    def _plain_gradient(self, x: ArrayT) -> ArrayT:
+        residual = apply(self.operator, x) - self.rhs
+        gradient: ArrayT = apply_adjoint(self._transpose, self._is_complex, residual)
+        return gradient + self.ridge * x if self.ridge else gradient
 
 
 class Quadratic(Problem[ArrayT]):
     """Minimise ``½xᵀAx − bᵀx``, that is solve ``Ax = b`` for a symmetric positive definite A.
+
+    A complex A is Hermitian, and ``½xᴴAx − Re bᴴx`` is minimised.
 
     Args:
         hessian: A, of shape (n, n): ndarray, SciPy sparse array, ``LinearOperator``, pylops
@@ -77,7 +100,7 @@ class Quadratic(Problem[ArrayT]):
         rhs: b, of shape (n,), or (batch, n) for as many problems with the same A.
 
     Raises:
-        TypeError: If an argument is not real or not a matrix.
+        TypeError: If an argument is not a matrix, or not of numbers.
         ValueError: If A is not square, shapes do not fit, or an entry is not finite.
 
     >>> Quadratic(np.diag([2.0, 1.0]), np.array([2.0, 3.0])).gradient(np.array([1.0, 0.0]))
@@ -85,13 +108,19 @@ class Quadratic(Problem[ArrayT]):
     """
 
     def __init__(self, hessian: Operator, rhs: ArrayT) -> None:
-        self._hessian: Any = check_matrix("hessian", hessian)
+        self._hessian: Any = check_matrix("hessian", hessian, allow_complex=True)
         if self._hessian.shape[0] != self._hessian.shape[1]:
             raise ValueError(
                 f"`hessian` must be square, got shape {tuple(self._hessian.shape)}; "
                 "for a rectangular matrix use `LeastSquares`"
             )
         self.rhs: ArrayT = check_rows("rhs", rhs, self._hessian.shape[0], "`hessian`")
+        self._sweep: Sweep | None = quadratic_sweep(self._hessian, self.rhs)
+
+    @property
+    def kernel(self) -> str | None:
+        """Name of the compiled sweep that serves this problem; None where NumPy or SciPy do."""
+        return self._sweep.name if self._sweep and self._sweep.usable else None
 
     @property
     def hessian(self) -> Operator:
@@ -111,10 +140,13 @@ class Quadratic(Problem[ArrayT]):
 
     def gradient(self, x: ArrayT) -> ArrayT:
         """``Ax − b``."""
-        gradient: ArrayT = apply(self._hessian, x) - self.rhs
-        return gradient
+        swept: ArrayT | None = self._sweep(x, 0, -1) if self._sweep else None
+        return apply(self._hessian, x) - self.rhs if swept is None else swept
 
     def gradient_step(self, x: ArrayT, gamma: Any) -> ArrayT:
         """``x − gamma·gradient(x)``."""
-        step: ArrayT = x - gamma * self.gradient(x)
+        swept: ArrayT | None = self._sweep(x, 1, gamma) if self._sweep else None
+        if swept is not None:
+            return swept
+        step: ArrayT = x - gamma * (apply(self._hessian, x) - self.rhs)
         return step

@@ -1,0 +1,93 @@
+"""The compiler: numba, if there is a usable one, and what is said once if there is none."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import threading
+import warnings
+from typing import Any
+
+REASONS: list[str] = []
+"""Why there is no compiler, once that is known; kernels are not tried again."""
+# Sums may be taken in any order, so that they fill vector registers. NaN and infinity keep their
+# meaning: an iterate that diverges must be seen to.
+FAST_MATH = {"reassoc", "contract", "nsz", "arcp"}
+
+_lock = threading.RLock()
+
+
+class KernelWarning(UserWarning):
+    """Compiled kernels cannot be used; results are the same, only later."""
+
+
+def give_up(reason: str) -> None:
+    """Do without kernels from now on, and say so once."""
+    with _lock:
+        first = not REASONS
+        REASONS.append(reason)
+    if first:
+        warnings.warn(
+            f"stepfold's compiled kernels cannot be used ({reason}); NumPy and SciPy take their "
+            "place, up to three times slower on large problems. Install numba (`pip install "
+            "'stepfold[fast]'`), or silence this with "
+            "`warnings.simplefilter('ignore', stepfold.kernels.KernelWarning)`",
+            KernelWarning,
+            stacklevel=2,
+        )
+
+
+def usable() -> bool:
+    """Whether nothing has gone wrong so far; nothing is imported to find out."""
+    return not REASONS
+
+
+Argument = str | tuple[str, int] | tuple[str, int, str]
+
+
+@functools.cache
+def _compile(module: str, name: str, arguments: tuple[Argument, ...]) -> Any:
+    import numba
+    from numba.core import config
+
+    if getattr(config, "DISABLE_JIT", False):
+        raise RuntimeError("NUMBA_DISABLE_JIT is set")
+    function = getattr(importlib.import_module(module), name)
+    signature = tuple(_numba_type(numba.types, argument) for argument in arguments)
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FAST_MATH}
+    try:
+        return numba.njit(signature, cache=True, **options)(function)
+    except (OSError, RuntimeError):
+        # No folder that can be written, or a full disk: compile anew in every process.
+        return numba.njit(signature, **options)(function)
+
+
+def _numba_type(types: Any, argument: Argument) -> Any:
+    if isinstance(argument, str):
+        return getattr(types, argument)
+    # What may be read only is declared so; arrays that can be written are accepted there as well.
+    return types.Array(getattr(types, argument[0]), argument[1], "C", readonly=len(argument) == 3)
+
+
+def compiled(module: str, name: str, *arguments: Argument) -> Any | None:
+    """Compiled function ``name`` of ``module``, or None if there is no usable compiler.
+
+    The first call ever compiles and writes to the cache; the first one in a process loads numba and
+    the machine code. Both times are in ``docs/kernels.md``.
+
+    Args:
+        module: Where the loop is; imported here, not before.
+        name: The loop.
+        arguments: A dtype's name for a scalar; dtype and number of dimensions for an array that is
+            written to; with "r" as a third entry, one that is only read. Arrays are in C order.
+    """
+    if not usable():
+        return None
+    with _lock:
+        try:
+            return _compile(f"stepfold.kernels.{module}", name, arguments)
+        except ImportError as error:
+            give_up(f"numba cannot be imported: {error}")
+        except Exception as error:  # noqa: BLE001 (whatever a compiler may raise)
+            give_up(f"numba cannot compile `{name}`: {type(error).__name__}: {error}")
+    return None
