@@ -25,6 +25,8 @@ from stepfold.schedules.base import check_lower, check_upper
 from stepfold.schedules.constant import inverse_upper_bound_steps
 from stepfold.spectrum import SpectralBounds
 
+LONGEST_LOOK = 1000
+
 
 class Pair(NamedTuple, Generic[ArrayT]):
     """An iterate and the one before it; equal before the first step."""
@@ -140,12 +142,15 @@ class Nesterov(Iteration[Accelerated[ArrayT], ArrayT]):
         return state.point
 
 
-def heavy_ball(bounds: SpectralBounds, num_steps: int = 1) -> tuple[Schedule, HeavyBall[Any]]:
+def heavy_ball(
+    bounds: SpectralBounds, num_steps: int | None = None
+) -> tuple[Schedule, HeavyBall[Any]]:
     """Polyak's step and momentum for quadratics, for `solve`.
 
     Args:
         bounds: Interval [a, b] with a > 0, in units of the Hessian.
-        num_steps: Steps between two looks at the gradient norm.
+        num_steps: Steps between two looks at the gradient norm; √κ/4 if not given, because the norm
+            swings over about √κ steps, and each look that finds it risen suggests a stall.
 
     Returns:
         A schedule of ``num_steps`` equal steps ``2(1 + β)/(a + b)``, and the iteration.
@@ -160,19 +165,22 @@ def heavy_ball(bounds: SpectralBounds, num_steps: int = 1) -> tuple[Schedule, He
     array([1., 1., 1.])
     """
     check_lower("heavy_ball", bounds)
-    steps = constant_steps(bounds, num_steps)
+    steps = constant_steps(bounds, _looks(bounds) if num_steps is None else num_steps)
     root = math.sqrt(bounds.condition_number)
     momentum = ((root - 1) / (root + 1)) ** 2
     return Schedule((1 + momentum) * steps.steps, "heavy ball"), HeavyBall(momentum)
 
 
-def nesterov(bounds: SpectralBounds, num_steps: int = 1) -> tuple[Schedule, Nesterov[Any]]:
+def nesterov(
+    bounds: SpectralBounds, num_steps: int | None = None
+) -> tuple[Schedule, Nesterov[Any]]:
     """Nesterov's step and momentum, for `solve`.
 
     Args:
         bounds: Interval [a, b], in units of the Hessian. For a = 0 the momentum is the growing one
             for convex functions, whose values converge like 1/t².
-        num_steps: Steps between two looks at the gradient norm.
+        num_steps: Steps between two looks at the gradient norm; √κ/4 if not given, because the norm
+            swings over about √κ steps, and each look that finds it risen suggests a stall.
 
     Returns:
         A schedule of ``num_steps`` equal steps ``1/b``, and the iteration.
@@ -185,12 +193,18 @@ def nesterov(bounds: SpectralBounds, num_steps: int = 1) -> tuple[Schedule, Nest
     (array([0.111111]), 0.5)
     """
     check_upper("nesterov", bounds)
-    steps = inverse_upper_bound_steps(bounds, num_steps)
+    steps = inverse_upper_bound_steps(bounds, _looks(bounds) if num_steps is None else num_steps)
     schedule = Schedule(steps.steps, "Nesterov")
     if bounds.lower == 0:
         return schedule, Nesterov(None)
     root = math.sqrt(bounds.condition_number)
     return schedule, Nesterov((root - 1) / (root + 1))
+
+
+def _looks(bounds: SpectralBounds) -> int:
+    # κ = 1000 stands for the κ of what has no lower bound.
+    kappa = bounds.condition_number if bounds.lower > 0 else 1e3
+    return min(max(1, round(math.sqrt(kappa) / 4)), LONGEST_LOOK)
 
 
 def check_momentum(momentum: float) -> float:
