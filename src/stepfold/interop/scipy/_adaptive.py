@@ -35,6 +35,8 @@ LOOKING_STEPS = 32
 FAILURE_PROBABILITY = 1e-2
 # Ritz values reach the lower end from inside.
 LOWER_MARGIN = 0.9
+# Where nothing is known of the lower end: it is lowered when it turns out to be too high.
+UNKNOWN_LOWER = 1e-2
 # Steps between two looks at the residual: a tenth of those taken so far, but not more than this.
 LONGEST_BLIND = 20
 # Share of the promised logarithm of the reduction below which the lower end is taken to be wrong,
@@ -115,11 +117,13 @@ class Run:
         if bounds is not None:
             self.lower, self.upper = bounds
         elif self.max_steps > 0:
-            if not self._conjugate_gradients(residual):
-                return False
+            known = self._conjugate_gradients(residual)
             residual = self.system.residual(self.x)
             if self._done(residual):
                 return True
+            if not known:
+                self.x = self._best
+                return False
         while self.num_steps < self.max_steps and self._fruitless < PATIENCE:
             if self._semi_iterate(residual):
                 return True
@@ -156,20 +160,26 @@ class Run:
         direction = image
         while self.num_steps < min(self.max_steps, LOOKING_STEPS):
             curvature = system.probe(direction)
-            check_curvature(curvature, direction)
-            if norm == 0 or curvature == 0:
+            if norm == 0 or not math.isfinite(curvature):
+                break
+            if is_flat(curvature, direction, system.squared_norm):
+                # Singular to rounding: the smallest Ritz value is on its way to 0 and says nothing.
+                ends.singular = True
+                self.x = self._best
                 break
             step = norm * norm / curvature
             residual = system.follow(self.x, residual, direction, step)
             self._count()
             image = system.precondition(residual)
             ratio = (self._norm(residual, image) / norm) ** 2
+            if not math.isfinite(ratio):
+                break
             norm *= math.sqrt(ratio)
             system.squared_norm = max(system.squared_norm, ends.add(step, ratio))
             if system.is_solved(self.x, residual):
                 break
             direction = image + ratio * direction
-        if self.num_steps == 0:
+        if not ends.known:
             return False
         self.lower, self.upper = ends.interval()
         system.squared_norm = self.upper
@@ -233,7 +243,7 @@ class Run:
         quotient = 0.0
         if np.isfinite(image).all():
             curvature = self.system.probe(image)
-            check_curvature(curvature, image)
+            is_flat(curvature, image, self.upper)
             quotient = curvature / float(np.vdot(residual, image).real)
         self.upper = 1.1 * max(quotient if math.isfinite(quotient) else 0.0, self.upper)
         self.system.squared_norm = self.upper
@@ -252,6 +262,7 @@ class Ends:
         self._alpha: list[float] = []
         self._beta: list[float] = []
         self._carry = 0.0
+        self.singular = False
         self._needed = -math.log(FAILURE_PROBABILITY) - 0.5 * math.log(math.pi / (2 * size))
 
     def add(self, step: float, ratio: float) -> float:
@@ -260,6 +271,11 @@ class Ends:
         self._beta.append(math.sqrt(ratio) / step)
         self._carry = ratio / step
         return self._alpha[-1]
+
+    @property
+    def known(self) -> bool:
+        """Whether there was a step."""
+        return bool(self._alpha)
 
     def interval(self) -> tuple[float, float]:
         """Lower end a little below the Ritz values, upper one where no eigenvalue hides."""
@@ -270,14 +286,21 @@ class Ends:
         lowest, highest = float(values[0]), float(values[-1])
         rounding = 10 * float(np.finfo(float).eps) * highest
         upper = outer_end(alpha, np.maximum(beta, rounding), highest, self._needed, rounding)
-        return max(LOWER_MARGIN * lowest, rounding), upper
+        guess = UNKNOWN_LOWER * upper if self.singular else LOWER_MARGIN * lowest
+        return max(guess, rounding), upper
 
 
-def check_curvature(curvature: float, direction: Any) -> None:
-    """Refuse evidence of a negative eigenvalue."""
+def is_flat(curvature: float, direction: Any, norm: float) -> bool:
+    """Whether ``pᴴAp`` is 0 to rounding, for an A of about that norm.
+
+    Raises:
+        ValueError: If it is negative beyond rounding, the evidence of a negative eigenvalue.
+    """
     square = float(np.vdot(direction, direction).real)
-    if curvature < 0:
+    rounding = 10 * math.sqrt(direction.size) * float(np.finfo(direction.dtype).eps) * norm * square
+    if curvature < -rounding:
         raise ValueError(
             "`A` must be positive definite, got a direction p with pᴴAp/pᴴp = "
             f"{curvature / square:.3g}; for indefinite systems use `scipy.sparse.linalg.minres`"
         )
+    return curvature <= rounding

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from stepfold._checks import check_finite
+from stepfold.interop.scipy._adaptive import UNKNOWN_LOWER
 from stepfold.spectrum import SpectralBounds
 
 _FLOATING = "fdFD"
@@ -77,6 +78,14 @@ def as_vector(name: str, values: Any, length: int, dtype: Any = None) -> Any:
     return array.astype(dtype).ravel()
 
 
+def powers_of_two(rows: Any) -> Any:
+    """Powers of two near the largest entry of each row, shape (…, 1), in the rows' precision."""
+    peaks = abs(rows).max(-1, keepdims=True)
+    # One less than what `frexp` gives, which for the largest numbers is out of range; 1 for zeros.
+    exponents = np.frexp(np.where(peaks > 0, peaks, 1))[1] - 1
+    return np.ldexp(np.ones_like(peaks), exponents)
+
+
 def check_tolerance(name: str, value: float) -> float:
     """Return a tolerance as a ``float``, at least 0 and finite."""
     if not 0 <= value < math.inf:
@@ -97,7 +106,3 @@ def interval(bounds: SpectralBounds | None) -> tuple[float, float] | None:
         raise ValueError("`bounds.upper` must be positive, got 0.0; the operator is zero")
     lower = bounds.lower or bounds.reached_lower or UNKNOWN_LOWER * bounds.upper
     return lower, bounds.upper
-
-
-# κ = 100 to begin with; the semi-iteration lowers the end where it sees that there is more below.
-UNKNOWN_LOWER = 1e-2

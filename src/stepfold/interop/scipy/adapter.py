@@ -67,7 +67,9 @@ def solve_with(
         raise TypeError(f"`problem` must be a Problem, got {type(problem).__name__}")
     parameters = inspect.signature(method).parameters
     for_least_squares = "damp" in parameters
-    if not for_least_squares and not {"rtol", "maxiter", "callback"} <= set(parameters):
+    # The callback of `gmres` gets residuals.
+    is_square = {"rtol", "maxiter", "callback"} <= set(parameters)
+    if not for_least_squares and (not is_square or "callback_type" in parameters):
         raise TypeError(
             "`method` must be a solver with the parameters of `scipy.sparse.linalg.cg` or `lsqr`, "
             f"got {method!r}"
@@ -92,7 +94,7 @@ def solve_with(
     if x0 is not None:
         start = as_vector("x0", x0, linear_term.size, linear_term.dtype)
     rtol, atol = check_tolerance("rtol", rtol), check_tolerance("atol", atol)
-    watch = _Watch(problem, rtol, atol, start)
+    watch = _Watch(problem, linear_term, rtol, atol, start)
     max_steps = check_count("max_steps", max_steps, minimum=0)
     try:
         if watch.converged() or max_steps == 0:
@@ -113,9 +115,12 @@ def _name(method: Callable[..., Any]) -> str:
 class _Watch:
     """Iterates, gradients and products on the way; the clock stands while gradients are made."""
 
-    def __init__(self, problem: Problem[Any], rtol: float, atol: float, start: Any) -> None:
+    def __init__(
+        self, problem: Problem[Any], linear_term: Any, rtol: float, atol: float, start: Any
+    ) -> None:
         self._problem = problem
-        reference = float(np.linalg.norm(problem.linear_term))
+        self.linear_term = linear_term  # kept: least squares pay a product for it
+        reference = float(np.linalg.norm(linear_term))
         self.x = start
         self.num_steps = 0
         self.num_products = 0
@@ -156,7 +161,7 @@ class _Watch:
             self.num_products += cost
             return transpose @ np.ravel(y)
 
-        dtype = self._problem.linear_term.dtype
+        dtype = self.linear_term.dtype
         return LinearOperator(operator.shape, matvec=forward, rmatvec=backward, dtype=dtype)
 
     def verdict(self, max_steps: int) -> Status:
@@ -196,7 +201,7 @@ def _run_square(
     settings: dict[str, Any] = {"rtol": tolerances[0], "maxiter": max_steps, "callback": callback}
     if "atol" in inspect.signature(method).parameters:  # `minres` has none
         settings["atol"] = tolerances[1]
-    x, _ = method(operator, problem.linear_term, x0=watch.x, **settings)
+    x, _ = method(operator, watch.linear_term, x0=watch.x, **settings)
     if not np.array_equal(x, watch.x):
         watch.look(x, steps)
 

@@ -15,6 +15,7 @@ from stepfold.interop.scipy._inputs import (
     check_tolerance,
     convert,
     interval,
+    powers_of_two,
     system_dtype,
 )
 from stepfold.problems import LeastSquares
@@ -85,7 +86,8 @@ def lsq_chebyshev(
             damp below it, and r likewise, as in ``lsqr``; the norm of A is its spectral norm, which
             is smaller than ``lsqr``'s Frobenius norm, so the rules are stricter.
         btol: Stop when ``norm(r) <= atol * norm(A) * norm(x) + btol * norm(b)``.
-        iter_lim: Most iterations; 2 n if not given.
+        iter_lim: Most iterations; 2 n, as for ``lsqr``, but at least 1000 if not given, since there
+            is no end after n iterations in exact arithmetic.
         x0: Start of shape (n,), or (k, n) for k right-hand sides; 0 if not given.
         bounds: Interval of the eigenvalues of ``AᴴA + damp²I``. A lower end of 0 means that it is
             not known.
@@ -106,29 +108,16 @@ def lsq_chebyshev(
     matrix = as_matrix("A", A)
     data = _as_rows("b", b, matrix.shape[0])
     data = data.astype(system_dtype(data.dtype, matrix.dtype))
-    start = None
-    if x0 is not None:
-        start = _as_rows("x0", x0, matrix.shape[1])
-        if start.dtype.kind == "c" and data.dtype.kind != "c":
-            raise TypeError(f"`x0` must be real for a real system, got dtype {start.dtype}")
-        start = start.astype(data.dtype)
-        if start.shape[:-1] != data.shape[:-1]:
-            raise ValueError(
-                f"`x0` must have one row for each right-hand side, got shape {np.shape(x0)} "
-                f"with `b` of shape {np.shape(b)}"
-            )
+    start = None if x0 is None else _start(x0, data, matrix.shape[1])
     for name, value in (("damp", damp), ("atol", atol), ("btol", btol)):
         check_tolerance(name, value)
-    limit = (
-        2 * matrix.shape[1] if iter_lim is None else check_count("iter_lim", iter_lim, minimum=0)
-    )
-    # Powers of two near the largest entry of each row: squares of small ones would vanish, and a
-    # row in smaller units than the others would be lost in the rounding of theirs.
-    scales = np.ldexp(np.ones(1), np.frexp(abs(data).max(-1, keepdims=True))[1]).astype(
-        abs(data[..., :1]).dtype
-    )
-    if start is not None:
-        start = start / scales
+    if iter_lim is None:
+        iter_lim = max(2 * matrix.shape[1], 1000)
+    limit = check_count("iter_lim", iter_lim, minimum=0)
+    # Squares of small entries would vanish, and a row in smaller units than the others would be lost
+    # in the rounding of theirs.
+    scales = powers_of_two(data)
+    start = None if start is None else start / scales
     system = _Normal(convert(matrix, data.dtype), data / scales, start, (damp, atol, btol))
     run = Run(system, 0 * system.start, limit, None)
     ends = interval(bounds)
@@ -155,6 +144,19 @@ def lsq_chebyshev(
         bounds,
         system.num_products,
     )
+
+
+def _start(x0: Any, data: Any, num_columns: int) -> Any:
+    """x₀ in the type of the data and with as many rows."""
+    start = _as_rows("x0", x0, num_columns)
+    if start.dtype.kind == "c" and data.dtype.kind != "c":
+        raise TypeError(f"`x0` must be real for a real system, got dtype {start.dtype}")
+    if start.shape[:-1] != data.shape[:-1]:
+        raise ValueError(
+            f"`x0` must have one row for each right-hand side, got shape {np.shape(x0)} "
+            f"for {data.shape[0] if data.ndim == 2 else 1} of them"
+        )
+    return start.astype(data.dtype)
 
 
 def _plain(values: Any) -> Any:

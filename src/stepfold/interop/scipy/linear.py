@@ -15,6 +15,7 @@ from stepfold.interop.scipy._inputs import (
     check_tolerance,
     convert,
     interval,
+    powers_of_two,
     system_dtype,
 )
 from stepfold.problems import Quadratic
@@ -91,26 +92,19 @@ def chebyshev(
     if not rhs.any():
         return rhs, 0
     # Squares of a right-hand side below 1e-160 (1e-20 in float32) would vanish in inner products.
-    exponent = _exponent(rhs)
-    scale = float(2.0**exponent)
+    peak = float(abs(rhs).max())
+    scale = 1.0 if 1e-10 < peak < 1e10 else float(powers_of_two(rhs).item())
     system = _Linear(
         convert(matrix, dtype),
         rhs / scale,
         None if inverse is None else convert(inverse, dtype),
         lambda norm: max(rtol * norm, atol / scale),
     )
-    watch = callback if callback is None or exponent == 0 else lambda x: callback(scale * x)
+    watch = callback if callback is None or scale == 1 else lambda x: callback(scale * x)
     run = Run(system, start / scale, limit, watch)
     with np.errstate(over="ignore", invalid="ignore"):
         solved = run.solve(ends)
     return scale * run.x, 0 if solved else (max(run.num_steps, 1) if limit else 0)
-
-
-def _exponent(rhs: Any) -> int:
-    """Power of two that brings the right-hand side near 1; 0 where squares are in range anyway."""
-    peak = float(abs(rhs).max())
-    exponent = int(np.frexp(peak)[1])
-    return exponent if not 1e-10 < peak < 1e10 else 0
 
 
 class _Linear(System):
