@@ -27,8 +27,8 @@ import numpy as np
 from stepfold.iterations.semi_iteration import next_weight
 from stepfold.spectrum.one_sided import outer_end
 
-# Conjugate gradient steps that look at the spectrum. On spectra of κ from 7 to 4e5, 10 cost up to a
-# tenth more products in all than 40, and an isolated small eigenvalue (κ = 1000) 3 times more.
+# Most conjugate gradient steps that look at the spectrum. On spectra of κ from 7 to 4e5, 10 cost up
+# to a tenth more products in all than 40, and an isolated small eigenvalue (κ = 1000) 3 times more.
 LOOKING_STEPS = 32
 # The start is a right-hand side and not random, so the probability that its polynomials bound is
 # a figure of speech; a bound found too low is raised on the way.
@@ -82,6 +82,10 @@ class System(ABC):
         """Move ``x`` in place by ``step`` times the direction probed; returns the new residual."""
 
     @abstractmethod
+    def check(self) -> None:
+        """Raise if entries are not finite; called if the first residual is not."""
+
+    @abstractmethod
     def is_solved(self, x: Any, residual: Any) -> bool:
         """Whether ``x`` will do; called with the last residual computed."""
 
@@ -112,18 +116,24 @@ class Run:
     def solve(self, bounds: tuple[float, float] | None) -> bool:
         """Run to the end; afterwards `x` is the best iterate known. Returns whether it will do."""
         residual = self.system.residual(self.x)
+        if not np.isfinite(residual).all():
+            self.system.check()
         if self._done(residual):
             return True
         if bounds is not None:
             self.lower, self.upper = bounds
         elif self.max_steps > 0:
-            known = self._conjugate_gradients(residual)
-            residual = self.system.residual(self.x)
+            ends, residual = self._conjugate_gradients(residual)
             if self._done(residual):
-                return True
-            if not known:
+                # Before success is claimed, the residual carried along is computed from x.
+                residual = self.system.residual(self.x)
+                if self.system.is_solved(self.x, residual):
+                    return True
+            if not ends.known:
                 self.x = self._best
                 return False
+            self.lower, self.upper = ends.interval()
+            self.system.squared_norm = self.upper
         while self.num_steps < self.max_steps and self._fruitless < PATIENCE:
             if self._semi_iterate(residual):
                 return True
@@ -151,8 +161,8 @@ class Run:
             )
         return math.sqrt(square)
 
-    def _conjugate_gradients(self, residual: Any) -> bool:
-        """Steps that look at the spectrum; False if there is nothing to be seen of it."""
+    def _conjugate_gradients(self, residual: Any) -> tuple[Ends, Any]:
+        """Steps that look at the spectrum; returns what was seen and the residual."""
         system, ends = self.system, Ends(self.x.size)
         image = system.precondition(residual)
         norm = self._norm(residual, image)
@@ -166,6 +176,7 @@ class Run:
                 # Singular to rounding: the smallest Ritz value is on its way to 0 and says nothing.
                 ends.singular = True
                 self.x = self._best
+                residual = system.residual(self.x)
                 break
             step = norm * norm / curvature
             residual = system.follow(self.x, residual, direction, step)
@@ -176,14 +187,10 @@ class Run:
                 break
             norm *= math.sqrt(ratio)
             system.squared_norm = max(system.squared_norm, ends.add(step, ratio))
-            if system.is_solved(self.x, residual):
+            if system.is_solved(self.x, residual) or ends.settled():
                 break
             direction = image + ratio * direction
-        if not ends.known:
-            return False
-        self.lower, self.upper = ends.interval()
-        system.squared_norm = self.upper
-        return True
+        return ends, residual
 
     def _semi_iterate(self, residual: Any) -> bool:
         """Steps until solved, or until the interval is seen to be wrong and put right."""
@@ -263,6 +270,7 @@ class Ends:
         self._beta: list[float] = []
         self._carry = 0.0
         self.singular = False
+        self._lowest: list[float] = []
         self._needed = -math.log(FAILURE_PROBABILITY) - 0.5 * math.log(math.pi / (2 * size))
 
     def add(self, step: float, ratio: float) -> float:
@@ -277,13 +285,25 @@ class Ends:
         """Whether there was a step."""
         return bool(self._alpha)
 
-    def interval(self) -> tuple[float, float]:
-        """Lower end a little below the Ritz values, upper one where no eigenvalue hides."""
+    def settled(self) -> bool:
+        """Whether the smallest Ritz value hardly moved over the last two fifths of the steps."""
+        num_steps = len(self._alpha)
+        if num_steps % 8:
+            return False
+        self._lowest.append(self._ritz()[0])
+        earlier = int(0.6 * num_steps) // 8
+        return earlier > 0 and self._lowest[-1] >= LOWER_MARGIN * self._lowest[earlier - 1]
+
+    def _ritz(self) -> tuple[float, float]:
         from scipy.linalg import eigvalsh_tridiagonal
 
+        values = eigvalsh_tridiagonal(np.array(self._alpha), np.array(self._beta[:-1]))
+        return float(values[0]), float(values[-1])
+
+    def interval(self) -> tuple[float, float]:
+        """Lower end a little below the Ritz values, upper one where no eigenvalue hides."""
         alpha, beta = np.array(self._alpha), np.array(self._beta)
-        values = eigvalsh_tridiagonal(alpha, beta[:-1])
-        lowest, highest = float(values[0]), float(values[-1])
+        lowest, highest = self._ritz()
         rounding = 10 * float(np.finfo(float).eps) * highest
         upper = outer_end(alpha, np.maximum(beta, rounding), highest, self._needed, rounding)
         guess = UNKNOWN_LOWER * upper if self.singular else LOWER_MARGIN * lowest

@@ -29,16 +29,16 @@ def system_dtype(*dtypes: Any) -> np.dtype[Any]:
 def as_matrix(name: str, matrix: Any) -> Any:
     """A matrix, sparse array or ``LinearOperator`` as something with ``shape`` and ``@``.
 
+    Entries are not looked at, which would cost as much as two products; see `check_entries`.
+
     Raises:
         TypeError: If it is no linear operator.
-        ValueError: If an entry is not finite.
     """
     from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
     if hasattr(matrix, "tocsr"):
         if matrix.format not in ("csr", "csc"):
             matrix = matrix.tocsr()
-        check_finite(f"{name}.data", matrix.data)
         return matrix
     if isinstance(matrix, LinearOperator):
         return matrix
@@ -50,8 +50,15 @@ def as_matrix(name: str, matrix: Any) -> Any:
             f"`{name}` must be a matrix, a sparse array or a linear operator with `shape` and "
             f"`matvec`, got {type(matrix).__name__} of shape {array.shape}"
         )
-    check_finite(name, array)
     return array
+
+
+def check_entries(name: str, matrix: Any) -> None:
+    """Raise if an entry is not finite, as far as entries are known."""
+    if hasattr(matrix, "tocsr"):
+        check_finite(f"{name}.data", matrix.data)
+    elif isinstance(matrix, np.ndarray):
+        check_finite(name, matrix)
 
 
 def convert(matrix: Any, dtype: np.dtype[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from stepfold.interop.scipy._adaptive import Run, System
 from stepfold.interop.scipy._inputs import (
     as_matrix,
     as_vector,
+    check_entries,
     check_tolerance,
     convert,
     interval,
@@ -114,8 +116,8 @@ def lsq_chebyshev(
     if iter_lim is None:
         iter_lim = max(2 * matrix.shape[1], 1000)
     limit = check_count("iter_lim", iter_lim, minimum=0)
-    # Squares of small entries would vanish, and a row in smaller units than the others would be lost
-    # in the rounding of theirs.
+    # Squares of small entries would vanish, and a row in small units would be lost in the rounding
+    # of the others.
     scales = powers_of_two(data)
     start = None if start is None else start / scales
     system = _Normal(convert(matrix, data.dtype), data / scales, start, (damp, atol, btol))
@@ -206,12 +208,19 @@ class _Normal(System):
         else:
             self.start = start
             self._data = data - self._forward(start)
-        # The problem hides the one-pass kernels; it is real.
-        self._problem: LeastSquares[Any] | None = None
-        if not self._complex:
-            self._problem = LeastSquares(matrix, self._data, ridge=self._ridge)
         self._remainder = self._image = self._data
         self.gradient_norm = self.data_norm = self.residual_norm = self._data_size
+
+    @functools.cached_property
+    def _problem(self) -> LeastSquares[Any] | None:
+        # It hides the one-pass kernels, and is real. Made when the entries have been seen to be
+        # finite, or its own complaint would come first.
+        if self._complex:
+            return None
+        return LeastSquares(self._matrix, self._data, ridge=self._ridge)
+
+    def check(self) -> None:
+        check_entries("A", self._matrix)
 
     def _forward(self, x: Any) -> Any:
         self.num_products += 1
@@ -236,7 +245,8 @@ class _Normal(System):
         self.gradient_norm = _norms(gradient)
 
     def residual(self, x: Any) -> Any:
-        self._remainder = self._data - self._forward(x)
+        # The start is 0 always, and its product known.
+        self._remainder = self._data - self._forward(x) if x.any() else self._data
         return self._gradient(x)
 
     def advance(self, x: Any, gamma: float) -> Any:

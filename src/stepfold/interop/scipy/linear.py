@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from stepfold.interop.scipy._adaptive import Run, System
 from stepfold.interop.scipy._inputs import (
     as_matrix,
     as_vector,
+    check_entries,
     check_tolerance,
     convert,
     interval,
@@ -75,6 +77,7 @@ def chebyshev(
     if matrix.shape != (size, size):
         raise ValueError(f"`A` must be square, got shape {tuple(matrix.shape)}")
     inverse = None if M is None else as_matrix("M", M)
+    check_entries("M", inverse)
     if inverse is not None and inverse.shape != matrix.shape:
         raise ValueError(
             f"`M` must have the shape of `A`, {tuple(matrix.shape)}, got {tuple(inverse.shape)}"
@@ -115,10 +118,18 @@ class _Linear(System):
     ) -> None:
         self._matrix, self._rhs, self._inverse = matrix, rhs, inverse
         self._tolerance = tolerance(float(np.linalg.norm(rhs)))
-        # The problem hides the one-pass kernels; it is real.
-        plain = inverse is None and rhs.dtype.kind != "c"
-        self._problem: Quadratic[Any] | None = Quadratic(matrix, rhs) if plain else None
         self._image: Any = None
+
+    @functools.cached_property
+    def _problem(self) -> Quadratic[Any] | None:
+        # It hides the one-pass kernels, and is real. Made when the entries have been seen to be
+        # finite, or its own complaint would come first.
+        if self._inverse is not None or self._rhs.dtype.kind == "c":
+            return None
+        return Quadratic(self._matrix, self._rhs)
+
+    def check(self) -> None:
+        check_entries("A", self._matrix)
 
     def residual(self, x: Any) -> Any:
         return self._rhs - self._matrix @ x
