@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.sparse.linalg import LinearOperator, aslinearoperator, cg
 
 from stepfold import SpectralBounds
@@ -397,3 +399,58 @@ def test_an_operator_that_returns_nan_ends_without_a_claim(place: int) -> None:
     x, info = chebyshev(operator, np.ones(SIZE), rtol=1e-12)
     assert info > 0
     assert np.isfinite(x).all()
+
+
+@given(
+    eigenvalues=st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=25),
+    log_unit=st.floats(-100.0, 100.0),
+    log_rhs=st.floats(-150.0, 150.0),
+    seed=st.integers(0, 100),
+    preconditioned=st.booleans(),
+)
+def test_any_definite_system_in_any_units_is_solved(
+    eigenvalues: list[float], log_unit: float, log_rhs: float, seed: int, preconditioned: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    size = len(eigenvalues)
+    basis = np.linalg.qr(rng.standard_normal((size, size)))[0]
+    matrix = (basis * np.array(eigenvalues)) @ basis.T
+    matrix = (matrix + matrix.T) / 2
+    b = rng.standard_normal(size)
+    inverse = np.diag(10.0**-log_unit / matrix.diagonal()) if preconditioned else None
+    x, info = chebyshev(10.0**log_unit * matrix, 10.0**log_rhs * b, M=inverse, maxiter=3000)
+    assert info == 0
+    x = x * 10.0 ** (log_unit - log_rhs) if abs(log_unit - log_rhs) < 300 else x
+    assert np.linalg.norm(b - matrix @ x) <= 1.001e-5 * np.linalg.norm(b)
+
+
+LARGE = {
+    "uniform": np.linspace(1.0, 100.0, 2000),
+    "logarithmic": np.geomspace(1.0, 1e4, 2000),
+    "outlier below": np.r_[1e-2, np.linspace(1.0, 10.0, 1999)],
+    "half in one": np.r_[np.full(1000, 1.0), np.geomspace(1.0, 300.0, 1000)],
+    "Poisson": np.add.outer(*[4 * np.sin(np.arange(1, 46) * np.pi / 92) ** 2] * 2).ravel(),
+}
+
+
+@pytest.mark.parametrize("rtol", [1e-5, 1e-9])
+@pytest.mark.parametrize("spectrum", LARGE)
+def test_bounds_are_found_and_put_right_at_a_price_in_products(spectrum: str, rtol: float) -> None:
+    eigenvalues = LARGE[spectrum]
+    b = np.random.default_rng(7).standard_normal(eigenvalues.size)
+    counts = []
+    for solver in (chebyshev, cg):
+        count = [0]
+
+        def product(x: Any, count: list[int] = count) -> Any:
+            count[0] += 1
+            return eigenvalues * np.ravel(x)
+
+        operator = LinearOperator((b.size, b.size), matvec=product, dtype=float)
+        x, info = solver(operator, b, rtol=rtol)
+        assert info == 0
+        assert np.linalg.norm(b - eigenvalues * x) <= 1.01 * rtol * np.linalg.norm(b)
+        counts.append(count[0])
+    # Conjugate gradients need the fewest; an isolated eigenvalue costs them one step, and
+    # Chebyshev's interval a factor of 10 in κ.
+    assert counts[0] <= (6 if spectrum == "outlier below" else 2.6) * counts[1]

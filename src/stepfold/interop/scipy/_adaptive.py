@@ -24,19 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from stepfold.interop.scipy._ends import LOWER_MARGIN, Ends
 from stepfold.iterations.semi_iteration import next_weight
-from stepfold.spectrum.one_sided import outer_end
 
-# Most conjugate gradient steps that look at the spectrum. On spectra of κ from 7 to 4e5, 10 cost up
-# to a tenth more products in all than 40, and an isolated small eigenvalue (κ = 1000) 3 times more.
-LOOKING_STEPS = 32
-# The start is a right-hand side and not random, so the probability that its polynomials bound is
-# a figure of speech; a bound found too low is raised on the way.
-FAILURE_PROBABILITY = 1e-2
-# Ritz values reach the lower end from inside.
-LOWER_MARGIN = 0.9
-# Where nothing is known of the lower end: it is lowered when it turns out to be too high.
-UNKNOWN_LOWER = 1e-2
 # Steps between two looks at the residual: a tenth of those taken so far, but not more than this.
 LONGEST_BLIND = 20
 # Share of the promised logarithm of the reduction below which the lower end is taken to be wrong,
@@ -49,6 +39,9 @@ LOWERED_BY = 0.7
 GROWN = 1.5
 # Corrections in a row without a new smallest residual, after which only rounding is left.
 PATIENCE = 4
+# So many steps, and as many again as there were up to the last fall of the norm by a tenth.
+STALLED_AFTER = 200
+STALLED_SHARE = 0.9
 
 
 class System(ABC):
@@ -112,6 +105,7 @@ class Run:
         self._callback = callback
         self._best, self._best_norm = x, math.inf
         self._fruitless = 0
+        self._mark = (0, math.inf)
 
     def solve(self, bounds: tuple[float, float] | None) -> bool:
         """Run to the end; afterwards `x` is the best iterate known. Returns whether it will do."""
@@ -124,6 +118,9 @@ class Run:
             self.lower, self.upper = bounds
         elif self.max_steps > 0:
             ends, residual = self._conjugate_gradients(residual)
+            if ends.known:
+                self.lower, self.upper = ends.interval()
+                self.system.squared_norm = self.upper
             if self._done(residual):
                 # Before success is claimed, the residual carried along is computed from x.
                 residual = self.system.residual(self.x)
@@ -132,8 +129,6 @@ class Run:
             if not ends.known:
                 self.x = self._best
                 return False
-            self.lower, self.upper = ends.interval()
-            self.system.squared_norm = self.upper
         while self.num_steps < self.max_steps and self._fruitless < PATIENCE:
             if self._semi_iterate(residual):
                 return True
@@ -163,16 +158,16 @@ class Run:
 
     def _conjugate_gradients(self, residual: Any) -> tuple[Ends, Any]:
         """Steps that look at the spectrum; returns what was seen and the residual."""
-        system, ends = self.system, Ends(self.x.size)
+        system, ends = self.system, Ends(self.x.size, self.x.shape[-1])
         image = system.precondition(residual)
         norm = self._norm(residual, image)
         self.x = self.x.copy()
         direction = image
-        while self.num_steps < min(self.max_steps, LOOKING_STEPS):
+        while self.num_steps < self.max_steps:
             curvature = system.probe(direction)
             if norm == 0 or not math.isfinite(curvature):
                 break
-            if is_flat(curvature, direction, system.squared_norm):
+            if ends.is_flat(curvature, direction):
                 # Singular to rounding: the smallest Ritz value is on its way to 0 and says nothing.
                 ends.singular = True
                 self.x = self._best
@@ -187,7 +182,7 @@ class Run:
                 break
             norm *= math.sqrt(ratio)
             system.squared_norm = max(system.squared_norm, ends.add(step, ratio))
-            if system.is_solved(self.x, residual) or ends.settled():
+            if system.is_solved(self.x, residual) or ends.enough():
                 break
             direction = image + ratio * direction
         return ends, residual
@@ -216,7 +211,11 @@ class Run:
             if self._done(residual):
                 return True
             image = system.precondition(residual)
-            seen = self._norm(residual, image) / start if start > 0 else 0.0
+            norm = self._norm(residual, image)
+            if self._is_stalled(norm):
+                self._fruitless = PATIENCE
+                return False
+            seen = norm / start if start > 0 else 0.0
             if not (seen <= GROWN and self._as_promised(seen, taken)):
                 self.num_corrections += 1
                 self._fruitless += 1
@@ -225,6 +224,17 @@ class Run:
                 return False
             look_at = taken + min(LONGEST_BLIND, 1 + taken // 10)
         return False
+
+    def _is_stalled(self, norm: float) -> bool:
+        """Whether more than half of all steps have brought next to nothing.
+
+        Without rounding the norm falls at least like 1/k² even where the lower end is 0.
+        """
+        steps, reached = self._mark
+        if norm < STALLED_SHARE * reached:
+            self._mark = (self.num_steps, norm)
+            return False
+        return self.num_steps > 2 * steps + STALLED_AFTER
 
     def _as_promised(self, seen: float, taken: int) -> bool:
         """Compare a reduction of the M-norm with 1/cosh(exponent), which is promised.
@@ -250,7 +260,7 @@ class Run:
         quotient = 0.0
         if np.isfinite(image).all():
             curvature = self.system.probe(image)
-            is_flat(curvature, image, self.upper)
+            Ends(image.size, image.shape[-1]).is_flat(curvature, image)
             quotient = curvature / float(np.vdot(residual, image).real)
         self.upper = 1.1 * max(quotient if math.isfinite(quotient) else 0.0, self.upper)
         self.system.squared_norm = self.upper
@@ -260,67 +270,3 @@ class Run:
         """arccosh(1/σ): the promised reduction per step, as an exponent."""
         ratio = self.lower / self.upper
         return 2 * math.atanh(math.sqrt(ratio)) if ratio < 1 else 700.0
-
-
-class Ends:
-    """Ends of the spectrum from the coefficients of conjugate gradients."""
-
-    def __init__(self, size: int) -> None:
-        self._alpha: list[float] = []
-        self._beta: list[float] = []
-        self._carry = 0.0
-        self.singular = False
-        self._lowest: list[float] = []
-        self._needed = -math.log(FAILURE_PROBABILITY) - 0.5 * math.log(math.pi / (2 * size))
-
-    def add(self, step: float, ratio: float) -> float:
-        """Take in a step length αₖ and the ratio βₖ after it; returns the Rayleigh quotient."""
-        self._alpha.append(1 / step + self._carry)
-        self._beta.append(math.sqrt(ratio) / step)
-        self._carry = ratio / step
-        return self._alpha[-1]
-
-    @property
-    def known(self) -> bool:
-        """Whether there was a step."""
-        return bool(self._alpha)
-
-    def settled(self) -> bool:
-        """Whether the smallest Ritz value hardly moved over the last two fifths of the steps."""
-        num_steps = len(self._alpha)
-        if num_steps % 8:
-            return False
-        self._lowest.append(self._ritz()[0])
-        earlier = int(0.6 * num_steps) // 8
-        return earlier > 0 and self._lowest[-1] >= LOWER_MARGIN * self._lowest[earlier - 1]
-
-    def _ritz(self) -> tuple[float, float]:
-        from scipy.linalg import eigvalsh_tridiagonal
-
-        values = eigvalsh_tridiagonal(np.array(self._alpha), np.array(self._beta[:-1]))
-        return float(values[0]), float(values[-1])
-
-    def interval(self) -> tuple[float, float]:
-        """Lower end a little below the Ritz values, upper one where no eigenvalue hides."""
-        alpha, beta = np.array(self._alpha), np.array(self._beta)
-        lowest, highest = self._ritz()
-        rounding = 10 * float(np.finfo(float).eps) * highest
-        upper = outer_end(alpha, np.maximum(beta, rounding), highest, self._needed, rounding)
-        guess = UNKNOWN_LOWER * upper if self.singular else LOWER_MARGIN * lowest
-        return max(guess, rounding), upper
-
-
-def is_flat(curvature: float, direction: Any, norm: float) -> bool:
-    """Whether ``pᴴAp`` is 0 to rounding, for an A of about that norm.
-
-    Raises:
-        ValueError: If it is negative beyond rounding, the evidence of a negative eigenvalue.
-    """
-    square = float(np.vdot(direction, direction).real)
-    rounding = 10 * math.sqrt(direction.size) * float(np.finfo(direction.dtype).eps) * norm * square
-    if curvature < -rounding:
-        raise ValueError(
-            "`A` must be positive definite, got a direction p with pᴴAp/pᴴp = "
-            f"{curvature / square:.3g}; for indefinite systems use `scipy.sparse.linalg.minres`"
-        )
-    return curvature <= rounding

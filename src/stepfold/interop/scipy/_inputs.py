@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from stepfold._checks import check_finite
-from stepfold.interop.scipy._adaptive import UNKNOWN_LOWER
+from stepfold.interop.scipy._ends import UNKNOWN_LOWER
 from stepfold.spectrum import SpectralBounds
 
 _FLOATING = "fdFD"

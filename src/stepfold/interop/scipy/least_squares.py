@@ -75,7 +75,8 @@ def lsq_chebyshev(
     Chebyshev semi-iteration on ``AᴴA + damp²I``, never formed: one sweep over A per iteration where
     the operator allows it. Without ``bounds`` the first iterations are those of LSQR, as conjugate
     gradients on the normal equations; their coefficients, Golub and Kahan's, tell the ends of the
-    spectrum, so that looking at the spectrum is not work lost.
+    spectrum, so that looking at the spectrum is not work lost. (As in `chebyshev` they go on to
+    their end where √κ exceeds n/4, κ being that of AᴴA.)
 
     Args:
         A: Matrix of shape (m, n): ndarray, sparse array or ``LinearOperator`` with ``rmatvec``;

@@ -39,9 +39,10 @@ def chebyshev(
     """Solve ``Ax = b`` for a Hermitian positive definite A; takes the place of SciPy's ``cg``.
 
     Chebyshev semi-iteration: one product with A and one with M per iteration, and no inner products
-    but for an occasional look at the residual. Without ``bounds`` the first iterations are those of
-    conjugate gradients, whose coefficients tell the ends of the spectrum of MA; ends that turn out
-    to be wrong are put right on the way.
+    but for an occasional look at the residual. Without ``bounds`` the first iterations, 32 at most,
+    are those of conjugate gradients, whose coefficients tell the ends of the spectrum of MA; ends
+    that turn out to be wrong are put right on the way. Where √κ shows itself to be above n/4,
+    conjugate gradients end sooner and go on to their end.
 
     Args:
         A: Matrix of shape (n, n): ndarray, sparse array, ``LinearOperator`` or anything with
