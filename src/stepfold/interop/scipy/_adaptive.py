@@ -7,8 +7,8 @@ off the diagonal ``√βₖ/αₖ``. So the steps that look at the spectrum adva
 *Putting right.* On the right interval [a, b] the M-norm √(gᴴMg) of the residual g falls in k steps
 at least by 1/τₖ(1/σ), τₖ the Chebyshev polynomial. If it falls more slowly, there are eigenvalues
 below a, and the one that explains the ratio seen, ``τₖ(x)/τₖ(1/σ)`` with ``λ = (a + b)/2 −
-x(b − a)/2``, becomes the new a. If it grows, the Rayleigh quotient of Mg tells whether they are
-above b, which is then raised, or below 0.
+x(b − a)/2``, becomes the new a. The Rayleigh quotient of Mg tells whether they are rather above
+b, which is then raised, or below 0.
 
 References:
     Hageman and Young, Applied Iterative Methods (1981), chapter 5. Golub and Van Loan, Matrix
@@ -27,8 +27,12 @@ import numpy as np
 from stepfold.interop.scipy._ends import LOWER_MARGIN, Ends
 from stepfold.iterations.semi_iteration import next_weight
 
-# Steps between two looks at the residual: a tenth of those taken so far, but not more than this.
+# Steps between two looks at the residual, at most, in the beginning, where a wrong upper end shows,
+# and as a share of those still needed on the interval in use, which is a bound. A step without a
+# look can be one sweep over A; a look makes it two.
 LONGEST_BLIND = 20
+FIRST_BLIND = 4
+BLIND_SHARE = 0.7
 # Share of the promised logarithm of the reduction below which the lower end is taken to be wrong,
 # the reduction promised before that is judged, and what the eigenvalue that explains the loss is
 # multiplied by, since it is an average over those below. With 0.75, 0.1 and 1 it took 10 % longer.
@@ -79,8 +83,11 @@ class System(ABC):
         """Raise if entries are not finite; called if the first residual is not."""
 
     @abstractmethod
-    def is_solved(self, x: Any, residual: Any) -> bool:
-        """Whether ``x`` will do; called with the last residual computed."""
+    def excess(self, x: Any, residual: Any) -> float:
+        """How many times its tolerance the criterion is at ``x``; at most 1 if that will do.
+
+        Called with the last residual computed.
+        """
 
 
 class Run:
@@ -105,6 +112,7 @@ class Run:
         self._callback = callback
         self._best, self._best_norm = x, math.inf
         self._fruitless = 0
+        self._excess = math.inf
         self._mark = (0, math.inf)
 
     def solve(self, bounds: tuple[float, float] | None) -> bool:
@@ -124,7 +132,7 @@ class Run:
             if self._done(residual):
                 # Before success is claimed, the residual carried along is computed from x.
                 residual = self.system.residual(self.x)
-                if self.system.is_solved(self.x, residual):
+                if self._done(residual):
                     return True
             if not ends.known:
                 self.x = self._best
@@ -145,7 +153,8 @@ class Run:
         norm = float(np.linalg.norm(residual))
         if norm < self._best_norm:
             self._best, self._best_norm, self._fruitless = self.x, norm, 0
-        return self.system.is_solved(self.x, residual)
+        self._excess = self.system.excess(self.x, residual)
+        return self._excess <= 1
 
     def _norm(self, residual: Any, image: Any) -> float:
         square = float(np.vdot(residual, image).real)
@@ -182,7 +191,7 @@ class Run:
                 break
             norm *= math.sqrt(ratio)
             system.squared_norm = max(system.squared_norm, ends.add(step, ratio))
-            if system.is_solved(self.x, residual) or ends.enough():
+            if system.excess(self.x, residual) <= 1 or ends.enough():
                 break
             direction = image + ratio * direction
         return ends, residual
@@ -194,7 +203,7 @@ class Run:
         start = self._norm(residual, image)
         gamma = 2 / (self.lower + self.upper)
         contraction = (self.upper - self.lower) / (self.upper + self.lower)
-        previous, omega, taken, look_at = self.x, 1.0, 0, 1
+        previous, omega, taken, look_at = self.x, 1.0, 0, FIRST_BLIND
         while self.num_steps < self.max_steps:
             moved = system.advance(self.x, gamma) if image is None else self.x + gamma * image
             if taken > 0:
@@ -216,14 +225,18 @@ class Run:
                 self._fruitless = PATIENCE
                 return False
             seen = norm / start if start > 0 else 0.0
-            if not (seen <= GROWN and self._as_promised(seen, taken)):
-                self.num_corrections += 1
-                self._fruitless += 1
-                if not seen <= GROWN:
-                    self._raise_upper(residual, image)
+            if not self._as_promised(seen, taken):
+                self._correct(seen, taken, residual, image)
                 return False
-            look_at = taken + min(LONGEST_BLIND, 1 + taken // 10)
+            look_at = taken + self._blind_steps()
         return False
+
+    def _blind_steps(self) -> int:
+        """Steps to take before the next look: most of those that the tolerance asks for."""
+        if not self._excess < math.inf:
+            return LONGEST_BLIND
+        needed = math.log(self._excess) / self._rate()
+        return min(max(round(BLIND_SHARE * needed), 1), LONGEST_BLIND)
 
     def _is_stalled(self, norm: float) -> bool:
         """Whether more than half of all steps have brought next to nothing.
@@ -236,35 +249,41 @@ class Run:
             return False
         return self.num_steps > 2 * steps + STALLED_AFTER
 
-    def _as_promised(self, seen: float, taken: int) -> bool:
-        """Compare a reduction of the M-norm with 1/cosh(exponent), which is promised.
-
-        If it is less by far, the lower end is moved to the eigenvalue that explains it.
-        """
+    def _promised(self, taken: int) -> float:
+        """``log(1/cosh(k·rate))`` without overflow: the logarithm of the reduction in k steps."""
         exponent = taken * self._rate()
-        promised = math.log(2) - exponent - math.log1p(math.exp(-2 * exponent))
+        return math.log(2) - exponent - math.log1p(math.exp(-2 * exponent))
+
+    def _as_promised(self, seen: float, taken: int) -> bool:
+        """Whether a reduction of the M-norm does not speak against the interval."""
+        if not seen <= GROWN:
+            return False
+        promised = self._promised(taken)
         if seen == 0 or promised > math.log(JUDGED_FROM):
             return True
-        if math.log(seen) <= PROMISE_KEPT * promised:
-            return True
-        # acosh(seen·cosh(exponent)) without overflow; the 1 of e^x + e^−x is lost in the estimate.
-        explained = max(math.log(seen) + math.log(2) - promised, 0.0) / taken
-        centre, half = (self.upper + self.lower) / 2, (self.upper - self.lower) / 2
-        lower = LOWERED_BY * (centre - half * math.cosh(min(explained, 700.0)))
-        # Never to 0 at once: what is singular may have no part of the residual there.
-        self.lower = min(max(lower, 1e-2 * self.lower), LOWER_MARGIN * self.lower)
-        return False
+        return math.log(seen) <= PROMISE_KEPT * promised
 
-    def _raise_upper(self, residual: Any, image: Any) -> None:
-        """The M-norm has grown: look at the eigenvalues it has grown by, and go back."""
+    def _correct(self, seen: float, taken: int, residual: Any, image: Any) -> None:
+        """Move the end that is wrong, and go back to the best iterate if that was the upper one."""
+        self.num_corrections += 1
+        self._fruitless += 1
         quotient = 0.0
         if np.isfinite(image).all():
             curvature = self.system.probe(image)
             Ends(image.size, image.shape[-1]).is_flat(curvature, image)
-            quotient = curvature / float(np.vdot(residual, image).real)
-        self.upper = 1.1 * max(quotient if math.isfinite(quotient) else 0.0, self.upper)
-        self.system.squared_norm = self.upper
-        self.x = self._best
+            weight = float(np.vdot(residual, image).real)
+            quotient = curvature / weight if weight > 0 else 0.0
+        if quotient > self.upper or not seen <= GROWN:
+            self.upper = 1.1 * max(quotient if math.isfinite(quotient) else 0.0, self.upper)
+            self.system.squared_norm = self.upper
+            self.x = self._best
+            return
+        # acosh(seen·cosh(k·rate)) without overflow; the 1 of e^x + e^−x is lost in the estimate.
+        explained = max(math.log(seen) + math.log(2) - self._promised(taken), 0.0) / taken
+        centre, half = (self.upper + self.lower) / 2, (self.upper - self.lower) / 2
+        lower = LOWERED_BY * (centre - half * math.cosh(min(explained, 700.0)))
+        # Never to 0 at once: what is singular may have no part of the residual there.
+        self.lower = min(max(lower, 1e-2 * self.lower), LOWER_MARGIN * self.lower)
 
     def _rate(self) -> float:
         """arccosh(1/σ): the promised reduction per step, as an exponent."""

@@ -269,14 +269,23 @@ class _Normal(System):
         self._remainder = self._remainder - step * self._image
         return self._gradient(x)
 
-    def rules(self, x: Any) -> Any:
-        """Which rule holds for each row, 1 or 2 as in ``lsqr``; 0 if none does."""
+    def _excesses(self, x: Any) -> tuple[Any, Any]:
+        """How many times its tolerance each row's residual and gradient are."""
         norm = math.sqrt(self.squared_norm)
         allowed = self._btol * self._data_size + self._atol * norm * _norms(self.start + x)
-        compatible = self.residual_norm <= allowed
-        stationary = self.gradient_norm <= self._atol * norm * self.residual_norm
-        found = np.where(compatible, 1, np.where(stationary, 2, 0))
-        return np.where((self.gradient_norm == 0) & ~compatible, 2, found)[()]
+        least = self._atol * norm * self.residual_norm
+        return _over(self.residual_norm, allowed), _over(self.gradient_norm, least)
 
-    def is_solved(self, x: Any, residual: Any) -> bool:
-        return bool(np.all(self.rules(x) > 0))
+    def rules(self, x: Any) -> Any:
+        """Which rule holds for each row, 1 or 2 as in ``lsqr``; 0 if none does."""
+        compatible, stationary = self._excesses(x)
+        return np.where(compatible <= 1, 1, np.where(stationary <= 1, 2, 0))
+
+    def excess(self, x: Any, residual: Any) -> float:
+        return float(np.max(np.minimum(*self._excesses(x))))
+
+
+def _over(values: Any, allowed: Any) -> Any:
+    """``values/allowed``; 0 for ``0/0``, infinite for what is not 0 over 0."""
+    ratio = values / np.where(allowed > 0, allowed, 1.0)
+    return np.where(allowed > 0, ratio, np.where(values == 0, 0.0, np.inf))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -151,5 +152,8 @@ class _Linear(System):
         x += step * direction
         return residual - step * self._image
 
-    def is_solved(self, x: Any, residual: Any) -> bool:
-        return float(np.linalg.norm(residual)) <= self._tolerance
+    def excess(self, x: Any, residual: Any) -> float:
+        norm = float(np.linalg.norm(residual))
+        if self._tolerance == 0:
+            return math.inf if norm != 0 else 0.0
+        return norm / self._tolerance
