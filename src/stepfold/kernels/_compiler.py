@@ -29,8 +29,8 @@ def give_up(reason: str) -> None:
     if first:
         warnings.warn(
             f"stepfold's compiled kernels cannot be used ({reason}); NumPy and SciPy take their "
-            "place, up to three times slower on large problems. Install numba (`pip install "
-            "'stepfold[fast]'`), or silence this with "
+            "place, up to three times slower on large problems. Repair numba (`pip install "
+            "numba`), or silence this with "
             "`warnings.simplefilter('ignore', stepfold.kernels.KernelWarning)`",
             KernelWarning,
             stacklevel=2,

@@ -1,0 +1,1 @@
+"""Stepfold beside other packages: one module per package, imported by name."""

@@ -1,0 +1,115 @@
+"""What SciPy's iterative solvers take, made ready for arithmetic."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from stepfold._checks import check_finite
+from stepfold.interop.scipy._ends import UNKNOWN_LOWER
+from stepfold.spectrum import SpectralBounds
+
+_FLOATING = "fdFD"
+
+
+def system_dtype(*dtypes: Any) -> np.dtype[Any]:
+    """Common type of a system, as SciPy's solvers choose it.
+
+    float32, float64, complex64 and complex128 stay; every other type counts as float64.
+
+    >>> system_dtype(np.dtype("f4"), np.dtype("i8")).name
+    'float64'
+    """
+    known = [np.dtype(d) for d in dtypes if d is not None]
+    return np.result_type(*(d if d.char in _FLOATING else np.dtype("d") for d in known))
+
+
+def as_matrix(name: str, matrix: Any) -> Any:
+    """A matrix, sparse array or ``LinearOperator`` as something with ``shape`` and ``@``.
+
+    Entries are not looked at, which would cost as much as two products; see `check_entries`.
+
+    Raises:
+        TypeError: If it is no linear operator.
+    """
+    from scipy.sparse.linalg import LinearOperator, aslinearoperator
+
+    if hasattr(matrix, "tocsr"):
+        if matrix.format not in ("csr", "csc"):
+            matrix = matrix.tocsr()
+        return matrix
+    if isinstance(matrix, LinearOperator):
+        return matrix
+    if hasattr(matrix, "matvec") and hasattr(matrix, "shape"):
+        return aslinearoperator(matrix)
+    array = np.asarray(matrix)
+    if array.ndim != 2 or array.dtype.kind not in "buifc":
+        raise TypeError(
+            f"`{name}` must be a matrix, a sparse array or a linear operator with `shape` and "
+            f"`matvec`, got {type(matrix).__name__} of shape {array.shape}"
+        )
+    return array
+
+
+def check_entries(name: str, matrix: Any) -> None:
+    """Raise if an entry is not finite, as far as entries are known."""
+    if hasattr(matrix, "tocsr"):
+        check_finite(f"{name}.data", matrix.data)
+    elif isinstance(matrix, np.ndarray):
+        check_finite(name, matrix)
+
+
+def convert(matrix: Any, dtype: np.dtype[Any]) -> Any:
+    """The matrix with entries of ``dtype``, once, so that no product has to convert them."""
+    if hasattr(matrix, "astype") and matrix.dtype != dtype:
+        return matrix.astype(dtype)
+    return matrix
+
+
+def as_vector(name: str, values: Any, length: int, dtype: Any = None) -> Any:
+    """A copy of shape (length,) of a finite vector of shape (length,) or (length, 1)."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "buifc":
+        raise TypeError(f"`{name}` must hold numbers, got dtype {array.dtype}")
+    if array.shape not in ((length,), (length, 1)):
+        raise ValueError(
+            f"`{name}` must have shape ({length},) or ({length}, 1) to fit `A`, got {array.shape}"
+        )
+    check_finite(name, array)
+    if dtype is None:
+        dtype = system_dtype(array.dtype)
+    elif array.dtype.kind == "c" and np.dtype(dtype).kind != "c":
+        raise TypeError(f"`{name}` must be real for a real system, got dtype {array.dtype}")
+    return array.astype(dtype).ravel()
+
+
+def powers_of_two(rows: Any) -> Any:
+    """Powers of two near the largest entry of each row, shape (…, 1), in the rows' precision."""
+    peaks = abs(rows).max(-1, keepdims=True)
+    # One less than what `frexp` gives, which for the largest numbers is out of range; 1 for zeros.
+    exponents = np.frexp(np.where(peaks > 0, peaks, 1))[1] - 1
+    return np.ldexp(np.ones_like(peaks), exponents)
+
+
+def check_tolerance(name: str, value: float) -> float:
+    """Return a tolerance as a ``float``, at least 0 and finite."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"`{name}` must be at least 0 and finite, got {value!r}")
+    return float(value)
+
+
+def interval(bounds: SpectralBounds | None) -> tuple[float, float] | None:
+    """Ends to start with; where the lower one is not known, a guess that is put right later."""
+    if bounds is None:
+        return None
+    if not isinstance(bounds, SpectralBounds):
+        raise TypeError(
+            f"`bounds` must be SpectralBounds, got {type(bounds).__name__}; "
+            "write `SpectralBounds(lower, upper)`"
+        )
+    if bounds.upper == 0:
+        raise ValueError("`bounds.upper` must be positive, got 0.0; the operator is zero")
+    lower = bounds.lower or bounds.reached_lower or UNKNOWN_LOWER * bounds.upper
+    return lower, bounds.upper
