@@ -1,0 +1,241 @@
+"""What a run has seen at period ends, and how each row of it ends."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepfold._typing import FloatArray
+from stepfold.result import History, Status
+from stepfold.solve.norms import norms, put_rows
+
+# A period that converges lowers the norm. After this many period ends without a new minimum, and a
+# third of all, only rounding is left. The fraction is for iterations with momentum, whose norm may
+# rise and swing for about √κ steps; a norm above that of the start is no stall at all. Nor is one
+# that rises every time: without rounding the squared norms at period ends, ∑ cᵢ p(λᵢ)²ᵏ, are a
+# convex sequence, which rises on once it rises.
+STALLED_AFTER = 10
+STALLED_FRACTION = 1 / 3
+# Growth of the norm over that of the start beyond which no recovery is in sight.
+DIVERGED_BEYOND = 1e8
+# Gradient norms within this factor of the smallest are as good once rounding decides. The norm is
+# blind to small eigenvalues; the distance that x moves in a period is not.
+AS_GOOD = 2.0
+# By how much that distance must fall for the run to be still on its way.
+CLOSER = 0.95
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """When a run has converged, and what it may spend."""
+
+    rtol: float
+    atol: float
+    error_rtol: float | None
+    max_steps: int
+    max_products: int | None
+    max_seconds: float | None
+
+
+class Record:
+    """Keeps the best iterate of every row, the history, and the counts."""
+
+    def __init__(
+        self, criteria: Criteria, x0: Any, reference: FloatArray, lower: float | None
+    ) -> None:
+        self.criteria = criteria
+        self.lower = lower
+        self.best = x0
+        self.is_batch = x0.ndim == 2
+        count = reference.size
+        # Places of the rows that are still in the run.
+        self.active: NDArray[np.intp] = np.arange(count)
+        self.num_steps = self.num_periods = self.num_products = 0
+        self.statuses: list[Status | None] = [None] * count
+        self.row_num_steps = np.zeros(count, dtype=np.int64)
+        self.best_norms = np.full(count, math.inf)
+        self.last_norms = np.full(count, math.inf)
+        # What the last check's norms are to those of the one before; `ratios` of whole periods.
+        self.factors = np.zeros(count)
+        self.ratios = np.zeros(count)
+        self._near = x0
+        self._near_norms = np.full(count, math.inf)
+        self._reference = reference
+        self._first = np.zeros(count)
+        self._least_move = np.full(count, math.inf)
+        self._since_best = np.zeros(count, dtype=np.int64)
+        self._since_closer = np.zeros(count, dtype=np.int64)
+        self._rising = np.zeros(count, dtype=np.int64)
+        self._previous: Any = None
+        self._start = time.perf_counter()
+        self._longest_period = self._last_time = 0.0
+        self._checks: list[tuple[int, FloatArray, int, float]] = []
+        self.iterates: list[Any] | None = None
+
+    def check(self, x: Any, gradient: Any, *, regular: bool = True) -> None:
+        """Record the gradient at the iterate of the active rows; some may have converged.
+
+        Args:
+            x: Iterate of the active rows.
+            gradient: Gradient at ``x``.
+            regular: Whether the steps before made a whole period, whose factor means something.
+        """
+        rows = self.active
+        size = norms(gradient)
+        if not self._checks:
+            self._first = size
+            self._reference = np.where(self._reference > 0, self._reference, size)
+        before = self.last_norms[rows]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = np.where(before > 0, size / before, 0.0)
+        self.factors = ratios
+        self.ratios = ratios if regular and self._checks else np.zeros(rows.size)
+        self.last_norms[rows] = size
+        seconds = time.perf_counter() - self._start
+        self._longest_period = max(self._longest_period, seconds - self._last_time)
+        self._last_time = seconds
+        self._checks.append((self.num_steps, self.last_norms.copy(), self.num_products, seconds))
+        self._choose(x, size, ratios)
+        if self.iterates is not None:
+            full = x if rows.size == len(self.statuses) else put_rows(self.iterates[-1], rows, x)
+            self.iterates.append(full)
+        self._end(self._converged(x, size), Status.CONVERGED)
+
+    def _choose(self, x: Any, size: FloatArray, ratios: FloatArray) -> None:
+        """Keep what is better than before."""
+        rows = self.active
+        # A comparison with infinity or NaN is False.
+        better = size < self.best_norms[rows]
+        self._rising[rows] = np.where(ratios > 1, self._rising[rows] + 1, 0)
+        self._since_best[rows] = np.where(better, 0, self._since_best[rows] + 1)
+        self._since_closer[rows] = np.where(better, 0, self._since_closer[rows] + 1)
+        self._keep("best", better, x)
+        self._keep("_near", better, x)
+        self.best_norms[rows[better]] = self._near_norms[rows[better]] = size[better]
+        if not better.all() and self._previous is not None:
+            move = norms(x - self._previous)
+            least = self._least_move[rows]
+            closer = ~better & (move <= least)
+            as_good = closer & np.isfinite(least) & (size <= AS_GOOD * self.best_norms[rows])
+            self._keep("_near", as_good, x)
+            self._near_norms[rows[as_good]] = size[as_good]
+            far = ~better & (move <= CLOSER * least)
+            self._since_closer[rows[far]] = 0
+            self._least_move[rows] = np.where(~better & (move < least), move, least)
+        self._previous = x
+
+    def _keep(self, name: str, chosen: NDArray[np.bool_], x: Any) -> None:
+        if not chosen.any():
+            return
+        if not self.is_batch or chosen.sum() == len(self.statuses):
+            setattr(self, name, x)
+        else:
+            places = self.active[chosen]
+            part = x[np.flatnonzero(chosen).tolist()]
+            setattr(self, name, put_rows(getattr(self, name), places, part))
+
+    def _converged(self, x: Any, size: FloatArray) -> NDArray[np.bool_]:
+        criteria = self.criteria
+        reference = self._reference[self.active]
+        met = size <= np.maximum(criteria.rtol * reference, criteria.atol)
+        if criteria.error_rtol is not None:
+            # ‖e‖ ≤ ‖g‖/a and ‖x*‖ ≥ ‖x‖ − ‖e‖.
+            error = size / self.lower if self.lower else np.full(size.shape, math.inf)
+            tolerance = criteria.error_rtol
+            met &= error * (1 + tolerance) <= tolerance * norms(x)
+        result: NDArray[np.bool_] = met
+        return result
+
+    def judge(self) -> None:
+        """End the rows that diverge or stall."""
+        rows = self.active
+        size, first = self.last_norms[rows], self._first[rows]
+        self._end(~(size <= DIVERGED_BEYOND * first), Status.DIVERGED)
+        rows = self.active
+        size, first = self.last_norms[rows], self._first[rows]
+        patience = max(STALLED_AFTER, STALLED_FRACTION * len(self._checks))
+        waited = np.minimum(self._since_best[rows], self._since_closer[rows]) >= patience
+        stalled = waited & (size <= first) & (self._rising[rows] < STALLED_AFTER)
+        self._end(stalled, Status.STALLED)
+
+    def _end(self, which: NDArray[np.bool_], status: Status) -> None:
+        for place in self.active[which].tolist():
+            self.statuses[place] = status
+            self.row_num_steps[place] = self.num_steps
+        if which.any():
+            if status is Status.CONVERGED:
+                # It met the tolerance, whichever was the best by the norm.
+                self._keep("best", which, self._previous)
+                places = self.active[which]
+                self.best_norms[places] = self.last_norms[places]
+            left = np.flatnonzero(~which)
+            self.active, self.ratios = self.active[left], self.ratios[left]
+            self.factors = self.factors[left]
+            if self.is_batch and self._previous is not None:
+                self._previous = self._previous[left.tolist()]
+
+    def restart(self) -> None:
+        """Forget how the rows went with a schedule that is no more."""
+        rows = self.active
+        self.last_norms[rows] = self.best_norms[rows]
+        self._since_best[rows] = self._since_closer[rows] = self._rising[rows] = 0
+        self._least_move[rows] = math.inf
+        self._previous = None
+
+    def may_go_on(self, num_products: int) -> bool:
+        """Whether the budget has room for a period of so many products."""
+        criteria = self.criteria
+        if self.num_steps >= criteria.max_steps:
+            return False
+        if criteria.max_products is not None and (
+            self.num_products + num_products > criteria.max_products
+        ):
+            return False
+        if criteria.max_seconds is not None:
+            spent = time.perf_counter() - self._start
+            return spent + self._longest_period < criteria.max_seconds
+        return True
+
+    def stop(self, status: Status) -> None:
+        """End whatever is still in the run."""
+        for place in self.active.tolist():
+            self.statuses[place] = status
+            self.row_num_steps[place] = self.num_steps
+        self.active = self.active[:0]
+
+    @property
+    def status(self) -> Status:
+        """The worst of the rows' ends."""
+        order = [Status.INTERRUPTED, Status.DIVERGED, Status.STALLED, Status.BUDGET]
+        return next((status for status in order if status in self.statuses), Status.CONVERGED)
+
+    def solution(self) -> tuple[Any, FloatArray]:
+        """The iterate to return, and its gradient norms, one per row."""
+        tired = np.array([s in (Status.STALLED, Status.BUDGET) for s in self.statuses])
+        sizes = np.where(tired, self._near_norms, self.best_norms)
+        if not self.is_batch:
+            return (self._near if tired[0] else self.best), sizes
+        x = self.best
+        if tired.any() and self._near is not self.best:
+            places = np.flatnonzero(tired)
+            x = put_rows(x, places, self._near[places.tolist()])
+        return x, sizes
+
+    def history(self) -> History:
+        """Return everything recorded."""
+        # Empty if the run was interrupted before its first gradient was done.
+        columns = zip(*self._checks, strict=True) if self._checks else ([], [], [], [])
+        num_steps, size, num_products, seconds = columns
+        table = np.array(size)
+        return History(
+            np.array(num_steps, dtype=np.int64),
+            table if self.is_batch or not self._checks else table[:, 0],
+            np.array(num_products, dtype=np.int64),
+            np.array(seconds),
+            None if self.iterates is None else tuple(self.iterates),
+        )
