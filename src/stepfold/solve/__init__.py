@@ -135,7 +135,7 @@ def solve(
     del linear_term
     run = Run(problem, schedule, iteration, record, watch, callback, low_precision)
     # An iterate that diverges overflows on the way to the check that says so.
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         try:
             run.go(start, gradient)
         except KeyboardInterrupt:

@@ -6,9 +6,9 @@ period the components that grew dominate the gradient, so that a few Lanczos ste
 them. Rounding alone can arouse the suspicion and never gives the proof; so with correct bounds no
 iterate is changed, whatever happens.
 
-Inside the first period of a schedule, which with wrong bounds may overflow, Rayleigh quotients come
-for nothing: ``g_t = (x_t − x_{t+1})/γ_t`` and ``H g_t = (g_t − g_{t+1})/γ_t``. They are looked at
-after 1, 2, 4, 8, … steps, so that a wrong bound is found within twice the steps that show it.
+Inside the first period of a schedule, which with wrong bounds may overflow, Rayleigh quotients cost
+no product: ``g_t = (x_t − x_{t+1})/γ_t`` and ``H g_t = (g_t − g_{t+1})/γ_t``. They are looked at
+after 1, 2, 4, 8, 16, 64, … steps.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 from stepfold._checks import check_count
 from stepfold._krylov import Tridiagonal
 from stepfold._typing import FloatArray
+from stepfold.polynomial import chebyshev_rate
 from stepfold.problems import Preconditioned, Problem
 from stepfold.problems.preconditioned import dot, extreme_ritz_values, pair_lanczos
 from stepfold.result import GuardEvent
@@ -44,6 +45,9 @@ SLACK = 1.0001
 # Inside a period, where quotients come from differences of iterates, only what is far beyond
 # counts: what is nearer does not overflow before the period's end.
 FAR = 1.05
+# After how many steps: doubling, so that little more is wasted than it takes to see; later ones are
+# for overflow alone.
+LOOKS = (1, 2, 4, 8, 16, 64, 256, 1024, 4096)
 # Where nothing but the best iterate is left to start from, nothing has grown in it yet.
 LONG_PROBE_STEPS = 40
 # In units of the machine's epsilon: how far a Rayleigh quotient may exceed a correct bound.
@@ -108,56 +112,59 @@ class Watch:
         self.looks_inside = True
         self._guard = guard
         self._start_schedule()
-        self._window: list[tuple[Any, float]] = []
+        self._previous = None
 
     def _start_schedule(self) -> None:
         self._allowed: float | None = None
+        self._least = chebyshev_rate(self.bounds, self.schedule.num_steps)
         self._probe_at = self._num_suspicions = 0
         self.first_period = True
 
     # Inside a period.
 
-    def start_period(self) -> None:
-        """Forget the iterates of the period before."""
-        self._window = []
+    def start_period(self) -> frozenset[int]:
+        """Counts of steps after which the guard wants to see the iterates."""
+        self._previous: tuple[Any, float] | None = None
+        if not (self.first_period and self.looks_inside):
+            return frozenset()
+        last = self.schedule.num_steps - 2
+        starts = [start for start in LOOKS if start < last]
+        return frozenset(count for start in starts for count in (start + 1, start + 2))
 
-    def sees_growth(self, before: Any, gamma: float, after: Any, count: int) -> bool:
-        """Whether three iterates show an eigenvalue beyond; ``count`` steps into the period."""
-        if not (self.first_period and self.looks_inside) or self.schedule.num_steps < 4:
-            return False
-        previous = self._window[-1] if self._window else None
-        self._window = [(before, gamma)]
-        at = count - 2
-        if previous is None or at < 1 or at & (at - 1) or count == self.schedule.num_steps:
+    def sees_growth(self, before: Any, gamma: float, after: Any) -> bool:
+        """Whether two steps in a row show an eigenvalue far beyond the upper end."""
+        previous, self._previous = self._previous, (before, gamma)
+        if previous is None or previous[0].shape != before.shape:
             return False
         return self._beyond(*previous, before, gamma, after)
 
     def _beyond(self, x: Any, gamma: float, y: Any, next_gamma: float, z: Any) -> bool:
         first, second = x - y, y - z
-        eps = epsilon(first)
-        sizes = norms(first)
-        # Differences of fewer than three digits are rounding.
-        known = (sizes > 1e3 * eps * norms(y)) & (norms(second) > 1e3 * eps * norms(y))
-        scaled = second * (gamma / next_gamma)
+        weighted = first if self.weights is None else first * self.weights
         with np.errstate(divide="ignore", invalid="ignore"):
-            weighted = first if self.weights is None else first * self.weights
-            quotients = _row_dots(weighted, first - scaled) / _row_dots(weighted, first) / gamma
-        if not np.isfinite(sizes).all():
+            sizes = _row_dots(weighted, first)
+            products = sizes - _row_dots(weighted, second) * (gamma / next_gamma)
+            beyond = products > FAR * self.bounds.upper * gamma * sizes
+        if not np.isfinite(products).all():
             return True
-        return bool(np.any(known & (quotients > FAR * self.bounds.upper)))
+        if not beyond.any():
+            return False
+        # Differences of fewer than three digits are rounding.
+        least = 1e3 * epsilon(first) * norms(y)
+        return bool(np.any(beyond & (norms(first) > least) & (norms(second) > least)))
 
     # At the end of a period.
 
-    def is_suspicious(self, ratios: FloatArray, num_periods: int) -> bool:
-        """Whether the factors of a period's gradient norms, one per row, exceed what p allows.
+    def is_suspicious(self, factor: float, num_periods: int) -> bool:
+        """Whether the largest factor of a period's gradient norms, NaN included, exceeds max |p|.
 
         A suspicion that came to nothing is taken up again after twice as many periods only: it is
         rounding, or a component that has yet to show.
         """
-        if num_periods < self._probe_at or len(self.events) >= self._guard.max_events:
+        # No schedule has a smaller factor than Chebyshev's: mostly that comparison will do.
+        if factor <= self._least or num_periods < self._probe_at:
             return False
-        worst = float(np.max(ratios)) if np.isfinite(ratios).all() else math.inf
-        return worst > SLACK * self.allowed
+        return not factor <= SLACK * self.allowed and len(self.events) < self._guard.max_events
 
     @property
     def lowered(self) -> bool:
@@ -245,7 +252,7 @@ def watch_for(guard: Guard | None, schedule: Schedule) -> Watch | None:
 def _probe(
     problem: Problem[Any], x: Any, gradient: Any | None, upper: float
 ) -> tuple[Tridiagonal, int]:
-    """Lanczos from the gradient at ``x``, in the inner product in which the Hessian is symmetric."""
+    """Lanczos from the gradient at ``x``, in an inner product that makes the Hessian symmetric."""
     spent, num_steps = 0, PROBE_STEPS
     inner, precondition = problem, _identity
     if gradient is None:

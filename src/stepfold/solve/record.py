@@ -53,20 +53,22 @@ class Record:
         self.best = x0
         self.is_batch = x0.ndim == 2
         count = reference.size
-        # Places of the rows that are still in the run.
+        # Places of the rows that are still in the run, and the same as an index.
         self.active: NDArray[np.intp] = np.arange(count)
+        self._rows: Any = slice(None)
+        self._all_better = False
         self.num_steps = self.num_periods = self.num_products = 0
         self.statuses: list[Status | None] = [None] * count
         self.row_num_steps = np.zeros(count, dtype=np.int64)
         self.best_norms = np.full(count, math.inf)
         self.last_norms = np.full(count, math.inf)
-        # What the last check's norms are to those of the one before; `ratios` of whole periods.
+        # What the last check's norms are to those of the one before, and the largest of these.
         self.factors = np.zeros(count)
-        self.ratios = np.zeros(count)
+        self.factor = 0.0
         self._near = x0
         self._near_norms = np.full(count, math.inf)
         self._reference = reference
-        self._first = np.zeros(count)
+        self._first = self._tolerance = np.zeros(count)
         self._least_move = np.full(count, math.inf)
         self._since_best = np.zeros(count, dtype=np.int64)
         self._since_closer = np.zeros(count, dtype=np.int64)
@@ -77,24 +79,19 @@ class Record:
         self._checks: list[tuple[int, FloatArray, int, float]] = []
         self.iterates: list[Any] | None = None
 
-    def check(self, x: Any, gradient: Any, *, regular: bool = True) -> None:
-        """Record the gradient at the iterate of the active rows; some may have converged.
-
-        Args:
-            x: Iterate of the active rows.
-            gradient: Gradient at ``x``.
-            regular: Whether the steps before made a whole period, whose factor means something.
-        """
-        rows = self.active
+    def check(self, x: Any, gradient: Any) -> None:
+        """Record the gradient at the iterate ``x`` of the active rows; some may have converged."""
         size = norms(gradient)
         if not self._checks:
             self._first = size
-            self._reference = np.where(self._reference > 0, self._reference, size)
-        before = self.last_norms[rows]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.where(before > 0, size / before, 0.0)
+            reference = np.where(self._reference > 0, self._reference, size)
+            self._tolerance = np.maximum(self.criteria.rtol * reference, self.criteria.atol)
+            # A norm of 0 meets every relative tolerance, an infinite one (rtol not given) too.
+            self._tolerance[np.isnan(self._tolerance)] = self.criteria.atol
+        rows = self._rows
+        ratios = size / self.last_norms[rows]
         self.factors = ratios
-        self.ratios = ratios if regular and self._checks else np.zeros(rows.size)
+        self.factor = float(ratios.max())
         self.last_norms[rows] = size
         seconds = time.perf_counter() - self._start
         self._longest_period = max(self._longest_period, seconds - self._last_time)
@@ -102,37 +99,43 @@ class Record:
         self._checks.append((self.num_steps, self.last_norms.copy(), self.num_products, seconds))
         self._choose(x, size, ratios)
         if self.iterates is not None:
-            full = x if rows.size == len(self.statuses) else put_rows(self.iterates[-1], rows, x)
-            self.iterates.append(full)
+            all_rows = self.active.size == len(self.statuses)
+            self.iterates.append(x if all_rows else put_rows(self.iterates[-1], self.active, x))
         self._end(self._converged(x, size), Status.CONVERGED)
 
     def _choose(self, x: Any, size: FloatArray, ratios: FloatArray) -> None:
         """Keep what is better than before."""
-        rows = self.active
+        rows = self._rows
         # A comparison with infinity or NaN is False.
         better = size < self.best_norms[rows]
-        self._rising[rows] = np.where(ratios > 1, self._rising[rows] + 1, 0)
-        self._since_best[rows] = np.where(better, 0, self._since_best[rows] + 1)
-        self._since_closer[rows] = np.where(better, 0, self._since_closer[rows] + 1)
+        self._all_better = bool(better.all())
+        if self._all_better:
+            self._rising[rows] = self._since_best[rows] = self._since_closer[rows] = 0
+        else:
+            self._rising[rows] = np.where(ratios > 1, self._rising[rows] + 1, 0)
+            self._since_best[rows] = np.where(better, 0, self._since_best[rows] + 1)
+            self._since_closer[rows] = np.where(better, 0, self._since_closer[rows] + 1)
         self._keep("best", better, x)
         self._keep("_near", better, x)
-        self.best_norms[rows[better]] = self._near_norms[rows[better]] = size[better]
-        if not better.all() and self._previous is not None:
+        places = rows if self._all_better else self.active[better]
+        self.best_norms[places] = self._near_norms[places] = size[better]
+        if not self._all_better and self._previous is not None:
             move = norms(x - self._previous)
             least = self._least_move[rows]
             closer = ~better & (move <= least)
             as_good = closer & np.isfinite(least) & (size <= AS_GOOD * self.best_norms[rows])
             self._keep("_near", as_good, x)
-            self._near_norms[rows[as_good]] = size[as_good]
+            self._near_norms[self.active[as_good]] = size[as_good]
             far = ~better & (move <= CLOSER * least)
-            self._since_closer[rows[far]] = 0
+            self._since_closer[self.active[far]] = 0
             self._least_move[rows] = np.where(~better & (move < least), move, least)
         self._previous = x
 
     def _keep(self, name: str, chosen: NDArray[np.bool_], x: Any) -> None:
-        if not chosen.any():
+        count = np.count_nonzero(chosen)
+        if count == 0:
             return
-        if not self.is_batch or chosen.sum() == len(self.statuses):
+        if count == len(self.statuses):
             setattr(self, name, x)
         else:
             places = self.active[chosen]
@@ -140,48 +143,46 @@ class Record:
             setattr(self, name, put_rows(getattr(self, name), places, part))
 
     def _converged(self, x: Any, size: FloatArray) -> NDArray[np.bool_]:
-        criteria = self.criteria
-        reference = self._reference[self.active]
-        met = size <= np.maximum(criteria.rtol * reference, criteria.atol)
-        if criteria.error_rtol is not None:
+        met: NDArray[np.bool_] = size <= self._tolerance[self._rows]
+        tolerance = self.criteria.error_rtol
+        if tolerance is not None:
             # ‖e‖ ≤ ‖g‖/a and ‖x*‖ ≥ ‖x‖ − ‖e‖.
             error = size / self.lower if self.lower else np.full(size.shape, math.inf)
-            tolerance = criteria.error_rtol
             met &= error * (1 + tolerance) <= tolerance * norms(x)
-        result: NDArray[np.bool_] = met
-        return result
+        return met
 
     def judge(self) -> None:
         """End the rows that diverge or stall."""
-        rows = self.active
-        size, first = self.last_norms[rows], self._first[rows]
-        self._end(~(size <= DIVERGED_BEYOND * first), Status.DIVERGED)
-        rows = self.active
-        size, first = self.last_norms[rows], self._first[rows]
+        if self._all_better or not self.active.size:
+            return
+        rows = self._rows
+        self._end(~(self.last_norms[rows] <= DIVERGED_BEYOND * self._first[rows]), Status.DIVERGED)
+        rows = self._rows
         patience = max(STALLED_AFTER, STALLED_FRACTION * len(self._checks))
         waited = np.minimum(self._since_best[rows], self._since_closer[rows]) >= patience
-        stalled = waited & (size <= first) & (self._rising[rows] < STALLED_AFTER)
-        self._end(stalled, Status.STALLED)
+        below = self.last_norms[rows] <= self._first[rows]
+        self._end(waited & below & (self._rising[rows] < STALLED_AFTER), Status.STALLED)
 
     def _end(self, which: NDArray[np.bool_], status: Status) -> None:
-        for place in self.active[which].tolist():
-            self.statuses[place] = status
-            self.row_num_steps[place] = self.num_steps
         if which.any():
+            for place in self.active[which].tolist():
+                self.statuses[place] = status
+                self.row_num_steps[place] = self.num_steps
             if status is Status.CONVERGED:
                 # It met the tolerance, whichever was the best by the norm.
                 self._keep("best", which, self._previous)
                 places = self.active[which]
                 self.best_norms[places] = self.last_norms[places]
             left = np.flatnonzero(~which)
-            self.active, self.ratios = self.active[left], self.ratios[left]
-            self.factors = self.factors[left]
+            self.active, self.factors = self.active[left], self.factors[left]
+            self._rows = self.active
+            self.factor = float(self.factors.max()) if left.size else 0.0
             if self.is_batch and self._previous is not None:
                 self._previous = self._previous[left.tolist()]
 
     def restart(self) -> None:
         """Forget how the rows went with a schedule that is no more."""
-        rows = self.active
+        rows = self._rows
         self.last_norms[rows] = self.best_norms[rows]
         self._since_best[rows] = self._since_closer[rows] = self._rising[rows] = 0
         self._least_move[rows] = math.inf

@@ -60,17 +60,19 @@ class Run:
             gradient = self._gradient(x)
         stepped = self._stepped()
         state = iteration.init(stepped, x)
+        steps = list(self._schedule)
         self._check(x, gradient, regular=False)
+        self._last_factor = 0.0
         while True:
             record.judge()
             if not record.active.size:
                 return
-            places = self._positions
-            if len(places) < self._swept.size and self._shrink(places):
-                state = state[places]
-                gradient = None if gradient is None else gradient[places]
-                stepped = self._problem
-            steps = list(self._schedule if watch is None else watch.schedule)
+            if record.active.size < self._swept.size:
+                places = self._positions
+                if self._shrink(places):
+                    state = state[places]
+                    gradient = None if gradient is None else gradient[places]
+                    stepped = self._problem
             if not record.may_go_on(self._sweep.num_products(self._problem, len(steps))):
                 self._fits = record.num_steps > 0
                 record.stop(Status.BUDGET)
@@ -88,6 +90,7 @@ class Run:
                 record.num_periods += 1
             if self._guarded(x, gradient, cut_short=cut_short):
                 state, gradient = self._best(), None
+                steps = list(watch.schedule)
             elif cut_short:
                 # A false alarm: take the period again, from where it began and to its end.
                 watch.first_period = False
@@ -113,9 +116,9 @@ class Run:
         if record.active.size < self._swept.size:
             places = self._positions
             x, gradient = x[places], gradient[places]
-        record.check(x, gradient, regular=regular)
-        if regular and record.ratios.size:
-            self._last_factor = float(np.max(record.ratios))
+        record.check(x, gradient)
+        if regular and record.active.size:
+            self._last_factor = record.factor
 
     @property
     def _positions(self) -> list[int]:
@@ -141,9 +144,9 @@ class Run:
         record, watch = self._record, self._watch
         if watch is None or not record.active.size:
             return False
-        factors = record.factors
-        if not (cut_short or watch.is_suspicious(factors, record.num_periods)):
+        if not (cut_short or watch.is_suspicious(record.factor, record.num_periods)):
             return False
+        factors = record.factors
         worst = int(np.argmax(np.where(np.isfinite(factors), factors, math.inf)))
         place = int(record.active[worst])
         problem, row = self._whole, None
@@ -178,9 +181,9 @@ class Run:
         """The record of the run."""
         record, watch = self._record, self._watch
         x, sizes = record.solution()
-        trusted = record.lower is not None and (watch is None or watch.below is None)
+        trusted = watch is None or watch.below is None or watch.lowered
         error: Any = None
-        if trusted and np.isfinite(sizes).all():
+        if record.lower is not None and trusted and np.isfinite(sizes).all():
             error = sizes / record.lower
             error = error if record.is_batch else float(error[0])
         return Result(

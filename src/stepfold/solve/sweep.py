@@ -69,15 +69,13 @@ class Sweep:
         ``gradient`` is that at the iterate, or None if it is not known.
         """
         self.cut_short = False
-        if watch is not None:
-            watch.start_period()
+        looks: frozenset[int] = frozenset() if watch is None else watch.start_period()
         if self._low is not None:
             known = problem.gradient(state) if gradient is None else gradient
             if gradient is None:
                 self._record.num_products += problem.products_per_gradient
-            return self._low_period(self._low, state, known, steps, watch)
+            return self._low_period(self._low, state, known, steps, watch, looks)
         iteration, record, callback = self._iteration, self._record, self._callback
-        look = watch if watch is not None and watch.first_period else None
         if gradient is not None and self._takes_known:
             record.num_products -= problem.products_per_gradient
         per_step = problem.products_per_gradient if self._takes_known else 0
@@ -88,7 +86,7 @@ class Sweep:
             record.num_products += per_step
             if callback is not None:
                 callback(record.num_steps, iteration.iterate(after))
-            if look is not None and look.sees_growth(state, gamma, after, count):
+            if count in looks and watch is not None and watch.sees_growth(state, gamma, after):
                 self.cut_short = True
                 return after
             state = after
@@ -101,6 +99,7 @@ class Sweep:
         gradient: Any,
         steps: list[float],
         watch: Watch | None,
+        looks: frozenset[int],
     ) -> Any:
         record, callback = self._record, self._callback
         # Of norm 1: the correction must neither overflow nor vanish in few bits.
@@ -118,7 +117,7 @@ class Sweep:
                 record.num_products += low.products_per_gradient
             if callback is not None:
                 callback(record.num_steps, x + scale * _cast(after, gradient))
-            if watch is not None and watch.sees_growth(step, gamma, after, count):
+            if count in looks and watch is not None and watch.sees_growth(step, gamma, after):
                 self.cut_short = True
                 step = after
                 break
@@ -138,7 +137,8 @@ def _column(sizes: Any, like: Any) -> Any:
 
 def _cast(rows: Any, like: Any) -> Any:
     """Rows in the dtype of a problem's data or of an array."""
-    dtype = like.hessian.dtype if isinstance(like, Problem) else like.dtype
+    source: Any = like.hessian if isinstance(like, Problem) else like
+    dtype = source.dtype
     if isinstance(rows, np.ndarray):
         return rows.astype(dtype, copy=False)
     return rows.to(dtype)
