@@ -97,9 +97,10 @@ class GuardEvent:
 
     def __str__(self) -> str:
         old, new = getattr(self.old, self.end), getattr(self.new, self.end)
+        side = "above" if self.end == "upper" else "below"
         return (
             f"The {self.end} bound was wrong, an eigenvalue lies at {self.eigenvalue:.6g} or "
-            f"beyond: moved from {old:.6g} to {new:.6g} after {self.num_steps} steps."
+            f"{side}: moved from {old:.6g} to {new:.6g} after {self.num_steps} steps."
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -25,8 +25,10 @@ from stepfold.spectrum import Certainty, SpectralBounds, estimate_bounds
 
 # Lanczos steps for the bounds with a preconditioner that is known by its products only.
 MAX_LANCZOS_STEPS = 80
-# Of the largest Ritz value: how far its residual must come down, and how far outside we go.
-RESIDUAL, MARGIN = 0.02, 0.03
+# Of the largest and the smallest Ritz value: how far the residual must come down.
+RESIDUAL, LOWER_RESIDUAL = 0.02, 0.1
+# How far outside we go.
+MARGIN = 0.03
 
 
 class Preconditioned(Problem[ArrayT]):
@@ -120,7 +122,7 @@ class Preconditioned(Problem[ArrayT]):
         With a diagonal M they are those of ``M^(−1/2) H M^(−1/2)`` by `estimate_bounds`, which errs
         on the safe side. With products of ``M⁻¹`` alone they come from Lanczos steps in the inner
         product of M: the upper end is the largest Ritz value, its residual and 3 % more; the lower
-        end is the smallest Ritz value less its residual and 25 %, or 0 if it is not resolved. That
+        end is the smallest Ritz value less its residual and 25 %, or 0 if 80 steps do not resolve it. That
         is a practice and no theorem, and `solve`'s guard mends an upper end that is too low.
 
         Args:
@@ -153,7 +155,7 @@ class Preconditioned(Problem[ArrayT]):
             self.precondition,
             start,
             MAX_LANCZOS_STEPS,
-            lambda t: extreme_ritz_values(t)[2] <= RESIDUAL * extreme_ritz_values(t)[1],
+            _both_ends_settled,
         )
         low, high, high_residual, low_residual = extreme_ritz_values(found)
         lower = 0.75 * (low - low_residual)
@@ -221,7 +223,12 @@ def pair_lanczos(
         max_steps: Most steps, one product each.
         stop: Whether the matrix so far will do.
     """
-    dual, primal = start, precondition(start)
+    # A gradient that grew may be so large that its square is not a float.
+    peak = float(abs(start).max())
+    if not 0 < peak < math.inf:
+        return Tridiagonal(np.zeros(1), np.zeros(1))
+    dual = start / peak
+    primal = precondition(dual)
     norm = math.sqrt(max(dot(dual, primal), 0.0))
     alphas: list[float] = []
     betas: list[float] = []
@@ -275,6 +282,11 @@ def _take_preconditioned(problem: Preconditioned[Any], rows: Sequence[int]) -> A
     twin = Preconditioned.__new__(Preconditioned)
     twin.__dict__.update(problem.__dict__, problem=inner)
     return twin
+
+
+def _both_ends_settled(found: Tridiagonal) -> bool:
+    low, high, high_residual, low_residual = extreme_ritz_values(found)
+    return high_residual <= RESIDUAL * high and low_residual <= LOWER_RESIDUAL * low
 
 
 class _Composed:

@@ -28,7 +28,7 @@ from stepfold.problems import Preconditioned, Problem
 from stepfold.problems.preconditioned import dot, extreme_ritz_values, pair_lanczos
 from stepfold.result import GuardEvent
 from stepfold.schedules import Schedule, chebyshev_steps
-from stepfold.solve.norms import epsilon, norms
+from stepfold.solve.norms import column, epsilon, norms
 from stepfold.spectrum import Certainty, SpectralBounds
 
 Rebuild = Callable[[SpectralBounds, int], Schedule]
@@ -48,11 +48,12 @@ FAR = 1.05
 # After how many steps: doubling, so that little more is wasted than it takes to see; later ones are
 # for overflow alone.
 LOOKS = (1, 2, 4, 8, 16, 64, 256, 1024, 4096)
+# Squared norms below these have lost digits, in four bytes and in eight.
+TINY = (1e-30, 1e-280)
 # Where nothing but the best iterate is left to start from, nothing has grown in it yet.
 LONG_PROBE_STEPS = 40
 # In units of the machine's epsilon: how far a Rayleigh quotient may exceed a correct bound.
 ROUNDING = 1e3
-# Between 4T + 1 Chebyshev points a polynomial of degree T rises by at most 1 / cos(π/8).
 _OVERSAMPLING = 4
 
 
@@ -112,7 +113,7 @@ class Watch:
         self.looks_inside = True
         self._guard = guard
         self._start_schedule()
-        self._previous = None
+        self._previous: tuple[Any, float, int] | None = None
 
     def _start_schedule(self) -> None:
         self._allowed: float | None = None
@@ -124,34 +125,44 @@ class Watch:
 
     def start_period(self) -> frozenset[int]:
         """Counts of steps after which the guard wants to see the iterates."""
-        self._previous: tuple[Any, float] | None = None
+        self._previous = None
         if not (self.first_period and self.looks_inside):
             return frozenset()
         last = self.schedule.num_steps - 2
         starts = [start for start in LOOKS if start < last]
         return frozenset(count for start in starts for count in (start + 1, start + 2))
 
-    def sees_growth(self, before: Any, gamma: float, after: Any) -> bool:
+    def sees_growth(self, before: Any, gamma: float, after: Any, count: int) -> bool:
         """Whether two steps in a row show an eigenvalue far beyond the upper end."""
-        previous, self._previous = self._previous, (before, gamma)
-        if previous is None or previous[0].shape != before.shape:
+        previous, self._previous = self._previous, (before, gamma, count)
+        if previous is None or previous[2] != count - 1:
             return False
-        return self._beyond(*previous, before, gamma, after)
+        return self._beyond(previous[0], previous[1], before, gamma, after)
 
     def _beyond(self, x: Any, gamma: float, y: Any, next_gamma: float, z: Any) -> bool:
         first, second = x - y, y - z
-        weighted = first if self.weights is None else first * self.weights
-        with np.errstate(divide="ignore", invalid="ignore"):
-            sizes = _row_dots(weighted, first)
-            products = sizes - _row_dots(weighted, second) * (gamma / next_gamma)
-            beyond = products > FAR * self.bounds.upper * gamma * sizes
-        if not np.isfinite(products).all():
-            return True
+        sizes, products = self._quotient(first, second, gamma / next_gamma)
+        if not np.all(sizes > TINY[first.dtype.itemsize == 8] * (sizes > 0)) or not (
+            np.isfinite(sizes).all()
+        ):
+            lengths = norms(first)
+            if not np.isfinite(lengths).all():
+                return True
+            # Squares under- or overflow, the rows themselves do not.
+            unit = column(lengths, first)
+            sizes, products = self._quotient(first / unit, second / unit, gamma / next_gamma)
+        beyond = products > FAR * self.bounds.upper * gamma * sizes
         if not beyond.any():
             return False
         # Differences of fewer than three digits are rounding.
         least = 1e3 * epsilon(first) * norms(y)
         return bool(np.any(beyond & (norms(first) > least) & (norms(second) > least)))
+
+    def _quotient(self, first: Any, second: Any, ratio: float) -> tuple[FloatArray, FloatArray]:
+        """Denominator and numerator of a Rayleigh quotient times the step, for each row."""
+        weighted = first if self.weights is None else first * self.weights
+        sizes = _row_dots(weighted, first)
+        return sizes, sizes - _row_dots(weighted, second) * ratio
 
     # At the end of a period.
 
@@ -289,11 +300,16 @@ def _row_dots(u: Any, v: Any) -> FloatArray:
 
 
 def largest_factor(schedule: Schedule, bounds: SpectralBounds) -> float:
-    """Largest ``|p|`` over the bounds, from above: a grid of 4T + 1 Chebyshev points, and 8 %."""
-    num_points = _OVERSAMPLING * schedule.num_steps + 1
-    angles = np.linspace(0, np.pi / 2, num_points)
+    """Largest ``|p|`` over the bounds, from above: on a grid of Chebyshev points, and the rise.
+
+    Between m + 1 of them a polynomial of degree T rises by at most 1 / cos(πT/(2m)), which is 8 %
+    for long periods and nothing for short ones (Ehlich and Zeller, Math. Z. 86 (1964) 41).
+    """
+    num_steps = schedule.num_steps
+    num_intervals = max(_OVERSAMPLING * num_steps, 256)
+    angles = np.linspace(0, np.pi / 2, num_intervals + 1)
     grid = bounds.lower * np.cos(angles) ** 2 + bounds.upper * np.sin(angles) ** 2
-    values = np.ones(num_points)
+    values = np.ones(grid.size)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         for gamma in schedule:
             values *= 1 - gamma * grid
@@ -301,4 +317,4 @@ def largest_factor(schedule: Schedule, bounds: SpectralBounds) -> float:
         return math.inf
     largest = float(np.abs(values).max())
     # A schedule that seems to contract is not allowed to grow anything.
-    return min(largest / math.cos(math.pi / (2 * _OVERSAMPLING)), max(largest, 1.0))
+    return min(largest / math.cos(math.pi * num_steps / (2 * num_intervals)), max(largest, 1.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -41,12 +42,20 @@ def _scaled_norms(rows: Any) -> FloatArray:
     return peak * np.sqrt(squares)
 
 
+def column(sizes: FloatArray, like: Any) -> Any:
+    """Norms as a divisor of the rows of ``like``; 1 in place of 0."""
+    sizes = np.where(sizes > 0, sizes, 1.0)
+    if like.ndim == 1:
+        return float(sizes[0])
+    if isinstance(like, np.ndarray):
+        return sizes.astype(np.abs(like[:1]).dtype)[:, None]
+    return like.new_tensor(sizes.tolist())[:, None]
+
+
 def epsilon(rows: Any) -> float:
     """Machine epsilon of the dtype of ``rows``."""
     if isinstance(rows, np.ndarray):
         return float(np.finfo(rows.dtype).eps)
-    import sys
-
     # Whoever holds a tensor has imported torch.
     return float(sys.modules["torch"].finfo(rows.dtype).eps)
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from stepfold._typing import FloatArray
 from stepfold.result import History, Status
-from stepfold.solve.norms import norms, put_rows
+from stepfold.solve.norms import epsilon, norms, put_rows
 
-# A period that converges lowers the norm. After this many period ends without a new minimum, and a
-# third of all, only rounding is left. The fraction is for iterations with momentum, whose norm may
-# rise and swing for about √κ steps; a norm above that of the start is no stall at all. Nor is one
+# A period that converges lowers the norm. After this many period ends without a new minimum only
+# rounding is left; with momentum, whose norm may rise and swing for about √κ steps, or measured in
+# another inner product than that of a preconditioner, after a third of all if that is more. A norm above that of the start is no stall at all. Nor is one
 # that rises every time: without rounding the squared norms at period ends, ∑ cᵢ p(λᵢ)²ᵏ, are a
 # convex sequence, which rises on once it rises.
 STALLED_AFTER = 10
@@ -26,7 +26,9 @@ DIVERGED_BEYOND = 1e8
 # Gradient norms within this factor of the smallest are as good once rounding decides. The norm is
 # blind to small eigenvalues; the distance that x moves in a period is not.
 AS_GOOD = 2.0
-# By how much that distance must fall for the run to be still on its way.
+# Gradients below this many rounding errors of their own computation may be rounding only.
+RESTING = 100.0
+# By how much that distance, and such a gradient, must fall for the run to be still on its way.
 CLOSER = 0.95
 
 
@@ -56,7 +58,11 @@ class Record:
         # Places of the rows that are still in the run, and the same as an index.
         self.active: NDArray[np.intp] = np.arange(count)
         self._rows: Any = slice(None)
-        self._all_better = False
+        self._all_better = self._is_falling = False
+        # An upper bound of the spectrum, or near it: rounding errors of a gradient are its epsilons.
+        self.stiffness = 0.0
+        # Whether without rounding the norm falls in every period that converges.
+        self.is_monotone = True
         self.num_steps = self.num_periods = self.num_products = 0
         self.statuses: list[Status | None] = [None] * count
         self.row_num_steps = np.zeros(count, dtype=np.int64)
@@ -70,6 +76,7 @@ class Record:
         self._reference = reference
         self._first = self._tolerance = np.zeros(count)
         self._least_move = np.full(count, math.inf)
+        self._fallen_to = np.full(count, math.inf)
         self._since_best = np.zeros(count, dtype=np.int64)
         self._since_closer = np.zeros(count, dtype=np.int64)
         self._rising = np.zeros(count, dtype=np.int64)
@@ -109,12 +116,18 @@ class Record:
         # A comparison with infinity or NaN is False.
         better = size < self.best_norms[rows]
         self._all_better = bool(better.all())
-        if self._all_better:
+        if self._all_better and self._is_falling:
             self._rising[rows] = self._since_best[rows] = self._since_closer[rows] = 0
+            self._fallen_to[rows] = size
         else:
+            # At the level of rounding the norm goes up and down, and finds new minima by chance.
+            resting = size <= RESTING * epsilon(x) * self.stiffness * norms(x)
+            progress = better & ~(resting & (size > CLOSER * self._fallen_to[rows]))
+            self._is_falling = bool(progress.all())
+            self._fallen_to[rows] = np.where(progress, size, self._fallen_to[rows])
             self._rising[rows] = np.where(ratios > 1, self._rising[rows] + 1, 0)
-            self._since_best[rows] = np.where(better, 0, self._since_best[rows] + 1)
-            self._since_closer[rows] = np.where(better, 0, self._since_closer[rows] + 1)
+            self._since_best[rows] = np.where(progress, 0, self._since_best[rows] + 1)
+            self._since_closer[rows] = np.where(progress, 0, self._since_closer[rows] + 1)
         self._keep("best", better, x)
         self._keep("_near", better, x)
         places = rows if self._all_better else self.active[better]
@@ -126,7 +139,7 @@ class Record:
             as_good = closer & np.isfinite(least) & (size <= AS_GOOD * self.best_norms[rows])
             self._keep("_near", as_good, x)
             self._near_norms[self.active[as_good]] = size[as_good]
-            far = ~better & (move <= CLOSER * least)
+            far = ~better & (move < CLOSER * least)  # an x that rests gets no closer
             self._since_closer[self.active[far]] = 0
             self._least_move[rows] = np.where(~better & (move < least), move, least)
         self._previous = x
@@ -153,12 +166,14 @@ class Record:
 
     def judge(self) -> None:
         """End the rows that diverge or stall."""
-        if self._all_better or not self.active.size:
+        if (self._all_better and self._is_falling) or not self.active.size:
             return
         rows = self._rows
         self._end(~(self.last_norms[rows] <= DIVERGED_BEYOND * self._first[rows]), Status.DIVERGED)
         rows = self._rows
-        patience = max(STALLED_AFTER, STALLED_FRACTION * len(self._checks))
+        patience: float = STALLED_AFTER
+        if not self.is_monotone:
+            patience = max(patience, STALLED_FRACTION * len(self._checks))
         waited = np.minimum(self._since_best[rows], self._since_closer[rows]) >= patience
         below = self.last_norms[rows] <= self._first[rows]
         self._end(waited & below & (self._rising[rows] < STALLED_AFTER), Status.STALLED)
@@ -214,6 +229,11 @@ class Record:
         """The worst of the rows' ends."""
         order = [Status.INTERRUPTED, Status.DIVERGED, Status.STALLED, Status.BUDGET]
         return next((status for status in order if status in self.statuses), Status.CONVERGED)
+
+    def is_near_rounding(self) -> bool:
+        """Whether the gradient has come down so far that rounding explains why it stays."""
+        scale = math.sqrt(epsilon(self.best))
+        return bool(np.all(self.best_norms <= scale * self._first))
 
     def solution(self) -> tuple[Any, FloatArray]:
         """The iterate to return, and its gradient norms, one per row."""

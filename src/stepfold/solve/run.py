@@ -50,6 +50,8 @@ class Run:
             watch.looks_inside = problem.diagonal is not None
         watching = None if callback is None else self._watching(callback)
         self._sweep = Sweep(iteration, record, watching, low)
+        record.stiffness = 1 / float(schedule.steps.min())
+        record.is_monotone = self._is_plain and not isinstance(problem, Preconditioned)
         self._fits = True
         self._last_factor = 0.0
 
@@ -91,6 +93,7 @@ class Run:
             if self._guarded(x, gradient, cut_short=cut_short):
                 state, gradient = self._best(), None
                 steps = list(watch.schedule)
+                record.stiffness = 1 / min(steps)
             elif cut_short:
                 # A false alarm: take the period again, from where it began and to its end.
                 watch.first_period = False
@@ -213,7 +216,10 @@ class Run:
                 f"{watch.below:.6g} or below: convergence is slower than the schedule promises; "
                 "lower it, or take `Guard(lowers=True)`."
             )
-        elif record.status is Status.BUDGET and self._last_factor > 0:
+        elif self._last_factor > 0 and (
+            record.status is Status.BUDGET
+            or (record.status is Status.STALLED and not record.is_near_rounding())
+        ):
             notes += self._slowness()
         return notes
 

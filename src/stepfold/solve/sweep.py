@@ -19,7 +19,7 @@ from stepfold.iterations import GradientDescent, Iteration
 from stepfold.problems import Problem, Quadratic
 from stepfold.problems.rows import with_rhs
 from stepfold.solve.guard import Watch
-from stepfold.solve.norms import norms
+from stepfold.solve.norms import column, norms
 from stepfold.solve.record import Record
 
 Callback = Callable[[int, Any], None]
@@ -86,7 +86,7 @@ class Sweep:
             record.num_products += per_step
             if callback is not None:
                 callback(record.num_steps, iteration.iterate(after))
-            if count in looks and watch is not None and watch.sees_growth(state, gamma, after):
+            if count in looks and watch and watch.sees_growth(state, gamma, after, count):
                 self.cut_short = True
                 return after
             state = after
@@ -103,7 +103,7 @@ class Sweep:
     ) -> Any:
         record, callback = self._record, self._callback
         # Of norm 1: the correction must neither overflow nor vanish in few bits.
-        scale = _column(norms(gradient), gradient)
+        scale = column(norms(gradient), gradient)
         target = _cast(-(gradient / scale), low)
         if self._quadratic is None:
             self._quadratic = Quadratic(low.hessian, target)
@@ -117,22 +117,12 @@ class Sweep:
                 record.num_products += low.products_per_gradient
             if callback is not None:
                 callback(record.num_steps, x + scale * _cast(after, gradient))
-            if count in looks and watch is not None and watch.sees_growth(step, gamma, after):
+            if count in looks and watch and watch.sees_growth(step, gamma, after, count):
                 self.cut_short = True
                 step = after
                 break
             step = after
         return x + scale * _cast(step, gradient)
-
-
-def _column(sizes: Any, like: Any) -> Any:
-    """Norms as a divisor of the rows of ``like``; 1 in place of 0."""
-    sizes = np.where(sizes > 0, sizes, 1.0)
-    if like.ndim == 1:
-        return float(sizes[0])
-    if isinstance(like, np.ndarray):
-        return sizes.astype(np.abs(like[:1]).dtype)[:, None]
-    return like.new_tensor(sizes.tolist())[:, None]
 
 
 def _cast(rows: Any, like: Any) -> Any:
