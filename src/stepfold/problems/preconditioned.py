@@ -122,28 +122,15 @@ class Preconditioned(Problem[ArrayT]):
         With a diagonal M they are those of ``M^(−1/2) H M^(−1/2)`` by `estimate_bounds`, which errs
         on the safe side. With products of ``M⁻¹`` alone they come from Lanczos steps in the inner
         product of M: the upper end is the largest Ritz value, its residual and 3 % more; the lower
-        end is the smallest Ritz value less its residual and 25 %, or 0 if 80 steps do not resolve it. That
-        is a practice and no theorem, and `solve`'s guard mends an upper end that is too low.
+        end is the smallest Ritz value less its residual and 25 %, or 0 if 80 steps do not resolve
+        it. That is a practice and no theorem, and `solve`'s guard mends an upper end too low.
 
         Args:
             seed: Seed of the random start.
         """
         if self.diagonal is not None:
-            return self._bounds_by_symmetry(seed)
+            return estimate_bounds(_Scaled(self), seed=seed)
         return self._bounds_by_pairs(seed)
-
-    def _bounds_by_symmetry(self, seed: int) -> SpectralBounds:
-        size = self.problem.hessian.shape[0]
-        roots = np.sqrt(np.asarray(self.diagonal.tolist(), dtype=np.float64))
-        like, hessian = self.problem.linear_term, self.problem.hessian
-
-        def product(v: Any) -> FloatArray:
-            column = np.asarray(v, dtype=np.float64)
-            scaled = (column.T / roots).T
-            image: Any = hessian @ _as(scaled, like)
-            return (np.asarray(image, dtype=np.float64).T / roots).T
-
-        return estimate_bounds(product, shape=(size, size), seed=seed)
 
     def _bounds_by_pairs(self, seed: int) -> SpectralBounds:
         like: Any = self.problem.linear_term
@@ -287,6 +274,26 @@ def _take_preconditioned(problem: Preconditioned[Any], rows: Sequence[int]) -> A
 def _both_ends_settled(found: Tridiagonal) -> bool:
     low, high, high_residual, low_residual = extreme_ritz_values(found)
     return high_residual <= RESIDUAL * high and low_residual <= LOWER_RESIDUAL * low
+
+
+class _Scaled:
+    """``M^(−1/2) H M^(−1/2)`` for a diagonal M, on NumPy arrays: symmetric, with M⁻¹H's spectrum."""
+
+    def __init__(self, problem: Preconditioned[Any]) -> None:
+        self._roots = np.sqrt(np.asarray(problem.diagonal.tolist(), dtype=np.float64))
+        self._like = problem.problem.linear_term
+        self._hessian = problem.problem.hessian
+        self.shape = tuple(self._hessian.shape)
+        self.dtype = np.dtype(str(self._like.dtype).rpartition(".")[2])
+
+    @property
+    def T(self) -> _Scaled:  # noqa: N802, RUF100 (NumPy's name)
+        return self
+
+    def __matmul__(self, v: Any) -> FloatArray:
+        scaled = (np.asarray(v, dtype=np.float64).T / self._roots).T
+        image: Any = self._hessian @ _as(scaled, self._like)
+        return (np.asarray(image, dtype=np.float64).T / self._roots).T
 
 
 class _Composed:

@@ -126,7 +126,8 @@ class Watch:
     def start_period(self) -> frozenset[int]:
         """Counts of steps after which the guard wants to see the iterates."""
         self._previous = None
-        if not (self.first_period and self.looks_inside):
+        may_act = len(self.events) < self._guard.max_events
+        if not (self.first_period and self.looks_inside and may_act):
             return frozenset()
         last = self.schedule.num_steps - 2
         starts = [start for start in LOOKS if start < last]

@@ -16,9 +16,9 @@ from stepfold.solve.norms import epsilon, norms, put_rows
 
 # A period that converges lowers the norm. After this many period ends without a new minimum only
 # rounding is left; with momentum, whose norm may rise and swing for about √κ steps, or measured in
-# another inner product than that of a preconditioner, after a third of all if that is more. A norm above that of the start is no stall at all. Nor is one
-# that rises every time: without rounding the squared norms at period ends, ∑ cᵢ p(λᵢ)²ᵏ, are a
-# convex sequence, which rises on once it rises.
+# another inner product than that of a preconditioner, after a third of all if that is more. A norm
+# above that of the start is no stall at all. Nor is one that rises every time: without rounding the
+# squared norms at period ends, ∑ cᵢ p(λᵢ)²ᵏ, are a convex sequence, which rises on once it rises.
 STALLED_AFTER = 10
 STALLED_FRACTION = 1 / 3
 # Growth of the norm over that of the start beyond which no recovery is in sight.
@@ -59,7 +59,7 @@ class Record:
         self.active: NDArray[np.intp] = np.arange(count)
         self._rows: Any = slice(None)
         self._all_better = self._is_falling = False
-        # An upper bound of the spectrum, or near it: rounding errors of a gradient are its epsilons.
+        # An upper bound of the spectrum, or nearly: times ‖x‖ and epsilon it is a gradient's rounding.
         self.stiffness = 0.0
         # Whether without rounding the norm falls in every period that converges.
         self.is_monotone = True
