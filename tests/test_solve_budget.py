@@ -1,4 +1,4 @@
-"""Budgets of steps, products and seconds; error bounds; the best iterate at the level of rounding."""
+"""Budgets of products and seconds; error bounds; the best iterate at the level of rounding."""
 
 import math
 import time

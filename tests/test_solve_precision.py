@@ -121,10 +121,10 @@ def test_a_wrong_bound_in_low_precision_is_mended(
 
 
 class Other(Iteration[Any, Any]):
-    def init(self, problem: Any, x0: Any) -> Any:
+    def init(self, _: Any, x0: Any) -> Any:
         return x0
 
-    def step(self, problem: Any, state: Any, gamma: Any, gradient: Any = None) -> Any:
+    def step(self, problem: Any, state: Any, gamma: Any, _: Any = None) -> Any:
         return problem.gradient_step(state, gamma)
 
     def iterate(self, state: Any) -> Any:

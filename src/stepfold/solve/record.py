@@ -59,7 +59,7 @@ class Record:
         self.active: NDArray[np.intp] = np.arange(count)
         self._rows: Any = slice(None)
         self._all_better = self._is_falling = False
-        # An upper bound of the spectrum, or nearly: times ‖x‖ and epsilon it is a gradient's rounding.
+        # An upper bound of the spectrum, or nearly: times ‖x‖ and epsilon it is rounding.
         self.stiffness = 0.0
         # Whether without rounding the norm falls in every period that converges.
         self.is_monotone = True
