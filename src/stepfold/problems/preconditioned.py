@@ -22,6 +22,7 @@ from stepfold.problems.base import Problem, apply
 from stepfold.problems.quadratic import LeastSquares
 from stepfold.problems.rows import take_rows
 from stepfold.spectrum import Certainty, SpectralBounds, estimate_bounds
+from stepfold.spectrum.target import tensor_to_numpy
 
 # Lanczos steps for the bounds with a preconditioner that is known by its products only.
 MAX_LANCZOS_STEPS = 80
@@ -294,7 +295,9 @@ class _Scaled:
     def __matmul__(self, v: Any) -> Any:
         scaled = (np.asarray(v, dtype=np.float64).T / self._roots).T
         image: Any = self._hessian @ _as(scaled, self._like)
-        values = np.asarray(image.tolist(), dtype=np.float64)
+        if not isinstance(image, np.ndarray):
+            image, _ = tensor_to_numpy(image)
+        values = np.asarray(image, dtype=np.float64)
         return (values.T / self._roots).T.astype(self.dtype)
 
 

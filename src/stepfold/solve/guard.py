@@ -212,14 +212,18 @@ class Watch:
         if high > self.bounds.upper * (1 + rounding):
             upper = (1 + MARGIN) * (high + min(high_residual, high / 4))
             event = self._event("upper", upper, high, num_steps, period, spent)
-        elif 0 < low < self.bounds.lower * (1 - rounding) and low_residual <= low:
+        elif math.isfinite(low_residual) and low < self.bounds.lower * (1 - rounding):
             self.below = low if self.below is None else min(low, self.below)
-            if self._guard.lowers:
+            if self._guard.lowers and low_residual <= low:
                 lower = 0.75 * max(low - low_residual, low / 2)
                 event = self._event("lower", lower, low, num_steps, period, spent)
         if event is None:
             self._num_suspicions += 1
             self._probe_at = period + 2**self._num_suspicions
+            if self.below is not None:
+                # That much is explained; only what the polynomial does not allow there is news.
+                wider = SpectralBounds(max(self.below, 0.0), self.bounds.upper)
+                self._least = self._allowed = largest_factor(self.schedule, wider)
         else:
             self.events.append(event)
             self.bounds = event.new

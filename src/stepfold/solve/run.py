@@ -17,8 +17,8 @@ from stepfold.problems import Preconditioned, Problem
 from stepfold.problems.rows import take_rows
 from stepfold.result import Result, Status
 from stepfold.schedules import Schedule
-from stepfold.solve.guard import Watch, largest_factor
-from stepfold.solve.norms import put_rows
+from stepfold.solve.guard import ROUNDING, Watch, largest_factor
+from stepfold.solve.norms import epsilon, put_rows
 from stepfold.solve.record import Record
 from stepfold.solve.sweep import Sweep, counted
 
@@ -210,7 +210,17 @@ class Run:
                 f"The budget has no room for a period of {self._schedule.num_steps} steps; "
                 "take a shorter one."
             )
-        if watch is not None and watch.below is not None and not watch.lowered:
+        rounding = ROUNDING * epsilon(record.best)
+        if (
+            watch is not None
+            and watch.below is not None
+            and (watch.below <= rounding * watch.bounds.upper)
+        ):
+            notes.append(
+                f"The Hessian is singular or indefinite, a Rayleigh quotient is {watch.below:.3g}: "
+                "in that direction nothing converges unless the gradient has no part in it."
+            )
+        elif watch is not None and watch.below is not None and not watch.lowered:
             notes.append(
                 f"The lower bound {watch.bounds.lower:.6g} is too high, an eigenvalue lies at "
                 f"{watch.below:.6g} or below: convergence is slower than the schedule promises; "
