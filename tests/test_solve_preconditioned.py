@@ -173,6 +173,14 @@ def test_a_preconditioner_that_is_none_is_refused(
         Preconditioned(Quadratic(hessian, RHS), preconditioner)
 
 
+def test_no_error_is_certain_in_the_inner_product_of_m(hessian: np.ndarray) -> None:
+    problem = Preconditioned(Quadratic(hessian, RHS), np.ones(SIZE))
+    schedule = chebyshev_steps(SpectralBounds(1.0, 101.0), 16)
+    assert solve(problem, schedule).error_bound is None
+    with pytest.raises(ValueError, match="`error_rtol` needs a symmetric Hessian"):
+        solve(problem, schedule, error_rtol=1e-3)
+
+
 def test_a_problem_is_preconditioned_once(hessian: np.ndarray) -> None:
     once = Preconditioned(Quadratic(hessian, RHS), np.ones(SIZE))
     with pytest.raises(TypeError, match="must be a Problem that is not preconditioned yet"):

@@ -135,7 +135,8 @@ class Result(Generic[ArrayT]):
         row_statuses: For a batch, how each row ended; empty for one problem.
         row_num_steps: For a batch, the steps after which each row ended; empty for one problem.
         error_bound: ``‖∇f(x)‖ / lower``, which bounds ‖x − x*‖ as long as ``lower`` is a lower
-            bound of the spectrum; an array for a batch; None where no positive one is known.
+            bound of the spectrum; an array for a batch; None where no positive one is known, or
+            where the problem is preconditioned.
     """
 
     x: ArrayT

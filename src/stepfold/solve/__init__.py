@@ -16,7 +16,7 @@ import numpy as np
 from stepfold._checks import check_count
 from stepfold._typing import ArrayT
 from stepfold.iterations import GradientDescent, Iteration
-from stepfold.problems import Problem
+from stepfold.problems import Preconditioned, Problem
 from stepfold.problems.base import check_rows
 from stepfold.result import Result, Status
 from stepfold.schedules import Schedule
@@ -119,6 +119,11 @@ def solve(
     criteria = _criteria(rtol, atol, error_rtol, max_steps, max_products, max_seconds)
     watch = watch_for(guard, schedule)
     bounds = schedule.bounds if watch is None else watch.bounds
+    if error_rtol is not None and isinstance(problem, Preconditioned):
+        raise ValueError(
+            "`error_rtol` needs a symmetric Hessian, got a Preconditioned problem: there the "
+            "gradient bounds the error in the norm of M only; take `rtol`"
+        )
     if error_rtol is not None and (bounds is None or bounds.lower == 0):
         raise ValueError(
             "`error_rtol` needs a lower bound above 0 of the spectrum, got none; take a schedule "
@@ -127,6 +132,8 @@ def solve(
     linear_term: Any = problem.linear_term
     start, gradient = _start(x0, linear_term)
     lower = bounds.lower if bounds is not None and bounds.lower > 0 else None
+    if isinstance(problem, Preconditioned):
+        lower = None
     record = Record(criteria, start, norms(linear_term), lower)
     # A gradient costs one product more than the linear term: Aᵀ(Ax − b) beside Aᵀb.
     record.num_products = problem.products_per_gradient - 1

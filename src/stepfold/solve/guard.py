@@ -142,6 +142,13 @@ class Watch:
 
     def _beyond(self, x: Any, gamma: float, y: Any, next_gamma: float, z: Any) -> bool:
         first, second = x - y, y - z
+        limit = FAR * self.bounds.upper * gamma
+        if first.ndim == 1 and self.weights is None:
+            # The common case, without the arrays of one number.
+            size = dot(first, first)
+            product = size - dot(first, second) * (gamma / next_gamma)
+            if product <= limit * size and size >= TINY[0] and math.isfinite(size):
+                return False
         sizes, products = self._quotient(first, second, gamma / next_gamma)
         if not np.all(sizes > TINY[first.dtype.itemsize == 8] * (sizes > 0)) or not (
             np.isfinite(sizes).all()
@@ -152,7 +159,7 @@ class Watch:
             # Squares under- or overflow, the rows themselves do not.
             unit = column(lengths, first)
             sizes, products = self._quotient(first / unit, second / unit, gamma / next_gamma)
-        beyond = products > FAR * self.bounds.upper * gamma * sizes
+        beyond = products > limit * sizes
         if not beyond.any():
             return False
         # Differences of fewer than three digits are rounding.

@@ -167,7 +167,7 @@ class Run:
             problem = self._whole if one is None else one
         event, spent = watch.probe(problem, row, gradient, record.num_steps, record.num_periods)
         record.num_products += spent
-        if event is not None and event.end == "lower":
+        if event is not None and event.end == "lower" and record.lower is not None:
             record.lower = event.new.lower
         return event is not None
 
