@@ -8,7 +8,7 @@ iterate is changed, whatever happens.
 
 Inside the first period of a schedule, which with wrong bounds may overflow, Rayleigh quotients cost
 no product: ``g_t = (x_t − x_{t+1})/γ_t`` and ``H g_t = (g_t − g_{t+1})/γ_t``. They are looked at
-after 1, 2, 4, 8, 16, 64, … steps.
+after 1, 2, 4, 6, 8, 12, 16, … steps.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ SLACK = 1.0001
 # Inside a period, where quotients come from differences of iterates, only what is far beyond
 # counts: what is nearer does not overflow before the period's end.
 FAR = 1.05
-# After how many steps: doubling, so that little more is wasted than it takes to see; later ones are
-# for overflow alone.
-LOOKS = (1, 2, 4, 8, 16, 64, 256, 1024, 4096)
+# After how many steps: in geometric progression, so that little more is wasted than it takes to
+# see; later ones are for overflow alone.
+LOOKS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096)
 # Squared norms below these have lost digits, in four bytes and in eight.
 TINY = (1e-30, 1e-280)
 # Where nothing but the best iterate is left to start from, nothing has grown in it yet.
