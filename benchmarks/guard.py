@@ -110,7 +110,9 @@ def table_of_overhead(num_runs: int = 21) -> None:
 
 
 def table_of_precision() -> None:
-    print("\n| stored as | κ | error, eps of float64 | gradients in float64 | steps in fewer bits |")
+    print(
+        "\n| stored as | κ | error, eps of float64 | gradients in float64 | steps in fewer bits |"
+    )
     print("| --- | --- | --- | --- | --- |")
     rng = np.random.default_rng(0)
     for kappa, name in itertools.product((8.0, 100.0, 1e4), ("float32", "float16", "bfloat16")):

@@ -119,6 +119,23 @@ def test_an_eigenvalue_slightly_outside_does_not_stop_convergence(
     assert result.num_steps <= 300
 
 
+@pytest.mark.parametrize("share", [1.0, 1e-2])
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_a_period_that_one_component_spoiled_is_not_lost(
+    symmetric_with: Callable[..., np.ndarray], share: float, shape: tuple[int, ...]
+) -> None:
+    # It shows at the end of the only period that it takes: what else that period did is kept.
+    hessian = symmetric_with(np.append(np.linspace(1.0, 10.0, 30), 20.0))
+    vectors = np.linalg.eigh(hessian)[1]
+    rhs = vectors @ np.append(np.ones(30), share)
+    problem = Quadratic(hessian, np.broadcast_to(rhs, (*shape, 31)).copy())
+    right = solve(problem, chebyshev_steps(SpectralBounds(1.0, 20.0), 45))
+    wrong = solve(problem, chebyshev_steps(SpectralBounds(1.0, 19.4), 45))
+    assert (right.num_steps, len(wrong.events)) == (45, 1)
+    assert wrong.converged
+    assert num_products(wrong) <= 1.4 * num_products(right)
+
+
 def test_an_overflow_within_a_period_is_no_loss(problems: Callable[[str, float], Any]) -> None:
     # Optimal steps of a measure know no bounds of their own and are given some here; in this order
     # the iterate is beyond all floats at the end of a period.

@@ -201,6 +201,7 @@ def pair_lanczos(
     start: Any,
     max_steps: int,
     stop: Callable[[Tridiagonal], bool],
+    basis: list[Any] | None = None,
 ) -> Tridiagonal:
     """Lanczos steps of ``M⁻¹H`` in the inner product of M, on pairs u and ``v = M⁻¹u``.
 
@@ -210,6 +211,7 @@ def pair_lanczos(
         start: The first u, such as a gradient, shape (n,).
         max_steps: Most steps, one product each.
         stop: Whether the matrix so far will do.
+        basis: Takes the vectors v, if given.
     """
     # A gradient that grew may be so large that its square is not a float.
     peak = float(abs(start).max())
@@ -224,6 +226,8 @@ def pair_lanczos(
         return Tridiagonal(np.zeros(1), np.zeros(1))
     dual, primal, before = dual / norm, primal / norm, None
     for _ in range(min(max_steps, int(start.shape[0]))):
+        if basis is not None:
+            basis.append(primal)
         image = product(primal)
         alphas.append(dot(image, primal))
         image = image - alphas[-1] * dual

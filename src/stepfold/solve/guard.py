@@ -111,6 +111,8 @@ class Watch:
         # A Rayleigh quotient below the lower end.
         self.below: float | None = None
         self.looks_inside = True
+        # From the last probe: what takes the components that grew out of its iterate again.
+        self.correction: tuple[Any, float] | None = None
         self._guard = guard
         self._start_schedule()
         self._previous: tuple[Any, float, int] | None = None
@@ -212,7 +214,7 @@ class Watch:
         Returns:
             What was done, or None if nothing was found, and the products spent.
         """
-        found, spent = _probe(problem, x, gradient, self.bounds.upper)
+        found, spent, self.correction = _probe(problem, x, gradient, self.bounds.upper)
         low, high, high_residual, low_residual = extreme_ritz_values(found)
         rounding = ROUNDING * epsilon(x)
         event: GuardEvent | None = None
@@ -274,7 +276,7 @@ def watch_for(guard: Guard | None, schedule: Schedule) -> Watch | None:
 
 def _probe(
     problem: Problem[Any], x: Any, gradient: Any | None, upper: float
-) -> tuple[Tridiagonal, int]:
+) -> tuple[Tridiagonal, int, tuple[Any, float] | None]:
     """Lanczos from the gradient at ``x``, in an inner product that makes the Hessian symmetric."""
     spent, num_steps = 0, PROBE_STEPS
     inner, precondition = problem, _identity
@@ -294,8 +296,28 @@ def _probe(
         _, high, residual, _ = extreme_ritz_values(found)
         return high > upper and residual <= PROBE_RTOL * high
 
-    found = pair_lanczos(lambda v: hessian @ v, precondition, gradient, num_steps, enough)
-    return found, spent + per_product * found.diagonal.size
+    basis: list[Any] = []
+    found = pair_lanczos(lambda v: hessian @ v, precondition, gradient, num_steps, enough, basis)
+    spent += per_product * found.diagonal.size
+    return found, spent, _correction(found, basis, float(norms(gradient)[0]))
+
+
+def _correction(found: Tridiagonal, basis: list[Any], norm: float) -> tuple[Any, float] | None:
+    """The step of as many conjugate-gradient steps, and the gradient norm that it leaves.
+
+    The Lanczos vectors hold it already: ``d = −‖g‖ V T⁻¹ e₁``, with the residual ``β |eᵀT⁻¹e₁|``.
+    """
+    if not basis or extreme_ritz_values(found)[0] <= 0:
+        return None
+    size = found.diagonal.size
+    dense = np.diag(found.diagonal)
+    index = np.arange(size - 1)
+    dense[index, index + 1] = dense[index + 1, index] = found.off_diagonal[:-1]
+    weights = np.linalg.solve(dense, norm * np.eye(size)[0])
+    step = -float(weights[0]) * basis[0]
+    for weight, vector in zip(weights[1:].tolist(), basis[1:], strict=True):
+        step = step - weight * vector
+    return step, abs(float(found.off_diagonal[-1] * weights[-1]))
 
 
 def _identity(rows: Any) -> Any:

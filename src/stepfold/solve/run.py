@@ -54,6 +54,8 @@ class Run:
         record.is_monotone = self._is_plain and not isinstance(problem, Preconditioned)
         self._fits = True
         self._last_factor = 0.0
+        # Where among the active rows the guard found what it found.
+        self._worst = 0
 
     def go(self, x: Any, gradient: Any) -> None:
         """Run until every row has ended."""
@@ -91,6 +93,8 @@ class Run:
                 watch.first_period = False
                 record.num_periods += 1
             if self._guarded(x, gradient, cut_short=cut_short):
+                if not cut_short:
+                    self._salvage(x)
                 state, gradient = self._best(), None
                 steps = list(watch.schedule)
                 record.stiffness = 1 / min(steps)
@@ -165,11 +169,31 @@ class Run:
             if one is None and gradient is None:
                 return False
             problem = self._whole if one is None else one
+        self._worst = worst
         event, spent = watch.probe(problem, row, gradient, record.num_steps, record.num_periods)
         record.num_products += spent
         if event is not None and event.end == "lower" and record.lower is not None:
             record.lower = event.new.lower
         return event is not None
+
+    def _salvage(self, x: Any) -> None:
+        """Take out of the iterate what grew, where that leaves one better than the best so far.
+
+        A period that made one component grow has shrunk all others, which is worth keeping.
+        """
+        record, watch = self._record, self._watch
+        correction = None if watch is None else watch.correction
+        if correction is None or isinstance(self._whole, Preconditioned):
+            return
+        step, left = correction
+        if not left < record.best_norms[record.active[self._worst]]:
+            return
+        if not record.is_batch:
+            x = x + step
+        else:
+            place = self._positions[self._worst]
+            x = put_rows(x, np.array([place]), x[place : place + 1] + step)
+        self._check(x, self._gradient(x), regular=False)
 
     def _watching(self, callback: Callable[[int, Any], None]) -> Callable[[int, Any], None]:
         def call(num_steps: int, x: Any) -> None:
