@@ -95,7 +95,10 @@ _TABLE_SIZE = 2**20
 def extrema_between(gammas: FloatArray, power: float = 0.0) -> FloatArray:
     """Where ``λ^power · |p(λ)|`` has its extrema between neighbouring roots, ascending."""
     # λ^power is a root at 0 of that multiplicity.
-    roots = np.unique(np.append(1 / gammas, [0.0] if power else []))
+    with np.errstate(over="ignore"):
+        roots = np.unique(np.append(1 / gammas, [0.0] if power else []))
+    # The root of a subnormal step lies beyond the floats, and so beyond every interval.
+    roots = roots[np.isfinite(roots)]
     rows = max(1, _TABLE_SIZE // max(gammas.size, 1))
     gaps = [
         (roots[start : start + rows], roots[start + 1 : start + 1 + rows])

@@ -106,7 +106,7 @@ def solve(
     else:
         click.echo(f"problem: {matrix}, {why}")
         click.echo(f"schedule: {schedule.name} steps of period {schedule.num_steps}")
-        click.echo(f"{result.status.name}: {result.status.value}")
+        click.echo(f"{result.status.name}: {result.advice}")
         click.echo(
             f"{result.num_steps} steps, {history.num_products[-1]} products, {seconds:.2f} s; "
             f"gradient norm {norms[0]:.4g} at the start, {norms.min():.4g} at the solution written"

@@ -18,7 +18,7 @@ from stepfold._checks import check_vector
 from stepfold._registry import Registry
 from stepfold._typing import FloatArray
 from stepfold.schedules.ordering import ORDERS
-from stepfold.spectrum import SpectralBounds
+from stepfold.spectrum import Certainty, SpectralBounds
 
 FORMAT = "stepfold.schedule/1"
 
@@ -34,9 +34,14 @@ class Schedule(Sequence[float]):
         steps: Positive numbers of shape (T,), in units of 1 / Hessian; copied and made read-only.
         name: What the steps are, for people and legends.
         order: What order they are in: a name from ``ORDERS``, or "given".
+        bounds: Interval of eigenvalues that the steps were made for, where there is one; `solve`
+            watches whether the spectrum keeps to it. Schedules with the same steps are equal
+            whether or not they know it.
+        builder: Name in ``SCHEDULES`` of the family that made them, where `rebuilt` may ask it for
+            other bounds.
 
     Raises:
-        TypeError: If ``steps`` is not real.
+        TypeError: If ``steps`` is not real, or ``bounds`` are not `SpectralBounds`.
         ValueError: If it is empty, not one-dimensional, not finite, or not positive.
 
     >>> schedule = Schedule([0.5, 1.0], name="mine")
@@ -47,8 +52,15 @@ class Schedule(Sequence[float]):
     steps: FloatArray
     name: str = "given"
     order: str = "given"
+    bounds: SpectralBounds | None = None
+    builder: str | None = None
 
     def __post_init__(self) -> None:
+        if self.bounds is not None and not isinstance(self.bounds, SpectralBounds):
+            raise TypeError(
+                f"`bounds` must be SpectralBounds or None, got {type(self.bounds).__name__}; "
+                "wrap the ends as `SpectralBounds(lower, upper)`"
+            )
         steps = check_vector("steps", self.steps)
         if steps.min() <= 0:
             raise ValueError(
@@ -95,9 +107,9 @@ class Schedule(Sequence[float]):
     def __hash__(self) -> int:
         return hash((self.steps.tobytes(), self.name, self.order))
 
-    def __reduce__(self) -> tuple[type[Schedule], tuple[FloatArray, str, str]]:
+    def __reduce__(self) -> tuple[type[Schedule], tuple[Any, ...]]:
         # Copies and pickles go through the constructor: NumPy would hand back writeable steps.
-        return Schedule, (self.steps, self.name, self.order)
+        return Schedule, (self.steps, self.name, self.order, self.bounds, self.builder)
 
     def reordered(self, order: str) -> Schedule:
         """Return the same steps in another order; ``order`` is a name from ``ORDERS``.
@@ -110,16 +122,40 @@ class Schedule(Sequence[float]):
         array([1., 4., 2., 3.])
         """
         ascending = np.sort(self.steps)
-        return Schedule(ascending[ORDERS[order](ascending)], self.name, order)
+        steps = ascending[ORDERS[order](ascending)]
+        return Schedule(steps, self.name, order, self.bounds, self.builder)
+
+    def rebuilt(self, bounds: SpectralBounds) -> Schedule:
+        """Return as many steps of the same family, in the same order, for other bounds.
+
+        Raises:
+            ValueError: If the schedule does not know which family made it.
+
+        >>> schedule = SCHEDULES["constant"](SpectralBounds(1.0, 3.0), 2)
+        >>> schedule.rebuilt(SpectralBounds(1.0, 7.0)).steps
+        array([0.25, 0.25])
+        """
+        if self.builder is None:
+            raise ValueError(
+                f"a schedule of {self.name} steps must have a `builder` to be rebuilt, got None; "
+                "build it anew from the bounds"
+            )
+        schedule = SCHEDULES[self.builder](bounds, self.num_steps)
+        return schedule if schedule.order == self.order else schedule.reordered(self.order)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain Python values; floats survive JSON to the last bit."""
-        return {
+        record: dict[str, Any] = {
             "format": FORMAT,
             "name": self.name,
             "order": self.order,
             "steps": self.steps.tolist(),
         }
+        if self.bounds is not None:
+            record["bounds"] = self.bounds.to_dict()
+        if self.builder is not None:
+            record["builder"] = self.builder
+        return record
 
     @classmethod
     def from_dict(cls, record: Any) -> Schedule:
@@ -137,7 +173,14 @@ class Schedule(Sequence[float]):
         missing = {"name", "order", "steps"} - record.keys()
         if missing:
             raise ValueError(f"a schedule's record must have {', '.join(sorted(missing))}")
-        return cls(record["steps"], str(record["name"]), str(record["order"]))
+        builder = record.get("builder")
+        return cls(
+            record["steps"],
+            str(record["name"]),
+            str(record["order"]),
+            _bounds_from(record.get("bounds")),
+            None if builder is None else str(builder),
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the schedule to a new JSON file.
@@ -166,6 +209,23 @@ class Schedule(Sequence[float]):
             return cls.from_dict(record)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a schedule: {error}") from None
+
+
+def _bounds_from(record: Any) -> SpectralBounds | None:
+    """Bounds from what their `to_dict` returned; None from None, as in files of older versions."""
+    if record is None:
+        return None
+    if not isinstance(record, dict) or not {"lower", "upper"} <= record.keys():
+        raise ValueError(f"`bounds` must have lower and upper, got {record!r}")
+    certainties = {
+        name: Certainty(record[name])
+        for name in ("lower_certainty", "upper_certainty")
+        if name in record
+    }
+    try:
+        return SpectralBounds(**{**record, **certainties})
+    except TypeError as error:
+        raise ValueError(f"`bounds` are not a record of bounds: {error}") from None
 
 
 class ScheduleBuilder(Protocol):

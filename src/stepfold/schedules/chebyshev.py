@@ -19,6 +19,7 @@ from stepfold.schedules.ordering import safe_order
 from stepfold.spectrum import SpectralBounds
 
 _NAMES = {1: "Chebyshev", 2: "Chebyshev, second kind", 4: "Chebyshev, fourth kind"}
+_BUILDERS = {1: "chebyshev", 2: "chebyshev-second-kind", 4: "chebyshev-fourth-kind"}
 
 
 def chebyshev_steps(bounds: SpectralBounds, num_steps: int, *, kind: int = 1) -> Schedule:
@@ -72,7 +73,7 @@ def chebyshev_steps(bounds: SpectralBounds, num_steps: int, *, kind: int = 1) ->
         # (a+b)/2 + (b−a)/2 cos φ without the cancellation that costs digits of the roots near a.
         roots = bounds.lower * np.sin(half_angles) ** 2 + bounds.upper * np.cos(half_angles) ** 2
     with np.errstate(over="ignore", divide="ignore"):  # the schedule refuses infinite steps
-        schedule = Schedule(1 / roots, _NAMES[kind])
+        schedule = Schedule(1 / roots, _NAMES[kind], bounds=bounds, builder=_BUILDERS[kind])
     return schedule.reordered(safe_order(num_steps))
 
 

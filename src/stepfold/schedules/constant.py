@@ -33,7 +33,7 @@ def constant_steps(bounds: SpectralBounds, num_steps: int = 1) -> Schedule:
     num_steps = check_count("num_steps", num_steps)
     check_lower("constant_steps", bounds)
     step = 2 / (bounds.lower + bounds.upper)
-    return Schedule(np.full(num_steps, step), "constant", "ascending")
+    return Schedule(np.full(num_steps, step), "constant", "ascending", bounds, "constant")
 
 
 @SCHEDULES.register("inverse-upper-bound")
@@ -58,4 +58,5 @@ def inverse_upper_bound_steps(bounds: SpectralBounds, num_steps: int = 1) -> Sch
     """
     num_steps = check_count("num_steps", num_steps)
     check_upper("inverse_upper_bound_steps", bounds)
-    return Schedule(np.full(num_steps, 1 / bounds.upper), "inverse upper bound", "ascending")
+    steps = np.full(num_steps, 1 / bounds.upper)
+    return Schedule(steps, "inverse upper bound", "ascending", bounds, "inverse-upper-bound")

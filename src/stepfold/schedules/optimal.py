@@ -44,7 +44,9 @@ def optimal_steps(spectrum: SpectralMeasure | SpectralBounds, num_steps: int) ->
     array([0.4])
     """
     num_steps = check_count("num_steps", num_steps)
+    bounds = builder = None
     if isinstance(spectrum, SpectralBounds):
+        bounds, builder = spectrum, "optimal"
         spectrum = SpectralMeasure.uniform(spectrum, num_nodes=max(256, num_steps + 1))
     roots = spectrum.gauss_nodes_of_weighted(num_steps)
     if roots.size < num_steps:
@@ -52,4 +54,4 @@ def optimal_steps(spectrum: SpectralMeasure | SpectralBounds, num_steps: int) ->
             f"`num_steps` must not exceed the number of distinct eigenvalues above 0, which is "
             f"{roots.size}, got {num_steps}; {roots.size} steps reach the smallest error already"
         )
-    return Schedule(1 / roots, "optimal").reordered("leja")
+    return Schedule(1 / roots, "optimal", bounds=bounds, builder=builder).reordered("leja")

@@ -54,7 +54,8 @@ def silver_steps(bounds: SpectralBounds, num_steps: int) -> Schedule:
         return silver_convex_steps(bounds, num_steps)
     blocks = [_block(bounds, k) for k in range(num_steps.bit_length()) if num_steps >> k & 1]
     with np.errstate(over="ignore"):  # the schedule refuses steps that are not finite
-        return Schedule(np.concatenate(blocks) / bounds.upper, "silver")
+        steps = np.concatenate(blocks) / bounds.upper
+    return Schedule(steps, "silver", bounds=bounds, builder="silver")
 
 
 @SCHEDULES.register("silver-convex")
@@ -86,7 +87,8 @@ def silver_convex_steps(bounds: SpectralBounds, num_steps: int) -> Schedule:
     count = np.arange(1, num_steps + 1)
     valuation = np.log2(count & -count)
     with np.errstate(over="ignore"):  # the schedule refuses steps that are not finite
-        return Schedule((1 + SILVER_RATIO ** (valuation - 1)) / bounds.upper, "silver, convex")
+        steps = (1 + SILVER_RATIO ** (valuation - 1)) / bounds.upper
+    return Schedule(steps, "silver, convex", bounds=bounds, builder="silver-convex")
 
 
 def silver_rate(bounds: SpectralBounds, num_steps: int) -> float:

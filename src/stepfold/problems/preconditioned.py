@@ -1,0 +1,354 @@
+"""Preconditioning: the same minimiser, another spectrum.
+
+With M symmetric positive definite and close to the Hessian H, the iteration
+``x ← x − γ M⁻¹∇f(x)`` sees the eigenvalues of ``M⁻¹H``. They are real and positive, because the map
+is self-adjoint in the inner product ``⟨u, v⟩ = uᵀMv`` (it is similar to ``M^(−1/2) H M^(−1/2)``),
+and steps are made for *their* bounds. Lanczos in that inner product needs M⁻¹ only: vectors u and
+their images ``v = M⁻¹u`` are carried side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from stepfold._checks import check_matrix
+from stepfold._krylov import Tridiagonal
+from stepfold._typing import ArrayT, FloatArray, Operator
+from stepfold.problems.base import Problem, apply
+from stepfold.problems.quadratic import LeastSquares
+from stepfold.problems.rows import take_rows
+from stepfold.spectrum import Certainty, SpectralBounds, estimate_bounds
+from stepfold.spectrum.target import tensor_to_numpy
+
+# Lanczos steps for the bounds with a preconditioner that is known by its products only.
+MAX_LANCZOS_STEPS = 80
+# Of the largest and the smallest Ritz value: how far the residual must come down.
+RESIDUAL, LOWER_RESIDUAL = 0.02, 0.1
+# How far outside we go.
+MARGIN = 0.03
+
+
+class Preconditioned(Problem[ArrayT]):
+    """The problem seen through ``M⁻¹``: its gradient is ``M⁻¹∇f(x)``, its minimiser the same.
+
+    Args:
+        problem: The problem itself.
+        preconditioner: The diagonal of M as a positive vector of shape (n,) (`jacobi` makes that of
+            the Hessian), or an operator of shape (n, n) whose products are those of ``M⁻¹``, as in
+            SciPy's ``cg``: symmetric positive definite, which is taken on trust.
+
+    Norms and tolerances of `solve` are those of ``M⁻¹∇f``. The map `hessian`, ``M⁻¹H``, is not
+    symmetric: take its bounds from the method `bounds`, not from ``estimate_bounds``.
+
+    Raises:
+        TypeError: If ``problem`` is not a problem or is preconditioned already.
+        ValueError: If shapes do not fit, or a diagonal is not positive and finite.
+
+    >>> from stepfold import Quadratic
+    >>> problem = Preconditioned(Quadratic(np.diag([2.0, 50.0]), np.ones(2)), np.array([2.0, 25.0]))
+    >>> problem.gradient(np.zeros(2))
+    array([-0.5 , -0.04])
+    >>> round(problem.bounds().upper, 2)
+    2.0
+    """
+
+    def __init__(self, problem: Problem[ArrayT], preconditioner: Any) -> None:
+        if not isinstance(problem, Problem) or isinstance(problem, Preconditioned):
+            raise TypeError(
+                "`problem` must be a Problem that is not preconditioned yet, "
+                f"got {type(problem).__name__}"
+            )
+        self.problem = problem
+        size = problem.hessian.shape[0]
+        if isinstance(preconditioner, (list, tuple)):
+            preconditioner = np.asarray(preconditioner, dtype=np.float64)
+        self.diagonal: Any = None
+        self._inverse: Any = None
+        if getattr(preconditioner, "ndim", 2) == 1:
+            _check_diagonal(preconditioner, size)
+            self.diagonal = preconditioner
+        else:
+            self._inverse = check_matrix("preconditioner", preconditioner)
+            if tuple(self._inverse.shape) != (size, size):
+                raise ValueError(
+                    f"`preconditioner` must have shape ({size}, {size}) or ({size},), got "
+                    f"{tuple(self._inverse.shape)}"
+                )
+
+    def precondition(self, rows: Any) -> Any:
+        """``M⁻¹v`` of a vector or of each row of a batch."""
+        if self.diagonal is None:
+            return apply(self._inverse, rows)
+        quotient = rows / self.diagonal
+        if quotient.dtype == rows.dtype:
+            return quotient
+        # A float64 diagonal must not turn a float32 iterate into a float64 one.
+        narrow = isinstance(quotient, np.ndarray)
+        return quotient.astype(rows.dtype) if narrow else quotient.to(rows.dtype)
+
+    @property
+    def hessian(self) -> Operator:
+        """``M⁻¹H``: self-adjoint in the inner product of M, not symmetric."""
+        operator: Operator = _Composed(self)
+        return operator
+
+    @property
+    def linear_term(self) -> ArrayT:
+        """``M⁻¹`` times the problem's."""
+        term: ArrayT = self.precondition(self.problem.linear_term)
+        return term
+
+    @property
+    def products_per_gradient(self) -> int:
+        """Those of the problem; products with ``M⁻¹`` are not counted."""
+        return self.problem.products_per_gradient
+
+    def gradient(self, x: ArrayT) -> ArrayT:
+        """``M⁻¹∇f(x)``."""
+        gradient: ArrayT = self.precondition(self.problem.gradient(x))
+        return gradient
+
+    def gradient_step(self, x: ArrayT, gamma: Any) -> ArrayT:
+        """``x − gamma·M⁻¹∇f(x)``."""
+        step: ArrayT = x - gamma * self.gradient(x)
+        return step
+
+    def bounds(self, *, seed: int = 0) -> SpectralBounds:
+        """Bounds of the spectrum of ``M⁻¹H``.
+
+        With a diagonal M they are those of ``M^(−1/2) H M^(−1/2)`` by `estimate_bounds`, which errs
+        on the safe side. With products of ``M⁻¹`` alone they come from Lanczos steps in the inner
+        product of M: the upper end is the largest Ritz value, its residual and 3 % more; the lower
+        end is the smallest Ritz value less its residual and 25 %, or 0 if 80 steps do not resolve
+        it. That is a practice and no theorem, and `solve`'s guard mends an upper end too low.
+
+        Args:
+            seed: Seed of the random start.
+        """
+        if self.diagonal is not None:
+            return estimate_bounds(_Scaled(self), seed=seed)
+        return self._bounds_by_pairs(seed)
+
+    def _bounds_by_pairs(self, seed: int) -> SpectralBounds:
+        like: Any = self.problem.linear_term
+        like = like if like.ndim == 1 else like[0]
+        hessian = self.problem.hessian
+        start = _as(np.random.default_rng(seed).standard_normal(like.shape[0]), like)
+        found = pair_lanczos(
+            lambda v: hessian @ v,
+            self.precondition,
+            start,
+            MAX_LANCZOS_STEPS,
+            _both_ends_settled,
+        )
+        low, high, high_residual, low_residual = extreme_ritz_values(found)
+        lower = 0.75 * (low - low_residual)
+        resolved = lower > 100 * np.finfo(np.float64).eps * high
+        per_product = self.problem.products_per_gradient
+        return SpectralBounds(
+            lower if resolved else 0.0,
+            (1 + MARGIN) * (high + high_residual),
+            Certainty.ESTIMATED if resolved else Certainty.GUARANTEED,
+            Certainty.ESTIMATED,
+            method=f"{found.diagonal.size} preconditioned Lanczos steps",
+            num_products=per_product * found.diagonal.size,
+            seed=seed,
+            reached_lower=max(low, 0.0),
+            reached_upper=high,
+        )
+
+
+def jacobi(problem: Problem[Any]) -> Any:
+    """Diagonal of the Hessian, for `Preconditioned`: ``diag(A)``, or ``diag(AᵀA) + μ``.
+
+    Returns:
+        Positive vector of shape (n,), of the array type and dtype of the operator.
+
+    Raises:
+        TypeError: If the entries of the operator are not known; give the diagonal yourself.
+        ValueError: If an entry is not positive: the Hessian is not definite.
+
+    >>> from stepfold import LeastSquares
+    >>> jacobi(LeastSquares(np.array([[3.0, 0.0], [4.0, 2.0]]), np.ones(2)))
+    array([25.,  4.])
+    """
+    least_squares = isinstance(problem, LeastSquares)
+    operator: Any = problem.operator if isinstance(problem, LeastSquares) else problem.hessian
+    if not (hasattr(operator, "diagonal") and (hasattr(operator, "tocsr") or _is_dense(operator))):
+        raise TypeError(
+            "`jacobi` needs the entries of the operator (ndarray, sparse array or tensor), got "
+            f"{type(operator).__name__}; give its diagonal to `Preconditioned`"
+        )
+    if least_squares:
+        squares = operator.multiply(operator) if hasattr(operator, "tocsr") else operator * operator
+        diagonal: Any = squares.sum(0)
+        if isinstance(diagonal, np.matrix):
+            diagonal = np.asarray(diagonal).ravel()
+        diagonal = diagonal + problem.ridge if isinstance(problem, LeastSquares) else diagonal
+    else:
+        diagonal = operator.diagonal()
+    _check_diagonal(diagonal, operator.shape[1])
+    return diagonal
+
+
+def pair_lanczos(
+    product: Callable[[Any], Any],
+    precondition: Callable[[Any], Any],
+    start: Any,
+    max_steps: int,
+    stop: Callable[[Tridiagonal], bool],
+    basis: list[Any] | None = None,
+) -> Tridiagonal:
+    """Lanczos steps of ``M⁻¹H`` in the inner product of M, on pairs u and ``v = M⁻¹u``.
+
+    Args:
+        product: ``v → Hv``.
+        precondition: ``u → M⁻¹u``; the identity without a preconditioner.
+        start: The first u, such as a gradient, shape (n,).
+        max_steps: Most steps, one product each.
+        stop: Whether the matrix so far will do.
+        basis: Takes the vectors v, if given.
+    """
+    # A gradient that grew may be so large that its square is not a float.
+    peak = float(abs(start).max())
+    if not 0 < peak < math.inf:
+        return Tridiagonal(np.zeros(1), np.zeros(1))
+    dual = start / peak
+    primal = precondition(dual)
+    norm = math.sqrt(max(dot(dual, primal), 0.0))
+    alphas: list[float] = []
+    betas: list[float] = []
+    if not 0 < norm < math.inf:
+        return Tridiagonal(np.zeros(1), np.zeros(1))
+    dual, primal, before = dual / norm, primal / norm, None
+    for _ in range(min(max_steps, int(start.shape[0]))):
+        if basis is not None:
+            basis.append(primal)
+        image = product(primal)
+        alphas.append(dot(image, primal))
+        image = image - alphas[-1] * dual
+        if before is not None:
+            image = image - betas[-1] * before
+        direction = precondition(image)
+        betas.append(math.sqrt(max(dot(image, direction), 0.0)))
+        found = Tridiagonal(np.array(alphas), np.array(betas))
+        if not math.isfinite(alphas[-1] + betas[-1]) or betas[-1] <= 1e-14 * abs(alphas[-1]):
+            break
+        if stop(found):
+            break
+        before, dual, primal = dual, image / betas[-1], direction / betas[-1]
+    return Tridiagonal(np.array(alphas), np.array(betas))
+
+
+def extreme_ritz_values(found: Tridiagonal) -> tuple[float, float, float, float]:
+    """Smallest and largest Ritz value; the residual of the largest, and that of the smallest."""
+    size = found.diagonal.size
+    dense = np.diag(found.diagonal)
+    index = np.arange(size - 1)
+    dense[index, index + 1] = dense[index + 1, index] = found.off_diagonal[:-1]
+    if not np.isfinite(dense).all():
+        return 0.0, 0.0, math.inf, math.inf
+    values, vectors = np.linalg.eigh(dense)
+    last = abs(found.off_diagonal[-1] * vectors[-1])
+    return float(values[0]), float(values[-1]), float(last[-1]), float(last[0])
+
+
+def dot(u: Any, v: Any) -> float:
+    """Real part of ``uᴴv`` of two vectors of NumPy or torch."""
+    if isinstance(u, np.ndarray):
+        return float(np.vdot(u, v).real)
+    if getattr(u.dtype, "itemsize", 8) < 4:
+        u, v = u.float(), v.float()
+    return float((u.conj() * v).sum().real)
+
+
+@take_rows.register(Preconditioned)
+def _take_preconditioned(problem: Preconditioned[Any], rows: Sequence[int]) -> Any:
+    inner = take_rows(problem.problem, rows)
+    if inner is None:
+        return None
+    twin = Preconditioned.__new__(Preconditioned)
+    twin.__dict__.update(problem.__dict__, problem=inner)
+    return twin
+
+
+def _both_ends_settled(found: Tridiagonal) -> bool:
+    low, high, high_residual, low_residual = extreme_ritz_values(found)
+    return high_residual <= RESIDUAL * high and low_residual <= LOWER_RESIDUAL * low
+
+
+class _Scaled:
+    """``M^(−1/2) H M^(−1/2)`` for a diagonal M: symmetric, with the spectrum of ``M⁻¹H``."""
+
+    def __init__(self, problem: Preconditioned[Any]) -> None:
+        self._roots = np.sqrt(np.asarray(problem.diagonal.tolist(), dtype=np.float64))
+        self._like = problem.problem.linear_term
+        self._hessian = problem.problem.hessian
+        self.shape = tuple(self._hessian.shape)
+        # Tells those who look at results how exact they are.
+        self.dtype = np.dtype(np.float64 if self._like.dtype.itemsize >= 8 else np.float32)
+
+    @property
+    def T(self) -> _Scaled:  # noqa: N802, RUF100 (NumPy's name)
+        return self
+
+    def __matmul__(self, v: Any) -> Any:
+        scaled = (np.asarray(v, dtype=np.float64).T / self._roots).T
+        image: Any = self._hessian @ _as(scaled, self._like)
+        if not isinstance(image, np.ndarray):
+            image, _ = tensor_to_numpy(image)
+        values = np.asarray(image, dtype=np.float64)
+        return (values.T / self._roots).T.astype(self.dtype)
+
+
+class _Composed:
+    """``v → M⁻¹(Hv)``, for a vector or the columns of a matrix."""
+
+    def __init__(self, problem: Preconditioned[Any]) -> None:
+        self._problem = problem
+        self._hessian = problem.problem.hessian
+        self.shape = self._hessian.shape
+        self.dtype = getattr(self._hessian, "dtype", None)
+
+    @property
+    def T(self) -> Any:  # noqa: N802, RUF100 (NumPy's name)
+        raise TypeError(
+            "the Hessian of a `Preconditioned` problem is not symmetric; take its bounds from "
+            "`problem.bounds()`, its spectrum from the problem in the inner product of M"
+        )
+
+    def __matmul__(self, v: Any) -> Any:
+        image = self._hessian @ v
+        if image.ndim == 1:
+            return self._problem.precondition(image)
+        return self._problem.precondition(image.T).T
+
+
+def _check_diagonal(diagonal: Any, size: int) -> None:
+    values = np.asarray(diagonal.tolist(), dtype=np.float64)
+    if values.shape != (size,):
+        raise ValueError(
+            f"`preconditioner` must have shape ({size},) to be a diagonal, got {values.shape}"
+        )
+    good = (values > 0) & np.isfinite(values)
+    if not good.all():
+        index = int(np.argmin(good))
+        raise ValueError(
+            f"`preconditioner` must be positive and finite, got {values[index]} at index {index}; "
+            "a row or column of zeros has no scale: leave it out, or put 1 in its place"
+        )
+
+
+def _is_dense(operator: Any) -> bool:
+    return isinstance(operator, np.ndarray) or hasattr(operator, "is_floating_point")
+
+
+def _as(values: FloatArray, like: Any) -> Any:
+    """The values in the array type and dtype of ``like``."""
+    if isinstance(like, np.ndarray):
+        return values.astype(like.dtype)
+    return like.new_tensor(values)

@@ -1,0 +1,195 @@
+"""Rows of a batch stop on their own and leave the sweep."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from stepfold import (
+    LeastSquares,
+    Problem,
+    Quadratic,
+    SpectralBounds,
+    Status,
+    chebyshev_steps,
+    solve,
+)
+from stepfold.problems.rows import take_rows
+
+SIZE = 30
+BOUNDS = SpectralBounds(1.0, 50.0 * (1 + 1e-12))
+SCHEDULE = chebyshev_steps(BOUNDS, 4)
+
+
+@pytest.fixture(scope="module")
+def hessian(symmetric_with: Callable[..., np.ndarray]) -> np.ndarray:
+    return symmetric_with(np.linspace(1.0, 50.0, SIZE))
+
+
+@pytest.fixture(scope="module")
+def rhs(hessian: np.ndarray) -> np.ndarray:
+    """Rows that take 0 steps, many, few, and many again at another scale."""
+    vectors = np.linalg.eigh(hessian)[1]
+    rng = np.random.default_rng(0)
+    # p is 0 at a root of the schedule: that row is all but done after a period.
+    return np.stack(
+        [np.zeros(SIZE), rng.standard_normal(SIZE), vectors[:, 14], 1e-9 * vectors[:, 0]]
+    )
+
+
+class Widths:
+    """A matrix that notes how many columns it is applied to."""
+
+    def __init__(self, matrix: np.ndarray) -> None:
+        self.matrix = matrix
+        self.shape, self.dtype = matrix.shape, matrix.dtype
+        self.widths: list[int] = []
+
+    @property
+    def T(self) -> "Widths":  # noqa: N802, RUF100 (NumPy's name)
+        return self
+
+    def __matmul__(self, x: Any) -> Any:
+        self.widths.append(1 if x.ndim == 1 else x.shape[1])
+        return self.matrix @ x
+
+
+def test_rows_that_have_converged_are_taken_out_of_the_sweep(
+    hessian: np.ndarray, rhs: np.ndarray
+) -> None:
+    operator = Widths(hessian)
+    result = solve(Quadratic(operator, rhs), SCHEDULE)
+    assert result.converged
+    for width in (3, 2):
+        assert width in operator.widths
+    assert operator.widths == sorted(operator.widths, reverse=True)
+    assert operator.widths[0] == 3
+
+
+def test_each_row_is_the_solution_it_would_be_alone(hessian: np.ndarray, rhs: np.ndarray) -> None:
+    together = solve(Quadratic(hessian, rhs), SCHEDULE)
+    alone = [solve(Quadratic(hessian, row), SCHEDULE) for row in rhs]
+    assert together.row_num_steps == tuple(result.num_steps for result in alone)
+    assert together.num_steps == max(together.row_num_steps)
+    assert together.row_statuses == tuple(result.status for result in alone)
+    assert len(set(together.row_num_steps)) >= 3
+    for x, result in zip(together.x, alone, strict=True):
+        np.testing.assert_allclose(x, result.x, rtol=1e-6, atol=1e-14 * np.abs(result.x).max())
+
+
+@pytest.mark.parametrize(
+    "convert", [np.asarray, sp.csr_array, torch.tensor], ids=["dense", "csr", "torch"]
+)
+def test_every_kind_of_operator_is_cut(
+    hessian: np.ndarray, rhs: np.ndarray, convert: Callable[..., Any]
+) -> None:
+    rows = torch.tensor(rhs) if convert is torch.tensor else rhs
+    result = solve(Quadratic(convert(hessian), rows), SCHEDULE)
+    assert result.converged
+    np.testing.assert_allclose(result.x, np.linalg.solve(hessian, rhs.T).T, atol=1e-7)
+
+
+def test_least_squares_rows_stop_on_their_own(factor_with: Callable[..., np.ndarray]) -> None:
+    factor = factor_with(np.sqrt(np.linspace(1.0, 50.0, SIZE)), 40)
+    rhs = np.random.default_rng(0).standard_normal((3, 40))
+    rhs[1] = factor @ np.linalg.eigh(factor.T @ factor)[1][:, 14]
+    result = solve(LeastSquares(factor, rhs, ridge=0.5), SCHEDULE)
+    assert result.converged
+    assert result.row_num_steps[1] != result.row_num_steps[0]
+    augmented = np.vstack([factor, np.sqrt(0.5) * np.eye(SIZE)])
+    padded = np.hstack([rhs, np.zeros((3, SIZE))])
+    expected = np.linalg.lstsq(augmented, padded.T, rcond=None)[0].T
+    np.testing.assert_allclose(result.x, expected, atol=1e-6)
+
+
+def test_the_norms_of_a_row_that_has_ended_stay(hessian: np.ndarray, rhs: np.ndarray) -> None:
+    result = solve(Quadratic(hessian, rhs), SCHEDULE)
+    norms, steps = result.history.gradient_norms, result.history.num_steps
+    ended = int(np.flatnonzero(steps == result.row_num_steps[2])[0])
+    assert np.all(norms[ended:, 2] == norms[ended, 2])
+    assert norms[ended, 2] <= 1e-8 * norms[0, 2]
+
+
+def test_the_callback_and_the_iterates_see_the_whole_batch(
+    hessian: np.ndarray, rhs: np.ndarray
+) -> None:
+    seen: dict[int, Any] = {}
+    result = solve(Quadratic(hessian, rhs), SCHEDULE, callback=seen.__setitem__, keep_iterates=True)
+    assert {x.shape for x in seen.values()} == {rhs.shape}
+    iterates = result.history.iterates
+    assert iterates is not None
+    assert len(iterates) == len(result.history.num_steps)
+    assert iterates[-1].tolist() == seen[result.num_steps].tolist() == result.x.tolist()
+
+
+def test_rows_end_differently_and_the_worst_end_is_the_run_s(
+    symmetric_with: Callable[..., np.ndarray],
+) -> None:
+    hessian = symmetric_with([1.0, 2.0, 30.0])
+    vectors = np.linalg.eigh(hessian)[1]
+    problem = Quadratic(hessian, vectors[:, [1, 0, 2]].T.copy())
+    # Steps that kill the second eigenvalue, converge slowly on the first, and diverge on the third.
+    schedule = chebyshev_steps(SpectralBounds(2.0, 2.0), 1)
+    result = solve(problem, schedule, guard=None, rtol=1e-10, max_steps=12)
+    assert result.row_statuses == (Status.CONVERGED, Status.BUDGET, Status.DIVERGED)
+    assert result.status is Status.DIVERGED
+    assert result.row_num_steps[0] < result.row_num_steps[2] < result.row_num_steps[1] == 12
+    assert not result.x[2].any()
+    record = json.loads(json.dumps(result.to_dict()))
+    assert record["row_statuses"] == ["CONVERGED", "BUDGET", "DIVERGED"]
+
+
+def test_an_interruption_keeps_what_had_converged(hessian: np.ndarray, rhs: np.ndarray) -> None:
+    def callback(count: int, x: Any) -> None:
+        if count == 30:
+            raise KeyboardInterrupt
+
+    result = solve(Quadratic(hessian, rhs), SCHEDULE, callback=callback)
+    assert result.status is Status.INTERRUPTED
+    assert result.row_statuses[0] is Status.CONVERGED
+    assert result.row_statuses[1] is Status.INTERRUPTED
+
+
+def test_a_single_problem_has_no_rows(hessian: np.ndarray, rhs: np.ndarray) -> None:
+    result = solve(Quadratic(hessian, rhs[1]), SCHEDULE)
+    assert (result.row_statuses, result.row_num_steps) == ((), ())
+
+
+def test_a_batch_of_one_is_solved_like_its_row(hessian: np.ndarray, rhs: np.ndarray) -> None:
+    one = solve(Quadratic(hessian, rhs[1:2]), SCHEDULE)
+    assert one.x.shape == (1, SIZE)
+    assert one.row_num_steps == (solve(Quadratic(hessian, rhs[1]), SCHEDULE).num_steps,)
+
+
+class Foreign(Problem[np.ndarray]):
+    """A family that cannot be cut: its rows stay in the sweep."""
+
+    def __init__(self, inner: Problem[np.ndarray]) -> None:
+        self.inner = inner
+
+    hessian = property(lambda self: self.inner.hessian)  # type: ignore[assignment]
+    linear_term = property(lambda self: self.inner.linear_term)  # type: ignore[assignment]
+    products_per_gradient = 1  # type: ignore[assignment]
+
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        return self.inner.gradient(x)
+
+    def gradient_step(self, x: np.ndarray, gamma: Any) -> np.ndarray:
+        return self.inner.gradient_step(x, gamma)
+
+
+@pytest.mark.parametrize("upper", [50.0 * (1 + 1e-12), 25.0])
+def test_a_family_that_cannot_be_cut_still_stops_each_row(
+    hessian: np.ndarray, rhs: np.ndarray, upper: float
+) -> None:
+    problem = Foreign(Quadratic(hessian, rhs))
+    assert take_rows(problem, [0]) is None
+    result = solve(problem, chebyshev_steps(SpectralBounds(1.0, upper), 4))
+    assert result.converged
+    assert result.row_num_steps[0] == 0
+    assert result.row_num_steps[2] != result.row_num_steps[1]
+    np.testing.assert_allclose(result.x, np.linalg.solve(hessian, rhs.T).T, atol=1e-7)
