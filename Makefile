@@ -47,8 +47,15 @@ format: $(STAMP)  ## Format the code and sort the imports
 docs: $(STAMP)  ## Build the documentation into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
-bench: $(STAMP)  ## Time stepfold beside its rivals; prints tables
+bench: $(STAMP)  ## Time stepfold beside its rivals (half an hour); the table of solving goes into docs/
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/solve.py --write docs/benchmarks.md
+	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/rivals.py
+	$(BIN)/python benchmarks/guard.py
+	$(BIN)/python benchmarks/bounds.py
+	$(BIN)/python benchmarks/orders.py
+	$(BIN)/python benchmarks/shrinkage.py
 
 clean:  ## Remove the environment, run folders and build products
 	rm -rf $(VENV) build dist docs/_build docs/api runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -222,9 +222,9 @@ def test_complex_products_are_refused():
         estimate_bounds(lambda v: 1j * v, shape=(5, 5))
 
 
-def test_complex_operators_are_refused():
-    with pytest.raises(TypeError, match="must be real"):
-        estimate_bounds(aslinearoperator(np.eye(5) * 1j))
+def test_skew_hermitian_operators_are_refused():
+    with pytest.raises(ValueError, match="must be symmetric"):
+        estimate_bounds(aslinearoperator(np.diag(np.arange(1.0, 6.0)) * 1j))
 
 
 def test_a_skew_map_is_refused():
@@ -269,16 +269,6 @@ def test_a_tall_sparse_factor_is_not_made_dense():
     factor = sp.csr_array((np.ones(rows.size), (rows, rows % 1000)), shape=(1_000_000, 1000))
     bounds = estimate_bounds(Gram(factor))
     assert 1000.0 * (1 - 1e-12) <= bounds.upper <= 1030.0
-
-
-def test_a_complex_tensor_is_refused():
-    with pytest.raises(TypeError, match=r"`hessian` must be real, got dtype torch\.complex64"):
-        estimate_bounds(torch.eye(5) * 1j)
-
-
-def test_a_complex_factor_is_refused():
-    with pytest.raises(TypeError, match="`factor` must be real"):
-        estimate_bounds(Gram(torch.eye(5) * 1j))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

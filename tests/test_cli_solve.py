@@ -192,15 +192,24 @@ def test_without_budget_the_best_iterate_is_written_and_the_exit_code_is_1(
 
 
 def test_a_run_that_diverges_writes_its_best_iterate_and_exits_with_1(folder) -> None:
-    run = _plain(folder, "--lower", 1, "--upper", 2)
+    Schedule([1.0, 100.0]).save(folder / "steps.json")
+    run = _plain(folder, "--schedule", folder / "steps.json")
     assert run.code == 1
     assert "DIVERGED" in run.out
     np.testing.assert_array_equal(np.load(folder / "x.npy"), np.zeros(20))
 
 
+def test_wrong_bounds_are_mended_and_reported(folder) -> None:
+    run = _plain(folder, "--lower", 1, "--upper", 2)
+    assert run.code == 0
+    assert "upper" in run.out
+    expected = np.linalg.solve(MATRICES["positive definite"], np.load(folder / "b.npy"))
+    np.testing.assert_allclose(np.load(folder / "x.npy"), expected, rtol=1e-6)
+
+
 def test_a_run_that_overflows_is_strict_json(folder) -> None:
-    np.save(folder / "A.npy", 1e200 * MATRICES["positive definite"])
-    run = _plain(folder, "--lower", "1e-300", "--upper", "1e-299", "--json")
+    Schedule([1e200]).save(folder / "steps.json")
+    run = _plain(folder, "--schedule", folder / "steps.json", "--json")
     assert run.code == 1
     assert run.json()["history"]["gradient_norms"][-1] is None
 

@@ -21,7 +21,7 @@ from stepfold.polynomial import (
     spectral_radius,
     worst_case_rate,
 )
-from stepfold.problems import LeastSquares, Problem, Quadratic
+from stepfold.problems import LeastSquares, Preconditioned, Problem, Quadratic
 from stepfold.result import History, Result, Status
 from stepfold.schedules import (
     Schedule,
@@ -30,7 +30,7 @@ from stepfold.schedules import (
     optimal_steps,
     roundoff_amplification,
 )
-from stepfold.solve import solve
+from stepfold.solve import Guard, solve
 from stepfold.spectrum import Certainty, Gram, SpectralBounds, estimate_bounds, exact_eigenvalues
 
 __version__ = "0.1.0"
@@ -39,10 +39,12 @@ __all__ = [
     "Certainty",
     "GradientDescent",
     "Gram",
+    "Guard",
     "History",
     "Iteration",
     "LeastSquares",
     "Plan",
+    "Preconditioned",
     "Problem",
     "Quadratic",
     "Result",

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from stepfold._checks import check_count, check_matrix
 from stepfold._typing import Operator
 from stepfold.spectrum.bounds import Certainty, SpectralBounds, tightest
+from stepfold.spectrum.complex_form import is_complex, real_form
 from stepfold.spectrum.entries import Gershgorin
-from stepfold.spectrum.exact import Exact, check_real_tensor, check_square
+from stepfold.spectrum.exact import Exact, check_square
 from stepfold.spectrum.gram import Gram
 from stepfold.spectrum.lanczos import Lanczos
 from stepfold.spectrum.target import FunctionOperator, Target, has_entries
@@ -88,7 +89,8 @@ def estimate_bounds(
 
     Args:
         hessian: Map of shape (n, n): dense, sparse, ``LinearOperator``, pylops operator, torch
-            tensor, `Gram`, or a callable ``v -> H v`` of vectors of shape (n,).
+            tensor, `Gram`, or a callable ``v -> H v`` of real vectors of shape (n,). Complex maps
+            must be Hermitian.
         shape: (n, n); for a callable only, which does not tell.
         method: `Exact`, `Lanczos`, `Gershgorin`, `Norms`, `Convolution`, `GaussianFactor`,
             `Tightest` of several, or anything with a method ``bounds``.
@@ -100,7 +102,7 @@ def estimate_bounds(
         is known from inside is ``reached_lower``.
 
     Raises:
-        TypeError: If ``hessian`` is not a real linear map.
+        TypeError: If ``hessian`` is not a linear map of numbers.
         ValueError: If it is not square, not symmetric, not positive semidefinite or not finite, as
             far as entries and products show.
 
@@ -146,16 +148,14 @@ def _operator(hessian: Any, shape: tuple[int, int] | None) -> Any:
         rows, columns = (check_count("shape", length) for length in shape)
         operator = FunctionOperator(hessian, (rows, columns))
     else:
-        operator = check_matrix("hessian", hessian)
+        operator = check_matrix("hessian", hessian, allow_complex=True)
     if shape is not None and shape != tuple(operator.shape):
         raise ValueError(
             f"`shape` must be that of the operator, {tuple(operator.shape)}, got {shape}; "
             "it is needed for callables only"
         )
     check_square(operator.shape)
-    is_gram = isinstance(operator, Gram)
-    check_real_tensor("factor" if is_gram else "hessian", operator.factor if is_gram else operator)
-    return operator
+    return real_form(operator) if is_complex(operator) else operator
 
 
 def is_diagonalisable(hessian: Operator) -> bool:

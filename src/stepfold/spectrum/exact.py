@@ -10,12 +10,13 @@ import numpy as np
 from stepfold._checks import check_matrix
 from stepfold._typing import FloatArray, Operator
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
+from stepfold.spectrum.complex_form import is_complex, real_form
 from stepfold.spectrum.gram import Gram
 from stepfold.spectrum.target import Target, has_entries, is_tensor, tensor_to_numpy
 
 
 def exact_eigenvalues(hessian: Operator) -> FloatArray:
-    """All eigenvalues of a symmetric positive semidefinite map, ascending, of shape (n,).
+    """All eigenvalues of a symmetric or Hermitian semidefinite map, ascending, of shape (n,).
 
     For a `Gram` they are squared singular values of its factor, hence accurate where they are
     small. What rounding leaves of a zero eigenvalue is returned as 0.
@@ -28,6 +29,8 @@ def exact_eigenvalues(hessian: Operator) -> FloatArray:
     >>> exact_eigenvalues(np.diag([2.0, 1.0]))
     array([1., 2.])
     """
+    if is_complex(hessian):
+        return exact_eigenvalues(real_form(hessian))[::2]  # each eigenvalue comes twice
     if isinstance(hessian, Gram):
         factor, eps = _dense("factor", hessian.factor)
         values = np.linalg.svd(factor, compute_uv=False)[::-1]

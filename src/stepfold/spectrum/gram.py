@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from stepfold._checks import check_matrix
+from stepfold._checks import check_matrix, dtype_kind
 from stepfold._typing import Operator
 
 
@@ -14,7 +14,8 @@ class Gram:
 
     Args:
         factor: A, of shape (m, n); anything that has products ``A @ x`` and a transpose. If it has
-            a method ``gram_product``, for ``AᵀA x`` in one sweep over its data, that is used.
+            a method ``gram_product``, for ``AᵀA x`` in one sweep over its data, that is used. Of a
+            complex A the conjugate transpose is taken.
         shift: Number at least 0 added to every eigenvalue (the weight of a ridge term).
 
     >>> Gram(np.array([[3.0, 0.0], [0.0, 2.0]])) @ np.array([1.0, 1.0])
@@ -22,7 +23,7 @@ class Gram:
     """
 
     def __init__(self, factor: Operator, shift: float = 0.0) -> None:
-        self.factor = check_matrix("factor", factor)
+        self.factor = check_matrix("factor", factor, allow_complex=True)
         if not 0 <= shift < math.inf:
             raise ValueError(f"`shift` must be at least 0 and finite, got {shift!r}")
         self.shift = float(shift)
@@ -38,6 +39,8 @@ class Gram:
     def __matmul__(self, x: Any) -> Any:
         if hasattr(self.factor, "gram_product"):
             product = self.factor.gram_product(x)
+        elif dtype_kind(self.dtype) == "c":
+            product = (self._transpose @ (self.factor @ x).conj()).conj()
         else:
             product = self._transpose @ (self.factor @ x)
         return product + self.shift * x if self.shift else product

@@ -1,0 +1,66 @@
+"""Complex maps as real ones of twice the size: the same singular values, each of them twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stepfold._checks import dtype_kind
+from stepfold.spectrum.gram import Gram
+from stepfold.spectrum.target import has_entries, is_tensor
+
+# Up to this many rows or columns the real form is written out, so that all methods apply to it;
+# beyond, it is a map that makes complex products.
+WRITTEN_OUT_UP_TO = 750
+
+
+def is_complex(hessian: Any) -> bool:
+    """Whether a map, or the factor of a `Gram`, says that its entries are complex."""
+    matrix = hessian.factor if isinstance(hessian, Gram) else hessian
+    return dtype_kind(getattr(matrix, "dtype", None)) == "c"
+
+
+def real_form(hessian: Any) -> Any:
+    """``[[Re H, −Im H], [Im H, Re H]]``: acts on real and imaginary parts as H acts on vectors.
+
+    A Hermitian H gives a symmetric real form; a `Gram` gives the `Gram` of its factor's real form.
+    """
+    if isinstance(hessian, Gram):
+        return Gram(real_form(hessian.factor), hessian.shift)
+    if has_entries(hessian) and min(hessian.shape) <= WRITTEN_OUT_UP_TO:
+        if is_tensor(hessian):
+            hessian = hessian.detach().cpu().numpy()
+        dense = hessian.toarray() if hasattr(hessian, "toarray") else hessian
+        return np.block([[dense.real, -dense.imag], [dense.imag, dense.real]])
+    return _RealForm(hessian, adjoint=False)
+
+
+class _RealForm:
+    """The real form of a complex map or of its adjoint, by complex products."""
+
+    def __init__(self, operator: Any, *, adjoint: bool) -> None:
+        self._operator = operator
+        self._adjoint = adjoint
+        rows, columns = operator.shape[::-1] if adjoint else operator.shape
+        self.shape = (2 * rows, 2 * columns)
+        self.dtype = np.dtype(np.float64)
+
+    @property
+    def T(self) -> _RealForm:  # noqa: N802, RUF100 (NumPy's name)
+        """The real form of the adjoint, which is the transpose."""
+        return _RealForm(self._operator, adjoint=not self._adjoint)
+
+    def __matmul__(self, x: Any) -> Any:
+        half = x.size // 2
+        vector = x[:half] + 1j * x[half:]
+        if is_tensor(self._operator):
+            vector = self._operator.new_tensor(vector)
+        if self._adjoint:
+            # Aᴴv as the conjugate of Aᵀ times the conjugate: no copy of A is conjugated.
+            image = (self._operator.T @ vector.conj()).conj()
+        else:
+            image = self._operator @ vector
+        if is_tensor(self._operator):
+            image = image.resolve_conj().cpu().numpy()
+        return np.concatenate([image.real, image.imag])
