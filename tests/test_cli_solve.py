@@ -208,7 +208,7 @@ def test_wrong_bounds_are_mended_and_reported(folder) -> None:
 
 
 def test_a_run_that_overflows_is_strict_json(folder) -> None:
-    Schedule([1e200]).save(folder / "steps.json")
+    Schedule([1e300, 1e300]).save(folder / "steps.json")
     run = _plain(folder, "--schedule", folder / "steps.json", "--json")
     assert run.code == 1
     assert run.json()["history"]["gradient_norms"][-1] is None

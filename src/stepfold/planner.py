@@ -146,12 +146,18 @@ def plan(
         raise ValueError("the operator is zero; every x is a solution and no step has a best size")
     per_step = 1 if known is None else known.products_per_gradient
     if bounds.lower == 0:
-        schedule = chebyshev_steps(bounds, num_steps or PERIOD_WITHOUT_LOWER, kind=4)
+        schedule = chebyshev_steps(bounds, num_steps or _period_without_lower(bounds), kind=4)
         total = math.inf
         notes.append(
             "No lower bound above 0 is known, so nothing bounds the number of steps. Fourth-kind "
             "Chebyshev steps need none; a ridge term of weight μ would make μ a lower bound."
         )
+        if bounds.reached_lower:
+            notes.append(
+                f"The smallest eigenvalue is at most {bounds.reached_lower:.4g}: if you can give a "
+                "positive lower bound below that, first-kind steps need fewer products, and one "
+                "that is too high only slows."
+            )
     else:
         schedule = chebyshev_steps(bounds, num_steps or _shortest_good_period(bounds, rtol))
         total = num_steps_to(rtol, worst_case_rate(schedule, bounds), schedule.num_steps)
@@ -202,6 +208,14 @@ def relevant_bounds(problem: Problem[Any]) -> tuple[SpectralBounds, list[str]]:
             "solution of smallest norm is found, and only the eigenvalues above 0 matter."
         ],
     )
+
+
+def _period_without_lower(bounds: SpectralBounds) -> int:
+    """Twice √κ for the κ seen from inside; beyond, a longer period gains nothing."""
+    if not bounds.reached_lower:
+        return PERIOD_WITHOUT_LOWER
+    root = math.sqrt(bounds.upper / bounds.reached_lower)
+    return min(max(PERIOD_WITHOUT_LOWER, math.ceil(2 * root)), LONGEST_PERIOD)
 
 
 def _shortest_good_period(bounds: SpectralBounds, rtol: float) -> int:
