@@ -190,7 +190,7 @@ def test_buffers_are_made_once() -> None:
 
 def test_no_thread_is_left_after_a_sweep() -> None:
     BlockedLeastSquares(ENTRIES, rows((203,)), memory=MEMORY).gradient(np.ones(12))
-    assert not [t for t in threading.enumerate() if t.name.startswith("stepfold")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("stepfold-read")]
 
 
 def test_two_threads_may_share_a_problem() -> None:

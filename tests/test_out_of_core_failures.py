@@ -149,7 +149,7 @@ def test_a_signal_in_the_middle_of_a_sweep_interrupts_it() -> None:
     problem = BlockedLeastSquares(Signalling(ENTRIES), rows((203,)), memory=MEMORY)
     with pytest.raises(KeyboardInterrupt):
         problem.gradient(np.ones(12))
-    assert not [t for t in threading.enumerate() if t.name.startswith("stepfold")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("stepfold-read")]
 
 
 @stores
