@@ -130,21 +130,22 @@ def solve(
             "that was made for bounds, or `guard=Guard(bounds)`"
         )
     linear_term: Any = problem.linear_term
-    start, gradient = _start(x0, linear_term)
+    begin = _start(x0, linear_term)
     lower = bounds.lower if bounds is not None and bounds.lower > 0 else None
     if isinstance(problem, Preconditioned):
         lower = None
-    record = Record(criteria, start, norms(linear_term), lower)
+    record = Record(criteria, begin[0], norms(linear_term), lower)
     # A gradient costs one product more than the linear term: Aᵀ(Ax − b) beside Aᵀb.
     record.num_products = problem.products_per_gradient - 1
     if keep_iterates:
         record.iterates = []
-    del linear_term
-    run = Run(problem, schedule, iteration, record, watch, callback, low_precision)
+    run = Run(problem, schedule, iteration, record, watch, callback, low_precision, begin)
+    # Vectors that the run has let go of must not live on here.
+    del linear_term, begin
     # An iterate that diverges overflows on the way to the check that says so.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         try:
-            run.go(start, gradient)
+            run.go()
         except KeyboardInterrupt:
             record.stop(Status.INTERRUPTED)
     return run.result()

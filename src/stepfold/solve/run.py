@@ -38,7 +38,9 @@ class Run:
         watch: Watch | None,
         callback: Callable[[int, Any], None] | None,
         low: Problem[Any] | None,
+        begin: tuple[Any, Any],
     ) -> None:
+        self._begin: tuple[Any, Any] | None = begin
         self._whole = self._problem = problem
         self._schedule = schedule
         self._iteration, self._record, self._watch = iteration, record, watch
@@ -57,9 +59,11 @@ class Run:
         # Where among the active rows the guard found what it found.
         self._worst = 0
 
-    def go(self, x: Any, gradient: Any) -> None:
-        """Run until every row has ended."""
+    def go(self) -> None:
+        """Run until every row has ended; once only."""
         record, watch, iteration = self._record, self._watch, self._iteration
+        assert self._begin is not None, "a run goes once"  # noqa: S101
+        (x, gradient), self._begin = self._begin, None
         if gradient is None:
             gradient = self._gradient(x)
         stepped = self._stepped()
@@ -81,8 +85,11 @@ class Run:
                 self._fits = record.num_steps > 0
                 record.stop(Status.BUDGET)
                 return
-            start = state
-            state = self._sweep.period(stepped, state, gradient, steps, watch)
+            # A period needs memory for two iterates; what nobody asks for again is let go.
+            start = state if watch is not None and watch.first_period else None
+            self._sweep.known = gradient
+            x = gradient = None
+            state = self._sweep.period(stepped, state, steps, watch)
             x = iteration.iterate(state)
             gradient = self._gradient(x)
             cut_short = self._sweep.cut_short

@@ -48,6 +48,8 @@ class Sweep:
         # Whether a gradient that is known already is taken, and saves its products.
         self._takes_known = type(iteration) is GradientDescent
         self.cut_short = False
+        self.known: Any = None
+        """Gradient at the iterate that the next period starts from, if it is known."""
 
     def num_products(self, problem: Problem[Any], num_steps: int) -> int:
         """Products of a period and of the check after it."""
@@ -60,14 +62,11 @@ class Sweep:
         self,
         problem: Problem[Any],
         state: Any,
-        gradient: Any,
         steps: list[float],
         watch: Watch | None,
     ) -> Any:
-        """State after all steps, or after those until the guard saw growth.
-
-        ``gradient`` is that at the iterate, or None if it is not known.
-        """
+        """State after all steps, or after those until the guard saw growth."""
+        gradient, self.known = self.known, None
         self.cut_short = False
         looks: frozenset[int] = frozenset() if watch is None else watch.start_period()
         if self._low is not None:
