@@ -24,6 +24,9 @@ THREAD_VARIABLES = (
 )
 
 
+PAUSE = 0.2
+
+
 def with_threads(num_threads: int) -> None:
     """Start this program again with the libraries' thread counts set, unless they are.
 
@@ -64,7 +67,9 @@ def take_turns(
 ) -> dict[str, Timing]:
     """Time each contestant once per turn, by default after a turn that does not count.
 
-    The order rotates, so that nobody always runs on the caches that the same rival left.
+    The order rotates, so that nobody always runs on the caches that the same rival left. Before
+    each there is a pause: after a product OpenBLAS's threads go on spinning for a tenth of a
+    second, on the very cores that the next contestant's threads need.
     """
     names = list(contestants)
     for name in names if warm_up else ():
@@ -73,6 +78,7 @@ def take_turns(
     for turn in range(repeats):
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
+            time.sleep(PAUSE)
             begin = time.perf_counter()
             contestants[name]()
             seconds[name].append(time.perf_counter() - begin)

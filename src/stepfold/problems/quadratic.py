@@ -46,6 +46,7 @@ class LeastSquares(Problem[ArrayT]):
         self._transpose = self.operator.T
         self._is_complex = dtype_kind(getattr(self.operator, "dtype", None)) == "c"
         self._sweep: Sweep | None = least_squares_sweep(self.operator, self.rhs)
+        self._hessian: Gram | None = None
 
     @property
     def kernel(self) -> str | None:
@@ -55,7 +56,9 @@ class LeastSquares(Problem[ArrayT]):
     @property
     def hessian(self) -> Gram:
         """``AᵀA + μI``, of shape (n, n), with A kept apart for spectra."""
-        return Gram(self.operator, self.ridge)
+        if self._hessian is None:  # made once: it looks at all entries
+            self._hessian = Gram(self.operator, self.ridge)
+        return self._hessian
 
     @property
     def linear_term(self) -> ArrayT:
