@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from stepfold._checks import check_matrix, dtype_kind
 from stepfold._typing import ArrayT, Operator
 from stepfold.kernels import Sweep, least_squares_sweep, quadratic_sweep
@@ -63,6 +65,14 @@ class LeastSquares(Problem[ArrayT]):
     @property
     def linear_term(self) -> ArrayT:
         """``Aᵀb``."""
+        if self._sweep:
+            # A sweep from 0 rather than a BLAS product, whose threads would spin on through the
+            # first tenth of a second of the steps to come.
+            rhs: Any = self.rhs
+            zero = np.zeros((*rhs.shape[:-1], self.operator.shape[1]), rhs.dtype)
+            swept: ArrayT | None = self._sweep(zero, 0, 1)
+            if swept is not None:
+                return swept
         term: ArrayT = apply_adjoint(self._transpose, self._is_complex, self.rhs)
         return term
 
