@@ -47,8 +47,13 @@ class LeastSquares(Problem[ArrayT]):
         self.ridge = float(ridge)
         self._transpose = self.operator.T
         self._is_complex = dtype_kind(getattr(self.operator, "dtype", None)) == "c"
-        self._sweep: Sweep | None = least_squares_sweep(self.operator, self.rhs)
+        self._sweep: Sweep | None = None
         self._hessian: Gram | None = None
+        self.choose_kernel()
+
+    def choose_kernel(self) -> None:
+        """Choose what makes the steps, for the right-hand side as it is; compiles nothing."""
+        self._sweep = least_squares_sweep(self.operator, self.rhs)
 
     @property
     def kernel(self) -> str | None:
@@ -128,7 +133,12 @@ class Quadratic(Problem[ArrayT]):
                 "for a rectangular matrix use `LeastSquares`"
             )
         self.rhs: ArrayT = check_rows("rhs", rhs, self._hessian.shape[0], "`hessian`")
-        self._sweep: Sweep | None = quadratic_sweep(self._hessian, self.rhs)
+        self._sweep: Sweep | None = None
+        self.choose_kernel()
+
+    def choose_kernel(self) -> None:
+        """Choose what makes the steps, for the right-hand side as it is; compiles nothing."""
+        self._sweep = quadratic_sweep(self._hessian, self.rhs)
 
     @property
     def kernel(self) -> str | None:

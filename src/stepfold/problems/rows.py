@@ -45,4 +45,5 @@ def with_rhs(problem: Any, rhs: Any) -> Any:
     """
     twin = copy.copy(problem)
     twin.rhs = rhs
+    twin.choose_kernel()  # the old one holds the old right-hand side
     return twin
