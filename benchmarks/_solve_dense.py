@@ -307,6 +307,7 @@ def overhead(report: Report, quick: bool) -> None:
             "SciPy cg, more": lambda: cg(matrix, rhs, rtol=0, atol=0, maxiter=more),
         },
         20 if quick else 200,
+        pause=0,
     )
     whole, bare, theirs = (
         replace(found[name].per(once), products=1.0)

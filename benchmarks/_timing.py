@@ -63,13 +63,18 @@ class Timing:
 
 
 def take_turns(
-    contestants: Mapping[str, Callable[[], object]], repeats: int, *, warm_up: bool = True
+    contestants: Mapping[str, Callable[[], object]],
+    repeats: int,
+    *,
+    warm_up: bool = True,
+    pause: float = PAUSE,
 ) -> dict[str, Timing]:
     """Time each contestant once per turn, by default after a turn that does not count.
 
     The order rotates, so that nobody always runs on the caches that the same rival left. Before
     each there is a pause: after a product OpenBLAS's threads go on spinning for a tenth of a
-    second, on the very cores that the next contestant's threads need.
+    second, on the very cores that the next contestant's threads need. Contestants too small for
+    threads need none.
     """
     names = list(contestants)
     for name in names if warm_up else ():
@@ -78,7 +83,7 @@ def take_turns(
     for turn in range(repeats):
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
-            time.sleep(PAUSE)
+            time.sleep(pause)
             begin = time.perf_counter()
             contestants[name]()
             seconds[name].append(time.perf_counter() - begin)
