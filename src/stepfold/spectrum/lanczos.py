@@ -151,6 +151,10 @@ class _Run:
 
     def close_enough(self, projection: Tridiagonal) -> bool:
         """Whether further steps are not worth their products."""
+        size = projection.diagonal.size
+        if self._method.persistent and size > 100 and size % (size // 50):
+            # Looking takes O(k²) operations: in a long run only at every fiftieth part of it.
+            return False
         lowest, highest = _ends(projection)
         rounding = self._rounding(projection)
         if lowest < -rounding:
