@@ -8,6 +8,8 @@ from stepfold.iterations.barzilai_borwein import BarzilaiBorwein, barzilai_borwe
 from stepfold.iterations.base import Iteration
 from stepfold.iterations.gradient import GradientDescent
 from stepfold.iterations.momentum import HeavyBall, Nesterov, heavy_ball, nesterov
+from stepfold.iterations.proximal import ProximalGradient
+from stepfold.iterations.relaxation import Relaxation
 from stepfold.iterations.semi_iteration import SemiIteration, semi_iteration
 
 __all__ = [
@@ -16,6 +18,8 @@ __all__ = [
     "HeavyBall",
     "Iteration",
     "Nesterov",
+    "ProximalGradient",
+    "Relaxation",
     "SemiIteration",
     "barzilai_borwein",
     "heavy_ball",

@@ -1,0 +1,53 @@
+"""Proximal gradient ``x ← prox_{γg}(x − γ∇f(x))``, ISTA where g is the L1 norm.
+
+References:
+    Beck and Teboulle, A fast iterative shrinkage-thresholding algorithm for linear inverse problems
+    (SIAM J. Imaging Sci. 2, 2009), section 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepfold._typing import ArrayT
+from stepfold.iterations.base import Iteration
+from stepfold.problems import Problem
+from stepfold.problems.penalties import Penalty
+
+
+class ProximalGradient(Iteration[ArrayT, ArrayT]):
+    """``x ← prox_{γg}(x − γ∇f(x))``; the state is x itself.
+
+    Args:
+        penalty: g.
+
+    >>> from stepfold import Quadratic
+    >>> from stepfold.problems.penalties import L1
+    >>> problem = Quadratic(np.diag([2.0, 1.0]), np.array([2.0, 3.0]))
+    >>> ProximalGradient(L1(1.0)).step(problem, np.zeros(2), 0.5)
+    array([0.5, 1. ])
+    """
+
+    def __init__(self, penalty: Penalty) -> None:
+        if not isinstance(penalty, Penalty):
+            raise TypeError(f"`penalty` must be a Penalty, got {type(penalty).__name__}")
+        self.penalty = penalty
+
+    def init(self, problem: Problem[ArrayT], x0: ArrayT) -> ArrayT:
+        """The state is the iterate."""
+        return x0
+
+    def step(
+        self, problem: Problem[ArrayT], state: ArrayT, gamma: Any, gradient: ArrayT | None = None
+    ) -> ArrayT:
+        """One gradient step on f, then one proximal step on g, of the same size."""
+        moved: Any
+        moved = (
+            problem.gradient_step(state, gamma) if gradient is None else state - gamma * gradient
+        )
+        step: ArrayT = self.penalty.prox(moved, gamma)
+        return step
+
+    def iterate(self, state: ArrayT) -> ArrayT:
+        """The state."""
+        return state

@@ -1,0 +1,39 @@
+"""Relaxation of a fixed-point iteration, ``x ← x + ωₜ(f(x) − x)``.
+
+With ωₜ the Chebyshev steps of the spectrum of ``I − J``, J the Jacobian at the fixed point, this is
+the periodical successive over-relaxation of Wadayama and Takabe (arXiv:2001.03280).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepfold._typing import ArrayT
+from stepfold.iterations.base import Iteration
+from stepfold.problems.fixed_point import FixedPoint
+
+
+class Relaxation(Iteration[ArrayT, ArrayT]):
+    """``x ← x + ω(f(x) − x)`` on a `FixedPoint`; the state is x itself.
+
+    >>> from stepfold.problems.fixed_point import FixedPoint
+    >>> Relaxation().step(FixedPoint(np.cos), np.array([0.0]), 0.5)
+    array([0.5])
+    """
+
+    def init(self, problem: FixedPoint[ArrayT], x0: ArrayT) -> ArrayT:  # type: ignore[override]
+        """The state is the iterate."""
+        return x0
+
+    def step(  # type: ignore[override]
+        self, problem: FixedPoint[ArrayT], state: ArrayT, gamma: Any, gradient: ArrayT | None = None
+    ) -> ArrayT:
+        """``x + gamma·(f(x) − x)``; ``gradient`` is the residual ``x − f(x)`` if known."""
+        if gradient is None:
+            return problem.relaxation_step(state, gamma)
+        step: ArrayT = state - gamma * gradient
+        return step
+
+    def iterate(self, state: ArrayT) -> ArrayT:
+        """The state."""
+        return state
