@@ -14,6 +14,7 @@ except ModuleNotFoundError as error:
 
 from stepfold.unfolded._loop import HeldOut
 from stepfold.unfolded.distributed import process_group
+from stepfold.unfolded.exact import train_exactly
 from stepfold.unfolded.losses import (
     Loss,
     SampledLoss,
@@ -50,5 +51,6 @@ __all__ = [
     "squared_error",
     "squared_residual",
     "train",
+    "train_exactly",
     "train_incrementally",
 ]
