@@ -1,4 +1,4 @@
-"""What a training returns: the learned schedule, and what was measured on the way; without torch."""
+"""What a training returns: the learned schedule, and measurements on the way; without torch."""
 
 from __future__ import annotations
 
