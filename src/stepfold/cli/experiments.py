@@ -55,7 +55,7 @@ def run(name: str, output: Path | None, force: bool, as_json: bool) -> int:
     seconds = time.perf_counter() - start
     report = write_run(outcome, folder, seconds=seconds, force=force)
     if as_json:
-        click.echo(json.dumps({**outcome.to_dict(), "report": str(report), "seconds": seconds}))
+        click.echo(json.dumps({**outcome.digest(), "report": str(report), "seconds": seconds}))
     else:
         show_table(
             outcome.title,
