@@ -12,6 +12,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
+from stepfold.unfolded.exact import train_exactly
 from stepfold.unfolded.losses import GaussianLeastSquares, Loss, SampledLoss, SpectralLoss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.training import train_incrementally
@@ -22,5 +23,6 @@ __all__ = [
     "SampledLoss",
     "SpectralLoss",
     "UnfoldedIteration",
+    "train_exactly",
     "train_incrementally",
 ]
