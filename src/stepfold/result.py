@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic
 
 import numpy as np
@@ -12,6 +14,8 @@ from numpy.typing import NDArray
 from stepfold._typing import ArrayT, FloatArray
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
+
+TRAINING_FORMAT = "stepfold.training/1"
 
 
 class Status(enum.Enum):
@@ -192,15 +196,21 @@ class Result(Generic[ArrayT]):
 
 @dataclass(frozen=True, eq=False)
 class TrainingHistory:
-    """Measurements at the end of each generation g = 1 … G of an incremental training.
+    """Measurements at the end of each stage (generation, if incremental) g = 1 … G of a training.
 
     Args:
-        steps: All T step sizes, shape (G, T); row g − 1 has trained its first g entries.
-        losses: Mini-batch losses, shape (G, iterations).
+        steps: All T step sizes, shape (G, T); row g − 1 has trained its first ``num_layers[g − 1]``
+            entries.
+        losses: Mini-batch losses, shape (G, iterations); NaN where a stage had fewer iterations,
+            or its loss was not a number.
         seconds: Wall-clock time since the start, shape (G,).
-        mean_squared_errors: Exact mean squared error of the first g layers, shape (G,), relative to
-            the start; None where the spectrum is not known.
-        spectral_radii: Largest |p(λ)| of the first g layers, shape (G,); None likewise.
+        mean_squared_errors: Exact mean squared error of the layers trained so far, shape (G,),
+            relative to the start; None where the spectrum is not known.
+        spectral_radii: Largest |p(λ)| of these layers, shape (G,); None likewise.
+        num_layers: Layers trained so far, shape (G,); g if not given.
+        held_out_losses: Best loss on held-out data, shape (G,); None if there were none.
+        num_skipped: Iterations skipped for a gradient that was not finite, shape (G,); zeros if
+            not given.
     """
 
     steps: FloatArray
@@ -208,27 +218,57 @@ class TrainingHistory:
     seconds: FloatArray
     mean_squared_errors: FloatArray | None = None
     spectral_radii: FloatArray | None = None
+    num_layers: NDArray[np.int64] | None = None
+    held_out_losses: FloatArray | None = None
+    num_skipped: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "losses", "seconds", "mean_squared_errors", "spectral_radii"):
+        num_stages = len(self.steps)
+        if self.num_layers is None:
+            object.__setattr__(self, "num_layers", np.arange(1, num_stages + 1))
+        if self.num_skipped is None:
+            object.__setattr__(self, "num_skipped", np.zeros(num_stages))
+        for name in _field_names(self):
             if getattr(self, name) is not None:
-                values = np.array(getattr(self, name), dtype=np.float64)
+                dtype = np.int64 if name in ("num_layers", "num_skipped") else np.float64
+                values = np.array(getattr(self, name), dtype=dtype)
                 values.flags.writeable = False
                 object.__setattr__(self, name, values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON."""
+        """Return the record as plain Python values, ready for JSON; what is not finite as None."""
 
-        def plain(values: FloatArray | None) -> Any:
-            return None if values is None else values.tolist()
+        def plain(values: Any) -> Any:
+            if values is None or np.isfinite(values).all():
+                return None if values is None else values.tolist()
+            holes = values.astype(object)
+            holes[~np.isfinite(values)] = None
+            return holes.tolist()
 
-        return {
-            "steps": self.steps.tolist(),
-            "losses": self.losses.tolist(),
-            "seconds": self.seconds.tolist(),
-            "mean_squared_errors": plain(self.mean_squared_errors),
-            "spectral_radii": plain(self.spectral_radii),
+        return {name: plain(getattr(self, name)) for name in _field_names(self)}
+
+    @classmethod
+    def from_dict(cls, record: Any) -> TrainingHistory:
+        """Make a history from what `to_dict` returned; None becomes NaN.
+
+        Raises:
+            ValueError: If ``record`` is not such a record.
+        """
+        names = set(_field_names(cls))
+        if not isinstance(record, dict) or not {"steps", "losses", "seconds"} <= record.keys():
+            raise ValueError("a training's history must have steps, losses and seconds")
+        if record.keys() - names:
+            unknown = ", ".join(sorted(record.keys() - names))
+            raise ValueError(f"a training's history has no {unknown}; it is of another version")
+        columns: dict[str, Any] = {
+            name: values if values is None else np.array(values, dtype=np.float64)
+            for name, values in record.items()
         }
+        return cls(**columns)
+
+
+def _field_names(record: Any) -> list[str]:
+    return [each.name for each in dataclasses.fields(record)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,18 +277,22 @@ class TrainingRun:
 
     Args:
         schedule: The learned steps, in the order of the layers.
-        history: Measurements at the end of each generation.
-        num_iterations: Mini-batches per generation.
+        history: Measurements at the end of each stage.
+        num_iterations: Mini-batches per stage; the largest number where stages differ.
         seed: Seed of the data.
+        parameters: Other learned parameters by name, each of shape (copies, …).
+        finished: Whether all stages were trained; false if the training was stopped.
     """
 
     schedule: Schedule
     history: TrainingHistory
     num_iterations: int
     seed: int
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    finished: bool = True
 
     def schedule_after(self, generation: int) -> Schedule:
-        """Learned steps of the first ``generation`` layers when that generation ended.
+        """Learned steps of the layers trained so far when that generation (stage) ended.
 
         Raises:
             ValueError: Unless 1 ≤ ``generation`` ≤ the number of generations.
@@ -257,14 +301,43 @@ class TrainingRun:
             raise ValueError(
                 f"`generation` must lie between 1 and {len(self.history.steps)}, got {generation!r}"
             )
-        steps = self.history.steps[generation - 1, :generation]
+        depths: Any = self.history.num_layers
+        steps = self.history.steps[generation - 1, : depths[generation - 1]]
         return Schedule(steps, self.schedule.name, self.schedule.order)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain Python values, ready for JSON."""
         return {
+            "format": TRAINING_FORMAT,
             "schedule": self.schedule.to_dict(),
             "history": self.history.to_dict(),
             "num_iterations": self.num_iterations,
             "seed": self.seed,
+            "parameters": {name: values.tolist() for name, values in self.parameters.items()},
+            "finished": self.finished,
         }
+
+    @classmethod
+    def from_dict(cls, record: Any) -> TrainingRun:
+        """Make a run from what `to_dict` returned; torch is not needed.
+
+        Raises:
+            ValueError: If ``record`` is not such a record.
+        """
+        if not isinstance(record, dict) or record.get("format") != TRAINING_FORMAT:
+            found = record.get("format") if isinstance(record, dict) else type(record).__name__
+            raise ValueError(
+                f"a training's record must have format {TRAINING_FORMAT!r}, got {found!r}"
+            )
+        names = {"schedule", "history", "num_iterations", "seed", "parameters", "finished"}
+        if names - record.keys():
+            missing = ", ".join(sorted(names - record.keys()))
+            raise ValueError(f"a training's record must have {missing}")
+        return cls(
+            Schedule.from_dict(record["schedule"]),
+            TrainingHistory.from_dict(record["history"]),
+            num_iterations=int(record["num_iterations"]),
+            seed=int(record["seed"]),
+            parameters={name: np.array(values) for name, values in record["parameters"].items()},
+            finished=bool(record["finished"]),
+        )
