@@ -120,7 +120,7 @@ class GuardEvent:
 
 @dataclass(frozen=True, eq=False)
 class Result(Generic[ArrayT]):
-    """Outcome of `solve`.
+    """Outcome of `solve` or of `accelerate`.
 
     Args:
         x: Iterate with the smallest gradient norm among those at period ends, shape (n,) or
@@ -139,6 +139,8 @@ class Result(Generic[ArrayT]):
         error_bound: ``‖∇f(x)‖ / lower``, which bounds ‖x − x*‖ as long as ``lower`` is a lower
             bound of the spectrum; an array for a batch; None where no positive one is known, or
             where the problem is preconditioned.
+        reason: What the status means for this kind of run, in place of the status' own advice;
+            None for that.
     """
 
     x: ArrayT
@@ -151,6 +153,7 @@ class Result(Generic[ArrayT]):
     row_statuses: tuple[Status, ...] = ()
     row_num_steps: tuple[int, ...] = ()
     error_bound: float | FloatArray | None = None
+    reason: str | None = None
 
     @property
     def converged(self) -> bool:
@@ -160,7 +163,8 @@ class Result(Generic[ArrayT]):
     @property
     def advice(self) -> str:
         """What the status advises, what the guard did, and what else there is to say."""
-        return " ".join((self.status.value, *map(str, self.events), *self.notes))
+        ending = self.status.value if self.reason is None else self.reason
+        return " ".join((ending, *map(str, self.events), *self.notes))
 
     def __repr__(self) -> str:
         return (
