@@ -255,9 +255,9 @@ def _sections(
         "far away": (
             "Started from 0, coordinates change between zero and not zero on the way, and the map "
             "near the solution says nothing about the map here. Chebyshev relaxation with the "
-            "spectrum of the solution may be thrown about without end; learned from the residuals, "
-            "and under the safeguard, which keeps a period only if it brought the residual down, "
-            "it is fast from the start.",
+            "spectrum of the solution is thrown about until it comes near; learned from the "
+            "residuals, and under the safeguard, which keeps a period only if it brought the "
+            "residual down, it is fast from the start.",
         ),
         "nearby": (
             "Started close to the solution, with its support, the map is linear, and Chebyshev "
