@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import html.parser
 import json
 import os
@@ -16,6 +17,7 @@ from cli_runner import Run, assert_refused, stepfold
 from stepfold import Schedule, SpectralMeasure, mean_squared_error, spectral_radius
 from stepfold.lab.experiments import EXPERIMENTS
 from stepfold.lab.experiments.dugd import dugd, published_matrix
+from stepfold.lab.report import read_run
 
 FIGURES = (
     "error_by_iteration",
@@ -113,7 +115,7 @@ def test_the_folder_holds_what_it_should_and_nothing_else(folder) -> None:
     expected |= {
         f"schedules/{name}.json" for name in ("learned", "chebyshev", "optimal", "constant")
     }
-    expected |= {f"figures/{name}.{kind}" for name in FIGURES for kind in ("json", "pdf", "png")}
+    expected |= {f"figures/{name}.{kind}" for name in FIGURES for kind in ("csv", "pdf", "png")}
     assert files == expected
     assert os.listdir(folder.parent) == ["dugd"]
 
@@ -134,12 +136,15 @@ def test_pictures_are_whole_files_of_their_kind(folder, name) -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_data_of_a_figure_is_beside_it(folder, name) -> None:
-    record = json.loads((folder / "figures" / f"{name}.json").read_text())
-    assert record["name"] == name
-    assert all(len(curve["x"]) == len(curve["y"]) > 1 for curve in record["curves"])
+    with (folder / "figures" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        heading, *rows = csv.reader(file)
+    (figure,) = (f for f in read_run(folder).outcome.figures if f.name == name)
+    assert heading == ["curve", figure.x.label, figure.y.label]
+    points = [(c.label, x, y) for c in figure.curves for x, y in zip(c.x, c.y, strict=True)]
+    assert [(label, float(x), float(y)) for label, x, y in rows] == points
 
 
-@pytest.mark.parametrize("name", ["outcome", "training", "spectrum", "figures/training"])
+@pytest.mark.parametrize("name", ["outcome", "training", "spectrum"])
 def test_records_are_strict_json(folder, name) -> None:
     text = (folder / f"{name}.json").read_text(encoding="utf-8")
     assert re.search(r"\b(NaN|Infinity)\b", text) is None

@@ -83,11 +83,14 @@ class Job:
     def load(self) -> dict[str, Any]:
         """Return what the folder's outcome says, with "report" and "seconds", as plain values.
 
+        The story and the data of its figures are left out; `stepfold.lab.report.read_run` has them.
+
         Raises:
             OSError, ValueError: If it cannot be read.
         """
         record: dict[str, Any] = json.loads((self.folder / _OUTCOME).read_text(encoding="utf-8"))
         run = json.loads((self.folder / f"{_RUN}.json").read_text(encoding="utf-8"))
+        del record["sections"]
         report = os.path.join(self.folder, "report.html")
         return {**record, "report": report, "seconds": run["seconds"]}
 
