@@ -19,7 +19,9 @@ from torch import Tensor
 
 from stepfold._checks import check_count
 from stepfold._typing import FloatArray
+from stepfold.iterations import ProximalGradient
 from stepfold.problems import LeastSquares
+from stepfold.problems.penalties import Box
 from stepfold.schedules import Schedule
 from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
@@ -169,11 +171,6 @@ class BinarySignals:
         return Sample(problem, signals)
 
 
-def projected_layer(x: Tensor, params: SimpleNamespace, problem: Any) -> Tensor:
-    """``P(x − γ∇f(x))``, γ = ``params.step`` in units of 1/‖A‖²."""
-    return problem.gradient_step(x, params.step).clamp(-1, 1)
-
-
 class SlopedLayer:
     """``P(α(x − γ∇f(x)))`` with γ in units of ``unit``, so that γ and α are of one size."""
 
@@ -183,7 +180,8 @@ class SlopedLayer:
     def __call__(self, x: Tensor, params: SimpleNamespace, problem: Any) -> Tensor:
         """The layer on a batch."""
         moved = problem.gradient_step(x, self.unit * params.step)
-        return (params.slope * moved).clamp(-1, 1)
+        projected: Tensor = (params.slope * moved).clamp(-1, 1)
+        return projected
 
 
 @NETWORKS.register("box_least_squares")
@@ -222,7 +220,7 @@ def box(
     step = 1 / float(np.linalg.norm(sampler.matrix.numpy(), 2)) ** 2
     steps = Schedule(np.full(check_count("num_layers", num_layers), step))
     return Task(
-        UnfoldedIteration(steps, iteration=projected_layer),
+        UnfoldedIteration(steps, iteration=ProximalGradient(Box(-1.0, 1.0))),
         SampledLoss(sampler),
         TrainingSettings(num_iterations=100, learning_rate=0.003),
     )

@@ -1,10 +1,10 @@
 """Deblurring photographs: gradient steps and shrinkage of 3×3 cosine coefficients, both trained.
 
-``y = Kx + w``, K a Gaussian blur, mirrored at the edges. A layer takes a gradient step of ``½‖Kx − y‖²``,
-cuts the picture into all 3×3 windows, moves the eight cosine coefficients of each window that are
-not its mean towards 0, each by a threshold of its own, and averages the windows. With equal
-thresholds that is the average of nine proximal operators, one for each way to tile the picture with
-windows (a proximal average); `WindowCosines` offers it to proximal methods.
+``y = Kx + w``, K a Gaussian blur, mirrored at the edges. A layer takes a gradient step of
+``½‖Kx − y‖²``, cuts the picture into all 3×3 windows, moves the eight cosine coefficients of each
+window that are not its mean towards 0, each by a threshold of its own, and averages the windows.
+With equal thresholds that is the average of nine proximal operators, one for each way to tile the
+picture with windows (a proximal average); `WindowCosines` offers it to proximal methods.
 """
 
 from __future__ import annotations
@@ -192,11 +192,11 @@ def _deblurring_layer(x: Tensor, params: SimpleNamespace, problem: Blurred) -> T
 def peak_signal_to_noise_ratio(output: Tensor, target: Tensor) -> float:
     """Mean over the batch of ``−10 log₁₀`` of the mean squared error, in dB; the peak is 1.
 
-    >>> peak_signal_to_noise_ratio(torch.full((1, 2, 2), 0.1).double(), torch.zeros(1, 2, 2))
+    >>> round(peak_signal_to_noise_ratio(torch.full((1, 2, 2), 0.1), torch.zeros(1, 2, 2)), 3)
     20.0
     """
     errors = ((output - target) ** 2).double().mean((-2, -1))
-    return round(float((-10 * torch.log10(errors)).mean()), 6)
+    return float((-10 * torch.log10(errors)).mean())
 
 
 @NETWORKS.register("deblurring")

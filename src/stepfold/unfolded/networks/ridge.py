@@ -60,9 +60,8 @@ class NoisyCoordinates:
         shape = (self._batch_size, len(self._singular))
         target = torch.from_numpy(rng.standard_normal(shape))
         noise = torch.from_numpy(rng.standard_normal(shape))
-        return Sample(
-            Seen(self._singular, self._singular * target + self.noise**0.5 * noise), target
-        )
+        seen = self._singular * target + self.noise**0.5 * noise
+        return Sample(Seen(self._singular, seen), target)
 
 
 def _ridge_layer(x: Tensor, params: SimpleNamespace, data: Seen) -> Tensor:

@@ -1,8 +1,8 @@
 """TISTA: a linear step with the pseudo-inverse, then the mean of x given what the step saw.
 
-``r = x + γₜ W(y − Ax)``, ``W = Aᵀ(AAᵀ)⁻¹``, ``x⁺ = E[X | X + N(0, τ²) = r]`` for the Bernoulli–Gaussian
-prior. The error of r is taken as white of variance τ², which follows from the residual: the error
-of x has variance ``v² = (‖y − Ax‖² − mσ²)/tr AᵀA`` an entry, and r that of
+``r = x + γₜ W(y − Ax)``, ``W = Aᵀ(AAᵀ)⁻¹``, ``x⁺ = E[X | X + N(0, τ²) = r]`` for the
+Bernoulli–Gaussian prior. The error of r is taken as white of variance τ², which follows from the
+residual: that of x has variance ``v² = (‖y − Ax‖² − mσ²)/tr AᵀA`` an entry, and that of r
 
     τ² = v² (n + (γ² − 2γ) m)/n + γ² σ² tr(WWᵀ)/n.
 
@@ -54,7 +54,8 @@ def posterior_mean(values: Tensor, variance: Any, *, density: float) -> Tensor:
     total = 1 + variance
     prior = 0.5 * torch.log(variance / total) + math.log(density / (1 - density))
     log_odds = torch.addcmul(prior, values * values, 0.5 / (variance * total))
-    return values / total * torch.sigmoid(log_odds)
+    mean: Tensor = values / total * torch.sigmoid(log_odds)
+    return mean
 
 
 class TistaStep:
