@@ -12,6 +12,7 @@ from stepfold.cli.data import explain, solve
 from stepfold.cli.experiments import list_experiments, run
 from stepfold.cli.plan import plan
 from stepfold.cli.steps import steps
+from stepfold.cli.train import train
 
 NOT_CONVERGED = 1
 BAD_INPUT = 2
@@ -34,7 +35,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (explain, list_experiments, plan, run, solve, steps):
+for command in (explain, list_experiments, plan, run, solve, steps, train):
     cli.add_command(command)
 
 
