@@ -6,6 +6,7 @@ from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.logistic import Logistic
 from stepfold.problems.preconditioned import Preconditioned, jacobi
 from stepfold.problems.quadratic import LeastSquares, Quadratic
+from stepfold.problems.splittings import gauss_seidel, jacobi_iteration, sor
 
 __all__ = [
     "Composite",
@@ -15,7 +16,10 @@ __all__ = [
     "Preconditioned",
     "Problem",
     "Quadratic",
+    "gauss_seidel",
     "jacobi",
+    "jacobi_iteration",
     "landweber",
     "lasso",
+    "sor",
 ]

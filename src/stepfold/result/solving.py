@@ -17,7 +17,7 @@ from stepfold.spectrum import SpectralBounds
 class Status(enum.Enum):
     """How a run, or a row of its batch, ended; the value is advice."""
 
-    CONVERGED = "The gradient norm, or what else was asked for, fell below the tolerance."
+    CONVERGED = "The gradient norm fell below the tolerance."
     BUDGET = (
         "The budget was spent; raise `max_steps`, `max_products` or `max_seconds`, loosen `rtol`, "
         "or take a longer period."

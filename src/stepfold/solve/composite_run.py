@@ -175,8 +175,24 @@ class CompositeRun:
             gaps=gaps,
         )
         return Result(
-            self._best, self.status, self._num_steps, history, self._schedule, notes=tuple(notes)
+            self._best,
+            self.status,
+            self._num_steps,
+            history,
+            self._schedule,
+            notes=tuple(notes),
+            reason=self._reason(),
         )
+
+    def _reason(self) -> str | None:
+        what = "proximal step" if self.gap_tolerance is None else "duality gap"
+        return {
+            Status.CONVERGED: f"The {what} fell below the tolerance.",
+            Status.STALLED: f"The {what} stopped falling at the precision of the arithmetic, or of "
+            "an inexact proximal operator; loosen the tolerance, or use a wider dtype.",
+            Status.DIVERGED: "The proximal step grew beyond all bounds: step sizes must be below "
+            "2/b, for `Fista` at most 1/b, for the upper bound b of the Hessian.",
+        }.get(self.status)
 
 
 def _numbers(values: Any) -> FloatArray:
