@@ -24,6 +24,7 @@ import numpy as np
 
 from stepfold._checks import check_matrix, dtype_kind
 from stepfold._typing import ArrayT, Operator
+from stepfold.problems._rows import largest
 from stepfold.problems.base import Problem
 from stepfold.problems.duality import Look, look
 from stepfold.problems.fixed_point import FixedPoint
@@ -174,8 +175,10 @@ class Composite(Generic[ArrayT]):
 
 def optimality(penalty: Penalty, x: Any, gradient: Any, gamma: float) -> Any:
     """``‖x − prox_{γg}(x − γ·gradient)‖/γ``."""
-    difference = (x - penalty.prox(x - gamma * gradient, gamma)) / gamma
-    return (difference * difference).sum(-1) ** 0.5
+    move = (x - penalty.prox(x - gamma * gradient, gamma)) / gamma
+    peak = largest(abs(move))
+    scaled = move / (peak + (peak == 0))[..., None]  # squares that neither overflow nor vanish
+    return peak * (scaled * scaled).sum(-1) ** 0.5
 
 
 def landweber(problem: Problem[ArrayT], gamma: float | None = None) -> FixedPoint[ArrayT]:
