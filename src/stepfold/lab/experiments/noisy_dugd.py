@@ -120,7 +120,7 @@ def noisy_dugd(
             ),
             Section(
                 "The ridge term",
-                ("What training makes of it, generation by generation; it starts at 0.",),
+                ("What training makes of it, generation by generation; it starts at 0.01.",),
                 figure=Figure(
                     "ridge_by_generation",
                     "Learned ridge term",
