@@ -78,7 +78,9 @@ def lsq_chebyshev(
     the operator allows it. Without ``bounds`` the first iterations are those of LSQR, as conjugate
     gradients on the normal equations; their coefficients, Golub and Kahan's, tell the ends of the
     spectrum, so that looking at the spectrum is not work lost. (As in `chebyshev` they go on to
-    their end where √κ exceeds n/4, κ being that of AᴴA.)
+    their end where √κ exceeds n/4, κ being that of AᴴA; and where each is one sweep, until the
+    lower end has been seen.) Many right-hand sides take their steps with ``AᵀA`` in few bits where
+    that is less work, and their residuals from A; that takes n² numbers of memory.
 
     Args:
         A: Matrix of shape (m, n): ndarray, sparse array or ``LinearOperator`` with ``rmatvec``;
