@@ -99,5 +99,5 @@ def broken(num_evaluations: int) -> str:
     """Why a run ended whose map returned NaN or infinity."""
     return (
         f"Evaluation {num_evaluations} of the map returned NaN or infinity; the best iterate so "
-        "far is returned. Start nearer to the fixed point, or keep the argument in the map's domain."
+        "far is returned. Start nearer to the fixed point, or keep the argument in f's domain."
     )

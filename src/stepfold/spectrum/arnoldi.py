@@ -31,7 +31,8 @@ def arnoldi_values(
     References:
         Saad, Numerical Methods for Large Eigenvalue Problems (2011), section 6.2.
 
-    >>> values, residuals, spent = arnoldi_values(lambda v: np.array([v[0], 3 * v[1]]), np.ones(2), 9)
+    >>> B = np.diag([1.0, 3.0])
+    >>> values, residuals, spent = arnoldi_values(lambda v: B @ v, np.ones(2), 9)
     >>> values.real.round(12), spent
     (array([1., 3.]), 2)
     """
