@@ -8,8 +8,9 @@ import sys
 import click
 
 import stepfold
-from stepfold.cli.data import explain, solve
+from stepfold.cli.data import solve
 from stepfold.cli.experiments import list_experiments, run
+from stepfold.cli.explain import explain
 from stepfold.cli.lasso import lasso
 from stepfold.cli.plan import plan
 from stepfold.cli.steps import steps

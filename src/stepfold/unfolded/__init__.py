@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
 from stepfold.unfolded._loop import HeldOut
 from stepfold.unfolded.distributed import process_group
 from stepfold.unfolded.exact import train_exactly
+from stepfold.unfolded.local import LocalSpectra, local_spectra
 from stepfold.unfolded.losses import (
     Loss,
     SampledLoss,
@@ -35,6 +36,7 @@ __all__ = [
     "DataSetSampler",
     "GaussianLeastSquares",
     "HeldOut",
+    "LocalSpectra",
     "Loss",
     "Positive",
     "Progress",
@@ -47,6 +49,7 @@ __all__ = [
     "all_at_once",
     "greedy_then_refined",
     "incremental",
+    "local_spectra",
     "process_group",
     "squared_error",
     "squared_residual",
