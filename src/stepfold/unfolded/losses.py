@@ -105,7 +105,13 @@ class SampledLoss:
         self, network: UnfoldedIteration, num_layers: int, rng: np.random.Generator
     ) -> Tensor:
         """Criterion of the last layer, or the weighted mean of those of all layers."""
-        sample = Sample(*self.sampler(rng))
+        drawn = self.sampler(rng)
+        if not isinstance(drawn, tuple) or not 2 <= len(drawn) <= 3:
+            raise TypeError(
+                "the sampler must yield a Sample or a problem and its solution, got "
+                f"{type(drawn).__name__}"
+            )
+        sample = Sample(*drawn)
         start = sample.start
         if start is None and isinstance(sample.target, Tensor):
             start = torch.zeros_like(sample.target)
