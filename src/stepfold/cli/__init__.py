@@ -8,10 +8,14 @@ import sys
 import click
 
 import stepfold
-from stepfold.cli.data import explain, solve
+from stepfold.cli.accelerate import accelerate
+from stepfold.cli.data import solve
 from stepfold.cli.experiments import list_experiments, run
+from stepfold.cli.explain import explain
+from stepfold.cli.lasso import lasso
 from stepfold.cli.plan import plan
 from stepfold.cli.steps import steps
+from stepfold.cli.train import train
 
 NOT_CONVERGED = 1
 BAD_INPUT = 2
@@ -34,7 +38,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (explain, list_experiments, plan, run, solve, steps):
+for command in (accelerate, explain, lasso, list_experiments, plan, run, solve, steps, train):
     cli.add_command(command)
 
 

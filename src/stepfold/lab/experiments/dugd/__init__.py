@@ -6,52 +6,45 @@ Descent (arXiv:2001.05142), Figure 1: what training finds, and what explains it.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Annotated
 
-from stepfold._typing import FloatArray
-from stepfold.lab.experiments.base import EXPERIMENTS
+from stepfold.lab.experiments._published import Seed, published_matrix, published_measure, train
+from stepfold.lab.experiments.base import experiment
 from stepfold.lab.experiments.dugd.checks import checks
 from stepfold.lab.experiments.dugd.findings import Findings
 from stepfold.lab.experiments.dugd.story import story
 from stepfold.lab.outcome import Outcome
-from stepfold.measure import SpectralMeasure
-from stepfold.schedules import Schedule, chebyshev_steps, constant_steps, optimal_steps
-from stepfold.spectrum import Gram, exact_eigenvalues
+from stepfold.lab.parameters import Between
+from stepfold.schedules import chebyshev_steps, constant_steps, optimal_steps
+
+__all__ = ["dugd", "published_matrix"]
 
 
-def published_matrix(seed: int = 12, num_unknowns: int = 300, num_rows: int = 600) -> FloatArray:
-    """The published random H, of shape (rows, unknowns), entries of variance 1/unknowns."""
-    # The published draw is this generator's; nothing else here uses it.
-    legacy = np.random.RandomState(seed)
-    shape = (num_unknowns, num_rows)
-    matrix: FloatArray = legacy.normal(0, 1 / np.sqrt(num_unknowns), shape).T
-    return matrix
-
-
-@EXPERIMENTS.register("dugd")
+@experiment("dugd", seconds=9, quick={"num_steps": 8, "num_iterations": 200})
 def dugd(
     *,
-    num_steps: int = 25,
-    num_iterations: int = 500,
-    batch_size: int = 200,
-    seed: int = 0,
+    num_steps: Annotated[int, Between(2, 64)] = 25,
+    num_iterations: Annotated[int, Between(1, 100_000)] = 500,
+    batch_size: Annotated[int, Between(1, 1_000_000)] = 200,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> Outcome:
     """Deep-unfolded gradient descent against constant, Chebyshev and optimal steps.
 
     Args:
-        num_steps: T, the number of layers; the checks are for 25.
-        num_iterations: Mini-batches per generation.
+        num_steps: T, the number of layers; claims about 25 are tested at 25 only.
+        num_iterations: Mini-batches per generation; claims about training are tested at 500 and
+            more only.
         batch_size: Problems in a mini-batch.
         seed: Seed of the training data; the matrix is the published one.
         progress: Whether to show a progress bar.
     """
-    from stepfold.unfolded import SpectralLoss, UnfoldedIteration, train_incrementally
+    from stepfold.unfolded import SpectralLoss
 
-    measure = SpectralMeasure.from_eigenvalues(exact_eigenvalues(Gram(published_matrix())))
-    run = train_incrementally(
-        UnfoldedIteration(Schedule(np.full(num_steps, 0.3))),
+    measure = published_measure()
+    run = train(
         SpectralLoss(measure, batch_size=batch_size),
+        num_steps,
         num_iterations=num_iterations,
         seed=seed,
         progress=progress,
@@ -77,7 +70,7 @@ def dugd(
             f"milliseconds and without training, are {surplus:.0f} times better still."
         ),
         sections=story(found),
-        checks=checks(found),
+        checks=checks(found, trained_in_full=num_iterations >= 500 and batch_size >= 200),
         parameters={
             "unknowns": 300,
             "rows": 600,

@@ -1,0 +1,103 @@
+"""A run: periods, one after the other, each from the end of the last or from the best iterate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from stepfold.accelerate.krylov import ritz_values
+from stepfold.accelerate.period import Period
+from stepfold.accelerate.policy import Policy
+from stepfold.accelerate.record import Record
+from stepfold.problems.fixed_point import FixedPoint
+from stepfold.result import Status
+
+# A period ends early when the residual is this many times what its polynomial allows.
+OVERSHOOT = 2.0
+# Beyond this growth of the residual there is nothing to wait for.
+EXPLOSION = 1e8
+# Residuals that rounding makes up to more than this share of say nothing about the spectrum.
+NOISY = 1e-2
+
+
+class Run:
+    """The loop of `accelerate`."""
+
+    def __init__(
+        self,
+        problem: FixedPoint[Any],
+        policy: Policy,
+        record: Record,
+        callback: Callable[[int, Any], None] | None,
+        stop: Callable[[Any], bool] | None,
+    ) -> None:
+        self._problem, self._policy, self._record = problem, policy, record
+        self._callback, self._stop = callback, stop
+
+    def go(self, x: Any, residual: Any) -> None:
+        """Run from ``x``, whose residual is known, until there is a status."""
+        record = self._record
+        while not record.is_over(x, self._stop):
+            period = self._policy.next_period(record.room)
+            record.schedule = period.schedule
+            x, residual = self._take(period, x, residual)
+            record.check()
+
+    def _take(self, period: Period, x: Any, residual: Any) -> tuple[Any, Any]:
+        """Take a period, and return where the next one starts."""
+        record, policy = self._record, self._policy
+        guarded = policy.safeguard and not period.is_plain
+        start = size = record.last
+        residuals = [residual]
+        previous: Any = x
+        for omega, momentum, growth in zip(
+            period.schedule, period.momenta.tolist(), period.growth.tolist(), strict=True
+        ):
+            moved = x + omega * residual
+            x, previous = moved if momentum == 0 else moved + momentum * (x - previous), x
+            residual = self._problem.residual(x)
+            size = record.see(x, residual)
+            if self._callback is not None:
+                self._callback(record.num_steps, x)
+            if not math.isfinite(size):
+                break
+            residuals.append(residual)
+            if size <= record.tolerance or size > EXPLOSION * record.first:
+                break
+            if guarded and size > OVERSHOOT * max(1.0, growth) * start:
+                break
+        if size <= record.tolerance:
+            return x, residual
+        taken = len(residuals) - 1
+        good = not guarded or (taken == period.num_steps and size < start)
+        if policy.safeguard and record.noise(x) <= NOISY * min(size, start):
+            policy.learn(ritz_values(residuals, period.moves[:taken, :taken]), accepted=good)
+        if not good:
+            policy.reject(taken)
+            record.last = record.best_norm
+            return record.best, record.best_residual
+        if not math.isfinite(size):
+            record.end(Status.DIVERGED, broken(record.num_evaluations))
+        elif size > EXPLOSION * record.first:
+            record.end(Status.DIVERGED, self._why_diverged())
+        elif period.is_plain:
+            policy.pay(taken)
+        elif policy.safeguard:
+            policy.accept(period, size / start)
+        return x, residual
+
+    def _why_diverged(self) -> str:
+        values = self._policy.values
+        text = "The residual grew without bounds: the map is no contraction on the way"
+        if values.size:
+            text += f" (its Jacobian has an eigenvalue near {1 - values.real[-1]:.4g})"
+        return f"{text}, or has no fixed point. Start nearer to one, or damp the map."
+
+
+def broken(num_evaluations: int) -> str:
+    """Why a run ended whose map returned NaN or infinity."""
+    return (
+        f"Evaluation {num_evaluations} of the map returned NaN or infinity; the best iterate so "
+        "far is returned. Start nearer to the fixed point, or keep the argument in f's domain."
+    )
