@@ -15,7 +15,7 @@ from stepfold.problems.gallery import GALLERY, GalleryMap
 
 TOLERANCE = 1e-8
 MOST = 60_000
-OMEGAS = np.arange(0.1, 2.0, 0.1)
+OMEGAS = np.arange(1.9, 0.05, -0.1)
 MEMORY = 5
 
 
