@@ -8,6 +8,7 @@ import sys
 import click
 
 import stepfold
+from stepfold.cli.accelerate import accelerate
 from stepfold.cli.data import solve
 from stepfold.cli.experiments import list_experiments, run
 from stepfold.cli.explain import explain
@@ -37,7 +38,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (explain, lasso, list_experiments, plan, run, solve, steps, train):
+for command in (accelerate, explain, lasso, list_experiments, plan, run, solve, steps, train):
     cli.add_command(command)
 
 
