@@ -33,10 +33,11 @@ def evaluations(report: Report, *, quick: bool) -> None:
         "Evaluations of the map",
         ["map", *METHODS],
         rows,
-        f"Until the error is {TOLERANCE:g} of the error at the start; the middle of three draws, – "
-        f"where {MOST} do not do it. The best constant ω is searched for, which costs many runs "
-        "that are not counted. `accelerate` knows nothing but the map, and is looked at where its "
-        "periods end.",
+        f"Until the error is {TOLERANCE:g} of the error at the start; the middle of three draws; – "
+        f"where {MOST} do not do it, and for FISTA where the map is no proximal step. The best "
+        f"constant ω (of {len(OMEGAS)} from {OMEGAS.min():g} to {OMEGAS.max():g}) is searched for, "
+        "which costs many runs that are not counted. `accelerate` knows nothing but the map, and "
+        "is looked at where its periods end.",
     )
 
 
