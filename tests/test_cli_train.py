@@ -220,7 +220,7 @@ def test_bad_files_are_one_clear_line_and_leave_nothing(tmp_path, name) -> None:
         (("nonsense",), "there is no network 'nonsense'"),
         (("dugd", "--set", "num_layers"), "--set must be NAME=VALUE"),
         (("dugd", "--set", "depth=3"), "no setting 'depth'"),
-        (("dugd", "--set", "training.seed=x"), "training. seed must be an integer, got 'x'"),
+        (("dugd", "--set", "training.seed=x"), "--set training: seed must be an integer, got 'x'"),
         (("dugd", "--resume", "--force"), "give --resume or --force, not both"),
         (("dugd", "--checkpoint-every", "0"), "--checkpoint-every"),
         ((), "Missing argument"),
