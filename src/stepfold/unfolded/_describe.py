@@ -24,7 +24,7 @@ def describe(value: Any, depth: int = 0) -> Any:
     their own calls.
 
     >>> describe(np.eye(2)), describe(0.002)
-    ('float64 of shape (2, 2), checksum 1.41421 2.23607', 0.002)
+    ('float64 of shape (2, 2), checksum 1.41421 4.12311', 0.002)
     """
     if value is None or isinstance(value, (bool, int, str)):
         return value
