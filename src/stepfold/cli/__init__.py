@@ -10,6 +10,7 @@ import click
 import stepfold
 from stepfold.cli.data import explain, solve
 from stepfold.cli.experiments import list_experiments, run
+from stepfold.cli.explore import explore
 from stepfold.cli.plan import plan
 from stepfold.cli.steps import steps
 
@@ -34,7 +35,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (explain, list_experiments, plan, run, solve, steps):
+for command in (explain, explore, list_experiments, plan, run, solve, steps):
     cli.add_command(command)
 
 
