@@ -1,10 +1,11 @@
 """Problems with a prescribed spectrum, and the settings that every test shares."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from browser import Visitor, launch
 from hypothesis import settings
 
 settings.register_profile(
@@ -73,3 +74,17 @@ class CountingOperator:
 def counting() -> type[CountingOperator]:
     """Operator that counts its own products."""
     return CountingOperator
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium; tests that need it are skipped where there is none."""
+    yield from launch()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Visitor]:
+    """Opens pages and watches them; see browser.py."""
+    visitor = Visitor(browser)
+    yield visitor
+    visitor.close()

@@ -15,7 +15,7 @@ from cli_runner import assert_refused, stepfold
 
 import stepfold as package
 
-COMMANDS = ("explain", "list", "run", "solve", "steps")
+COMMANDS = ("explain", "list", "run", "solve", "steps", "train")
 PROGRAM = "import sys; from stepfold.cli import main; sys.argv[0] = 'stepfold'; main()"
 STEPS = ("steps", "--lower", "1", "--upper", "9", "--period", "500")
 

@@ -11,12 +11,12 @@ import pytest
 from cli_runner import assert_refused, stepfold
 
 from stepfold.lab import Axis, Check, Curve, Figure, Outcome, Section
-from stepfold.lab.experiments import EXPERIMENTS
+from stepfold.lab.experiments import EXPERIMENTS, Experiment
 
 CALLS: list[bool] = []
 
 
-def _experiment(measured: float):
+def _experiment(name: str, measured: float) -> Experiment:
     def small(*, progress: bool = False) -> Outcome:
         """A small experiment.
 
@@ -28,7 +28,11 @@ def _experiment(measured: float):
         checks = (Check("claim [red]x[/red]", "1", measured, 0.5, 1.5),)
         return Outcome("small", "Title", "Summary.", (Section("h", ("p",), figure),), checks)
 
-    return small
+    return Experiment(name, small, seconds=0.1, quick={})
+
+
+def _overflowing() -> Outcome:
+    raise ArithmeticError("the loss is nan in generation 3")
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +40,10 @@ def _small():
     CALLS.clear()
     EXPERIMENTS["dugd"]  # found before anything is added
     members = {
-        "good": _experiment(1.0),
-        "bad": _experiment(2.0),
-        "undefined": _experiment(np.nan),
-        "overflow": mock.Mock(side_effect=ArithmeticError("the loss is nan in generation 3")),
+        "good": _experiment("good", 1.0),
+        "bad": _experiment("bad", 2.0),
+        "undefined": _experiment("undefined", np.nan),
+        "overflow": Experiment("overflow", _overflowing, seconds=0.1, quick={}),
     }
     with mock.patch.dict(EXPERIMENTS._members, members):
         yield
@@ -80,10 +84,30 @@ def test_the_folder_is_named_after_the_experiment_by_default(tmp_path, monkeypat
     assert stepfold("run", "good").out.endswith("report: runs/good/report.html\n")
 
 
-def test_a_run_twice_is_refused_before_the_work_unless_forced(tmp_path) -> None:
+def test_a_run_twice_is_computed_once_unless_forced(tmp_path) -> None:
     folder = tmp_path / "run"
-    assert stepfold("run", "good", "-o", folder).code == 0
-    assert_refused(stepfold("run", "good", "-o", folder), "already holds a run", "--force")
+    first = stepfold("run", "good", "-o", folder)
+    again = stepfold("run", "good", "-o", folder)
+    assert (first.code, again.code, len(CALLS)) == (0, 0, 1)
+    assert "--force computes it anew" in again.out
+    assert stepfold("run", "good", "-o", folder, "--json").json()["kept"] is True
+    assert stepfold("run", "good", "-o", folder, "--force", "--json").json()["kept"] is False
+    assert len(CALLS) == 2
+
+
+def test_a_failed_check_is_kept_as_well_and_told_again(tmp_path) -> None:
+    assert stepfold("run", "bad", "-o", tmp_path / "run").code == 1
+    again = stepfold("run", "bad", "-o", tmp_path / "run")
+    assert (again.code, len(CALLS)) == (1, 1)
+    assert "FAIL" in again.out
+
+
+def test_another_experiment_in_the_folder_is_refused_before_the_work_unless_forced(
+    tmp_path,
+) -> None:
+    folder = tmp_path / "run"
+    stepfold("run", "good", "-o", folder)
+    assert_refused(stepfold("run", "bad", "-o", folder), "already holds a run", "--force")
     assert len(CALLS) == 1
     assert stepfold("run", "bad", "-o", folder, "--force").code == 1
     assert "FAIL" in (folder / "report.html").read_text()
@@ -142,6 +166,7 @@ def test_no_progress_bar_where_nobody_watches(tmp_path) -> None:
 def test_list_names_every_experiment_with_its_first_line() -> None:
     records = stepfold("list", "--json").json()
     assert [record["name"] for record in records] == sorted(EXPERIMENTS)
-    assert {"name": "good", "description": "A small experiment."} in records
+    good = next(record for record in records if record["name"] == "good")
+    assert good["description"] == "A small experiment."
     text = stepfold("list").out
     assert all(name in text for name in EXPERIMENTS)

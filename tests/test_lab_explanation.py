@@ -152,7 +152,7 @@ def test_the_command_writes_a_report_that_needs_nothing_else(tmp_path, rhs) -> N
     assert (run.code, run.err) == (0, "")
     assert run.out.endswith(f"report: {folder / 'report.html'}\n")
     page = (folder / "report.html").read_text()
-    assert page.count("aria-label=") == 3 + rhs
+    assert page.count('<svg role="img" aria-label=') == 3 + rhs
     assert "<script" not in page
     assert Schedule.load(folder / "schedules" / "chebyshev.json").num_steps > 1
     again = stepfold("explain", tmp_path / "A.npy", "-o", folder)

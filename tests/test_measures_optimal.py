@@ -46,8 +46,9 @@ def exact_roots(nodes: np.ndarray, weights: np.ndarray, num_steps: int) -> np.nd
         return np.array([float(value) for value in sorted(values)])
 
 
-# Golub–Kahan loses no more than √κ·ε; only a gap of six decades shows it.
-DIGITS = {"log 1e4": 1e-14, "log 1e12": 1e-14, "uniform 1e12": 1e-14, "clustered": 1e-11}
+# Golub–Kahan loses no more than √κ·ε, 2e-10 here; only a gap of six decades shows it, and how much
+# (2e-12 to 3e-11) depends on the BLAS kernels of the processor.
+DIGITS = {"log 1e4": 1e-14, "log 1e12": 1e-14, "uniform 1e12": 1e-14, "clustered": 2e-10}
 
 
 @pytest.mark.parametrize("name", SPECTRA)

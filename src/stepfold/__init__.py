@@ -5,6 +5,7 @@ and `solve` runs it. `stepfold.unfolded` learns schedules and needs torch; `step
 reports and needs matplotlib.
 """
 
+from stepfold.accelerate import accelerate
 from stepfold.iterations import GradientDescent, Iteration
 from stepfold.measure import SpectralMeasure, lanczos_measure
 from stepfold.planner import Plan, plan
@@ -21,7 +22,7 @@ from stepfold.polynomial import (
     spectral_radius,
     worst_case_rate,
 )
-from stepfold.problems import LeastSquares, Preconditioned, Problem, Quadratic
+from stepfold.problems import FixedPoint, LeastSquares, Preconditioned, Problem, Quadratic
 from stepfold.result import History, Result, Status
 from stepfold.schedules import (
     Schedule,
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Certainty",
+    "FixedPoint",
     "GradientDescent",
     "Gram",
     "Guard",
@@ -52,6 +54,7 @@ __all__ = [
     "SpectralBounds",
     "SpectralMeasure",
     "Status",
+    "accelerate",
     "chebyshev_rate",
     "chebyshev_steps",
     "constant_rate",

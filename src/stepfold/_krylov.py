@@ -16,12 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from stepfold._typing import FloatArray
 
-Product = Callable[[FloatArray], FloatArray]
+Product = Callable[[Any], Any]
+"""A linear map of vectors: NumPy arrays, or torch tensors on any device, in float64 either way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +65,23 @@ class Bidiagonal:
         return left[:, ::-1], values[::-1], right[::-1].T
 
 
-def _norm(vector: FloatArray) -> float:
+def _norm(vector: Any) -> float:
+    if not isinstance(vector, np.ndarray):  # a tensor
+        peak = float(abs(vector).max())
+        return peak * float(((vector / peak) ** 2).sum()) ** 0.5 if peak > 0 else 0.0
     # BLAS scales on the way; NumPy's norm overflows from entries of 1e154 on.
     from scipy.linalg.blas import dnrm2
 
     return float(dnrm2(vector))
 
 
-def _orthogonalise(vector: FloatArray, basis: FloatArray) -> FloatArray:
+def _empty(like: Any, count: int) -> Any:
+    """Room for ``count`` vectors where ``like`` lives."""
+    shape = (count, like.shape[0])
+    return np.empty(shape) if isinstance(like, np.ndarray) else like.new_empty(shape)
+
+
+def _orthogonalise(vector: Any, basis: Any) -> Any:
     # Twice is enough (Parlett): one sweep leaves a component of the size of the cancellation.
     vector = vector - (basis @ vector) @ basis
     return vector - (basis @ vector) @ basis
@@ -78,7 +89,7 @@ def _orthogonalise(vector: FloatArray, basis: FloatArray) -> FloatArray:
 
 def lanczos(
     product: Product,
-    start: FloatArray,
+    start: Any,
     num_steps: int,
     *,
     stop: Callable[[Tridiagonal], bool] | None = None,
@@ -93,21 +104,21 @@ def lanczos(
         stop: Asked after each step whether the matrix so far will do.
         reorthogonalise: Keep all vectors and orthogonality; else three vectors do.
     """
-    num_steps = min(num_steps, start.size)
+    num_steps = min(num_steps, start.shape[0])
     if not reorthogonalise:
         return _three_term_lanczos(product, start, num_steps, stop)
-    basis = np.empty((num_steps + 1, start.size))
+    basis = _empty(start, num_steps + 1)
     basis[0] = start / _norm(start)
     diagonal = np.zeros(num_steps)
     off_diagonal = np.zeros(num_steps)
     scale = 0.0
     for k in range(num_steps):
         vector = product(basis[k])
-        diagonal[k] = basis[k] @ vector
+        diagonal[k] = float(basis[k] @ vector)
         vector = _orthogonalise(vector, basis[: k + 1])
         norm = _norm(vector)
         scale = max(scale, abs(diagonal[k]), norm)
-        if norm <= start.size * np.finfo(float).eps * scale or k + 1 == start.size:
+        if norm <= start.shape[0] * np.finfo(float).eps * scale or k + 1 == start.shape[0]:
             return Tridiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
         off_diagonal[k] = norm
         basis[k + 1] = vector / norm
@@ -119,7 +130,7 @@ def lanczos(
 def golub_kahan(
     product: Product,
     transposed_product: Product,
-    start: FloatArray,
+    start: Any,
     num_steps: int,
     *,
     stop: Callable[[Bidiagonal], bool] | None = None,
@@ -135,13 +146,13 @@ def golub_kahan(
         stop: Asked after each step whether the matrix so far will do.
         reorthogonalise: Keep all vectors and orthogonality; else three vectors do.
     """
-    num_steps = min(num_steps, start.size)
+    num_steps = min(num_steps, start.shape[0])
     if not reorthogonalise:
         return _three_term_golub_kahan(product, transposed_product, start, num_steps, stop)
-    right = np.empty((num_steps + 1, start.size))
+    right = _empty(start, num_steps + 1)
     right[0] = start / _norm(start)
     image = product(right[0])
-    left = np.empty((num_steps, image.size))
+    left = _empty(image, num_steps)
     diagonal = np.zeros(num_steps)
     off_diagonal = np.zeros(num_steps)
     scale = 0.0
@@ -150,13 +161,13 @@ def golub_kahan(
             image = _orthogonalise(product(right[k]), left[:k])
         norm = _norm(image)
         scale = max(scale, norm)
-        tolerance = max(image.size, start.size) * np.finfo(float).eps * scale
+        tolerance = max(image.shape[0], start.shape[0]) * np.finfo(float).eps * scale
         if norm <= tolerance:
             # A v lies in the span already: a zero singular value, which ends the recurrence.
             return Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
         diagonal[k] = norm
         left[k] = image / norm
-        if k + 1 == start.size:
+        if k + 1 == start.shape[0]:
             return Bidiagonal(diagonal[: k + 1], off_diagonal[: k + 1])
         vector = _orthogonalise(transposed_product(left[k]), right[: k + 1])
         norm = _norm(vector)

@@ -13,6 +13,7 @@ from stepfold.cli.experiments import list_experiments, run
 from stepfold.cli.explore import explore
 from stepfold.cli.plan import plan
 from stepfold.cli.steps import steps
+from stepfold.cli.train import train
 
 NOT_CONVERGED = 1
 BAD_INPUT = 2
@@ -35,7 +36,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (explain, explore, list_experiments, plan, run, solve, steps):
+for command in (explain, explore, list_experiments, plan, run, solve, steps, train):
     cli.add_command(command)
 
 

@@ -174,11 +174,11 @@ def explain(
         report = write_run(outcome, output, seconds=seconds, force=force)
     if as_json:
         where = None if report is None else str(report)
-        click.echo(json.dumps({**outcome.to_dict(), **outcome.records, "report": where}))
+        click.echo(json.dumps({**outcome.digest(), **outcome.records, "report": where}))
     else:
         for section in outcome.sections:
             for paragraph in section.paragraphs:
-                click.echo(click.wrap_text(paragraph, 100))
+                click.echo(click.wrap_text(str(paragraph), 100))
             if section.table is not None:
                 show_table(section.heading, section.table.columns, section.table.rows)
             click.echo()

@@ -2,71 +2,235 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
-import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from stepfold.cli.output import show_table
 from stepfold.lab.experiments import EXPERIMENTS
-from stepfold.lab.experiments.base import describe
-from stepfold.lab.report import check_free, write_run
+from stepfold.lab.runs import Job
 
 
 @click.command("list", short_help="Name the experiments.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON, with parameters and limits.")
 def list_experiments(as_json: bool) -> None:
-    """Name the experiments that `stepfold run` can run.
+    """Name the experiments that `stepfold run` can run, and their parameters.
 
     \b
     Example:
       stepfold list
     """
-    rows = [(name, describe(experiment)) for name, experiment in EXPERIMENTS.items()]
+    records = [experiment.to_dict() for experiment in EXPERIMENTS.values()]
     if as_json:
-        click.echo(json.dumps([{"name": name, "description": text} for name, text in rows]))
-    else:
-        show_table("Experiments", ("name", "what it shows"), rows)
+        click.echo(json.dumps(records))
+        return
+    rows = [
+        (
+            record["name"],
+            record["description"],
+            ", ".join(f"{p['name']}={p['default']}" for p in record["parameters"]),
+            f"{record['seconds']:g} s",
+        )
+        for record in records
+    ]
+    show_table("Experiments", ("name", "what it shows", "parameters", "about"), rows)
 
 
-@click.command(short_help="Run an experiment and write its report.")
-@click.argument("name")
+@click.command(short_help="Run experiments and write their reports.")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "every", is_flag=True, help="Run every experiment that is not up to date.")
+@click.option("--quick", is_flag=True, help="Run a small version, into runs/quick by default.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Folder to write; runs/NAME by default."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set a parameter of the one experiment named; `stepfold list` shows them. Repeatable.",
 )
-@click.option("--force", is_flag=True, help="Replace a folder that holds an earlier run.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder to write, runs/NAME by default; of several, the folder for theirs.",
+)
+@click.option("--force", is_flag=True, help="Compute anew, and replace folders that hold a run.")
+@click.option("--jobs", type=click.IntRange(1), help="Runs at a time; as many as there are cores.")
 @click.option("--json", "as_json", is_flag=True, help="Print checks and paths as JSON.")
-def run(name: str, output: Path | None, force: bool, as_json: bool) -> int:
-    """Run the experiment NAME, print its checks, and write data, figures and a report.
+def run(
+    names: tuple[str, ...],
+    every: bool,
+    quick: bool,
+    settings: tuple[str, ...],
+    output: Path | None,
+    force: bool,
+    jobs: int | None,
+    as_json: bool,
+) -> int:
+    """Run the experiments NAME, print their checks, and write data, figures and reports.
 
-    Exits with 1 if a check fails; the folder is written all the same.
+    A run that is there already, with the same parameters and made by the same code, is kept; so
+    an interrupted `--all` goes on where it stopped. Exits with 1 if a check fails; the folder is
+    written all the same.
 
     \b
     Example:
       stepfold run dugd -o runs/dugd
+      stepfold run dugd --set num_steps=8 --set seed=1 -o runs/short
+      stepfold run --all
     """
-    experiment = EXPERIMENTS[name]
-    folder = Path("runs") / name if output is None else output
-    check_free(folder, force=force)
-    start = time.perf_counter()
-    outcome = experiment(progress=sys.stderr.isatty() and not as_json)
-    seconds = time.perf_counter() - start
-    report = write_run(outcome, folder, seconds=seconds, force=force)
-    if as_json:
-        click.echo(json.dumps({**outcome.to_dict(), "report": str(report), "seconds": seconds}))
-    else:
-        show_table(
-            outcome.title,
-            ("claim", "expected", "measured", "result"),
-            [
-                (check.claim, check.expected, f"{check.measured:.6g}", check.verdict)
-                for check in outcome.checks
-            ],
+    if every == bool(names):
+        raise click.UsageError("give the name of an experiment, or --all; `stepfold list` has both")
+    several = every or len(names) > 1
+    if settings and several:
+        raise click.UsageError("--set is for one experiment at a time")
+    base = output or Path("runs", "quick" if quick else "")
+    found = [
+        Job(
+            EXPERIMENTS[name],
+            EXPERIMENTS[name].values(_given(settings), quick=quick),
+            base / name if several or output is None else base,
         )
-        passed = sum(check.passed for check in outcome.checks)
-        click.echo(outcome.summary)
-        click.echo(f"{passed} of {len(outcome.checks)} checks passed in {seconds:.1f} s.")
-        click.echo(f"report: {report}")
-    return 0 if outcome.passed else 1
+        for name in (EXPERIMENTS if every else dict.fromkeys(names))
+    ]
+    due = [job for job in found if force or not job.is_done()]
+    for job in due:
+        job.check(force=force)
+    if several:
+        return _report_all(found, due, _compute_all(due, jobs, quiet=as_json), as_json=as_json)
+    for job in due:
+        job.compute(progress=sys.stderr.isatty() and not as_json)
+    return _report(found[0], kept=not due, as_json=as_json)
+
+
+def _given(settings: Sequence[str]) -> dict[str, str]:
+    given = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set takes NAME=VALUE, got {setting!r}")
+        given[name.strip().replace("-", "_")] = value.strip()
+    return given
+
+
+def _report(job: Job, *, kept: bool, as_json: bool) -> int:
+    record = job.load()
+    if as_json:
+        click.echo(json.dumps({**record, "kept": kept}))
+    else:
+        _show_checks(record)
+        click.echo(record["summary"])
+        when = f"on {record['environment']['written']}; --force computes it anew" if kept else ""
+        click.echo(f"{_tally(record)} in {record['seconds']:.1f} s{when and ', ' + when}.")
+        click.echo(f"report: {record['report']}")
+    return 0 if record["passed"] else 1
+
+
+def _report_all(
+    found: Sequence[Job], due: Sequence[Job], failures: dict[str, str], *, as_json: bool
+) -> int:
+    records: list[dict[str, Any]] = []
+    rows = []
+    for job in found:
+        name, kept = job.experiment.name, job not in due
+        if name in failures:
+            records.append({"name": name, "passed": False, "failure": failures[name]})
+            rows.append((name, failures[name], "", "FAIL"))
+            continue
+        record = {**job.load(), "kept": kept}
+        records.append(record)
+        verdict = "pass" if record["passed"] else "FAIL"
+        time = f"{record['seconds']:.1f} s{' (kept)' if kept else ''}"
+        rows.append((name, _tally(record), time, verdict))
+    passed = sum(record["passed"] for record in records)
+    if as_json:
+        click.echo(json.dumps(records))
+    else:
+        for record in records:
+            if not record["passed"] and "checks" in record:
+                _show_checks(record, failed_only=True)
+        show_table("Experiments", ("name", "checks", "took", "result"), rows)
+        click.echo(f"{passed} of {len(records)} experiments passed; {len(due)} were computed.")
+        click.echo(f"reports: {os.path.join(found[0].folder.parent, '*', 'report.html')}")
+    return 0 if passed == len(records) else 1
+
+
+def _tally(record: dict[str, Any]) -> str:
+    checks = record["checks"]
+    return f"{sum(check['passed'] for check in checks)} of {len(checks)} checks passed"
+
+
+def _show_checks(record: dict[str, Any], *, failed_only: bool = False) -> None:
+    show_table(
+        record["title"],
+        ("claim", "expected", "measured", "result"),
+        [
+            (
+                check["claim"],
+                check["expected"],
+                "nan" if check["measured"] is None else f"{check['measured']:.6g}",
+                "pass" if check["passed"] else "FAIL",
+            )
+            for check in record["checks"]
+            if not (failed_only and check["passed"])
+        ],
+    )
+
+
+def _compute_all(due: Sequence[Job], jobs: int | None, *, quiet: bool) -> dict[str, str]:
+    """Compute what is due in parallel; return what failed, by name."""
+    from stepfold.lab.parallel import compute_all
+
+    failures: dict[str, str] = {}
+
+    def ended(job: Job, failure: str | None) -> None:
+        if failure is not None:
+            failures[job.experiment.name] = failure
+        advance(job, False)
+
+    with _progress_bar(due, shown=sys.stderr.isatty() and not quiet) as advance:
+        compute_all(
+            due,
+            num_processes=jobs or len(os.sched_getaffinity(0)),
+            started=lambda job: advance(job, True),
+            ended=ended,
+        )
+    return failures
+
+
+def _ignore(job: Job, begins: bool) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def _progress_bar(due: Sequence[Job], *, shown: bool) -> Iterator[Callable[[Job, bool], None]]:
+    """A bar over the expected seconds, with the names of what runs."""
+    if not shown:
+        yield _ignore
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False), console=console,
+    )  # fmt: skip
+    running: list[str] = []
+    with bar:
+        task = bar.add_task("", total=sum(job.experiment.seconds for job in due))
+
+        def advance(job: Job, begins: bool) -> None:
+            if begins:
+                running.append(job.experiment.name)
+            else:
+                running.remove(job.experiment.name)
+                bar.advance(task, job.experiment.seconds)
+            bar.update(task, description=", ".join(running))
+
+        yield advance

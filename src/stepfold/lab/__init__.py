@@ -1,6 +1,20 @@
 """Experiments, figures and reports. Drawing needs matplotlib: ``pip install 'stepfold[lab]'``."""
 
-from stepfold.lab.figure import Axis, Curve, Figure
+from stepfold.lab.figure import Axis, Curve, Figure, Level
+from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
+from stepfold.lab.picture import Image, Pictures
 
-__all__ = ["Axis", "Check", "Curve", "Figure", "Outcome", "Section", "Table"]
+__all__ = [
+    "Axis",
+    "Check",
+    "Curve",
+    "Figure",
+    "Formula",
+    "Image",
+    "Level",
+    "Outcome",
+    "Pictures",
+    "Section",
+    "Table",
+]

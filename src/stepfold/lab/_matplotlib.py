@@ -1,4 +1,4 @@
-"""Draws a `Figure` with matplotlib, without touching its global state."""
+"""Draws figures with matplotlib, without touching its global state."""
 
 from __future__ import annotations
 
@@ -17,12 +17,9 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
+from stepfold.lab._palette import COLOURS, DASHES, LEVEL, MARKERS
 from stepfold.lab.figure import Axis, Figure
-
-# Okabe and Ito's palette: told apart by colour-blind readers; dashes and markers tell in grey.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), "-")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+from stepfold.lab.picture import Pictures
 
 SETTINGS: Any = {
     "axes.grid": True,
@@ -37,32 +34,85 @@ SETTINGS: Any = {
 }
 
 
-def draw(figure: Figure) -> Canvas:
+def draw(figure: Figure | Pictures) -> Canvas:
     """Return a matplotlib figure."""
     with mpl.rc_context(SETTINGS):
-        canvas = Canvas(figsize=(7.2, 4.4), layout="constrained")
+        return _draw_pictures(figure) if isinstance(figure, Pictures) else _draw_curves(figure)
+
+
+def _draw_curves(figure: Figure) -> Canvas:
+    canvas = Canvas(figsize=(7.2, 4.4), layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes: Any = canvas.add_subplot()
+    _plot(axes, figure, scale=1.0)
+    axes.set_title(_literal(figure.title))
+    axes.xaxis.set_label_text(_literal(figure.x.label))
+    axes.yaxis.set_label_text(_literal(figure.y.label))
+    labels = [c.label for c in figure.curves] + [level.label for level in figure.levels]
+    if len(labels) > 1:
+        # Below the axes: inside it would hide a curve in one figure or another.
+        long = sum(map(len, labels)) > 60
+        canvas.legend(loc="outside lower center", ncols=2 if long else 3)
+    return canvas
+
+
+def _plot(axes: Any, figure: Figure, *, scale: float) -> None:
+    for index, curve in enumerate(figure.curves):
+        axes.plot(
+            curve.x,
+            curve.y,
+            label=_literal(curve.label),
+            color=COLOURS[index % len(COLOURS)],
+            linestyle="none" if curve.style == "points" else DASHES[index % len(DASHES)],
+            marker=None if curve.style == "line" else MARKERS[index % len(MARKERS)],
+            markersize=4.5 * scale,
+            linewidth=(2.2 if curve.emphasis else 1.4) * scale,
+            zorder=3 if curve.emphasis else 2,
+        )
+    for level in figure.levels:
+        axes.axhline(
+            level.value, label=_literal(level.label), color=LEVEL, linestyle=(0, (4, 3)), zorder=1
+        )
+    _scale(axes.xaxis, figure.x, axes.set_xscale, axes.set_xlim)
+    _scale(axes.yaxis, figure.y, axes.set_yscale, axes.set_ylim)
+
+
+def _draw_pictures(figure: Pictures) -> Canvas:
+    images = figure.images
+    columns = min(len(images), 3)
+    rows = -(-len(images) // columns)
+    height, width = images[0].pixels.shape
+    side = 7.2 / columns
+    canvas = Canvas(figsize=(7.2, rows * (side * height / width + 0.4) + 0.4), layout="constrained")
+    FigureCanvasAgg(canvas)
+    for index, image in enumerate(images):
+        axes: Any = canvas.add_subplot(rows, columns, index + 1)
+        axes.imshow(image.pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_axis_off()
+        axes.set_title(_literal(image.label), fontsize=9)
+    canvas.suptitle(_literal(figure.title), x=0.01, ha="left")
+    return canvas
+
+
+def thumbnail(figure: Figure | Pictures) -> bytes:
+    """Return a small PNG without words, to be recognised in a list, on a light page or a dark."""
+    with mpl.rc_context({**SETTINGS, "axes.grid": False}):
+        canvas = Canvas(figsize=(3.2, 1.8))
         FigureCanvasAgg(canvas)
-        axes: Any = canvas.add_subplot()
-        for index, curve in enumerate(figure.curves):
-            axes.plot(
-                curve.x,
-                curve.y,
-                label=_literal(curve.label),
-                color=COLOURS[index % len(COLOURS)],
-                linestyle="none" if curve.style == "points" else DASHES[index % len(DASHES)],
-                marker=None if curve.style == "line" else MARKERS[index % len(MARKERS)],
-                markersize=4.5,
-                linewidth=2.2 if curve.emphasis else 1.4,
-                zorder=3 if curve.emphasis else 2,
-            )
-        _scale(axes.xaxis, figure.x, axes.set_xscale, axes.set_xlim)
-        _scale(axes.yaxis, figure.y, axes.set_yscale, axes.set_ylim)
-        axes.set_title(_literal(figure.title))
-        if len(figure.curves) > 1:
-            # Below the axes: inside it would hide a curve in one figure or another.
-            long = sum(len(curve.label) for curve in figure.curves) > 60
-            canvas.legend(loc="outside lower center", ncols=2 if long else 3)
-        return canvas
+        if isinstance(figure, Pictures):
+            axes: Any = canvas.add_axes((0, 0, 1, 1))
+            axes.imshow(figure.images[-1].pixels, cmap="gray", vmin=0, vmax=255)
+            axes.set_axis_off()
+        else:
+            axes = canvas.add_axes((0.04, 0.06, 0.92, 0.9))
+            _plot(axes, figure, scale=0.8)
+            # Grey of equal contrast to white and to black.
+            for spine in axes.spines.values():
+                spine.set_color(LEVEL)
+            axes.tick_params(which="both", length=0, labelbottom=False, labelleft=False)
+        buffer = io.BytesIO()
+        canvas.savefig(buffer, format="png", dpi=150, transparent=True)
+        return buffer.getvalue()
 
 
 def _literal(text: str) -> str:
@@ -71,7 +121,6 @@ def _literal(text: str) -> str:
 
 
 def _scale(drawn: Any, axis: Axis, set_scale: Any, set_limits: Any) -> None:
-    drawn.set_label_text(_literal(axis.label))
     low, high = drawn.get_data_interval()
     if axis.log and high > 0:
         set_scale("log")
@@ -87,7 +136,7 @@ def _scale(drawn: Any, axis: Axis, set_scale: Any, set_limits: Any) -> None:
             drawn.set_minor_formatter(NullFormatter())
 
 
-def to_bytes(figure: Figure, kind: str) -> bytes:
+def to_bytes(figure: Figure | Pictures, kind: str) -> bytes:
     """Return the drawing as a file of ``kind`` "png", "pdf" or "svg"."""
     # Without dates two runs of one experiment give the same files.
     metadata = {"png": None, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[kind]
@@ -95,3 +144,19 @@ def to_bytes(figure: Figure, kind: str) -> bytes:
         buffer = io.BytesIO()
         draw(figure).savefig(buffer, format=kind, dpi=150, metadata=metadata)
         return buffer.getvalue()
+
+
+def to_themed_svg(figure: Figure | Pictures) -> str:
+    """Return an SVG element that takes its ink from the page, so that it can be read in the dark.
+
+    Its ids start with the figure's name, so that a page can hold several.
+    """
+    with mpl.rc_context({**SETTINGS, "grid.color": LEVEL, "grid.alpha": 0.35}):
+        buffer = io.BytesIO()
+        draw(figure).savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    svg = buffer.getvalue().decode()
+    svg = svg[svg.index("<svg") :]
+    # Ids are counted from the same salt in every figure.
+    for reference in ('id="', "url(#", 'href="#'):
+        svg = svg.replace(reference, f"{reference}{figure.name}-")
+    return svg.replace("#000000", "currentColor")

@@ -1,4 +1,4 @@
-"""A figure as data. Experiments return these; a renderer draws them."""
+"""A figure as data: curves over axes, or pictures. Experiments return these; a renderer draws."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._checks import check_vector
+from stepfold.lab._fields import (
+    plain_list,
+    read,
+    read_flag,
+    read_list,
+    read_number,
+    read_numbers,
+    read_text,
+)
 
 STYLES = ("line", "points", "both")
 
@@ -24,6 +33,9 @@ class Curve:
         y: Ordinates, shape (k,); NaN leaves a gap.
         style: "line", "points" or "both".
         emphasis: Whether the curve is what the figure is about; others are drawn thinner.
+
+    >>> Curve.from_dict(Curve("c", [0, 1], [1, np.nan]).to_dict()).y
+    array([ 1., nan])
     """
 
     label: str
@@ -44,9 +56,50 @@ class Curve:
             raise ValueError(f"`style` must be one of {', '.join(STYLES)}, got {self.style!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values; NaN becomes None."""
-        y = [value if np.isfinite(value) else None for value in self.y.tolist()]
-        return {"label": self.label, "x": self.x.tolist(), "y": y, "style": self.style}
+        """Return the record as plain Python values; what is not finite becomes None."""
+        return {
+            "label": self.label,
+            "style": self.style,
+            "emphasis": self.emphasis,
+            "x": self.x.tolist(),
+            "y": plain_list(self.y),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Any) -> Curve:
+        """Make a curve from what `to_dict` returned; None becomes NaN.
+
+        Raises:
+            ValueError: If ``record`` is not such a record.
+        """
+        return cls(
+            read_text(record, "label"),
+            np.array(read_numbers(record, "x")),
+            np.array(read_numbers(record, "y")),
+            read_text(record, "style"),
+            read_flag(record, "emphasis"),
+        )
+
+
+@dataclass(frozen=True)
+class Level:
+    """A horizontal line through ``value``, for curves to be compared with."""
+
+    label: str
+    value: float
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.value):
+            raise ValueError(f"`value` must be finite, got {self.value!r} for {self.label!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain Python values."""
+        return {"label": self.label, "value": float(self.value)}
+
+    @classmethod
+    def from_dict(cls, record: Any) -> Level:
+        """Make a level from what `to_dict` returned; ValueError if ``record`` is none."""
+        return cls(read_text(record, "label"), read_number(record, "value"))
 
 
 @dataclass(frozen=True)
@@ -56,6 +109,23 @@ class Axis:
     label: str
     log: bool = False
     floor: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.floor is not None and not 0 < self.floor < np.inf:
+            raise ValueError(
+                f"`floor` cuts a logarithmic axis and must be positive and finite, "
+                f"got {self.floor!r}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain Python values."""
+        return {"label": self.label, "log": self.log, "floor": self.floor}
+
+    @classmethod
+    def from_dict(cls, record: Any) -> Axis:
+        """Make an axis from what `to_dict` returned; ValueError if ``record`` is none."""
+        floor = None if read(record, "floor") is None else read_number(record, "floor")
+        return cls(read_text(record, "label"), read_flag(record, "log"), floor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +139,7 @@ class Figure:
         curves: At least one.
         x: Horizontal axis.
         y: Vertical axis.
+        levels: Horizontal lines to compare with; named in the legend like curves.
 
     Raises:
         ValueError: If there is no curve, or ``name`` is not fit for a file.
@@ -80,23 +151,50 @@ class Figure:
     curves: tuple[Curve, ...]
     x: Axis
     y: Axis
+    levels: tuple[Level, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "curves", tuple(self.curves))
-        if not re.fullmatch(r"[\w-]+", self.name):
-            raise ValueError(
-                "`name` becomes a file's name and must be made of letters, digits, - and _, "
-                f"got {self.name!r}"
-            )
+        object.__setattr__(self, "levels", tuple(self.levels))
+        check_name(self.name)
         if not self.curves:
             raise ValueError("`curves` must hold at least one curve, got none")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figure's data as plain Python values, ready for JSON."""
+        """Return the figure as plain Python values, ready for JSON."""
         return {
+            "kind": "curves",
             "name": self.name,
             "title": self.title,
-            "x": self.x.label,
-            "y": self.y.label,
+            "alt": self.alt,
+            "x": self.x.to_dict(),
+            "y": self.y.to_dict(),
             "curves": [curve.to_dict() for curve in self.curves],
+            "levels": [level.to_dict() for level in self.levels],
         }
+
+    @classmethod
+    def from_dict(cls, record: Any) -> Figure:
+        """Make a figure from what `to_dict` returned.
+
+        Raises:
+            ValueError: If ``record`` is not such a record.
+        """
+        return cls(
+            read_text(record, "name"),
+            read_text(record, "title"),
+            read_text(record, "alt"),
+            tuple(map(Curve.from_dict, read_list(record, "curves"))),
+            Axis.from_dict(read(record, "x")),
+            Axis.from_dict(read(record, "y")),
+            tuple(map(Level.from_dict, read_list(record, "levels"))),
+        )
+
+
+def check_name(name: str) -> None:
+    """Raise unless ``name`` is fit for the name of a file."""
+    if not re.fullmatch(r"[\w-]+", name):
+        raise ValueError(
+            "`name` becomes a file's name and must be made of letters, digits, - and _, "
+            f"got {name!r}"
+        )

@@ -8,7 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stepfold.lab._fields import (
+    plain,
+    read,
+    read_list,
+    read_number,
+    read_object,
+    read_text,
+    read_texts,
+)
 from stepfold.lab.figure import Figure
+from stepfold.lab.formula import Formula
+from stepfold.lab.picture import Pictures, figure_from_dict
 
 
 @dataclass(frozen=True)
@@ -58,11 +69,26 @@ class Check:
         return {
             "claim": self.claim,
             "expected": self.expected,
-            "measured": self.measured if math.isfinite(self.measured) else None,
-            "lower": self.lower if math.isfinite(self.lower) else None,
-            "upper": self.upper if math.isfinite(self.upper) else None,
+            "measured": plain(self.measured),
+            "lower": plain(self.lower),
+            "upper": plain(self.upper),
             "passed": self.passed,
         }
+
+    @classmethod
+    def from_dict(cls, record: Any) -> Check:
+        """Make a check from what `to_dict` returned; whether it passed is decided anew.
+
+        Raises:
+            ValueError: If ``record`` is not such a record.
+        """
+        return cls(
+            read_text(record, "claim"),
+            read_text(record, "expected"),
+            read_number(record, "measured"),
+            read_number(record, "lower", -math.inf),
+            read_number(record, "upper", math.inf),
+        )
 
 
 @dataclass(frozen=True)
@@ -77,15 +103,63 @@ class Table:
             if len(row) != len(self.columns):
                 raise ValueError(f"a row must have {len(self.columns)} cells, got {row!r}")
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain Python values."""
+        return {"columns": list(self.columns), "rows": [list(row) for row in self.rows]}
+
+    @classmethod
+    def from_dict(cls, record: Any) -> Table:
+        """Make a table from what `to_dict` returned; ValueError if ``record`` is none."""
+        rows = read_list(record, "rows")
+        return cls(
+            read_texts(record, "columns"), tuple(read_texts({"row": r}, "row") for r in rows)
+        )
+
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, paragraphs of plain text, and what illustrates them."""
+    """A heading, paragraphs, and what illustrates them.
+
+    Args:
+        heading: A few words.
+        paragraphs: Plain text, nothing in it is taken for markup; a `Formula` between two
+            paragraphs stands on a line of its own.
+        figure: Curves or pictures.
+        table: Comes before the figure.
+    """
 
     heading: str
-    paragraphs: tuple[str, ...]
-    figure: Figure | None = None
+    paragraphs: tuple[str | Formula, ...]
+    figure: Figure | Pictures | None = None
     table: Table | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain Python values."""
+        return {
+            "heading": self.heading,
+            "paragraphs": [
+                {"latex": entry.latex} if isinstance(entry, Formula) else entry
+                for entry in self.paragraphs
+            ],
+            "figure": None if self.figure is None else self.figure.to_dict(),
+            "table": None if self.table is None else self.table.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Any) -> Section:
+        """Make a section from what `to_dict` returned; ValueError if ``record`` is none."""
+        figure, table = read(record, "figure"), read(record, "table")
+        return cls(
+            read_text(record, "heading"),
+            tuple(
+                Formula(read_text(entry, "latex"))
+                if isinstance(entry, dict)
+                else read_text({"paragraphs": entry}, "paragraphs")
+                for entry in read_list(record, "paragraphs")
+            ),
+            None if figure is None else figure_from_dict(figure),
+            None if table is None else Table.from_dict(table),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +197,11 @@ class Outcome:
                     "a record's path must be names of letters, digits, - and _ with / between "
                     f"them, got {path!r}"
                 )
+            if path == "outcome" or path.startswith("figures/"):
+                raise ValueError(f"a record's path must not be one of the run's own, got {path!r}")
 
     @property
-    def figures(self) -> list[Figure]:
+    def figures(self) -> list[Figure | Pictures]:
         """Figures of all sections, in order."""
         return [section.figure for section in self.sections if section.figure is not None]
 
@@ -134,8 +210,8 @@ class Outcome:
         """Whether every check passed."""
         return all(check.passed for check in self.checks)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return what was tested and with which settings, ready for JSON."""
+    def digest(self) -> dict[str, Any]:
+        """Return what was tested, with which settings, and what came out, ready for JSON."""
         return {
             "name": self.name,
             "title": self.title,
@@ -144,3 +220,28 @@ class Outcome:
             "parameters": dict(self.parameters),
             "checks": [check.to_dict() for check in self.checks],
         }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, ready for JSON: `digest`, the story with its figures, the records."""
+        return {
+            **self.digest(),
+            "sections": [section.to_dict() for section in self.sections],
+            "records": dict(self.records),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Any) -> Outcome:
+        """Make an outcome from what `to_dict` returned.
+
+        Raises:
+            ValueError: If ``record`` is not such a record.
+        """
+        return cls(
+            read_text(record, "name"),
+            read_text(record, "title"),
+            read_text(record, "summary"),
+            tuple(map(Section.from_dict, read_list(record, "sections"))),
+            tuple(map(Check.from_dict, read_list(record, "checks"))),
+            read_object(record, "parameters"),
+            read_object(record, "records"),
+        )

@@ -12,6 +12,12 @@ from stepfold._typing import FloatArray
 
 def to_numpy(name: str, array: Any) -> Any:
     """Return a dense torch tensor as a float64 NumPy array, and anything else as it is."""
+    array = to_float64(name, array)
+    return array.cpu().numpy() if hasattr(array, "detach") else array
+
+
+def to_float64(name: str, array: Any) -> Any:
+    """Return a dense torch tensor in float64 on its own device, and anything else as it is."""
     if not hasattr(array, "detach"):
         return array
     if "strided" not in str(array.layout):
@@ -21,7 +27,7 @@ def to_numpy(name: str, array: Any) -> Any:
         )
     if array.is_complex():
         raise TypeError(f"`{name}` must be real, got dtype {array.dtype}")
-    return array.detach().cpu().double().numpy()
+    return array.detach().double()
 
 
 def check_errors(name: str, errors: Any, length: int) -> FloatArray:
@@ -45,6 +51,11 @@ def check_errors(name: str, errors: Any, length: int) -> FloatArray:
     return scaled
 
 
+def like(matrix: Any, rows: FloatArray) -> Any:
+    """Return rows where the matrix lives: a tensor on its device if it is one."""
+    return matrix.new_tensor(rows) if hasattr(matrix, "new_tensor") else rows
+
+
 def check_symmetric(matrix: Any) -> None:
     """Refuse a matrix that is not square, or not symmetric as far as its entries are known."""
     if matrix.shape[0] != matrix.shape[1]:
@@ -52,11 +63,11 @@ def check_symmetric(matrix: Any) -> None:
             f"`hessian` must be square, got shape {tuple(matrix.shape)}; "
             "for least squares with this matrix pass `Gram(matrix)`"
         )
-    if not (isinstance(matrix, np.ndarray) or hasattr(matrix, "toarray")):
+    if not any(hasattr(matrix, name) for name in ("__array_interface__", "toarray", "new_tensor")):
         return  # two products more than the caller was promised; `estimate_bounds` spends them
     # Two products rather than a difference of matrices, which would take the memory of two more.
     first, second = np.random.default_rng(0x53796D).standard_normal((2, matrix.shape[0]))
-    images = np.array([matrix @ first, matrix @ second])
+    images = np.array([to_numpy("hessian", matrix @ like(matrix, v)) for v in (first, second)])
     image, other = images / (np.abs(images).max() or 1.0)
     difference = float(second @ image - first @ other)
     if abs(difference) > 1e-8 * float(np.linalg.norm(second) * np.linalg.norm(image)):

@@ -17,7 +17,7 @@ import numpy as np
 from stepfold._checks import check_count, check_matrix
 from stepfold._krylov import Bidiagonal, Product, Tridiagonal, golub_kahan, lanczos
 from stepfold._typing import FloatArray, Operator
-from stepfold.measure._inputs import check_errors, check_symmetric, to_numpy
+from stepfold.measure._inputs import check_errors, check_symmetric, like, to_float64, to_numpy
 from stepfold.measure._rules import (
     Factor,
     ended,
@@ -46,7 +46,8 @@ def lanczos_measure(
 
     Args:
         hessian: Symmetric positive semidefinite map of shape (n, n): dense, sparse,
-            ``LinearOperator``, `Gram`, or dense torch tensor (copied to the CPU's memory).
+            ``LinearOperator``, `Gram`, or dense torch tensor; with a tensor the products are made
+            on its device, in float64.
         num_nodes: k, the Lanczos steps and products per probe.
         start: An error, shape (n,), or errors as rows, shape (batch, n), whose own measure is
             wanted. Random probes, for isotropic errors, if not given.
@@ -100,7 +101,8 @@ def error_measure(hessian: Operator, errors: Any, *, num_steps: int) -> Spectral
 
     Args:
         hessian: Symmetric positive semidefinite map of shape (n, n): dense, sparse,
-            ``LinearOperator``, `Gram`, or dense torch tensor (copied to the CPU's memory).
+            ``LinearOperator``, `Gram`, or dense torch tensor; with a tensor the products are made
+            on its device, in float64.
         errors: ``x₀ − x*``, shape (n,) or (batch, n).
         num_steps: T, the products to spend (pairs of products with the factor of a `Gram`).
 
@@ -152,7 +154,7 @@ def residual_measure(
 
     Args:
         operator: A, of shape (m, n): dense, sparse, ``LinearOperator``, or dense torch tensor
-            (copied to the CPU's memory).
+            (the products are made on its device, in float64).
         residual: ``b − A x₀``, shape (m,) or (batch, m): one measure for all rows.
         num_nodes: k, the pairs of products with A and its transpose to spend.
         misfit: √c, the norm of the part of ``residual`` outside the range of A, over all rows.
@@ -180,7 +182,7 @@ def residual_measure(
     num_nodes = check_count("num_nodes", num_nodes)
     if not 0 <= misfit < np.inf:
         raise ValueError(f"`misfit` must be at least 0 and finite, got {misfit!r}")
-    transposed = check_matrix("operator", to_numpy("operator", operator)).T
+    transposed = check_matrix("operator", to_float64("operator", operator)).T
     left = _Rows(Gram(transposed))
     rows = check_errors("residual", residual, left.size)
     peak = float(np.abs(to_numpy("residual", residual)).max())
@@ -216,22 +218,23 @@ class _Rows:
         if isinstance(hessian, Gram):
             self._shift = hessian.shift
             hessian = hessian.factor
-        self._matrix = check_matrix("hessian", to_numpy("hessian", hessian))
+        self._matrix = check_matrix("hessian", to_float64("hessian", hessian))
         self.size = int(self._matrix.shape[1])
         if not self._is_gram:
             check_symmetric(self._matrix)
 
     def project(self, rows: FloatArray, num_steps: int) -> _Projection:
         """Run the recurrence from the rows."""
+        start = like(self._matrix, rows.ravel())
         product = _by_rows(self._matrix, self.size)
         if self._is_gram:
             transposed = _by_rows(self._matrix.T, int(self._matrix.shape[0]))
-            pairs = golub_kahan(product, transposed, rows.ravel(), num_steps)
+            pairs = golub_kahan(product, transposed, start, num_steps)
             unit = float(max(pairs.diagonal.max(), pairs.off_diagonal.max())) or 1.0
             factor = from_bidiagonal(Bidiagonal(pairs.diagonal / unit, pairs.off_diagonal / unit))
             factor = ended(factor, _rounding(self._matrix) ** 2)
             return _Projection(shifted(factor, self._shift / unit / unit), unit * unit)
-        steps = lanczos(product, rows.ravel(), num_steps)
+        steps = lanczos(product, start, num_steps)
         unit = float(max(np.abs(steps.diagonal).max(), steps.off_diagonal.max())) or 1.0
         diagonal, off_diagonal = steps.diagonal / unit, steps.off_diagonal / unit
         echoes = np.flatnonzero(off_diagonal <= _rounding(self._matrix))
@@ -277,10 +280,11 @@ def _rounding(matrix: Any) -> float:
 
 
 def _by_rows(matrix: Any, length: int) -> Product:
-    def product(flat: FloatArray) -> FloatArray:
-        if flat.size == length:
-            return np.asarray(matrix @ flat, dtype=np.float64)
-        rows = flat.reshape(-1, length)
-        return np.asarray((matrix @ rows.T).T, dtype=np.float64).ravel()
+    def product(flat: Any) -> Any:
+        if flat.shape[0] == length:
+            image = matrix @ flat
+        else:
+            image = (matrix @ flat.reshape(-1, length).T).T.reshape(-1)
+        return image if hasattr(image, "new_tensor") else np.asarray(image, dtype=np.float64)
 
     return product

@@ -1,35 +1,161 @@
-"""Fixed points ``x = f(x)`` of any map: what is iterated is ``x ← x + ω(f(x) − x)``."""
+"""Fixed points ``x = f(x)`` of any map: what is iterated is ``x ← x + ω(f(x) − x)``.
+
+With J the Jacobian of f at the fixed point and ``B = I − J``, errors are multiplied by
+``I − ωB`` near it, so B stands where the Hessian stands in a quadratic problem, and the residual
+``f(x) − x ≈ −B(x − x*)`` where minus the gradient does.
+"""
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, Generic
 
+import numpy as np
+
+from stepfold._checks import check_numbers
 from stepfold._typing import ArrayT
+
+# Two evaluations at one point may differ by the order in which threads add.
+REPEATABLE = 100
+
+
+class StochasticMapWarning(UserWarning):
+    """The map returned two different values at one point."""
 
 
 class FixedPoint(Generic[ArrayT]):
     """The equation ``x = f(x)``.
 
     Args:
-        map: f, from arrays of NumPy or torch, of any shape, to arrays of the same shape.
+        map: f, from arrays of NumPy or torch, of any shape, to arrays of the same shape and dtype.
+            It must not write into its argument.
 
-    >>> FixedPoint(np.cos).residual(np.array([0.0]))
+    Raises:
+        TypeError: If ``map`` is not callable.
+
+    >>> problem = FixedPoint(np.cos)
+    >>> problem.residual(np.array([0.0]))
     array([1.])
+    >>> problem.num_evaluations
+    1
     """
 
     def __init__(self, map: Callable[[ArrayT], ArrayT]) -> None:  # noqa: A002 (the field's word)
+        if isinstance(map, FixedPoint):
+            raise TypeError("`map` must be the map itself, got a FixedPoint; give its `map`")
         if not callable(map):
             raise TypeError(f"`map` must be callable, got {type(map).__name__}")
         self.map = map
+        self.num_evaluations = 0
+        """Evaluations of the map so far; one of its derivative along a direction counts as two."""
 
     def residual(self, x: ArrayT) -> ArrayT:
-        """``f(x) − x``, of the shape of ``x``."""
-        image: Any = self.map(x)
+        """``f(x) − x``, of the shape of ``x``; one evaluation.
+
+        Raises:
+            TypeError: If what f returns is not an array of the kind and dtype of ``x``.
+            ValueError: If it has another shape.
+        """
+        image: Any = self.image(x)
         residual: ArrayT = image - x
         return residual
 
     def relaxation_step(self, x: ArrayT, omega: Any) -> ArrayT:
-        """``x + omega·(f(x) − x)``."""
+        """``x + omega·(f(x) − x)``; one evaluation."""
         moved: ArrayT = x + omega * self.residual(x)
         return moved
+
+    def image(self, x: ArrayT) -> ArrayT:
+        """``f(x)``, checked to be such an array as ``x``; one evaluation."""
+        self.num_evaluations += 1
+        image: Any = self.map(x)
+        given: Any = x
+        if type(image) is not type(x):
+            if isinstance(x, np.ndarray) and isinstance(image, np.generic):
+                image = np.asarray(image)  # NumPy's functions make scalars of arrays without axes
+            else:
+                raise TypeError(
+                    f"`map` must return such an array as it is given, {type(x).__name__}, "
+                    f"got {type(image).__name__}"
+                )
+        if image.shape != given.shape:
+            raise ValueError(
+                f"`map` must keep the shape, got {tuple(image.shape)} "
+                f"for an argument of shape {tuple(given.shape)}"
+            )
+        if image.dtype != given.dtype:
+            raise TypeError(
+                f"`map` must keep the dtype, got {image.dtype} for an argument of {given.dtype}; "
+                "convert the start or what the map returns"
+            )
+        checked: ArrayT = image
+        return checked
+
+
+def start_of(x0: Any) -> Any:
+    """Return a start as a new array of floats that belongs to nobody else.
+
+    Raises:
+        TypeError: If ``x0`` is no array of numbers.
+        ValueError: If it is empty or not finite.
+    """
+    if isinstance(x0, (list, tuple, float, int, np.generic)):
+        x0 = np.asarray(x0)
+    if not hasattr(x0, "ndim") or not hasattr(x0, "dtype"):
+        raise TypeError(f"`x0` must be an array, got {type(x0).__name__}")
+    if 0 in x0.shape:
+        raise ValueError(f"`x0` must hold at least one number, got shape {tuple(x0.shape)}")
+    x0 = check_numbers("x0", x0.detach() if hasattr(x0, "detach") else x0, allow_complex=True)
+    # Not `1 * x0`, which makes a scalar of an array without axes.
+    return x0.clone() if hasattr(x0, "clone") else np.array(x0)
+
+
+def first_residual(problem: FixedPoint[Any], x: Any) -> Any:
+    """The residual at the start, from two evaluations that say whether the map can be relied upon.
+
+    Raises:
+        ValueError: If the map writes into its argument, or is not finite at the start.
+
+    Warns:
+        StochasticMapWarning: If the two evaluations differ.
+    """
+    given = copy_of(x)
+    residual = copy_of(problem.residual(x))
+    again = problem.residual(x)
+    if not bool((given == x).all()):
+        raise ValueError(
+            "`map` must not write into its argument, got another argument back; "
+            "let it work on a copy"
+        )
+    size = float(abs(residual).max())
+    if not np.isfinite(size):
+        raise ValueError(
+            "`map` must be finite at the start, got NaN or infinity in f(x0); "
+            "start where the map is defined"
+        )
+    eps = epsilon_of(x)
+    difference = float(abs(residual - again).max())
+    if difference > REPEATABLE * eps * (size + float(abs(x).max())):
+        warnings.warn(
+            f"The map is stochastic: two evaluations at x0 differ by {difference:.3g}. The "
+            "residual cannot fall below the noise, and nothing said about rates holds; fix the "
+            "map's random numbers.",
+            StochasticMapWarning,
+            stacklevel=3,
+        )
+    return residual
+
+
+def copy_of(x: Any) -> Any:
+    """A copy, of NumPy or torch."""
+    return x.clone() if hasattr(x, "clone") else np.array(x)
+
+
+def epsilon_of(x: Any) -> float:
+    """Machine epsilon of an array's dtype."""
+    if isinstance(x, np.ndarray):
+        return float(np.finfo(x.dtype).eps)
+    # Whoever holds a tensor has imported torch.
+    return float(sys.modules["torch"].finfo(x.dtype).eps)

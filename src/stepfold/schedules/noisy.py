@@ -22,13 +22,11 @@ from stepfold._checks import check_count
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import residual_polynomial
+from stepfold.schedules._fit import IDLE, PolynomialFit
 from stepfold.schedules.base import Schedule
 from stepfold.schedules.chebyshev import chebyshev_steps
 from stepfold.schedules.optimal import optimal_steps
 from stepfold.schedules.ordering import safe_order
-
-# In units of 1/λ_max: a step that does nothing, where the best schedule has fewer than T.
-IDLE = 1e-12
 
 
 def noisy_mean_squared_error(
@@ -161,9 +159,9 @@ def noise_aware_steps(
     unit = measure.nodes[-1]
     scaled = _scaled(measure, unit)
     noisy = scaled if noise_measure is None else _scaled(noise_measure, unit)
-    exact = _Objective(scaled, noise / unit, noisy)
+    exact = _objective(scaled, noise / unit, noisy)
     # Rules of T + 1 nodes integrate everything that T steps can make of the measures.
-    small = _Objective(
+    small = _objective(
         scaled.quadrature(num_steps + 1), noise / unit, noisy.quadrature(num_steps + 1)
     )
     candidates = _shorter_schedules(scaled, measure, num_steps, unit)
@@ -209,60 +207,17 @@ def _real_roots(steps: FloatArray, noise: float) -> FloatArray:
     return np.maximum((1 / eigenvalues).real, IDLE)
 
 
-class _Objective:
-    """The error as a sum of squares of functions of T steps, in units of the largest eigenvalue."""
-
-    def __init__(self, measure: SpectralMeasure, noise: float, noisy: SpectralMeasure) -> None:
-        # ∫ p² dμ + η ∫ (1 − p)²/λ dν: residuals √w·p at the nodes of μ, √(ηw/λ)·(1 − p) at those
-        # of ν; nothing depends on the steps at λ = 0.
-        bias, variance = measure.nodes > 0, noisy.nodes > 0
-        self._eigenvalues = np.concatenate([measure.nodes[bias], noisy.nodes[variance]])
-        self._num_bias = int(bias.sum())
-        self._scale = np.sqrt(
-            np.concatenate(
-                [
-                    measure.weights[bias],
-                    noise * noisy.weights[variance] / noisy.nodes[variance],
-                ]
-            )
-        )
-
-    def residuals(self, steps: FloatArray) -> FloatArray:
-        values = residual_polynomial(steps, self._eigenvalues)
-        values[self._num_bias :] -= 1
-        residuals: FloatArray = values * self._scale
-        return residuals
-
-    def jacobian(self, steps: FloatArray) -> FloatArray:
-        factors = 1 - steps[:, None] * self._eigenvalues
-        ones = np.ones((1, self._eigenvalues.size))
-        heads = np.cumprod(np.concatenate([ones, factors[:-1]]), axis=0)
-        tails = np.cumprod(np.concatenate([ones, factors[:0:-1]]), axis=0)[::-1]
-        slopes: FloatArray = (-self._eigenvalues * heads * tails * self._scale).T
-        return slopes
-
-    def value(self, steps: FloatArray) -> float:
-        steps = Schedule(steps).reordered(safe_order(steps.size)).steps
-        with np.errstate(over="ignore"):
-            return float((self.residuals(steps) ** 2).sum())
-
-    def refine(self, steps: FloatArray) -> FloatArray:
-        """A local minimum over positive steps that is no worse than the start."""
-        from scipy.optimize import least_squares
-
-        steps = Schedule(steps).reordered(safe_order(steps.size)).steps
-        result = least_squares(
-            self.residuals,
-            np.maximum(steps, 2 * IDLE),
-            self.jacobian,
-            bounds=(IDLE, np.inf),
-            x_scale="jac",
-            ftol=1e-15,
-            xtol=1e-15,
-            gtol=1e-15,
-            max_nfev=100,
-        )
-        return np.asarray(result.x, dtype=np.float64)
+def _objective(measure: SpectralMeasure, noise: float, noisy: SpectralMeasure) -> PolynomialFit:
+    """The error as a sum of squares, in units of the largest eigenvalue."""
+    # ∫ p² dμ + η ∫ (1 − p)²/λ dν: residuals √w·p at the nodes of μ, √(ηw/λ)·(1 − p) at those
+    # of ν; nothing depends on the steps at λ = 0.
+    bias, variance = measure.nodes > 0, noisy.nodes > 0
+    spread = np.sqrt(noise * noisy.weights[variance] / noisy.nodes[variance])
+    return PolynomialFit(
+        np.concatenate([measure.nodes[bias], noisy.nodes[variance]]),
+        np.concatenate([np.sqrt(measure.weights[bias]), spread]),
+        np.concatenate([np.zeros(int(bias.sum())), spread]),
+    )
 
 
 def _scaled(measure: SpectralMeasure, unit: float) -> SpectralMeasure:

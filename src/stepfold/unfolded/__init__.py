@@ -12,15 +12,45 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from stepfold.unfolded.losses import GaussianLeastSquares, Loss, SampledLoss, SpectralLoss
+from stepfold.unfolded._loop import HeldOut
+from stepfold.unfolded.distributed import process_group
+from stepfold.unfolded.exact import train_exactly
+from stepfold.unfolded.losses import (
+    Loss,
+    SampledLoss,
+    SpectralLoss,
+    squared_error,
+    squared_residual,
+)
 from stepfold.unfolded.module import UnfoldedIteration
-from stepfold.unfolded.training import train_incrementally
+from stepfold.unfolded.parameters import Positive, Trainable
+from stepfold.unfolded.problems import BatchedLeastSquares
+from stepfold.unfolded.progress import Progress
+from stepfold.unfolded.samplers import DataSetSampler, GaussianLeastSquares, Sample
+from stepfold.unfolded.stages import Stage, all_at_once, greedy_then_refined, incremental
+from stepfold.unfolded.training import train, train_incrementally
 
 __all__ = [
+    "BatchedLeastSquares",
+    "DataSetSampler",
     "GaussianLeastSquares",
+    "HeldOut",
     "Loss",
+    "Positive",
+    "Progress",
+    "Sample",
     "SampledLoss",
     "SpectralLoss",
+    "Stage",
+    "Trainable",
     "UnfoldedIteration",
+    "all_at_once",
+    "greedy_then_refined",
+    "incremental",
+    "process_group",
+    "squared_error",
+    "squared_residual",
+    "train",
+    "train_exactly",
     "train_incrementally",
 ]

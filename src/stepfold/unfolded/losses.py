@@ -1,4 +1,4 @@
-"""What training minimises: the mean squared error of the last layer, on drawn problems.
+"""What training minimises, on drawn problems.
 
 `SampledLoss` runs the network on problems as they come. For gradient descent on a quadratic with
 isotropic errors, `SpectralLoss` is the same random variable computed in the eigenbasis: of a batch
@@ -15,15 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count, check_matrix
+from stepfold._checks import check_count
 from stepfold.iterations import GradientDescent
 from stepfold.measure import SpectralMeasure
-from stepfold.problems import LeastSquares, Problem
-from stepfold.spectrum import Gram, exact_eigenvalues
+from stepfold.polynomial import mean_squared_error
+from stepfold.schedules import Schedule, noisy_mean_squared_error
 from stepfold.unfolded.module import UnfoldedIteration
-
-Sampler = Callable[[np.random.Generator], tuple[Problem[Any], Tensor]]
-"""Draws a problem (or a batch of them) and its solution, of shape (n,) or (batch, n)."""
+from stepfold.unfolded.samplers import Sample, Sampler
 
 
 class Loss(Protocol):
@@ -42,77 +40,100 @@ class Loss(Protocol):
         """Loss of the first ``num_layers`` layers on fresh random data, a scalar tensor."""
 
 
+Criterion = Callable[[Any, Sample], Tensor]
+"""What the output of a layer is worth: a scalar tensor from it and the batch."""
+
+
+def squared_error(output: Any, sample: Sample) -> Tensor:
+    """Mean over batch and coordinates of ``(output − target)²``.
+
+    Raises:
+        ValueError: If the target does not have the output's shape.
+    """
+    if sample.target is None:
+        raise ValueError(
+            "the sampler must yield a `target` for `squared_error`, got None; train without one by "
+            "`criterion=squared_residual`"
+        )
+    _check_shape(sample.target, output)
+    difference: Tensor = output - sample.target
+    return (difference * difference).mean()
+
+
+def squared_residual(output: Any, sample: Sample) -> Tensor:
+    """Mean square of the gradient, or of the residual ``f(x) − x`` of a `FixedPoint`.
+
+    No target is needed: training is unsupervised.
+    """
+    residual = getattr(sample.data, "residual", None) or sample.data.gradient
+    values: Tensor = residual(output)
+    return (values * values).mean()
+
+
 class SampledLoss:
-    """Mean squared error of the network's output on problems drawn by a sampler.
+    """Loss of the network's output on problems drawn by a sampler.
 
     Args:
-        sampler: Draws a problem and its solution; the network starts from 0.
+        sampler: Draws a `Sample`, or a problem and its solution; the network starts from 0 if the
+            sample has no ``start``.
         measure: Distribution of the error over the eigenvalues, if known; for reports only.
+        criterion: What an output is worth: `squared_error` (needs a target), `squared_residual`
+            (needs none) or a function of one's own.
+        discount: Weight of a layer's criterion relative to that of the next one, from 0 (only the
+            last layer counts) to 1 (all alike); weights add up to 1.
+
+    Raises:
+        ValueError: If ``discount`` is out of range.
     """
 
-    def __init__(self, sampler: Sampler, measure: SpectralMeasure | None = None) -> None:
-        self._sampler = sampler
+    def __init__(
+        self,
+        sampler: Sampler,
+        measure: SpectralMeasure | None = None,
+        *,
+        criterion: Criterion = squared_error,
+        discount: float = 0.0,
+    ) -> None:
+        if not 0 <= discount <= 1:
+            raise ValueError(f"`discount` must lie between 0 and 1, got {discount!r}")
+        self.sampler = sampler
         self.measure = measure
+        self.criterion = criterion
+        self.discount = discount
 
     def __call__(
         self, network: UnfoldedIteration, num_layers: int, rng: np.random.Generator
     ) -> Tensor:
-        """Mean of the squared differences over batch and coordinates."""
-        problem, target = self._sampler(rng)
+        """Criterion of the last layer, or the weighted mean of those of all layers."""
+        sample = Sample(*self.sampler(rng))
+        start = sample.start
+        if start is None and isinstance(sample.target, Tensor):
+            start = torch.zeros_like(sample.target)
+        every_layer = self.discount > 0
         try:
-            output = network(problem, torch.zeros_like(target), num_layers=num_layers)
+            output = network(sample.data, start, num_layers=num_layers, every_layer=every_layer)
         except RuntimeError:
-            _check_shape(target, problem.linear_term)  # torch would speak of its own arguments
+            if sample.start is None and hasattr(sample.data, "linear_term"):
+                # torch would speak of its own arguments
+                _check_shape(start, sample.data.linear_term)
             raise
-        _check_shape(target, output)
-        difference: Tensor = output - target
-        return (difference * difference).mean()
+        if not every_layer:
+            return self.criterion(output, sample)
+        weights = self.discount ** np.arange(num_layers - 1, -1, -1.0)
+        weights /= weights.sum()
+        values = [
+            weight * self.criterion(x, sample)
+            for weight, x in zip(weights.tolist(), output, strict=True)
+        ]
+        return torch.stack(values).sum()
 
 
-def _check_shape(target: Tensor, expected: Any) -> None:
+def _check_shape(target: Any, expected: Any) -> None:
     if target.shape != expected.shape:
         raise ValueError(
             "the sampler must yield solutions of the shape that its problem has, "
             f"{tuple(expected.shape)}, got {tuple(target.shape)}"
         )
-
-
-class GaussianLeastSquares:
-    """Sampler of the published experiment: ``y = Hx`` with x ~ N(0, I), fresh for every batch.
-
-    Args:
-        operator: H, of shape (m, n), as a NumPy array.
-        batch_size: Problems in a batch.
-        dtype: Floating-point type of the tensors.
-
-    >>> sampler = GaussianLeastSquares(np.eye(3), batch_size=2)
-    >>> problem, target = sampler(np.random.default_rng(0))
-    >>> problem.gradient(target).abs().max().item(), tuple(target.shape)
-    (0.0, (2, 3))
-    """
-
-    def __init__(
-        self, operator: Any, *, batch_size: int = 200, dtype: torch.dtype = torch.float32
-    ) -> None:
-        self._operator = check_matrix("operator", operator)
-        if not isinstance(self._operator, np.ndarray):
-            raise TypeError(
-                f"`operator` must be a NumPy array, got {type(operator).__name__}; write a sampler "
-                "of your own for other operators"
-            )
-        self._matrix = torch.tensor(self._operator, dtype=dtype)
-        self._batch_size = check_count("batch_size", batch_size)
-
-    @property
-    def measure(self) -> SpectralMeasure:
-        """Equal weight on the eigenvalues of ``HᵀH``."""
-        return SpectralMeasure.from_eigenvalues(exact_eigenvalues(Gram(self._operator)))
-
-    def __call__(self, rng: np.random.Generator) -> tuple[LeastSquares[Any], Tensor]:
-        """A batch of problems that share H, and their solutions, shape (batch, n)."""
-        shape = (self._batch_size, self._matrix.shape[1])
-        solutions = torch.from_numpy(rng.standard_normal(shape)).to(self._matrix.dtype)
-        return LeastSquares(self._matrix, solutions @ self._matrix.T), solutions
 
 
 class SpectralLoss:
@@ -124,33 +145,67 @@ class SpectralLoss:
     Args:
         measure: Eigenvalues, and how the error's variance is spread over them.
         batch_size: Size of the batch whose average is drawn.
+        noise: η, at least 0, in units of the Hessian: for data ``y = Hx + w``, started at 0, the
+            variance of an entry of w over that of an entry of x (see `noisy_mean_squared_error`).
+
+    Raises:
+        ValueError: If ``noise`` is negative or not finite.
     """
 
-    def __init__(self, measure: SpectralMeasure, *, batch_size: int = 200) -> None:
+    def __init__(
+        self, measure: SpectralMeasure, *, batch_size: int = 200, noise: float = 0.0
+    ) -> None:
         self.measure = measure
         self._batch_size = check_count("batch_size", batch_size)
         self._eigenvalues = torch.tensor(measure.nodes.tolist(), dtype=torch.float64)
+        if not 0 <= noise < np.inf:
+            raise ValueError(f"`noise` must be at least 0 and finite, got {noise!r}")
+        self.noise = noise
 
     def __call__(
         self, network: UnfoldedIteration, num_layers: int, rng: np.random.Generator
     ) -> Tensor:
         """Weighted mean of ``p(λ)²`` with χ² weights of as many degrees as the batch is large."""
         squares = rng.chisquare(self._batch_size, self.measure.nodes.size) / self._batch_size
-        return self.given(network, num_layers, self.measure.weights * squares)
+        weights = self.measure.weights
+        if not self.noise:
+            return self.given(network, num_layers, weights * squares)
+        # Second moments of x and w along an eigenvector are a Wishart matrix; Bartlett's factor.
+        cross = rng.standard_normal(squares.size) / np.sqrt(self._batch_size)
+        rest = rng.chisquare(self._batch_size - 1, squares.size) if self._batch_size > 1 else 0.0
+        noises = cross * cross + rest / self._batch_size
+        residuals = self._residuals(network, num_layers)
+        positive = self._eigenvalues > 0
+        fitted = torch.where(positive, 1 - residuals, 0.0) / torch.where(
+            positive, self._eigenvalues.sqrt(), 1.0
+        )
+        scale = np.sqrt(self.noise)
+        moments = [squares, -2 * scale * np.sqrt(squares) * cross, self.noise * noises]
+        own, mixed, foreign = (torch.tensor(weights * moment) for moment in moments)
+        return (own * residuals**2 + mixed * residuals * fitted + foreign * fitted**2).sum()
 
     def given(self, network: UnfoldedIteration, num_layers: int, squares: Any) -> Tensor:
         """Loss for given mean squares of the initial error along each eigenvector, shape (n,)."""
-        if not isinstance(network.iteration, GradientDescent):
-            raise TypeError(
-                "`SpectralLoss` knows the residual polynomial of gradient descent only, got "
-                f"{type(network.iteration).__name__}; use `SampledLoss`"
-            )
-        gammas = network.steps[:num_layers]
+        residuals = self._residuals(network, num_layers)
         weights = torch.tensor(squares, dtype=torch.float64)
         if weights.shape != self._eigenvalues.shape:
             raise ValueError(
                 f"`squares` must have shape {tuple(self._eigenvalues.shape)}, one for each "
                 f"eigenvalue, got {tuple(weights.shape)}"
             )
-        residuals = torch.prod(1 - gammas[:, None] * self._eigenvalues, 0)
         return (weights * residuals * residuals).sum()
+
+    def mean_squared_error(self, schedule: Schedule) -> float:
+        """What the loss of these steps is on average: exact, with the noise."""
+        if not self.noise:
+            return mean_squared_error(schedule, self.measure)
+        return noisy_mean_squared_error(schedule, self.measure, noise=self.noise)
+
+    def _residuals(self, network: UnfoldedIteration, num_layers: int) -> Tensor:
+        if not isinstance(network.iteration, GradientDescent):
+            raise TypeError(
+                "`SpectralLoss` knows the residual polynomial of gradient descent only, got "
+                f"{type(network.iteration).__name__}; use `SampledLoss`"
+            )
+        gammas = network.layer_steps(num_layers)
+        return torch.prod(1 - gammas[:, None] * self._eigenvalues, 0)

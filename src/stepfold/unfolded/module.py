@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.utils.checkpoint import checkpoint
 
 from stepfold._checks import check_count
+from stepfold._typing import FloatArray
 from stepfold.iterations import GradientDescent, Iteration
-from stepfold.problems import Problem
 from stepfold.schedules import Schedule
+from stepfold.unfolded.parameters import LayerValues, Positive, Trainable
 
-
-class _Absolute(nn.Module):
-    # Published training uses |γ|: it keeps steps positive and, unlike a softplus, leaves the size
-    # of an Adam update alone.
-    def forward(self, values: Tensor) -> Tensor:
-        return values.abs()
-
-    def right_inverse(self, values: Tensor) -> Tensor:
-        return values
+Step: TypeAlias = Callable[[Any, SimpleNamespace, Any], Any]
+"""A step of one's own, ``step(x, params, data)``: the next x; ``params.step`` is γₜ, other
+parameters of the layer have their names."""
 
 
 class UnfoldedIteration(nn.Module):
@@ -30,22 +29,44 @@ class UnfoldedIteration(nn.Module):
     The layers are the iteration's own three methods, so whatever `solve` can run can be trained.
 
     Args:
-        schedule: Initial step sizes; its length is the number T of layers.
-        iteration: What a layer does; `GradientDescent` if not given.
-        dtype: Floating-point type of the trainable steps.
+        schedule: Initial step sizes, say from `chebyshev_steps`, `optimal_steps` or
+            `constant_steps`. With fewer of them than layers, layers share them periodically.
+        iteration: What a layer does: an `Iteration`, or a function ``step(x, params, data)`` (a
+            ``torch.nn.Module`` may be one) that returns the next x; `GradientDescent` if not given.
+            ``params.step`` is the layer's step size, other parameters go by their names.
+        num_layers: T; the length of the schedule if not given.
+        parameters: Further trainable values by name: a `Trainable`, or its ``initial`` alone, then
+            one positive value per layer. For an `Iteration` a name is an attribute that each layer
+            replaces, such as "momentum" of `HeavyBall` or "penalty.weight" of `ProximalGradient`;
+            for a function it is any identifier but "step".
+        train_steps: Whether the steps are trained; else only the other parameters are.
+        recompute_every: Layers in a segment of which only the start is kept for the backward pass,
+            which computes the rest again: less memory for one more forward pass. About √T keeps
+            least. None keeps everything.
+        dtype: Floating-point type of the trainable values.
 
     Attributes:
-        steps: Positive step sizes, tensor of shape (T,), in units of 1 / Hessian.
+        steps: Positive step sizes, tensor of shape (period,), in units of 1 / Hessian.
         num_layers: T.
 
     Raises:
-        TypeError: If ``schedule`` is not a `Schedule`.
+        TypeError: If ``schedule`` is not a `Schedule`, or ``iteration`` cannot be called.
+        ValueError: If there are more steps than layers, a name fits nothing, or initial values are
+            out of range.
 
     >>> from stepfold import LeastSquares, Schedule
     >>> network = UnfoldedIteration(Schedule([0.5, 0.25]))
     >>> problem = LeastSquares(torch.eye(2, dtype=torch.float64), torch.ones(2).double())
     >>> network(problem).tolist()
     [0.625, 0.625]
+
+    >>> def damped(x, params, data):
+    ...     return x + params.step * (torch.cos(x) - x) - params.drift * x
+    >>> network = UnfoldedIteration(
+    ...     Schedule([0.5]), iteration=damped, num_layers=3, parameters={"drift": 0.0}
+    ... )
+    >>> network.steps.shape, network.values("drift").shape
+    (torch.Size([1]), torch.Size([3]))
     """
 
     steps: Tensor
@@ -54,7 +75,11 @@ class UnfoldedIteration(nn.Module):
         self,
         schedule: Schedule,
         *,
-        iteration: Iteration[Any, Any] | None = None,
+        iteration: Iteration[Any, Any] | Step | None = None,
+        num_layers: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        train_steps: bool = True,
+        recompute_every: int | None = None,
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__()
@@ -63,38 +88,146 @@ class UnfoldedIteration(nn.Module):
                 f"`schedule` must be a Schedule, got {type(schedule).__name__}; "
                 "wrap step sizes as `Schedule(steps)`"
             )
-        self.iteration = GradientDescent() if iteration is None else iteration
-        self.num_layers = schedule.num_steps
+        self.num_layers = (
+            schedule.num_steps if num_layers is None else check_count("num_layers", num_layers)
+        )
+        if schedule.num_steps > self.num_layers:
+            raise ValueError(
+                f"`num_layers` must be at least the number of steps, {schedule.num_steps}, got "
+                f"{num_layers}; shorten the schedule"
+            )
+        self.iteration: Any = GradientDescent() if iteration is None else iteration
+        if not isinstance(self.iteration, Iteration) and not callable(self.iteration):
+            raise TypeError(
+                "`iteration` must be an Iteration or a function `step(x, params, data)`, got "
+                f"{type(iteration).__name__}"
+            )
+        self.recompute_every = (
+            None if recompute_every is None else check_count("recompute_every", recompute_every)
+        )
         self.steps = nn.Parameter(torch.tensor(schedule.steps.tolist(), dtype=dtype))
-        parametrize.register_parametrization(self, "steps", _Absolute())
+        parametrize.register_parametrization(self, "steps", Positive())
+        if not train_steps:
+            self.requires_grad_(False)
+        self._names: dict[str, str] = {}
+        self.extra = nn.ModuleDict()
+        for name, trainable in (parameters or {}).items():
+            self._check_name(name)
+            if not isinstance(trainable, Trainable):
+                trainable = Trainable(trainable)
+            key = name.replace(".", "__")
+            self.extra[key] = LayerValues(name, trainable, self.num_layers, dtype)
+            self._names[name] = key
+
+    def _check_name(self, name: str) -> None:
+        if hasattr(self.extra, name):
+            raise ValueError(f"`parameters` cannot be called {name!r}, a word of torch's modules")
+        if not isinstance(self.iteration, Iteration):
+            if not name.isidentifier() or name == "step":
+                raise ValueError(
+                    "`parameters` of a function must have names that are identifiers, and not "
+                    f"'step', got {name!r}"
+                )
+            return
+        owner: Any = self.iteration
+        for part in name.split("."):
+            if not hasattr(owner, part):
+                raise ValueError(
+                    f"`parameters` must name attributes of {type(self.iteration).__name__}, got "
+                    f"{name!r}; {type(owner).__name__} has {', '.join(vars(owner)) or 'none'}"
+                )
+            owner = getattr(owner, part)
 
     def forward(
-        self, problem: Problem[Any], x0: Any = None, *, num_layers: int | None = None
+        self,
+        problem: Any,
+        x0: Any = None,
+        *,
+        num_layers: int | None = None,
+        every_layer: bool = False,
     ) -> Any:
         """Iterate after the first ``num_layers`` layers, all of them if not given.
 
         Args:
-            problem: Problem over tensors.
-            x0: Start, shape (n,) or (batch, n); 0 if not given.
+            problem: Problem over tensors; for a function of one's own, its ``data``.
+            x0: Start, shape (n,) or (batch, n); 0 if not given and the problem is linear.
             num_layers: At most T.
+            every_layer: Whether to return the list of the iterates after each of these layers.
 
         Raises:
-            TypeError: If the problem or the start is not made of tensors.
+            TypeError: If the problem or the start is not made of tensors, or there is no start.
             ValueError: If ``num_layers`` is out of range.
         """
         num_layers = self.check_num_layers(num_layers)
+        steps = self._layers(num_layers)
+        state = self._start(problem, x0)
+        every = self.recompute_every if torch.is_grad_enabled() else None
+        iterates: list[Any] = []
+        for start in range(0, num_layers, every or num_layers):
+            segment = steps[start : start + (every or num_layers)]
+            if every is None:
+                state, seen = self._run(segment, problem, state, every_layer)
+            else:
+                state, seen = checkpoint(
+                    self._run, segment, problem, state, every_layer, use_reentrant=False
+                )
+            iterates += seen
+        return iterates if every_layer else self._iterate(state)
+
+    def _start(self, problem: Any, x0: Any) -> Any:
+        own = not isinstance(self.iteration, Iteration)
         if x0 is None:
+            if own or not hasattr(problem, "linear_term"):
+                raise TypeError("`x0` must be given: only a linear problem tells where to start")
             x0 = 0 * problem.linear_term
+        if own:
+            return x0
         if not isinstance(x0, Tensor):
             raise TypeError(
                 f"the network needs a problem and a start made of torch tensors, got "
                 f"{type(x0).__name__}; make them by `torch.tensor(...)`, or run its `schedule()` "
                 "through `solve`"
             )
-        state = self.iteration.init(problem, x0)
-        for gamma in self.steps[:num_layers]:
-            state = self.iteration.step(problem, state, gamma)
-        return self.iteration.iterate(state)
+        return self.iteration.init(problem, x0)
+
+    def _layers(self, num_layers: int) -> list[tuple[Any, Tensor]]:
+        """What each layer does, with its own parameters in place, and its step."""
+        gammas = self.layer_steps(num_layers).unbind()
+        if isinstance(self.iteration, Iteration):
+            layers = [self.iteration] * num_layers
+            for name in self._names:
+                values = self._by_layer(name, num_layers)
+                layers = [
+                    _replaced(layer, name.split("."), value)
+                    for layer, value in zip(layers, values, strict=True)
+                ]
+            return list(zip(layers, gammas, strict=True))
+        columns = {name: self._by_layer(name, num_layers) for name in self._names}
+        return [
+            (SimpleNamespace(step=gamma, **{name: row[t] for name, row in columns.items()}), gamma)
+            for t, gamma in enumerate(gammas)
+        ]
+
+    def _by_layer(self, name: str, num_layers: int) -> list[Tensor]:
+        values: Any = self.extra[self._names[name]]
+        layers: list[Tensor] = values.by_layer(num_layers)
+        return layers
+
+    def _run(
+        self, layers: Sequence[tuple[Any, Tensor]], problem: Any, state: Any, every_layer: bool
+    ) -> tuple[Any, list[Any]]:
+        iterates = []
+        own = not isinstance(self.iteration, Iteration)
+        for layer, gamma in layers:
+            state = (
+                self.iteration(state, layer, problem) if own else layer.step(problem, state, gamma)
+            )
+            if every_layer:
+                iterates.append(self._iterate(state))
+        return state, iterates
+
+    def _iterate(self, state: Any) -> Any:
+        return self.iteration.iterate(state) if isinstance(self.iteration, Iteration) else state
 
     def check_num_layers(self, num_layers: int | None) -> int:
         """Return ``num_layers``, or T for None, after checking its range."""
@@ -106,6 +239,40 @@ class UnfoldedIteration(nn.Module):
             )
         return num_layers
 
+    def layer_steps(self, num_layers: int | None = None) -> Tensor:
+        """Step sizes of the first ``num_layers`` layers, shape (num_layers,), for autograd."""
+        num_layers = self.check_num_layers(num_layers)
+        steps = self.steps
+        if len(steps) < num_layers:
+            steps = steps.repeat(-(-num_layers // len(steps)))
+        return steps[:num_layers]
+
+    def stacked_parameters(self) -> list[nn.Parameter]:
+        """What the optimiser changes, of shapes (copies, …): the steps first, then the others."""
+        owners = [(self, "steps"), *((self.extra[key], "stacked") for key in self._names.values())]
+        raw: list[Any] = []
+        for owner, name in owners:
+            constraints: Any = getattr(owner, "parametrizations", {})
+            raw.append(constraints[name].original if name in constraints else getattr(owner, name))
+        return raw
+
+    def values(self, name: str) -> Tensor:
+        """Copies of the parameter ``name``, shape (copies, …).
+
+        Raises:
+            KeyError: If there is no such parameter.
+        """
+        if name not in self._names:
+            raise KeyError(
+                f"there is no parameter {name!r}; there are {', '.join(self._names) or 'none'}"
+            )
+        values: Tensor = self.extra[self._names[name]].stacked  # type: ignore[assignment]
+        return values
+
+    def learned(self) -> dict[str, FloatArray]:
+        """Copies of all parameters beside the steps, by name, as arrays of shape (copies, …)."""
+        return {name: self.values(name).detach().cpu().numpy().copy() for name in self._names}
+
     def schedule(self, num_layers: int | None = None) -> Schedule:
         """Step sizes of the first ``num_layers`` layers as data, in the order of the layers.
 
@@ -113,5 +280,13 @@ class UnfoldedIteration(nn.Module):
         >>> UnfoldedIteration(Schedule([0.5, 0.25])).schedule().name
         'learned'
         """
-        num_layers = self.check_num_layers(num_layers)
-        return Schedule(self.steps.detach().double().cpu().numpy()[:num_layers], "learned")
+        return Schedule(self.layer_steps(num_layers).detach().double().cpu().numpy(), "learned")
+
+
+def _replaced(owner: Any, path: Sequence[str], value: Tensor) -> Any:
+    """A shallow copy of ``owner`` with the attribute at ``path`` replaced, constructors unasked."""
+    clone = copy.copy(owner)
+    if len(path) > 1:
+        value = _replaced(getattr(owner, path[0]), path[1:], value)
+    object.__setattr__(clone, path[0], value)
+    return clone

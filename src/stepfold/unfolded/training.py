@@ -1,28 +1,152 @@
-"""Incremental training: generation g trains the first g layers together, then a layer is added.
-
-Trained all at once, a deep unfolded network starts from an astronomically wrong loss or from one so
-flat that nothing is learned; layer by layer, each generation starts close to a good point.
-"""
+"""Training of unfolded networks: incremental as published, all at once, or greedy, then refined."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import math
-import time
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from stepfold._checks import check_count
+from stepfold.iterations import GradientDescent
 from stepfold.polynomial import mean_squared_error, spectral_radius
 from stepfold.result import TrainingHistory, TrainingRun
+from stepfold.unfolded import distributed
+from stepfold.unfolded._loop import (
+    Callback,
+    HeldOut,
+    Loop,
+    OptimizerFactory,
+    Options,
+    SchedulerFactory,
+)
 from stepfold.unfolded.losses import Loss
 from stepfold.unfolded.module import UnfoldedIteration
+from stepfold.unfolded.progress import Progress, progress_bar
+from stepfold.unfolded.stages import Stage, incremental
 
-OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
+
+def train(
+    network: UnfoldedIteration,
+    loss: Loss,
+    stages: Sequence[Stage] | None = None,
+    *,
+    optimizer: OptimizerFactory | None = None,
+    scheduler: SchedulerFactory | None = None,
+    restart_optimizer: bool = False,
+    clip_norm: float | None = None,
+    held_out: HeldOut | None = None,
+    batches_per_step: int | None = None,
+    most_skipped: int = 10,
+    seed: int = 0,
+    callback: Callback | None = None,
+    progress: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
+) -> TrainingRun:
+    """Train an unfolded network, in place.
+
+    Inside `process_group`, under torchrun, several processes train together: each step's
+    mini-batches are shared out among them and gradients averaged by ``DistributedDataParallel``.
+
+    Args:
+        network: T layers, at their initial values.
+        loss: What to minimise; fresh random data at every call.
+        stages: What to train one after the other: `incremental` (the default, with 500 iterations
+            each), `all_at_once`, `greedy_then_refined` or a list of one's own.
+        optimizer: Makes a torch optimiser of the parameters; Adam with learning rate 0.002, the
+            published one, if not given.
+        scheduler: Makes a learning-rate scheduler of the optimiser; it steps once an iteration.
+        restart_optimizer: Whether each stage begins with a new optimiser (and scheduler); else one
+            is kept throughout, as published.
+        clip_norm: Longest gradient; longer ones are shortened to it.
+        held_out: When to end a stage early.
+        batches_per_step: Mini-batches whose gradients are averaged in each step, a multiple of the
+            number of processes, which is the default. Batch k has a generator of its own, so that
+            the result does not depend, up to rounding, on who computes it.
+        most_skipped: Iterations in a row that may be skipped because their loss or gradient is not
+            finite; one more stops the training.
+        seed: Seed of the data; the same seed gives the same run.
+        callback: Sees a `Progress` after every iteration; if it returns True the training stops
+            there, with its checkpoint written.
+        progress: Whether to show a progress bar on standard error.
+        checkpoint: File to keep at the end of every stage, replaced as a whole.
+        checkpoint_every: Iterations within a stage after which it is replaced, too.
+        resume: Whether to go on from the checkpoint, if there is one; the run then ends with the
+            same bits as one that was not interrupted.
+
+    Returns:
+        The learned schedule and, for every stage, its steps, losses and, where ``loss.measure`` is
+        known and layers descend gradients, exact mean squared error and spectral radius.
+
+    Raises:
+        ValueError: If a number is out of range, the stages go deeper than the network, the loss is
+            not a scalar, or the checkpoint is damaged or of another training; the message names
+            the difference, and the file stays as it is.
+        FileExistsError: If there is a checkpoint and ``resume`` is false.
+        OSError: If the checkpoint cannot be written; the previous one is intact.
+        ArithmeticError: If too many iterations in a row are not finite; the message says when. The
+            network is left as it was before them.
+
+    >>> from stepfold import Schedule, SpectralMeasure
+    >>> from stepfold.unfolded import SpectralLoss, all_at_once
+    >>> measure = SpectralMeasure.from_eigenvalues([1.0, 3.0])
+    >>> network = UnfoldedIteration(Schedule([0.3]))
+    >>> run = train(network, SpectralLoss(measure), all_at_once(1, 300))
+    >>> round(run.schedule[0], 2)  # the optimum is 0.4
+    0.4
+    """
+    stages = incremental(network.num_layers) if stages is None else list(stages)
+    if not stages:
+        raise ValueError("`stages` must hold at least one stage, got none")
+    for stage in stages:
+        network.check_num_layers(stage.num_layers)
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"`clip_norm` must be positive, got {clip_norm!r}; None clips nothing")
+    if checkpoint is None and (resume or checkpoint_every is not None):
+        raise ValueError("`checkpoint` must name a file for `resume` or `checkpoint_every`")
+    options = Options(
+        stages=stages,
+        optimizer=optimizer or functools.partial(torch.optim.Adam, lr=0.002),
+        scheduler=scheduler,
+        restart_optimizer=restart_optimizer,
+        clip_norm=clip_norm,
+        held_out=held_out,
+        batches_per_step=_share(batches_per_step),
+        most_skipped=check_count("most_skipped", most_skipped, minimum=0),
+        seed=check_count("seed", seed, minimum=0),
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        checkpoint_every=(
+            None if checkpoint_every is None else check_count("checkpoint_every", checkpoint_every)
+        ),
+    )
+    loop = Loop(network, loss, options)
+    if options.checkpoint is not None and options.checkpoint.exists():
+        if not resume:
+            raise FileExistsError(
+                f"{options.checkpoint} exists; give `resume=True` to go on from it, or another path"
+            )
+        loop.load()
+    distributed.wait()  # nobody writes a checkpoint before everybody has looked for one
+    done = sum(stage.num_iterations for stage in stages[: loop.counts.stage])
+    total = sum(stage.num_iterations for stage in stages)
+    shown = progress and distributed.rank() == 0
+    with progress_bar(total, done + loop.counts.iteration, shown=shown) as show:
+
+        def watch(now: Progress) -> bool:
+            show(now)
+            if callback is None:
+                return False
+            stops = [float(bool(callback(now)))]
+            return distributed.summed(stops, loop.device) != [0.0]
+
+        finished = loop.run(watch)
+    return _outcome(loop, finished)
 
 
 def train_incrementally(
@@ -36,7 +160,8 @@ def train_incrementally(
 ) -> TrainingRun:
     """Train the steps of an unfolded network layer by layer, as published.
 
-    One optimiser state is kept throughout. The network is trained in place.
+    One optimiser state is kept throughout. The network is trained in place. `train` does the same
+    with more settings.
 
     Args:
         network: T layers, at their initial steps.
@@ -68,62 +193,61 @@ def train_incrementally(
     >>> round(run.schedule[0], 2)  # the optimum is 0.4
     0.4
     """
-    num_iterations = check_count("num_iterations", num_iterations)
-    if optimizer is None:
-        optimizer = functools.partial(torch.optim.Adam, lr=0.002)
-    stepper = optimizer(network.parameters())
-    rng = np.random.default_rng(seed)
-    num_layers = network.num_layers
-    losses = np.empty((num_layers, num_iterations))
-    steps = np.empty((num_layers, num_layers))
-    seconds = np.empty(num_layers)
-    start = time.perf_counter()
-    with _progress_bar(num_layers * num_iterations, shown=progress) as advance:
-        for generation in range(1, num_layers + 1):
-            for iteration in range(num_iterations):
-                stepper.zero_grad()
-                value = loss(network, generation, rng)
-                losses[generation - 1, iteration] = value.item()
-                if not math.isfinite(losses[generation - 1, iteration]):
-                    raise ArithmeticError(
-                        f"the loss is {value.item()} in generation {generation}, iteration "
-                        f"{iteration}; lower the learning rate or the initial steps"
-                    )
-                value.backward()
-                stepper.step()
-                advance(generation, losses[generation - 1, iteration])
-            steps[generation - 1] = network.steps.detach().double().cpu().numpy()
-            seconds[generation - 1] = time.perf_counter() - start
-    learned = [row[:generation] for generation, row in enumerate(steps, start=1)]
+    return train(
+        network,
+        loss,
+        incremental(network.num_layers, check_count("num_iterations", num_iterations)),
+        optimizer=optimizer,
+        most_skipped=0,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _share(batches_per_step: int | None) -> int:
+    size = distributed.num_processes()
+    if batches_per_step is None:
+        return size
+    if check_count("batches_per_step", batches_per_step) % size:
+        raise ValueError(
+            f"`batches_per_step` must be a multiple of the number of processes, {size}, got "
+            f"{batches_per_step}"
+        )
+    return batches_per_step
+
+
+def _outcome(loop: Loop, finished: bool) -> TrainingRun:
+    rows = loop.rows if finished else [*loop.rows, loop.row()]
+    stages = loop.options.stages[: len(rows)]
+    longest = max(stage.num_iterations for stage in stages)
+    losses = np.full((len(rows), longest), np.nan)
+    for row, stage_losses in zip(losses, loop.losses, strict=False):
+        row[: stage_losses.size] = stage_losses
+    columns: dict[str, Any] = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    if loop.options.held_out is None:
+        columns["held_out_losses"] = None
+    measure = loop.loss.measure
     mean_squared_errors = spectral_radii = None
-    if loss.measure is not None:
-        errors = [mean_squared_error(row, loss.measure) for row in learned]
-        radii = [spectral_radius(row, loss.measure.nodes) for row in learned]
-        mean_squared_errors, spectral_radii = np.array(errors), np.array(radii)
+    if measure is not None and isinstance(loop.network.iteration, GradientDescent):
+        learned = [row["steps"][: row["num_layers"]] for row in rows]
+        error = getattr(loop.loss, "mean_squared_error", None)
+        errors = [
+            mean_squared_error(steps, measure) if error is None else error(steps)
+            for steps in learned
+        ]
+        mean_squared_errors = np.array(errors)
+        spectral_radii = np.array([spectral_radius(steps, measure.nodes) for steps in learned])
     history = TrainingHistory(
-        steps=steps,
         losses=losses,
-        seconds=seconds,
         mean_squared_errors=mean_squared_errors,
         spectral_radii=spectral_radii,
+        **columns,
     )
-    return TrainingRun(network.schedule(), history, num_iterations=num_iterations, seed=seed)
-
-
-@contextlib.contextmanager
-def _progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[int, float], None]]:
-    if not shown:
-        yield lambda _generation, _loss: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("generation {task.fields[generation]}"),
-        BarColumn(),
-        TextColumn("loss {task.fields[loss]:.2e}"),
-        TimeRemainingColumn(),
+    return TrainingRun(
+        loop.network.schedule(),
+        history,
+        num_iterations=longest,
+        seed=loop.options.seed,
+        parameters=loop.network.learned(),
+        finished=finished,
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total, generation=1, loss=math.nan)
-        yield lambda generation, loss: bar.update(task, advance=1, generation=generation, loss=loss)

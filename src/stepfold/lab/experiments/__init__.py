@@ -1,5 +1,5 @@
 """Experiments: one file each; the command line and the report find them by themselves."""
 
-from stepfold.lab.experiments.base import EXPERIMENTS, Experiment
+from stepfold.lab.experiments.base import EXPERIMENTS, Experiment, experiment
 
-__all__ = ["EXPERIMENTS", "Experiment"]
+__all__ = ["EXPERIMENTS", "Experiment", "experiment"]

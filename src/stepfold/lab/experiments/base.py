@@ -1,24 +1,117 @@
-"""What an experiment is: a function without arguments that are not optional, and its outcome."""
+"""What an experiment is: a function of parameters that are all optional, and its outcome.
+
+One new file in this folder adds an experiment:
+
+    @experiment("rates", seconds=3, quick={"num_steps": 8})
+    def rates(*, num_steps: Annotated[int, Between(1, 64)] = 16) -> Outcome:
+        ...
+
+The published values are the defaults. ``quick`` holds those of a small version that takes a second
+or two; a check that only holds at the published values is returned only there. A function that
+trains may take ``progress: bool = False`` as well, to show a bar. Randomness is seeded.
+"""
 
 from __future__ import annotations
 
 import inspect
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
 
 from stepfold._registry import Registry
 from stepfold.lab.outcome import Outcome
+from stepfold.lab.parameters import Parameter, Value, checked_values, parameters_of
+
+Function = TypeVar("Function", bound=Callable[..., Outcome])
 
 
-class Experiment(Protocol):
-    """Computes an outcome; parameters are keywords with the published values as defaults."""
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """A function that computes an outcome, and what must be known before it is called.
 
-    def __call__(self, *, progress: bool = False) -> Outcome:
-        """Run the experiment, with a progress bar on standard error if asked for."""
+    Args:
+        name: What `stepfold run` calls it.
+        function: Returns the outcome; its parameters are keywords with the published values as
+            defaults.
+        seconds: About how long it takes on one core; the longest are started first.
+        quick: Values of a small version, by name.
+
+    Raises:
+        TypeError: If the signature declares a parameter without default, type or limits.
+        ValueError: If a default or a value of ``quick`` is out of range.
+    """
+
+    name: str
+    function: Callable[..., Outcome]
+    seconds: float
+    quick: Mapping[str, Value]
+
+    def __post_init__(self) -> None:
+        self.values(quick=True)
+
+    @property
+    def description(self) -> str:
+        """First line of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """Parameters by name."""
+        return parameters_of(self.function)
+
+    def values(
+        self, given: Mapping[str, object] | None = None, *, quick: bool = False
+    ) -> dict[str, Value]:
+        """Return a checked value for every parameter.
+
+        Args:
+            given: Values, or their text; they come before those of the small version.
+            quick: Whether the rest are those of the small version.
+
+        Raises:
+            ValueError: If a name is unknown or a value is out of range.
+        """
+        return checked_values(self.parameters, {**(self.quick if quick else {}), **(given or {})})
+
+    def run(self, given: Mapping[str, object] | None = None, *, progress: bool = False) -> Outcome:
+        """Compute the outcome, with a progress bar on standard error if asked for and there is one.
+
+        Raises:
+            ValueError: If a name is unknown or a value is out of range; nothing is computed then.
+        """
+        values: dict[str, Any] = self.values(given)
+        if "progress" in inspect.signature(self.function).parameters:
+            values["progress"] = progress
+        return self.function(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return name, description, parameters and cost as plain Python values."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "seconds": self.seconds,
+            "parameters": [parameter.to_dict() for parameter in self.parameters.values()],
+            "quick": dict(self.quick),
+        }
 
 
 EXPERIMENTS: Registry[Experiment] = Registry("experiment", "stepfold.lab.experiments")
 
 
-def describe(experiment: Experiment) -> str:
-    """First line of the experiment's docstring."""
-    return (inspect.getdoc(experiment) or "").split("\n", 1)[0]
+def experiment(
+    name: str, *, seconds: float, quick: Mapping[str, Value]
+) -> Callable[[Function], Function]:
+    """Return a decorator that registers an experiment and hands the function back unchanged.
+
+    Args:
+        name: What `stepfold run` calls it.
+        seconds: About how long it takes on one core.
+        quick: Values of the small version; empty if the published one takes a second or two.
+    """
+
+    def add(function: Function) -> Function:
+        EXPERIMENTS.register(name)(Experiment(name, function, seconds, quick))
+        return function
+
+    return add

@@ -120,7 +120,7 @@ class GuardEvent:
 
 @dataclass(frozen=True, eq=False)
 class Result(Generic[ArrayT]):
-    """Outcome of `solve`.
+    """Outcome of `solve` or of `accelerate`.
 
     Args:
         x: Iterate with the smallest gradient norm among those at period ends, shape (n,) or
@@ -139,6 +139,8 @@ class Result(Generic[ArrayT]):
         error_bound: ``‖∇f(x)‖ / lower``, which bounds ‖x − x*‖ as long as ``lower`` is a lower
             bound of the spectrum; an array for a batch; None where no positive one is known, or
             where the problem is preconditioned.
+        reason: What the status means for this kind of run, in place of the status' own advice;
+            None for that.
     """
 
     x: ArrayT
@@ -151,6 +153,7 @@ class Result(Generic[ArrayT]):
     row_statuses: tuple[Status, ...] = ()
     row_num_steps: tuple[int, ...] = ()
     error_bound: float | FloatArray | None = None
+    reason: str | None = None
 
     @property
     def converged(self) -> bool:
@@ -160,7 +163,8 @@ class Result(Generic[ArrayT]):
     @property
     def advice(self) -> str:
         """What the status advises, what the guard did, and what else there is to say."""
-        return " ".join((self.status.value, *map(str, self.events), *self.notes))
+        ending = self.status.value if self.reason is None else self.reason
+        return " ".join((ending, *map(str, self.events), *self.notes))
 
     def __repr__(self) -> str:
         return (
@@ -183,84 +187,4 @@ class Result(Generic[ArrayT]):
             "row_statuses": [status.name for status in self.row_statuses],
             "row_num_steps": list(self.row_num_steps),
             "error_bound": bound.tolist() if isinstance(bound, np.ndarray) else bound,
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingHistory:
-    """Measurements at the end of each generation g = 1 … G of an incremental training.
-
-    Args:
-        steps: All T step sizes, shape (G, T); row g − 1 has trained its first g entries.
-        losses: Mini-batch losses, shape (G, iterations).
-        seconds: Wall-clock time since the start, shape (G,).
-        mean_squared_errors: Exact mean squared error of the first g layers, shape (G,), relative to
-            the start; None where the spectrum is not known.
-        spectral_radii: Largest |p(λ)| of the first g layers, shape (G,); None likewise.
-    """
-
-    steps: FloatArray
-    losses: FloatArray
-    seconds: FloatArray
-    mean_squared_errors: FloatArray | None = None
-    spectral_radii: FloatArray | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "losses", "seconds", "mean_squared_errors", "spectral_radii"):
-            if getattr(self, name) is not None:
-                values = np.array(getattr(self, name), dtype=np.float64)
-                values.flags.writeable = False
-                object.__setattr__(self, name, values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON."""
-
-        def plain(values: FloatArray | None) -> Any:
-            return None if values is None else values.tolist()
-
-        return {
-            "steps": self.steps.tolist(),
-            "losses": self.losses.tolist(),
-            "seconds": self.seconds.tolist(),
-            "mean_squared_errors": plain(self.mean_squared_errors),
-            "spectral_radii": plain(self.spectral_radii),
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingRun:
-    """Outcome of a training; its schedule goes into `solve` like any other.
-
-    Args:
-        schedule: The learned steps, in the order of the layers.
-        history: Measurements at the end of each generation.
-        num_iterations: Mini-batches per generation.
-        seed: Seed of the data.
-    """
-
-    schedule: Schedule
-    history: TrainingHistory
-    num_iterations: int
-    seed: int
-
-    def schedule_after(self, generation: int) -> Schedule:
-        """Learned steps of the first ``generation`` layers when that generation ended.
-
-        Raises:
-            ValueError: Unless 1 ≤ ``generation`` ≤ the number of generations.
-        """
-        if not 1 <= generation <= len(self.history.steps):
-            raise ValueError(
-                f"`generation` must lie between 1 and {len(self.history.steps)}, got {generation!r}"
-            )
-        steps = self.history.steps[generation - 1, :generation]
-        return Schedule(steps, self.schedule.name, self.schedule.order)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON."""
-        return {
-            "schedule": self.schedule.to_dict(),
-            "history": self.history.to_dict(),
-            "num_iterations": self.num_iterations,
-            "seed": self.seed,
         }

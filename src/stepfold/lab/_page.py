@@ -1,0 +1,140 @@
+"""Pieces of HTML that the report of one run and the site of many share. All text is escaped."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from stepfold.lab.environment import Environment
+from stepfold.lab.figure import Figure
+from stepfold.lab.formula import Formula
+from stepfold.lab.outcome import Check, Outcome, Section, Table
+from stepfold.lab.picture import Pictures
+
+
+def asset(name: str) -> str:
+    """Return the text of a file that pages need: the style sheet, the script."""
+    return (resources.files("stepfold.lab") / "assets" / name).read_text(encoding="utf-8")
+
+
+def run_page(outcome: Outcome, pictures: Mapping[str, str], environment: Environment) -> str:
+    """Return the page of one run, everything in it; ``pictures`` are SVG elements by figure."""
+    body = story(outcome, environment, lambda figure: _still(figure, pictures[figure.name]))
+    return page(outcome.title, body, head=f"<style>{asset('style.css')}</style>")
+
+
+def page(title: str, body: Iterable[str], *, head: str, navigation: str = "") -> str:
+    """Return a whole page; ``body`` holds the contents of its main part."""
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<meta name="color-scheme" content="light dark">',
+        f"<title>{html.escape(title)}</title>{head}</head><body>",
+        '<a class="skip" href="#content">Skip to the content</a>',
+        navigation,
+        '<main id="content" tabindex="-1">',
+        *body,
+        "</main></body></html>\n",
+    ]
+    return "\n".join(parts)
+
+
+def story(
+    outcome: Outcome, environment: Environment, draw: Callable[[Figure | Pictures], str]
+) -> list[str]:
+    """Return title, summary, sections, checks and what is needed to run it again."""
+    return [
+        f"<h1>{html.escape(outcome.title)}</h1>",
+        _summary(outcome),
+        *(_section(section, draw) for section in outcome.sections),
+        *([_checks(outcome.checks)] if outcome.checks else []),
+        _settings(outcome.parameters, environment),
+    ]
+
+
+def verdict(outcome: Outcome) -> str:
+    """Return how many checks passed, in words; nothing if there are none."""
+    passed = sum(check.passed for check in outcome.checks)
+    return f"{passed} of {len(outcome.checks)} checks passed." if outcome.checks else ""
+
+
+def _summary(outcome: Outcome) -> str:
+    state = "summary" if outcome.passed else "summary failed"
+    text = f"{outcome.summary} {verdict(outcome)}".rstrip()
+    return f'<p class="{state}">{html.escape(text)}</p>'
+
+
+def _section(section: Section, draw: Callable[[Figure | Pictures], str]) -> str:
+    parts = [f"<section><h2>{html.escape(section.heading)}</h2>"]
+    for entry in section.paragraphs:
+        if isinstance(entry, Formula):
+            parts.append(scroller(entry.mathml, "formula"))
+        else:
+            parts.append(f"<p>{html.escape(entry)}</p>")
+    if section.table is not None:
+        parts.append(_table(section.table, section.heading))
+    if section.figure is not None:
+        parts.append(draw(section.figure))
+    return "\n".join([*parts, "</section>"])
+
+
+def _still(figure: Figure | Pictures, svg: str) -> str:
+    label = f'<svg role="img" aria-label="{html.escape(figure.alt)}"'
+    return f"<figure>{svg.replace('<svg', label, 1)}</figure>"
+
+
+def _table(table: Table, label: str) -> str:
+    rows = [[html.escape(cell) for cell in row] for row in table.rows]
+    return html_table(table.columns, [[f"<td>{cell}</td>" for cell in row] for row in rows], label)
+
+
+def _checks(checks: Iterable[Check]) -> str:
+    rows = [
+        (
+            f"<td>{html.escape(check.claim)}</td>",
+            f"<td>{html.escape(check.expected)}</td>",
+            f"<td>{check.measured:.6g}</td>",
+            f'<td class="{check.verdict.lower()}">{check.verdict}</td>',
+        )
+        for check in checks
+    ]
+    table = html_table(("Claim", "Expected", "Measured", "Result"), rows, "Checks")
+    return f"<section><h2>Checks</h2>\n{table}</section>"
+
+
+def _settings(parameters: Mapping[str, Any], environment: Environment) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
+    pairs = {
+        **{name: str(value) for name, value in parameters.items()},
+        "written": environment.written,
+        "time": f"{environment.seconds:.1f} s",
+        "machine": environment.machine,
+        "versions": versions,
+    }
+    rows = "\n".join(
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
+        for name, value in pairs.items()
+        if value
+    )
+    return f"<section><h2>To run it again</h2>\n<dl>{rows}</dl></section>"
+
+
+def html_table(columns: Sequence[str], rows: Iterable[Iterable[str]], label: str) -> str:
+    """Return a table; ``rows`` are cells, marked up and escaped."""
+    head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
+    body = "\n".join(f"<tr>{''.join(row)}</tr>" for row in rows)
+    return scroller(
+        f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>",
+        f"Table: {label}",
+    )
+
+
+def scroller(content: str, label: str) -> str:
+    """Return a box that scrolls sideways, by keyboard too, where ``content`` is too wide."""
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(label)}">'
+        f"{content}</div>"
+    )

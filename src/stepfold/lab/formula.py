@@ -1,0 +1,126 @@
+r"""Formulas: written in LaTeX, shown as MathML, which browsers draw without network or script.
+
+MathML takes the page's colours and fonts, is read aloud by screen readers, and needs no fonts and
+no script of its own, as MathJax and KaTeX do; pictures of formulas would lack all three. Whatever
+the converter lets through is checked against the elements that it may write, so no text of a
+formula becomes markup.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+
+_NAMESPACE = "{http://www.w3.org/1998/Math/MathML}"
+# Elements that the converter writes, with the number of their children where that is fixed.
+_CHILDREN = {
+    "math": None,
+    "mfrac": 2,
+    "mi": 0,
+    "mn": 0,
+    "mo": 0,
+    "mover": 2,
+    "mpadded": None,
+    "mphantom": None,
+    "mroot": 2,
+    "mrow": None,
+    "mspace": 0,
+    "msqrt": None,
+    "mstyle": None,
+    "msub": 2,
+    "msubsup": 3,
+    "msup": 2,
+    "mtable": None,
+    "mtd": None,
+    "mtext": 0,
+    "mtr": None,
+    "munder": 2,
+    "munderover": 3,
+}
+_ATTRIBUTES = {
+    "accent",
+    "columnalign",
+    "columnspacing",
+    "display",
+    "displaystyle",
+    "fence",
+    "form",
+    "linethickness",
+    "lspace",
+    "mathvariant",
+    "maxsize",
+    "minsize",
+    "movablelimits",
+    "rowspacing",
+    "rspace",
+    "scriptlevel",
+    "separator",
+    "stretchy",
+    "width",
+}
+
+
+@dataclass(frozen=True)
+class Formula:
+    r"""A formula on a line of its own, in LaTeX without dollars.
+
+    It is converted where it is made, so that a mistake shows before the experiment is run.
+
+    Raises:
+        ValueError: If it cannot be converted: a command that is unknown, a brace too few.
+        ModuleNotFoundError: If latex2mathml is missing.
+
+    >>> Formula(r"\lambda^2").mathml
+    '<math display="block"><mrow><msup><mi>λ</mi><mn>2</mn></msup></mrow></math>'
+    """
+
+    latex: str
+
+    def __post_init__(self) -> None:
+        _ = self.mathml
+
+    def __str__(self) -> str:
+        return self.latex
+
+    @property
+    def mathml(self) -> str:
+        """The formula as a MathML element for an HTML page."""
+        return to_mathml(self.latex)
+
+
+def to_mathml(latex: str) -> str:
+    """Convert LaTeX to a MathML element; see `Formula`."""
+    try:
+        from latex2mathml.converter import convert
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "formulas need latex2mathml, which is not installed; "
+            "install it with `pip install 'stepfold[lab]'`",
+            name=error.name,
+        ) from error
+    try:
+        root = ElementTree.fromstring(convert(latex, display="block"))
+    except Exception as error:  # noqa: BLE001  (the converter's errors share no other base)
+        raise _bad(latex, str(error) or type(error).__name__) from None
+    for element in root.iter():
+        _check(element, latex)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _check(element: ElementTree.Element, latex: str) -> None:
+    name = element.tag.removeprefix(_NAMESPACE)
+    element.tag = name
+    if name not in _CHILDREN:
+        raise _bad(latex, f"<{name}> is no element of a formula")
+    foreign = element.attrib.keys() - _ATTRIBUTES
+    if foreign:
+        raise _bad(latex, f"{', '.join(sorted(foreign))} may not be set")
+    expected = _CHILDREN[name]
+    if expected is not None and len(element) != expected:
+        raise _bad(latex, f"<{name}> needs {expected} parts, got {len(element)}")
+    if element.text and element.text.startswith("\\") and len(element.text) > 1:
+        raise _bad(latex, f"{element.text} is unknown")
+
+
+def _bad(latex: str, why: str) -> ValueError:
+    return ValueError(f"`latex` must be a formula that can be converted, got {latex!r}: {why}")

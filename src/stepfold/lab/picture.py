@@ -1,0 +1,158 @@
+"""Pictures as data, side by side: for experiments on blurred photographs and the like."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepfold.lab._fields import read_list, read_text
+from stepfold.lab.figure import Figure, check_name
+
+# A report of many pictures should stay small enough to be sent by mail.
+LARGEST_SIDE = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A grey picture with a caption.
+
+    Args:
+        label: The caption.
+        pixels: Values from 0 (black) to 255 (white), uint8, shape (height, width).
+
+    Raises:
+        ValueError: If a side is longer than 512 pixels, or the array is not of this kind.
+    """
+
+    label: str
+    pixels: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        pixels = np.array(self.pixels)
+        if pixels.dtype != np.uint8:
+            raise ValueError(
+                f"`pixels` must be of dtype uint8, got {pixels.dtype} for {self.label!r}; "
+                "make them with `Image.from_values`"
+            )
+        if pixels.ndim != 2 or not 1 <= min(pixels.shape) <= max(pixels.shape) <= LARGEST_SIDE:
+            raise ValueError(
+                f"`pixels` must have two sides of 1 to {LARGEST_SIDE}, got shape {pixels.shape} "
+                f"for {self.label!r}; take every second one, or a part"
+            )
+        pixels.flags.writeable = False
+        object.__setattr__(self, "pixels", pixels)
+
+    @classmethod
+    def from_values(
+        cls, label: str, values: Any, *, lower: float = 0.0, upper: float = 1.0
+    ) -> Image:
+        """Make an image from numbers: ``lower`` becomes black, ``upper`` white, beyond is cut off.
+
+        Raises:
+            ValueError: If a value is not finite, or ``lower`` is not below ``upper``.
+
+        >>> Image.from_values("ramp", [[0.0, 0.5, 1.0, 7.0]]).pixels
+        array([[  0, 128, 255, 255]], dtype=uint8)
+        """
+        array = np.asarray(values, dtype=np.float64)
+        if not lower < upper:
+            raise ValueError(f"`lower` must be below `upper`, got {lower!r} and {upper!r}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"`values` must be finite, got NaN or infinity for {label!r}")
+        scaled = (np.clip(array, lower, upper) - lower) / (upper - lower)
+        return cls(label, np.rint(255 * scaled).astype(np.uint8))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain Python values; pixels row by row, in base 64."""
+        return {
+            "label": self.label,
+            "shape": list(self.pixels.shape),
+            "pixels": base64.b64encode(self.pixels.tobytes()).decode("ascii"),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Any) -> Image:
+        """Make an image from what `to_dict` returned.
+
+        Raises:
+            ValueError: If ``record`` is not such a record.
+        """
+        shape = read_list(record, "shape")
+        try:
+            data = base64.b64decode(read_text(record, "pixels"), validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"`pixels` must be in base 64: {error}") from None
+        if not all(isinstance(side, int) and side > 0 for side in shape) or len(shape) != 2:
+            raise ValueError(f"`shape` must be two positive integers, got {shape!r}")
+        if shape[0] * shape[1] != len(data):
+            raise ValueError(f"`pixels` must be {shape[0]} × {shape[1]} bytes, got {len(data)}")
+        return cls(read_text(record, "label"), np.frombuffer(data, np.uint8).reshape(shape))
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Images side by side.
+
+    Args:
+        name: Stem of the file's name.
+        title: What is shown.
+        alt: One sentence for readers who do not see the pictures.
+        images: At least one.
+
+    Raises:
+        ValueError: If there is no image, or ``name`` is not fit for a file.
+    """
+
+    name: str
+    title: str
+    alt: str
+    images: tuple[Image, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "images", tuple(self.images))
+        check_name(self.name)
+        if not self.images:
+            raise ValueError("`images` must hold at least one image, got none")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figure as plain Python values, ready for JSON."""
+        return {
+            "kind": "pictures",
+            "name": self.name,
+            "title": self.title,
+            "alt": self.alt,
+            "images": [image.to_dict() for image in self.images],
+        }
+
+    @classmethod
+    def from_dict(cls, record: Any) -> Pictures:
+        """Make pictures from what `to_dict` returned.
+
+        Raises:
+            ValueError: If ``record`` is not such a record.
+        """
+        return cls(
+            read_text(record, "name"),
+            read_text(record, "title"),
+            read_text(record, "alt"),
+            tuple(map(Image.from_dict, read_list(record, "images"))),
+        )
+
+
+def figure_from_dict(record: Any) -> Figure | Pictures:
+    """Make curves or pictures from what `to_dict` of either returned.
+
+    Raises:
+        ValueError: If ``record`` is neither.
+    """
+    kind = read_text(record, "kind")
+    if kind == "curves":
+        return Figure.from_dict(record)
+    if kind == "pictures":
+        return Pictures.from_dict(record)
+    raise ValueError(f"`kind` of a figure must be curves or pictures, got {kind!r}")

@@ -1,0 +1,380 @@
+"""The loop that every training shares, and the state of it that a checkpoint keeps."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stepfold._checks import check_count
+from stepfold.unfolded import distributed
+from stepfold.unfolded._describe import describe
+from stepfold.unfolded.checkpoints import load_checkpoint, save_checkpoint
+from stepfold.unfolded.losses import Loss
+from stepfold.unfolded.module import UnfoldedIteration
+from stepfold.unfolded.progress import Progress
+from stepfold.unfolded.stages import Stage
+
+OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
+SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
+Callback = Callable[[Progress], bool | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """Early stop: a stage ends when the loss on held-out data no longer falls.
+
+    The stage then goes back to the values with which that loss was smallest.
+
+    Args:
+        loss: Loss on held-out data; it is handed the same generator state every time.
+        every: Iterations between two looks.
+        patience: Looks in a row without a new best loss after which the stage ends.
+        seed: Seed of the held-out data; another one than the training's.
+
+    Raises:
+        ValueError: If a count is not positive.
+    """
+
+    loss: Loss
+    every: int = 50
+    patience: int = 5
+    seed: int = 2**32
+
+    def __post_init__(self) -> None:
+        check_count("every", self.every)
+        check_count("patience", self.patience)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to train, checked."""
+
+    stages: Sequence[Stage]
+    optimizer: OptimizerFactory
+    scheduler: SchedulerFactory | None
+    restart_optimizer: bool
+    clip_norm: float | None
+    held_out: HeldOut | None
+    batches_per_step: int
+    most_skipped: int
+    seed: int
+    checkpoint: Path | None
+    checkpoint_every: int | None
+
+
+@dataclasses.dataclass
+class Counts:
+    """Where the training is; all of it goes into checkpoints."""
+
+    stage: int = 0
+    iteration: int = 0
+    num_skipped: int = 0
+    num_skipped_in_a_row: int = 0
+    best_loss: float = math.inf
+    num_looks: int = 0
+    seconds: float = 0.0
+
+
+class _Objective(nn.Module):
+    """The loss as a module: DistributedDataParallel then sees every use of the parameters."""
+
+    def __init__(self, network: UnfoldedIteration, loss: Loss) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+
+    def forward(self, num_layers: int, rng: np.random.Generator) -> Tensor:
+        return self.loss(self.network, num_layers, rng)
+
+
+class Loop:
+    """One training under way."""
+
+    def __init__(self, network: UnfoldedIteration, loss: Loss, options: Options) -> None:
+        self.network = network
+        self.loss = loss
+        self.options = options
+        self.trained = [p for p in network.parameters() if p.requires_grad]
+        if not self.trained:
+            raise ValueError("`network` must have something to train; its steps are fixed")
+        self.device = self.trained[0].device
+        self.objective = distributed.wrapped(_Objective(network, loss), self.device)
+        self.rngs = {
+            batch: np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=key))
+            for batch in range(distributed.rank(), options.batches_per_step, _size())
+            for key in [(batch,) if batch else ()]
+        }
+        self.counts = Counts()
+        self.best: dict[str, Tensor] | None = None
+        self.losses = [np.full(stage.num_iterations, math.nan) for stage in options.stages]
+        self.rows: list[dict[str, Any]] = []
+        self._begun = time.perf_counter()
+        self._make_optimizer()
+        self.settings = self._describe()
+
+    def run(self, watch: Callable[[Progress], bool]) -> bool:
+        """Train to the end; false if ``watch`` stopped it."""
+        counts, options = self.counts, self.options
+        while counts.stage < len(options.stages):
+            stage = options.stages[counts.stage]
+            if counts.iteration == 0:
+                self._begin(stage)
+            while counts.iteration < stage.num_iterations and not self._is_stale():
+                loss = self._iterate(stage)
+                if watch(self._progress(stage, loss)):
+                    self.save()
+                    return False
+                every = options.checkpoint_every
+                if every and counts.iteration % every == 0:
+                    self.save()
+            self._end(stage)
+            self.save()
+        return True
+
+    def row(self) -> dict[str, Any]:
+        """Measurements of the stage under way, as `TrainingHistory` names them."""
+        stage = self.options.stages[self.counts.stage]
+        return {
+            "steps": self.network.layer_steps().detach().double().cpu().numpy(),
+            "seconds": self.seconds(),
+            "num_layers": stage.num_layers,
+            "held_out_losses": self.counts.best_loss,
+            "num_skipped": self.counts.num_skipped - sum(row["num_skipped"] for row in self.rows),
+        }
+
+    def seconds(self) -> float:
+        """Time spent, earlier processes included."""
+        return self.counts.seconds + time.perf_counter() - self._begun
+
+    def _make_optimizer(self) -> None:
+        self.optimizer = self.options.optimizer(self.trained)
+        make = self.options.scheduler
+        self.scheduler = None if make is None else make(self.optimizer)
+
+    def _begin(self, stage: Stage) -> None:
+        if self.options.restart_optimizer and self.counts.stage:
+            self._make_optimizer()
+        self.counts.best_loss, self.counts.num_looks, self.best = math.inf, 0, None
+        if self.options.held_out:
+            self._look(stage)
+
+    def _end(self, stage: Stage) -> None:
+        held_out = self.options.held_out
+        if held_out:
+            if self.counts.iteration % held_out.every:
+                self._look(stage)
+            if self.best is not None:
+                self.network.load_state_dict(self.best)
+        self.rows.append(self.row())
+        self.counts.stage += 1
+        self.counts.iteration = 0
+
+    def _iterate(self, stage: Stage) -> float:
+        self.optimizer.zero_grad()
+        counts = self.counts
+        total = 0.0
+        for index, rng in enumerate(self.rngs.values(), start=1):
+            if index < len(self.rngs) and _size() > 1:
+                with self.objective.no_sync():  # type: ignore[operator]
+                    total += self._backward(stage, rng)
+            else:
+                total += self._backward(stage, rng)
+        (total,) = distributed.summed([total], self.device)
+        loss = total / self.options.batches_per_step
+        self.losses[counts.stage][counts.iteration] = loss
+        finite = all(p.grad is None or bool(p.grad.isfinite().all()) for p in self.trained)
+        if math.isfinite(loss) and finite:
+            counts.num_skipped_in_a_row = 0
+            self._step(stage, loss)
+        else:
+            self._skip(loss)
+        counts.iteration += 1
+        held_out = self.options.held_out
+        if held_out is None:
+            counts.best_loss = (
+                min(counts.best_loss, loss) if math.isfinite(loss) else counts.best_loss
+            )
+        elif counts.iteration % held_out.every == 0:
+            self._look(stage)
+        return loss
+
+    def _backward(self, stage: Stage, rng: np.random.Generator) -> float:
+        value = self.objective(stage.num_layers, rng)
+        if not isinstance(value, Tensor) or value.ndim:
+            found = (
+                f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            )
+            raise ValueError(
+                f"`loss` must return a scalar tensor, got {found}; average it over the batch"
+            )
+        (value if len(self.rngs) == 1 else value / len(self.rngs)).backward()
+        return value.item()
+
+    def _step(self, stage: Stage, loss: float) -> None:
+        if self.options.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.trained, self.options.clip_norm)
+        kept = self._earlier_layers(stage)
+        before = [rows.clone() for rows in kept]
+        self.optimizer.step()
+        # Gradients of 0 would not do: momentum goes on, and so does weight decay.
+        for rows, values in zip(kept, before, strict=True):
+            rows.copy_(values)
+        if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            self.scheduler.step(loss)
+        elif self.scheduler is not None:
+            self.scheduler.step()
+
+    def _earlier_layers(self, stage: Stage) -> list[Tensor]:
+        """Values of the layers that the stage keeps; views of the parameters."""
+        if stage.first_layer == 0:
+            return []
+        return [
+            values.detach()[: stage.first_layer]
+            for values in self.network.stacked_parameters()
+            if len(values) == self.network.num_layers
+        ]
+
+    def _skip(self, loss: float) -> None:
+        counts = self.counts
+        counts.num_skipped += 1
+        counts.num_skipped_in_a_row += 1
+        if counts.num_skipped_in_a_row > self.options.most_skipped:
+            what = "gradient is not finite" if math.isfinite(loss) else f"loss is {loss}"
+            again = (
+                f", the {counts.num_skipped_in_a_row}th time in a row,"
+                if self.options.most_skipped
+                else ""
+            )
+            raise ArithmeticError(
+                f"the {what}{again} in generation {counts.stage + 1}, iteration "
+                f"{counts.iteration}; lower the learning rate or the initial steps"
+            )
+
+    def _look(self, stage: Stage) -> None:
+        held_out = self.options.held_out
+        if held_out is None:
+            return
+        with torch.no_grad():
+            rng = np.random.default_rng(held_out.seed)
+            value = held_out.loss(self.network, stage.num_layers, rng).item()
+        # All processes must come to the same decision.
+        value = distributed.gathered(value)[0]
+        if value < self.counts.best_loss:
+            self.counts.best_loss, self.counts.num_looks = value, 0
+            self.best = copy.deepcopy(self.network.state_dict())
+        else:
+            self.counts.num_looks += 1
+
+    def _is_stale(self) -> bool:
+        held_out = self.options.held_out
+        return held_out is not None and self.counts.num_looks >= held_out.patience
+
+    def _progress(self, stage: Stage, loss: float) -> Progress:
+        counts, stages = self.counts, self.options.stages
+        before = sum(other.num_iterations for other in stages[: counts.stage])
+        return Progress(
+            stage=counts.stage,
+            num_layers=stage.num_layers,
+            iteration=counts.iteration,
+            num_iterations=stage.num_iterations,
+            loss=loss,
+            best_loss=counts.best_loss,
+            num_skipped=counts.num_skipped,
+            done=before + counts.iteration,
+            total=sum(other.num_iterations for other in stages),
+            seconds=self.seconds(),
+        )
+
+    def save(self) -> None:
+        """Replace the checkpoint, where there is to be one."""
+        path = self.options.checkpoint
+        if path is None:
+            return
+        generators = distributed.gathered(
+            (
+                {batch: rng.bit_generator.state for batch, rng in self.rngs.items()},
+                distributed.generator_state(),
+            )
+        )
+        if distributed.rank():
+            return
+        state = {
+            "counts": dataclasses.asdict(self.counts) | {"seconds": self.seconds()},
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict() if self.scheduler else None,
+            "loss": self.loss.state_dict() if hasattr(self.loss, "state_dict") else None,
+            "data": {batch: s for states, _ in generators for batch, s in states.items()},
+            "torch": [states for _, states in generators],
+            "best": self.best,
+            "losses": self.losses[: self.counts.stage + 1],
+            "rows": self.rows,
+        }
+        save_checkpoint(path, self.settings, state)
+
+    def load(self) -> None:
+        """Go on from the checkpoint."""
+        path = self.options.checkpoint
+        if path is None:
+            return
+        state = load_checkpoint(path, self.settings)
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler:
+            self.scheduler.load_state_dict(state["scheduler"])
+        if hasattr(self.loss, "load_state_dict"):
+            self.loss.load_state_dict(state["loss"])
+        for batch, rng in self.rngs.items():
+            rng.bit_generator.state = state["data"][batch]
+        states = state["torch"]
+        if distributed.rank() < len(states):
+            distributed.set_generator_state(states[distributed.rank()])
+        self.counts = Counts(**state["counts"])
+        self.best = state["best"]
+        self.rows = state["rows"]
+        for stored, losses in zip(state["losses"], self.losses, strict=False):
+            losses[:] = stored
+        self._begun = time.perf_counter()
+
+    def _describe(self) -> dict[str, Any]:
+        options = self.options
+        return {
+            "network": {
+                "iteration": describe(self.network.iteration),
+                "num_layers": self.network.num_layers,
+                "values": {
+                    name: f"{value.dtype} of shape {tuple(value.shape)}"
+                    for name, value in self.network.state_dict().items()
+                },
+            },
+            "loss": describe(self.loss),
+            "stages": [dataclasses.astuple(stage) for stage in options.stages],
+            "optimizer": {
+                "kind": describe(type(self.optimizer)),
+                **{name: describe(value) for name, value in self.optimizer.defaults.items()},
+            },
+            "scheduler": None if self.scheduler is None else describe(type(self.scheduler)),
+            **{
+                name: describe(getattr(options, name))
+                for name in (
+                    "restart_optimizer",
+                    "clip_norm",
+                    "held_out",
+                    "batches_per_step",
+                    "seed",
+                )
+            },
+        }
+
+
+def _size() -> int:
+    return distributed.num_processes()

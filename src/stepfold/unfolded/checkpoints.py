@@ -1,0 +1,149 @@
+"""Checkpoints: one safetensors file with JSON in its header, replaced as a whole or not at all.
+
+Nothing in it is code. A draft is written beside the old file, synced to the disk and renamed over
+it: whoever kills the process, or fills the disk, leaves the old checkpoint or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import stepfold
+from stepfold.unfolded._tree import flatten, unflatten
+
+FORMAT = "stepfold.checkpoint/1"
+
+
+def save_checkpoint(path: Path, settings: dict[str, Any], state: dict[str, Any]) -> None:
+    """Replace the checkpoint at ``path`` by one that holds ``state`` of a training.
+
+    Args:
+        path: File; its folder is made if need be.
+        settings: What the training is, as JSON values, compared when it is resumed.
+        state: Nested dictionaries, lists and tuples of numbers, strings and tensors.
+
+    Raises:
+        OSError: If it cannot be written; the previous checkpoint is then as it was.
+        TypeError: If the state holds something else.
+    """
+    import safetensors.torch
+
+    tensors: dict[str, Tensor] = {}
+    tree = flatten(state, tensors)
+    header = {
+        "format": FORMAT,
+        "version": stepfold.__version__,
+        "settings": settings,
+        "state": tree,
+        "checksum": _checksum(tensors),
+    }
+    content = safetensors.torch.save(tensors, {"stepfold": json.dumps(header, allow_nan=False)})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+    except OSError as error:
+        kept = "the previous one is intact" if path.exists() else "there is no earlier one"
+        raise OSError(
+            error.errno,
+            f"{error.strerror}: the checkpoint could not be written, {kept}; make room and resume",
+            str(path),
+        ) from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path``, whole and synced to the disk, or leave what is there."""
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(draft).chmod(0o666 & ~umask)  # mkstemp's own mode would keep colleagues out
+        Path(draft).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(draft).unlink()
+        raise
+    if os.name == "posix":  # else a power failure could bring the old name back
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def load_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """State that `save_checkpoint` wrote, after checking that it belongs to this training.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is cut short or damaged, of another version, or of a training with other
+            settings; each difference is named. The file is left as it is.
+    """
+    import safetensors
+    import safetensors.torch
+
+    content = path.read_bytes()
+    try:
+        tensors = safetensors.torch.load(content)
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["stepfold"])
+        found = header["format"]
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        cause = "it is empty" if not content else f"cut short, damaged or of another kind: {error}"
+        raise ValueError(
+            f"{path} is not a whole checkpoint ({cause}); start anew at another path"
+        ) from None
+    if found != FORMAT or header.get("version") != stepfold.__version__:
+        raise ValueError(
+            f"{path} is a checkpoint of format {found!r} by stepfold {header.get('version')}, and "
+            f"this is {stepfold.__version__} with {FORMAT!r}; finish it with the version that "
+            "began it, or start anew at another path"
+        )
+    if header["checksum"] != _checksum(tensors):
+        raise ValueError(
+            f"{path} is damaged (its checksum is not that of its content); start anew at another "
+            "path"
+        )
+    differences = differing(header["settings"], settings)
+    if differences:
+        raise ValueError(
+            f"{path} is the checkpoint of another training: {'; '.join(differences)}. Give the "
+            "settings it was begun with, or start anew at another path"
+        )
+    state: dict[str, Any] = unflatten(header["state"], tensors)
+    return state
+
+
+def differing(there: Any, here: Any, name: str = "") -> list[str]:
+    """Each difference between two nested JSON values, in words."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        names = [*there, *(key for key in here if key not in there)]
+        return [
+            difference
+            for key in names
+            for difference in differing(
+                there.get(key, "nothing"), here.get(key, "nothing"), f"{name}.{key}".lstrip(".")
+            )
+        ]
+    there, here = (json.loads(json.dumps(value)) for value in (there, here))
+    return [] if there == here else [f"`{name}` is {there!r} there and {here!r} here"]
+
+
+def _checksum(tensors: dict[str, Tensor]) -> int:
+    total = 0
+    for name in sorted(tensors):
+        content: Any = tensors[name].reshape(-1).view(torch.uint8).numpy()
+        total = zlib.crc32(content, total)
+    return total

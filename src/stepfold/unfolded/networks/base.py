@@ -1,0 +1,138 @@
+"""What a named network is: a function of plain settings that makes everything training needs.
+
+The published values are the defaults. Parameters of such a function are keywords of type int,
+float, bool, str or ``FloatArray | None`` (a matrix, for which a settings file names a file), so
+that a file can set every one of them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from stepfold._checks import check_count
+from stepfold._registry import Registry
+from stepfold.result import TrainingRun
+from stepfold.unfolded._loop import HeldOut
+from stepfold.unfolded.losses import Loss
+from stepfold.unfolded.module import UnfoldedIteration
+from stepfold.unfolded.stages import Stage, all_at_once, greedy_then_refined, incremental
+from stepfold.unfolded.training import train
+
+STRATEGIES: dict[str, Callable[[int, int], list[Stage]]] = {
+    "incremental": incremental,
+    "all-at-once": all_at_once,
+    "greedy": greedy_then_refined,
+}
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+    "sgd": torch.optim.SGD,
+}
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a named network is trained, in plain values, so that a file can give them.
+
+    Args:
+        strategy: How depth grows: "incremental", "all-at-once" or "greedy" (then refined).
+        num_iterations: Mini-batches per stage.
+        optimizer: "adam", "adamw", "rmsprop" or "sgd".
+        learning_rate: Its learning rate.
+        restart_optimizer: Whether each stage begins with a new one.
+        clip_norm: Longest gradient; None clips nothing.
+        patience: Looks at the held-out loss without a new best one that end a stage; None takes
+            all iterations. It needs a task with held-out data.
+        look_every: Iterations between two looks.
+        batches_per_step: Mini-batches averaged in a step; the number of processes if None.
+        seed: Seed of the data.
+
+    Raises:
+        ValueError: If there is no such strategy or optimiser, or a number is out of range.
+    """
+
+    strategy: str = "incremental"
+    num_iterations: int = 500
+    optimizer: str = "adam"
+    learning_rate: float = 0.002
+    restart_optimizer: bool = False
+    clip_norm: float | None = None
+    patience: int | None = None
+    look_every: int = 50
+    batches_per_step: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (("strategy", STRATEGIES), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
+        for name in ("num_iterations", "look_every"):
+            check_count(name, getattr(self, name))
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(
+                f"`learning_rate` must be positive and finite, got {self.learning_rate!r}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A network with what it is trained on.
+
+    Args:
+        network: At its initial values.
+        loss: What training minimises.
+        training: How, with the published values.
+        held_out: Loss on held-out data, where there are any.
+        evaluate: Figures of merit of the network as it is, by name; None if the loss tells all.
+    """
+
+    network: UnfoldedIteration
+    loss: Loss
+    training: TrainingSettings = TrainingSettings()
+    held_out: Loss | None = None
+    evaluate: Callable[[UnfoldedIteration], Mapping[str, float]] | None = None
+
+    def train(self, **options: Any) -> TrainingRun:
+        """Train the network in place, as ``training`` says; ``options`` are those of `train`.
+
+        Raises:
+            TypeError: If `train` has no such option.
+            ValueError: If ``training.patience`` is given without held-out data.
+        """
+        settings = self.training
+        held_out = None
+        if settings.patience is not None:
+            if self.held_out is None:
+                raise ValueError(
+                    "`patience` needs held-out data, which this network does not have; leave it out"
+                )
+            held_out = HeldOut(self.held_out, settings.look_every, settings.patience)
+        stages = STRATEGIES[settings.strategy](self.network.num_layers, settings.num_iterations)
+        optimizer = functools.partial(OPTIMIZERS[settings.optimizer], lr=settings.learning_rate)
+        chosen: dict[str, Any] = {
+            "optimizer": optimizer,
+            "restart_optimizer": settings.restart_optimizer,
+            "clip_norm": settings.clip_norm,
+            "held_out": held_out,
+            "batches_per_step": settings.batches_per_step,
+            "seed": settings.seed,
+        }
+        return train(self.network, self.loss, stages, **{**chosen, **options})
+
+
+class NetworkBuilder(Protocol):
+    """Makes a task; keywords of plain types, with the published values as defaults."""
+
+    def __call__(self) -> Task:
+        """Make the task with its defaults."""
+
+
+NETWORKS: Registry[NetworkBuilder] = Registry("network", "stepfold.unfolded.networks")

@@ -1,0 +1,120 @@
+"""Trainable values beside the steps: thresholds, momentum, noise levels, matrices.
+
+A layer has a copy of its own, or layers share copies in turn: with period p layer t uses copy
+``t mod p``, so that p = 1 is one value for all layers. Copies are stacked along a first axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from stepfold._checks import check_count
+from stepfold.schedules import Schedule
+
+
+class Positive(nn.Module):
+    """Parametrisation by absolute values.
+
+    Published training uses |γ|: it keeps values positive, forbids no long step and, unlike a
+    softplus, leaves the size of an Adam update alone.
+
+    >>> Positive()(torch.tensor([-0.5, 2.0])).tolist()
+    [0.5, 2.0]
+    """
+
+    def forward(self, values: Tensor) -> Tensor:
+        """``|values|``."""
+        return values.abs()
+
+    def right_inverse(self, values: Tensor) -> Tensor:
+        """The values themselves."""
+        return values
+
+
+@dataclass(frozen=True, eq=False)
+class Trainable:
+    """A parameter of the layers of an `UnfoldedIteration`: where it starts, and who shares it.
+
+    Args:
+        initial: A number, array or tensor from which every copy starts; or a list, tuple or
+            `Schedule` with one entry for each copy.
+        period: None gives each layer a copy of its own, 1 lets all layers share one, p lets the
+            layers use p copies in turn.
+        constraint: Makes a module that maps what the optimiser changes to the values that layers
+            see, as ``torch.nn.utils.parametrize`` wants it; `Positive` if not given, None for
+            values of either sign.
+
+    Raises:
+        ValueError: If ``period`` is not positive, or ``initial`` is not finite, or is negative
+            though its constraint is `Positive`.
+
+    >>> Trainable(0.1, period=1).initial
+    0.1
+    """
+
+    initial: Any
+    period: int | None = None
+    constraint: Callable[[], nn.Module] | None = field(default=Positive)
+
+    def __post_init__(self) -> None:
+        if self.period is not None:
+            check_count("period", self.period)
+
+    def copies(self, name: str, num_layers: int, dtype: torch.dtype) -> Tensor:
+        """Initial values stacked, shape (copies, …)."""
+        num_copies = num_layers if self.period is None else self.period
+        if isinstance(self.initial, Schedule):
+            values = torch.tensor(self.initial.steps.tolist(), dtype=dtype)
+        elif isinstance(self.initial, (list, tuple)):
+            values = torch.stack([_tensor(entry, dtype) for entry in self.initial])
+        else:
+            one = _tensor(self.initial, dtype)
+            values = one.expand(num_copies, *one.shape).clone()
+        if len(values) != num_copies:
+            raise ValueError(
+                f"`initial` of {name!r} must have one entry for each of {num_copies} copies, got "
+                f"{len(values)}; give one number or array for all, or another `period`"
+            )
+        if not bool(values.isfinite().all()):
+            raise ValueError(f"`initial` of {name!r} must be finite, got a NaN or infinite entry")
+        if self.constraint is Positive and not values.is_complex() and bool((values < 0).any()):
+            raise ValueError(
+                f"`initial` of {name!r} must not be negative, got {values.min().item():g}; give "
+                "`constraint=None` for values of either sign"
+            )
+        return values
+
+
+def _tensor(value: Any, dtype: torch.dtype) -> Tensor:
+    tensor = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+    return tensor.to(dtype) if not tensor.is_complex() else tensor
+
+
+class LayerValues(nn.Module):
+    """The copies of one `Trainable`.
+
+    Attributes:
+        stacked: Tensor of shape (copies, …), after the constraint.
+    """
+
+    stacked: Tensor
+
+    def __init__(
+        self, name: str, trainable: Trainable, num_layers: int, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.stacked = nn.Parameter(trainable.copies(name, num_layers, dtype))
+        if trainable.constraint is not None:
+            parametrize.register_parametrization(self, "stacked", trainable.constraint())
+
+    def by_layer(self, num_layers: int) -> list[Tensor]:
+        """Values of the first ``num_layers`` layers."""
+        copies = self.stacked.unbind()
+        return [copies[layer % len(copies)] for layer in range(num_layers)]

@@ -1,0 +1,144 @@
+"""Where training data come from: a generative model, or a data set.
+
+A sampler is a callable ``(rng) -> Sample``. Its randomness comes from the generator that it is
+handed and from torch's global one, which checkpoints keep; so a training that was interrupted goes
+on with the draws that it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset, default_collate
+
+from stepfold._checks import check_count, check_matrix
+from stepfold.measure import SpectralMeasure
+from stepfold.problems import LeastSquares
+from stepfold.spectrum import Gram, exact_eigenvalues
+
+
+class Sample(NamedTuple):
+    """A mini-batch.
+
+    Args:
+        data: Problem over tensors, or whatever the network's own step wants.
+        target: What the network should return, say x* of shape (batch, n); None for losses that
+            need none.
+        start: Where the network starts; 0 in the shape of ``target`` if not given.
+    """
+
+    data: Any
+    target: Any = None
+    start: Any = None
+
+
+Sampler = Callable[[np.random.Generator], Sample | tuple[Any, Any]]
+"""Draws a problem (or a batch of them) and its solution, of shape (n,) or (batch, n)."""
+
+
+class GaussianLeastSquares:
+    """Sampler of the published experiment: ``y = Hx`` with x ~ N(0, I), fresh for every batch.
+
+    Args:
+        operator: H, of shape (m, n), as a NumPy array.
+        batch_size: Problems in a batch.
+        noise: Standard deviation of the entries of w in ``y = Hx + w``; the target stays x.
+        dtype: Floating-point type of the tensors.
+
+    >>> sampler = GaussianLeastSquares(np.eye(3), batch_size=2)
+    >>> problem, target = sampler(np.random.default_rng(0))
+    >>> problem.gradient(target).abs().max().item(), tuple(target.shape)
+    (0.0, (2, 3))
+    """
+
+    def __init__(
+        self,
+        operator: Any,
+        *,
+        batch_size: int = 200,
+        noise: float = 0.0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._operator = check_matrix("operator", operator)
+        if not isinstance(self._operator, np.ndarray):
+            raise TypeError(
+                f"`operator` must be a NumPy array, got {type(operator).__name__}; write a sampler "
+                "of your own for other operators"
+            )
+        if not 0 <= noise < np.inf:
+            raise ValueError(f"`noise` must be at least 0 and finite, got {noise!r}")
+        self._matrix = torch.tensor(self._operator, dtype=dtype)
+        self._batch_size = check_count("batch_size", batch_size)
+        self._noise = noise
+
+    @property
+    def measure(self) -> SpectralMeasure:
+        """Equal weight on the eigenvalues of ``HᵀH``."""
+        return SpectralMeasure.from_eigenvalues(exact_eigenvalues(Gram(self._operator)))
+
+    def __call__(self, rng: np.random.Generator) -> tuple[LeastSquares[Any], Tensor]:
+        """A batch of problems that share H, and their solutions, shape (batch, n)."""
+        solutions = self._normal(rng, self._matrix.shape[1])
+        rhs = solutions @ self._matrix.T
+        if self._noise:
+            rhs = rhs + self._noise * self._normal(rng, self._matrix.shape[0])
+        return LeastSquares(self._matrix, rhs), solutions
+
+    def _normal(self, rng: np.random.Generator, length: int) -> Tensor:
+        draw = rng.standard_normal((self._batch_size, length))
+        return torch.from_numpy(draw).to(self._matrix.dtype)
+
+
+class DataSetSampler:
+    """Sampler of mini-batches from a ``torch.utils.data.Dataset``.
+
+    Every batch is drawn without replacement, independently of those before: there are no epochs,
+    and so no place in one that a checkpoint would have to keep.
+
+    Args:
+        data: Map-style data set, of tensors or tuples of tensors.
+        batch_size: Items in a batch.
+        pose: Makes a `Sample` of what ``torch.utils.data.default_collate`` makes of the items.
+
+    Raises:
+        TypeError: If ``data`` is an ``IterableDataset``, which cannot be drawn from.
+        ValueError: If it is empty, or smaller than a batch.
+
+    >>> from torch.utils.data import TensorDataset
+    >>> data = TensorDataset(torch.ones(4, 3), torch.zeros(4, 2))
+    >>> sampler = DataSetSampler(data, batch_size=2, pose=lambda batch: Sample(batch[0], batch[1]))
+    >>> sampler(np.random.default_rng(0)).data.shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(
+        self,
+        data: Dataset[Any],
+        *,
+        batch_size: int,
+        pose: Callable[[Any], Sample | tuple[Any, Any]],
+    ) -> None:
+        if isinstance(data, IterableDataset) or not hasattr(data, "__len__"):
+            raise TypeError(
+                f"`data` must be a data set with items and a length, got {type(data).__name__}; "
+                "write a sampler that draws from a stream"
+            )
+        self._data: Any = data
+        self._batch_size = check_count("batch_size", batch_size)
+        self._pose = pose
+        if len(self._data) == 0:
+            raise ValueError("`data` must hold at least one item, got an empty data set")
+        if len(self._data) < self._batch_size:
+            raise ValueError(
+                f"`batch_size` must be at most the number of items, {len(self._data)}, got "
+                f"{batch_size}"
+            )
+
+    def __call__(self, rng: np.random.Generator) -> Sample | tuple[Any, Any]:
+        """A batch of different items, in random order."""
+        chosen = rng.choice(len(self._data), self._batch_size, replace=False)
+        return self._pose(default_collate([self._data[int(index)] for index in chosen]))

@@ -1,0 +1,48 @@
+"""The report of one run, opened in a browser: offline, readable, in the dark and on a phone."""
+
+from __future__ import annotations
+
+import pytest
+from test_lab_records import full_outcome
+
+from stepfold.lab.report import write_run
+
+HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The page of a run that uses every kind of content, its text hostile."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    return write_run(full_outcome(HOSTILE), folder, seconds=1.0)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_report_is_quiet_fits_and_is_accessible(visit, report, width, dark) -> None:
+    seen = visit(report, width=width, dark=dark)
+    seen.assert_quiet()
+    assert seen.requests == [report.resolve().as_uri()]
+    seen.assert_no_sideways_scroll()
+    seen.assert_accessible()
+
+
+def test_hostile_text_is_shown_as_it_is(visit, report) -> None:
+    seen = visit(report)
+    assert seen.page.title() == HOSTILE
+    assert seen.page.locator("h1").inner_text() == HOSTILE
+
+
+def test_figures_take_the_ink_of_the_page(visit, report) -> None:
+    inks = [
+        visit(report, dark=dark).page.evaluate(
+            "getComputedStyle(document.querySelector('figure svg path[style*=currentColor]')).color"
+        )
+        for dark in (False, True)
+    ]
+    assert len(set(inks)) == 2
+
+
+def test_a_formula_is_laid_out_by_the_browser(visit, report) -> None:
+    fraction = visit(report).page.locator("mfrac").first.bounding_box()
+    assert fraction["height"] > 20

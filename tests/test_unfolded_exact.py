@@ -1,0 +1,200 @@
+"""Exact training: the optimum that backpropagation approaches, from T products."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from scipy.optimize import minimize
+from scipy.sparse.linalg import aslinearoperator
+
+from stepfold import LeastSquares, Preconditioned, Quadratic, Schedule, SpectralMeasure
+from stepfold.schedules.noisy import noise_aware_ridge
+from stepfold.unfolded import SampledLoss, UnfoldedIteration, train_exactly
+
+ROWS, UNKNOWNS, BATCH = 60, 30, 40
+
+
+def data(noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    matrix = rng.standard_normal((ROWS, UNKNOWNS)) / np.sqrt(ROWS)
+    solutions = rng.standard_normal((BATCH, UNKNOWNS))
+    rhs = solutions @ matrix.T + noise * rng.standard_normal((BATCH, ROWS))
+    return matrix, rhs, solutions
+
+
+def loss_of(steps: np.ndarray, matrix: np.ndarray, rhs: np.ndarray, wanted: np.ndarray) -> float:
+    x = np.zeros_like(wanted)
+    for gamma in steps:
+        x = x - gamma * ((x @ matrix.T - rhs) @ matrix)
+    return float(((x - wanted) ** 2).mean())
+
+
+def best_in_krylov_space(
+    matrix: np.ndarray, rhs: np.ndarray, wanted: np.ndarray, num_steps: int
+) -> float:
+    """Smallest mean squared error of any polynomial, by dense least squares."""
+    columns = []
+    vector = rhs @ matrix
+    for _ in range(num_steps):
+        columns.append(vector.ravel() / np.linalg.norm(vector))
+        vector = vector @ (matrix.T @ matrix)
+    basis = np.linalg.qr(np.array(columns).T)[0]
+    return float(((basis @ (basis.T @ wanted.ravel()) - wanted.ravel()) ** 2).mean())
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03, 0.3])
+@pytest.mark.parametrize("num_steps", [1, 3, 8])
+def test_the_reported_loss_is_that_of_the_iteration(noise: float, num_steps: int) -> None:
+    matrix, rhs, solutions = data(noise)
+    run = train_exactly(LeastSquares(matrix, rhs), solutions, num_steps)
+    expected = loss_of(run.schedule.steps, matrix, rhs, solutions)
+    assert run.history.losses[0, 0] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("noise", "num_steps"), [(0.0, 1), (0.0, 6), (0.03, 6), (0.3, 3)])
+def test_no_polynomial_is_better_where_the_roots_are_real(noise: float, num_steps: int) -> None:
+    matrix, rhs, solutions = data(noise)
+    run = train_exactly(LeastSquares(matrix, rhs), solutions, num_steps)
+    best = best_in_krylov_space(matrix, rhs, solutions, num_steps)
+    assert run.history.losses[0, 0] == pytest.approx(best, rel=1e-8)
+
+
+def test_a_ridge_of_the_noise_level_makes_the_roots_real() -> None:
+    matrix, rhs, solutions = data(0.3, seed=3)
+    problem = LeastSquares(matrix, rhs, ridge=0.3**2)
+    run = train_exactly(problem, solutions, 8)
+    gamma = run.schedule.steps
+    x = np.zeros_like(solutions)
+    for step in gamma:
+        x = x - step * problem.gradient(x)
+    best = best_in_krylov_space(matrix, rhs, solutions, 8)
+    assert float(((x - solutions) ** 2).mean()) == pytest.approx(best, rel=1e-3)
+    assert run.history.losses[0, 0] == pytest.approx(float(((x - solutions) ** 2).mean()), rel=1e-9)
+
+
+def test_many_noisy_data_give_the_steps_of_theory() -> None:
+    rng = np.random.default_rng(5)
+    matrix = rng.standard_normal((20, 10)) / np.sqrt(20)
+    solutions = rng.standard_normal((40_000, 10))
+    rhs = solutions @ matrix.T + 0.2 * rng.standard_normal((40_000, 20))
+    run = train_exactly(LeastSquares(matrix, rhs, ridge=0.04), solutions, 3)
+    measure = SpectralMeasure.from_eigenvalues(np.linalg.eigvalsh(matrix.T @ matrix))
+    theory = noise_aware_ridge(measure, 3, noise=0.04).schedule
+    np.testing.assert_allclose(np.sort(run.schedule.steps), np.sort(theory.steps), rtol=0.01)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_random_start_of_a_local_search_beats_the_fit_to_noisy_data(seed: int) -> None:
+    matrix, rhs, solutions = data(0.3)
+    run = train_exactly(LeastSquares(matrix, rhs), solutions, 4)
+    start = np.random.default_rng(seed).uniform(0.05, 3.0, 4)
+    found = minimize(
+        lambda steps: loss_of(np.abs(steps), matrix, rhs, solutions), start, method="BFGS"
+    )
+    assert run.history.losses[0, 0] <= found.fun * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_backpropagation_ends_where_exact_training_starts(noise: float) -> None:
+    matrix, rhs, solutions = data(noise)
+    run = train_exactly(LeastSquares(matrix, rhs), solutions, 5)
+    problem, target = LeastSquares(torch.tensor(matrix), torch.tensor(rhs)), torch.tensor(solutions)
+    network = UnfoldedIteration(Schedule(np.linspace(0.4, 1.6, 5)))
+    loss = SampledLoss(lambda _rng: (problem, target))
+    optimizer = torch.optim.LBFGS(
+        network.parameters(), max_iter=400, tolerance_grad=1e-14, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        value = loss(network, 5, np.random.default_rng(0))
+        value.backward()
+        return value.item()
+
+    optimizer.step(closure)
+    assert closure() == pytest.approx(run.history.losses[0, 0], rel=1e-7)
+    learned = np.sort(network.schedule().steps)
+    np.testing.assert_allclose(learned, np.sort(run.schedule.steps), rtol=1e-4)
+
+
+def dense_tensor(matrix: np.ndarray) -> torch.Tensor:
+    return torch.tensor(matrix)
+
+
+KINDS: dict[str, Callable[[np.ndarray], object]] = {
+    "sparse": scipy.sparse.csr_array,
+    "LinearOperator": aslinearoperator,
+    "tensor": dense_tensor,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("noise", [0.0, 0.03])
+def test_every_kind_of_operator_gives_the_same_steps(kind: str, noise: float) -> None:
+    matrix, rhs, solutions = data(noise)
+    expected = train_exactly(LeastSquares(matrix, rhs), solutions, 5).schedule.steps
+    is_tensor = kind == "tensor"
+    vectors = [torch.tensor(v) if is_tensor else v for v in (rhs, solutions)]
+    problem = LeastSquares(KINDS[kind](matrix), vectors[0])
+    steps = train_exactly(problem, vectors[1], 5).schedule.steps
+    np.testing.assert_allclose(steps, expected, rtol=1e-9)
+
+
+def test_single_precision_data_are_taken_for_exact() -> None:
+    matrix, rhs, solutions = data(0.0)
+    expected = train_exactly(LeastSquares(matrix, rhs), solutions, 6).schedule.steps
+    problem = LeastSquares(torch.tensor(matrix).float(), torch.tensor(rhs).float())
+    steps = train_exactly(problem, torch.tensor(solutions).float(), 6).schedule.steps
+    np.testing.assert_allclose(steps, expected, rtol=1e-4)
+
+
+def test_a_start_moves_the_errors() -> None:
+    matrix, rhs, solutions = data(0.0)
+    x0 = np.random.default_rng(9).standard_normal(solutions.shape)
+    moved = train_exactly(LeastSquares(matrix, rhs), solutions, 4, x0=x0)
+    same = train_exactly(LeastSquares(matrix, rhs - x0 @ matrix.T), solutions - x0, 4)
+    np.testing.assert_allclose(moved.schedule.steps, same.schedule.steps, rtol=1e-9)
+
+
+def test_the_batch_costs_one_product_of_the_hessian_a_step(counting: type) -> None:
+    rng = np.random.default_rng(0)
+    hessian = np.diag(np.linspace(1.0, 5.0, 20))
+    operator = counting(hessian)
+    solutions = rng.standard_normal((7, 20))
+    problem = Quadratic(operator, solutions @ hessian)
+    train_exactly(problem, solutions, 6)
+    assert operator.counter[0] <= 6 + 1
+
+
+def test_an_iteration_that_is_no_gradient_descent_is_refused() -> None:
+    problem = Preconditioned(Quadratic(np.eye(2), np.ones(2)), np.ones(2))
+    with pytest.raises(TypeError, match="LeastSquares or Quadratic, got Preconditioned"):
+        train_exactly(problem, np.ones(2), 1)
+
+
+def test_solutions_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"`solutions` must have the shape .*\(2,\), got \(3,\)"):
+        train_exactly(Quadratic(np.eye(2), np.ones(2)), np.ones(3), 1)
+
+
+def test_solutions_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match="`solutions` must be finite"):
+        train_exactly(Quadratic(np.eye(2), np.ones(2)), np.array([1.0, np.nan]), 1)
+
+
+def test_a_start_at_the_solution_is_refused() -> None:
+    with pytest.raises(ValueError, match="must differ from the start"):
+        train_exactly(Quadratic(np.eye(2), np.zeros(2)), np.zeros(2), 1)
+
+
+def test_more_steps_than_distinct_eigenvalues_are_refused() -> None:
+    problem = Quadratic(np.diag([1.0, 1.0, 2.0]), np.array([1.0, 2.0, 2.1]))
+    with pytest.raises(ValueError, match=r"`num_steps` must be at most 2, .*got 3"):
+        train_exactly(problem, np.array([1.0, 2.0, 1.0]), 3)
+
+
+def test_depth_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="`num_steps`"):
+        train_exactly(Quadratic(np.eye(2), np.ones(2)), np.ones(2), 0)
