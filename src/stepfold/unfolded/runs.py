@@ -1,8 +1,9 @@
 """The folder of a training: its settings, its checkpoint, and in the end what was learned.
 
 ``settings.json`` says what is trained, ``checkpoint.safetensors`` is replaced as it goes on, and
-``training.json`` (a `TrainingRun`), ``schedule.json`` (a `Schedule`) and ``evaluation.json`` are
-written at the end. All but the checkpoint are read without torch.
+``training.json`` (a `TrainingRun`), ``schedule.json`` (a `Schedule`) and, where there are such,
+``evaluation.json`` and ``spectrum.json`` (a `SpectralMeasure`) are written at the end. All but the
+checkpoint are read without torch.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ SETTINGS = "settings.json"
 CHECKPOINT = "checkpoint.safetensors"
 SCHEDULE = "schedule.json"
 EVALUATION = "evaluation.json"
+SPECTRUM = "spectrum.json"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -112,7 +114,7 @@ def train_in_folder(
     distributed.wait()  # everybody has looked before anything is written
     if distributed.rank() == 0 and not held:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (CHECKPOINT, RUN_FILE, SCHEDULE, EVALUATION):
+        for name in (CHECKPOINT, RUN_FILE, SCHEDULE, EVALUATION, SPECTRUM):
             (folder / name).unlink(missing_ok=True)
         _write(folder / SETTINGS, settings)
     distributed.wait()
@@ -125,6 +127,8 @@ def train_in_folder(
     )
     if run.finished and distributed.rank() == 0:
         _write(folder / SCHEDULE, run.schedule.to_dict())
+        if task.loss.measure is not None:
+            _write(folder / SPECTRUM, task.loss.measure.to_dict())
         if task.evaluate is not None:
             figures = {name: float(value) for name, value in task.evaluate(task.network).items()}
             _write(folder / EVALUATION, figures)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from stepfold.lab.explorer.subject import LONGEST, MOST_NODES, LearnedSteps, MeasuredSpectrum
 from stepfold.measure import SpectralMeasure, lanczos_measure
+from stepfold.result.training import RUN_FILE, TrainingRun
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds, estimate_bounds, exact_eigenvalues, is_diagonalisable
 
@@ -94,47 +94,36 @@ def spectrum_of_measure(
 def load_run(folder: Path) -> tuple[LearnedSteps, SpectralMeasure | None]:
     """Learned steps and, where the run knows it, spectrum of a folder that a training wrote.
 
+    Args:
+        folder: What ``stepfold run`` or ``stepfold train`` wrote.
+
     Raises:
         ValueError: If it is not the folder of a run with learned steps, or a file is damaged.
     """
-    path = folder / "schedules" / "learned.json"
-    if not path.is_file():
+    learned, spectrum = folder / "schedules" / "learned.json", folder / "spectrum.json"
+    if (folder / RUN_FILE).is_file():
+        run = TrainingRun.load(folder)
+        schedule, by_length = run.schedule, _steps_by_length(run)
+    elif learned.is_file():
+        schedule, by_length = Schedule.load(learned), {}
+    else:
         raise ValueError(
-            f"{folder} is not the folder of a training run: it has no schedules/learned.json; "
-            "make one with `stepfold run dugd`"
+            f"{folder} is not the folder of a training: it has neither {RUN_FILE} nor "
+            "schedules/learned.json; make one with `stepfold run dugd` or `stepfold train`"
         )
-    schedule = Schedule.load(path)
-    training, spectrum = _read(folder / "training.json"), _read(folder / "spectrum.json")
-    generations = () if training is None else _generations(training, schedule)
     measure = None
-    if spectrum is not None:
+    if spectrum.is_file():
         try:
-            measure = SpectralMeasure.from_dict(spectrum)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{folder / 'spectrum.json'} is not a spectrum: {error}") from None
-    return LearnedSteps(folder.resolve().name, schedule, generations), measure
+            record = json.loads(spectrum.read_text(encoding="utf-8"))
+            measure = SpectralMeasure.from_dict(record)
+        except (RecursionError, TypeError, ValueError) as error:
+            raise ValueError(f"{spectrum} is not a spectrum: {error}") from None
+    return LearnedSteps(folder.resolve().name, schedule, by_length), measure
 
 
-def _generations(training: Any, schedule: Schedule) -> tuple[tuple[float, ...], ...]:
-    """Steps after each generation, if the record of a training holds them."""
-    history = training.get("history") if isinstance(training, dict) else None
-    rows = history.get("steps") if isinstance(history, dict) else None
-    if not isinstance(rows, list) or len(rows) != schedule.num_steps:
-        return ()
-    for row in rows:
-        if not isinstance(row, list) or len(row) != schedule.num_steps:
-            return ()
-    return tuple(
-        tuple(float(gamma) for gamma in row[: generation + 1])
-        for generation, row in enumerate(rows)
-        if all(isinstance(gamma, int | float) and 0 < gamma < math.inf for gamma in row)
-    )
-
-
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON (cut short or damaged?): {error}") from None
+def _steps_by_length(run: TrainingRun) -> dict[int, tuple[float, ...]]:
+    """Learned steps of every depth that was trained on the way to the last one."""
+    depths: Any = run.history.num_layers
+    return {
+        int(depth): tuple(run.schedule_after(stage)) for stage, depth in enumerate(depths, start=1)
+    }

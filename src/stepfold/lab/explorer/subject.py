@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from stepfold.measure import SpectralMeasure
@@ -56,19 +57,19 @@ class LearnedSteps:
     Args:
         name: What to call the run.
         schedule: Its steps after training.
-        generations: Steps after each generation g = 1, 2, …, of length g, where they are known.
+        by_length: Steps that the training had found when it was T layers deep, by T.
     """
 
     name: str
     schedule: Schedule
-    generations: tuple[tuple[float, ...], ...] = ()
+    by_length: Mapping[int, Sequence[float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as the page reads it."""
         return {
             "name": self.name,
             "steps": list(self.schedule),
-            "generations": [list(steps) for steps in self.generations] or None,
+            "by_length": {str(length): list(steps) for length, steps in self.by_length.items()},
         }
 
 

@@ -49,10 +49,9 @@ const rememberedSpectrum = remembering(spectrumOf);
 const rememberedOptimum = remembering(optimalSteps);
 const rememberedRoots = remembering(gaussNodesOfWeighted);
 
-// Steps of an embedded run at period T: what its training had found when T steps were trained.
-function stepsOfRun({ steps, generations }, numSteps) {
-  const generation = generations?.[numSteps - 1];
-  return generation && numSteps < steps.length ? generation : steps;
+// Steps of an embedded run at period T: what its training had found when it was T steps deep.
+function stepsOfRun({ steps, by_length: byLength }, numSteps) {
+  return byLength[numSteps] ?? steps;
 }
 
 // Schedules whose order may be chosen; silver's is part of it, and equal steps have none.

@@ -17,7 +17,7 @@ export const SYMBOLS = {
   learned: "square",
   chebyshev: "circle",
   optimal: "diamond",
-  constant: "line-ew-open",
+  constant: "circle-open",
   "second-kind": "triangle-up",
   "fourth-kind": "triangle-down",
   silver: "star",
@@ -57,8 +57,10 @@ function layout(theme, x, y, more = {}) {
   };
 }
 
-function decades(lowest, highest) {
-  return highest / lowest < 30 ? { dtick: "D2" } : {};
+// Ticks of a logarithmic axis: 1, 2, 5 where there are few decades, else every so many powers.
+function ticks([low, high]) {
+  const span = high - low;
+  return { type: "log", range: [low, high], dtick: span < 2.2 ? "D2" : Math.ceil(span / 7) };
 }
 
 function logRange(values, floor = LOWEST, ceiling = HIGHEST) {
@@ -86,7 +88,7 @@ export function stepsFigure(state, { rows, bounds }, shown, theme) {
       name: NAMES[name],
       x: steps.map((_, t) => t + 1),
       y: steps,
-      mode: "lines+markers",
+      mode: name === "constant" && steps.length > 1 ? "lines" : "lines+markers",
       line: { color: theme.colours[name], dash: DASHES[name], width: 1.5 },
       marker: { symbol: SYMBOLS[name], size: steps.length > 32 ? 5 : 8, color: theme.colours[name] },
       hovertemplate: `step %{x}: %{y:.4g}<extra>${NAMES[name]}</extra>`,
@@ -96,7 +98,6 @@ export function stepsFigure(state, { rows, bounds }, shown, theme) {
   const range = logRange([...all, 1 / bounds.upper, 1 / bounds.lower]);
   const longest = Math.max(1, ...shown.map((name) => rows[name].steps.length));
   const title = state.view === "sorted" ? "step, smallest first" : "iteration";
-  const ticks = { type: "log", range, ...decades(10 ** range[0], 10 ** range[1]) };
   // The reciprocals of the ends of the spectrum: no best steps lie beyond them.
   const ends = [bounds.lower, bounds.upper].map((end) => ({
     type: "line",
@@ -108,7 +109,7 @@ export function stepsFigure(state, { rows, bounds }, shown, theme) {
     line: { color: theme.line, width: 1, dash: "dot" },
   }));
   const x = axis(theme, title, { range: [0.5, longest + 0.5], ...(longest < 12 ? { dtick: 1 } : {}) });
-  return { traces, layout: layout(theme, x, axis(theme, "step size γ", ticks), { shapes: ends }) };
+  return { traces, layout: layout(theme, x, axis(theme, "step size γ", ticks(range)), { shapes: ends }) };
 }
 
 function grid({ lower, upper }, isLog, size) {
@@ -170,10 +171,11 @@ export function polynomialFigure(state, { rows, bounds, measure }, shown, theme)
     })),
   ];
   const x = axis(theme, "eigenvalue λ", {
-    ...(isWide ? { type: "log" } : {}),
-    range: isWide ? [Math.log10(frame.lower), Math.log10(frame.upper)] : [frame.lower, frame.upper],
+    ...(isWide
+      ? ticks([Math.log10(frame.lower), Math.log10(frame.upper)])
+      : { range: [frame.lower, frame.upper] }),
   });
-  const y = axis(theme, "factor |p(λ)|", { type: "log", range });
+  const y = axis(theme, "factor |p(λ)|", ticks(range));
   const second = { overlaying: "y", side: "right", range: [0, 4], visible: false, fixedrange: true };
   return { traces, layout: layout(theme, x, y, { yaxis2: second, bargap: 0 }) };
 }
@@ -199,7 +201,7 @@ export function convergenceFigure(state, result, shown, theme) {
     }),
   ]);
   const values = shown.flatMap((name) => [...rows[name].predicted, ...rows[name].iterated]);
-  const y = axis(theme, "mean squared error", { type: "log", range: logRange(values) });
+  const y = axis(theme, "mean squared error", ticks(logRange(values)));
   const periods = Array.from({ length: state.periods }, (_, k) => ({
     type: "line",
     yref: "paper",

@@ -32,6 +32,10 @@ class Page {
   connect() {
     const { data } = this;
     element("subject").textContent = data.title;
+    const narrow = window.matchMedia("(max-width: 60rem)");
+    const unfold = () => (element("sheet").open = !narrow.matches);
+    narrow.addEventListener("change", unfold);
+    unfold();
     element("source").textContent = data.note ?? "";
     element("source").hidden = !data.note;
     element("measured").hidden = !data.measured;
@@ -160,8 +164,10 @@ class Page {
     this.put("convergence-figure", convergenceFigure(state, this.result, shown, theme));
     this.fillTable(shown);
     this.fillFacts();
+    this.showChosen();
     this.speak();
     if (location.hash !== toHash(state)) history.replaceState(null, "", toHash(state));
+    document.body.dataset.trained = String(isTrained || state.training === 0);
     document.body.dataset.drawn = String(Number(document.body.dataset.drawn ?? 0) + 1);
     document.body.dataset.milliseconds = String(performance.now() - begin);
   }
@@ -177,6 +183,15 @@ class Page {
       `Eigenvalues ${digits(bounds.lower)} to ${digits(bounds.upper)}, ` +
       `condition number κ = ${digits(bounds.upper / bounds.lower)}; ` +
       `no first-order method gains more than a factor ${digits(limit)} per step in the worst case.`;
+  }
+
+  // What the closed sheet of a phone says.
+  showChosen() {
+    const { bounds } = this.result;
+    const parts = [`T = ${this.state.T}`, `κ = ${digits(bounds.upper / bounds.lower)}`];
+    if (this.state.order !== "own") parts.push(this.state.order);
+    if (this.state.precision !== "float64") parts.push(this.state.precision);
+    element("chosen").textContent = parts.join(", ");
   }
 
   fillTable(shown) {
@@ -262,7 +277,6 @@ class Page {
 
   progress(text) {
     element("training-progress").textContent = text;
-    document.body.dataset.training = text;
   }
 
   showPython() {
@@ -294,6 +308,17 @@ function copyBySelection(text) {
 
 const PATTERNS = { solid: "", dash: "5 4", dashdot: "7 3 2 3", dot: "2 3", longdash: "10 4" };
 
+const MARKERS = {
+  learned: "M12 2h8v8h-8z",
+  chebyshev: "M16 1.5a4.5 4.5 0 1 1 0 9a4.5 4.5 0 1 1 0 -9z",
+  optimal: "M16 0.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z",
+  constant: "",
+  "second-kind": "M16 1l5.5 9.5h-11z",
+  "fourth-kind": "M16 11l5.5 -9.5h-11z",
+  silver: "M16 0l1.8 4h4.2l-3.4 2.8l1.3 4.4l-3.9 -2.6l-3.9 2.6l1.3 -4.4l-3.4 -2.8h4.2z",
+  run: "M11.5 1.5h2.5l2 2.8l2 -2.8h2.5l-3.2 4.5l3.2 4.5h-2.5l-2 -2.8l-2 2.8h-2.5l3.2 -4.5z",
+};
+
 function sample(name) {
   const space = "http://www.w3.org/2000/svg";
   const picture = document.createElementNS(space, "svg");
@@ -304,9 +329,12 @@ function sample(name) {
     line.setAttribute(key, value);
   }
   line.style.stroke = `var(--${name})`;
-  line.style.strokeWidth = "4";
+  line.style.strokeWidth = "2.5";
   line.style.strokeDasharray = PATTERNS[DASHES[name]];
-  picture.append(line);
+  const marker = document.createElementNS(space, "path");
+  marker.setAttribute("d", MARKERS[name]);
+  marker.style.fill = `var(--${name})`;
+  picture.append(line, marker);
   return picture;
 }
 

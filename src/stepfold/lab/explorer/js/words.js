@@ -1,5 +1,7 @@
 // Numbers and findings in plain words.
 
+import { ORDERED } from "./compute.js";
+
 const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 
 export function digits(value, count = 3) {
@@ -81,25 +83,22 @@ function onNoise(rows, smallestNoisy) {
   ];
 }
 
+// Rounding costs as many digits as the larger of the two products has; the worst schedule is named.
 function onRounding({ precision, order }, rows) {
-  const available = DIGITS_OF[precision];
-  const judged = order === "own" ? Object.keys(rows) : ["chebyshev", "optimal", "learned"];
-  let [worst, name] = [1, null];
-  for (const key of judged) {
-    const row = rows[key];
-    if (!row) continue;
-    const amplification = Math.max(row.heads, row.tails);
-    if (amplification > worst) [worst, name] = [amplification, key];
-  }
-  const lost = Math.log10(worst);
-  const place = order === "own" ? `the ${NAMES[name] ?? ""} order` : `the ${order} order`;
+  const available = Math.floor(DIGITS_OF[precision]);
+  const judged = Object.keys(rows).filter((name) => order === "own" || ORDERED.includes(name));
+  const cost = (name) => Math.max(rows[name].heads, rows[name].tails);
+  const name = judged.reduce((worst, next) => (cost(next) > cost(worst) ? next : worst));
+  const lost = Math.log10(cost(name));
+  const steps = name === "run" ? "the run’s steps" : `${NAMES[name]} steps`;
+  const place = order === "own" ? `in their own order ${steps}` : `in ${order} order ${steps}`;
   if (lost >= available) {
-    return [[`In ${precision} ${place} `, ["loses every digit"], `: rounding errors grow ${digits(worst, 2)}-fold.`]];
+    return [[`In ${precision}, ${place} `, ["lose every digit"], `: rounding errors grow ${digits(cost(name), 2)}-fold.`]];
   }
   if (lost >= 2) {
-    return [[`In ${precision} ${place} `, [`loses ${Math.round(lost)} of ${Math.floor(available)} digits`], "."]];
+    return [[`In ${precision}, ${place} `, [`lose ${Math.round(lost)} of ${available} digits`], "."]];
   }
-  return [[`In ${precision} rounding costs less than ${lost < 1 ? "one digit" : "two digits"} in this order.`]];
+  return [[`In ${precision}, rounding costs ${lost < 1 ? "less than a digit" : "a digit or two"}.`]];
 }
 
 export const NAMES = {
