@@ -136,9 +136,14 @@ def _read_list(path: Path) -> tuple[SpectralMeasure, list[str]]:
     suffix = path.suffix.lower()
     lines: dict[str, list[str]] = {
         ".npy": [f"eigenvalues = np.load({name}).ravel()"],
-        ".txt": [f"eigenvalues = np.array(open({name}).read().split(), dtype=float)"],
+        ".txt": [
+            "from pathlib import Path",
+            f"eigenvalues = np.array(Path({name}).read_text().split(), dtype=float)",
+        ],
         ".csv": [
-            f'eigenvalues = np.array(open({name}).read().replace(",", " ").split(), dtype=float)'
+            "from pathlib import Path",
+            f'text = Path({name}).read_text().replace(",", " ")',
+            "eigenvalues = np.array(text.split(), dtype=float)",
         ],
         ".json": ["import json", f'with open({name}, encoding="utf-8") as file:'],
     }

@@ -14,7 +14,7 @@ import {
   smallestNoisyError,
   worstCaseRate,
 } from "./polynomial.js";
-import { gaussNodesOfWeighted, quadrature } from "./quadrature.js";
+import { quadrature } from "./quadrature.js";
 import { chebyshevSteps, constantSteps, optimalSteps, silverSteps } from "./schedules.js";
 import { train } from "./training.js";
 
@@ -47,7 +47,6 @@ export function spectrumOf({ spectrum, kappa, aspect, width, n }, data) {
 
 const rememberedSpectrum = remembering(spectrumOf);
 const rememberedOptimum = remembering(optimalSteps);
-const rememberedRoots = remembering(gaussNodesOfWeighted);
 
 // Steps of an embedded run at period T: what its training had found when it was T steps deep.
 function stepsOfRun({ steps, by_length: byLength }, numSteps) {
@@ -105,7 +104,7 @@ export function compute(state, data, learned = null) {
       tails,
     };
   }
-  const roots = noise > 0 ? rememberedRoots(`${spectrumKey(state)},${state.T}`, measure, state.T) : [];
+  const roots = schedules.optimal.map((step) => 1 / step);
   return {
     bounds,
     measure,

@@ -16,15 +16,16 @@ export function gaussLegendre(size) {
   for (let k = 0; k < Math.ceil(size / 2); k++) {
     let x = Math.cos((Math.PI * (k + 0.75)) / (size + 0.5));
     let slope = 1;
-    // Newton's method doubles the digits: from this start five times are more than enough.
-    for (let round = 0; round < 5; round++) {
+    // Newton's method doubles the digits; at rounding's level it stops.
+    for (let round = 0, move = 1; Math.abs(move) > 1e-15 && round < 8; round++) {
       let before = 1;
       let value = x;
       for (let j = 2; j <= size; j++) {
         [before, value] = [value, ((2 * j - 1) * x * value - (j - 1) * before) / j];
       }
       slope = (size * (before - x * value)) / (1 - x * x);
-      x -= value / slope;
+      move = value / slope;
+      x -= move;
     }
     if (2 * k + 1 === size) x = 0;
     const weight = 2 / ((1 - x * x) * slope * slope);

@@ -76,11 +76,13 @@ export function firstOrderLowerBound({ lower, upper }) {
   return (upper - lower) / upper / (1 + root) ** 2;
 }
 
-// The smallest error that any T gradients can reach on noisy data: that of the steps 1/(θ + η) on
-// the problem with ridge term η, whose residual polynomial is (η + λP(λ))/(λ + η).
+// The smallest error that any T gradients can reach on noisy data, from the roots θ of the optimal
+// steps: that of the steps 1/(θ + η) on the problem with ridge term η, whose residual polynomial is
+// (η + λP(λ))/(λ + η).
 export function smallestNoisyError(roots, measure, noise) {
+  const steps = roots.map((root) => 1 / (root + noise));
   const values = measure.nodes.map((node) => {
-    const inner = residual(roots.map((root) => 1 / (root + noise)), node + noise);
+    const inner = residual(steps, node + noise);
     const p = inner + (noise * (1 - inner)) / (node + noise);
     return p * p + (noise * (1 - p) ** 2) / node;
   });

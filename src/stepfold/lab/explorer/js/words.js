@@ -90,8 +90,8 @@ function onRounding({ precision, order }, rows) {
   const cost = (name) => Math.max(rows[name].heads, rows[name].tails);
   const name = judged.reduce((worst, next) => (cost(next) > cost(worst) ? next : worst));
   const lost = Math.log10(cost(name));
-  const steps = name === "run" ? "the run’s steps" : `${NAMES[name]} steps`;
-  const place = order === "own" ? `in their own order ${steps}` : `in ${order} order ${steps}`;
+  const whose = name === "run" ? "the run’s steps" : `${NAMES[name]} steps`;
+  const place = order === "own" ? `in their own order ${whose}` : `in ${order} order ${whose}`;
   if (lost >= available) {
     return [[`In ${precision}, ${place} `, ["lose every digit"], `: rounding errors grow ${digits(cost(name), 2)}-fold.`]];
   }
