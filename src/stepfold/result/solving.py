@@ -46,6 +46,8 @@ class History:
         seconds: Wall-clock time since the start, shape (checks,).
         iterates: x at each check, if `solve` was asked to keep them. After the first entry only
             the rows still in the run differ from the entry before.
+        gaps: Duality gaps of a composite objective, shape (checks,) or (checks, batch); None where
+            none is known.
     """
 
     num_steps: NDArray[np.int64]
@@ -53,23 +55,42 @@ class History:
     num_products: NDArray[np.int64]
     seconds: FloatArray
     iterates: tuple[Any, ...] | None = None
+    gaps: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "gradient_norms", "num_products", "seconds"):
+        for name in ("num_steps", "gradient_norms", "num_products", "seconds", "gaps"):
+            if getattr(self, name) is None:
+                continue
             values = np.array(getattr(self, name))
             values.flags.writeable = False
             object.__setattr__(self, name, values)
 
+    @property
+    def residual_norms(self) -> FloatArray:
+        """``gradient_norms`` by the name they have for a fixed point: ‖f(x) − x‖."""
+        return self.gradient_norms
+
+    @property
+    def num_evaluations(self) -> NDArray[np.int64]:
+        """``num_products`` by the name they have for a fixed point: evaluations of f so far."""
+        return self.num_products
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain Python values, ready for JSON; what is not finite as None."""
-        norms = self.gradient_norms.astype(object)
-        norms[~np.isfinite(self.gradient_norms)] = None  # a run that diverged ends with these
+
+        def finite(values: FloatArray) -> Any:  # a run that diverged ends with what is not
+            plain = values.astype(object)
+            plain[~np.isfinite(values)] = None
+            return plain.tolist()
+
         record = {
             "num_steps": self.num_steps.tolist(),
-            "gradient_norms": norms.tolist(),
+            "gradient_norms": finite(self.gradient_norms),
             "num_products": self.num_products.tolist(),
             "seconds": self.seconds.tolist(),
         }
+        if self.gaps is not None:
+            record["gaps"] = finite(self.gaps)
         if self.iterates is not None:
             record["iterates"] = [x.tolist() for x in self.iterates]
         return record

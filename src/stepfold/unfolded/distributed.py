@@ -78,15 +78,17 @@ def wait() -> None:
         torch.distributed.barrier()
 
 
-def wrapped(module: nn.Module, device: torch.device) -> nn.Module:
-    """The module itself, or in DistributedDataParallel, which averages gradients."""
+def wrapped(module: nn.Module, device: torch.device, *, may_leave_out: bool) -> nn.Module:
+    """The module itself, or in DistributedDataParallel, which averages gradients.
+
+    ``may_leave_out`` says whether a loss may depend on some of the parameters only.
+    """
     if num_processes() == 1:
         return module
-    # A shallow stage may leave out parameters of deeper layers.
     return nn.parallel.DistributedDataParallel(
         module,
         device_ids=[device] if device.type == "cuda" else None,
-        find_unused_parameters=True,
+        find_unused_parameters=may_leave_out,
     )
 
 

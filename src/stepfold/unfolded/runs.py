@@ -1,8 +1,8 @@
 """The folder of a training: its settings, its checkpoint, and in the end what was learned.
 
 ``settings.json`` says what is trained, ``checkpoint.safetensors`` is replaced as it goes on, and
-``training.json`` (a `TrainingRun`), ``schedule.json`` (a `Schedule`) and, where there are such,
-``evaluation.json`` and ``spectrum.json`` (a `SpectralMeasure`) are written at the end. All but the
+``training.json`` (a `TrainingRun`), ``schedule.json`` (a `Schedule`), ``evaluation.json`` and,
+where it is known, ``spectrum.json`` (a `SpectralMeasure`) are written at the end. All but the
 checkpoint are read without torch.
 """
 
@@ -127,11 +127,11 @@ def train_in_folder(
     )
     if run.finished and distributed.rank() == 0:
         _write(folder / SCHEDULE, run.schedule.to_dict())
-        if task.loss.measure is not None:
-            _write(folder / SPECTRUM, task.loss.measure.to_dict())
         if task.evaluate is not None:
             figures = {name: float(value) for name, value in task.evaluate(task.network).items()}
             _write(folder / EVALUATION, figures)
+        if task.loss.measure is not None:
+            _write(folder / SPECTRUM, task.loss.measure.to_dict())
         _write(folder / RUN_FILE, run.to_dict())
     return run
 
@@ -141,6 +141,33 @@ def evaluation(folder: Path) -> dict[str, float]:
     path = folder / EVALUATION
     figures: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
     return figures
+
+
+def trained_task(folder: Path, *, batch_size: int | None = None) -> Task:
+    """The network as the training in a folder left it, with what it was trained on.
+
+    Args:
+        folder: Of a finished training.
+        batch_size: Items in a mini-batch from now on, where the network has such a parameter.
+
+    Raises:
+        FileNotFoundError: If the folder does not hold a finished training.
+        ValueError: If it was trained with a matrix, of which the folder keeps a checksum only, or
+            its files are damaged.
+    """
+    run = TrainingRun.load(folder)
+    settings = _settings(folder / SETTINGS)
+    parameters = settings["parameters"]
+    for name, value in parameters.items():
+        if isinstance(value, str) and ", checksum " in value:
+            raise ValueError(
+                f"{folder} was trained with its own `{name}`, of which it keeps a checksum only"
+            )
+    if batch_size is not None and "batch_size" in parameters:
+        parameters = {**parameters, "batch_size": batch_size}
+    task = Order(settings["network"], parameters, settings["training"]).task()
+    task.network.restore(run)
+    return task
 
 
 def _held(folder: Path, *, resume: bool, force: bool) -> dict[str, Any] | None:
@@ -161,6 +188,10 @@ def _held(folder: Path, *, resume: bool, force: bool) -> dict[str, Any] | None:
             f"{folder} already holds a training; go on with it by --resume, replace it by --force, "
             "or choose another folder"
         )
+    return _settings(path)
+
+
+def _settings(path: Path) -> dict[str, Any]:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
         if held["format"] != FORMAT:
