@@ -20,6 +20,7 @@ from stepfold.unfolded.losses import (
     Loss,
     SampledLoss,
     SpectralLoss,
+    loss_for,
     squared_error,
     squared_residual,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "greedy_then_refined",
     "incremental",
     "local_spectra",
+    "loss_for",
     "process_group",
     "squared_error",
     "squared_residual",
