@@ -64,7 +64,8 @@ class Order:
             "version": stepfold.__version__,
             "network": self.network,
             "parameters": {
-                name: describe(value) for name, value in {**defaults, **self.parameters}.items()
+                name: value if isinstance(value, float) else describe(value)
+                for name, value in {**defaults, **self.parameters}.items()
             },
             "training": dataclasses.asdict(task.training),
         }
