@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shlex
 import signal
@@ -137,7 +138,7 @@ def _show(run: TrainingRun, network: str, folder: Path, *, as_json: bool) -> Non
             "num_skipped": num_skipped,
             "seconds": float(history.seconds[-1]),
             "schedule": run.schedule.to_dict(),
-            "evaluation": figures,
+            "evaluation": {k: v if math.isfinite(v) else None for k, v in figures.items()},
         }
         click.echo(json.dumps(record))
         return

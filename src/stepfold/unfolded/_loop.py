@@ -126,7 +126,7 @@ class Loop:
         self._make_optimizer()
         self.settings = self._describe() if options.checkpoint else {}
 
-    def run(self, watch: Callable[[Progress], bool]) -> bool:
+    def run(self, watch: Callable[[Progress], bool] | None) -> bool:
         """Train to the end; false if ``watch`` stopped it."""
         counts, options = self.counts, self.options
         while counts.stage < len(options.stages):
@@ -135,7 +135,7 @@ class Loop:
                 self._begin(stage)
             while counts.iteration < stage.num_iterations and not self._is_stale():
                 loss = self._iterate(stage)
-                if watch(self._progress(stage, loss)):
+                if watch and watch(self._progress(stage, loss)):
                     self.save()
                     return False
                 every = options.checkpoint_every
@@ -196,8 +196,7 @@ class Loop:
         (total,) = distributed.summed([total], self.device)
         loss = total / self.options.batches_per_step
         self.losses[counts.stage][counts.iteration] = loss
-        finite = all(p.grad is None or bool(p.grad.isfinite().all()) for p in self.trained)
-        if math.isfinite(loss) and finite:
+        if math.isfinite(loss) and all(_is_finite(p.grad) for p in self.trained):
             counts.num_skipped_in_a_row = 0
             self._step(stage, loss)
         else:
@@ -386,6 +385,13 @@ class Loop:
                 )
             },
         }
+
+
+def _is_finite(gradient: Tensor | None) -> bool:
+    # A finite sum has finite terms, and is one pass; finite terms may have a sum that is not.
+    if gradient is None or math.isfinite(abs(gradient.sum().item())):
+        return True
+    return bool(gradient.isfinite().all())
 
 
 def _size() -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,8 @@ def train_in_folder(
         _write(folder / SCHEDULE, run.schedule.to_dict())
         if task.evaluate is not None:
             figures = {name: float(value) for name, value in task.evaluate(task.network).items()}
-            _write(folder / EVALUATION, figures)
+            finite = {name: x if math.isfinite(x) else None for name, x in figures.items()}
+            _write(folder / EVALUATION, finite)
         if task.loss.measure is not None:
             _write(folder / SPECTRUM, task.loss.measure.to_dict())
         _write(folder / RUN_FILE, run.to_dict())
@@ -137,10 +139,10 @@ def train_in_folder(
 
 
 def evaluation(folder: Path) -> dict[str, float]:
-    """Figures of merit in the folder of a finished training; none if it has none."""
+    """Figures of merit in the folder of a finished training; NaN where one was not finite."""
     path = folder / EVALUATION
-    figures: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
-    return figures
+    figures = json.loads(path.read_text()) if path.exists() else {}
+    return {name: math.nan if value is None else value for name, value in figures.items()}
 
 
 def trained_task(folder: Path, *, batch_size: int | None = None) -> Task:
