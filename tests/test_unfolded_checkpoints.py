@@ -136,7 +136,11 @@ OTHERS = {
     ),
     "early stop": (
         {"held_out": HeldOut(SpectralLoss(MEASURE), every=5)},
-        r"`held_out` is None there and \{'kind': 'stepfold\.unfolded\._loop\.HeldOut'",
+        r"`held_out` is None there and \{'kind': 'stepfold\.unfolded\.options\.HeldOut'",
+    ),
+    "scheduler": (
+        {"scheduler": lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 7)},
+        r"`scheduler` is None there and \{'kind': 'torch\.optim\.lr_scheduler\.StepLR', 'step_s",
     ),
     "batches": ({"batches_per_step": 2}, r"`batches_per_step` is 1 there and 2 here"),
 }
@@ -242,6 +246,23 @@ def test_a_disk_that_fills_up_ends_the_training_and_it_goes_on_later(tmp_path, m
         _train(tmp_path / "part")
     monkeypatch.undo()
     assert _train(tmp_path / "part", resume=True).schedule == whole.schedule
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("", r"is a folder; name a file"), ("file/x", r"file is not a folder; choose another")],
+)
+def test_a_place_where_nothing_can_be_written_is_refused_before_the_work(
+    tmp_path, place, message
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=message):
+        _train(tmp_path / place, loss=_untouchable)
+    assert (tmp_path / "file").read_text() == ""
+
+
+def _untouchable(*_: Any) -> Any:
+    raise AssertionError("the loss was asked before the place was looked at")
 
 
 def test_a_checkpoint_holds_no_code(path) -> None:
