@@ -12,7 +12,6 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from stepfold.unfolded._loop import HeldOut
 from stepfold.unfolded.distributed import process_group
 from stepfold.unfolded.exact import train_exactly
 from stepfold.unfolded.local import LocalSpectra, local_spectra
@@ -20,10 +19,12 @@ from stepfold.unfolded.losses import (
     Loss,
     SampledLoss,
     SpectralLoss,
+    loss_for,
     squared_error,
     squared_residual,
 )
 from stepfold.unfolded.module import UnfoldedIteration
+from stepfold.unfolded.options import HeldOut
 from stepfold.unfolded.parameters import Positive, Trainable
 from stepfold.unfolded.problems import BatchedLeastSquares
 from stepfold.unfolded.progress import Progress
@@ -50,6 +51,7 @@ __all__ = [
     "greedy_then_refined",
     "incremental",
     "local_spectra",
+    "loss_for",
     "process_group",
     "squared_error",
     "squared_residual",

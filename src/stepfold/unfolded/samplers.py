@@ -75,8 +75,8 @@ class GaussianLeastSquares:
         if not 0 <= noise < np.inf:
             raise ValueError(f"`noise` must be at least 0 and finite, got {noise!r}")
         self._matrix = torch.tensor(self._operator, dtype=dtype)
-        self._batch_size = check_count("batch_size", batch_size)
-        self._noise = noise
+        self.batch_size = check_count("batch_size", batch_size)
+        self.noise = float(noise)
         self._hessian = None
         if gram:
             self._hessian = torch.tensor(self._operator.T @ self._operator, dtype=dtype)
@@ -90,14 +90,14 @@ class GaussianLeastSquares:
         """A batch of problems that share H, and their solutions, shape (batch, n)."""
         solutions = self._normal(rng, self._matrix.shape[1])
         rhs = solutions @ self._matrix.T
-        if self._noise:
-            rhs = rhs + self._noise * self._normal(rng, self._matrix.shape[0])
+        if self.noise:
+            rhs = rhs + self.noise * self._normal(rng, self._matrix.shape[0])
         if self._hessian is not None:
             return Quadratic(self._hessian, rhs @ self._matrix), solutions
         return LeastSquares(self._matrix, rhs), solutions
 
     def _normal(self, rng: np.random.Generator, length: int) -> Tensor:
-        draw = rng.standard_normal((self._batch_size, length))
+        draw = rng.standard_normal((self.batch_size, length))
         return torch.from_numpy(draw).to(self._matrix.dtype)
 
 
