@@ -164,7 +164,7 @@ def _smallest_rate(values: Any, low: float, high: float, tall: float) -> tuple[f
 
     begin = [math.log(center[place]), float(shape[place])]
     corners = np.array([begin, [begin[0] + 0.1, begin[1]], [begin[0], begin[1] + 0.5]])
-    options = {"initial_simplex": corners, "xatol": 1e-5, "fatol": 1e-7, "maxiter": 300}
+    options: Any = {"initial_simplex": corners, "xatol": 1e-5, "fatol": 1e-7, "maxiter": 300}
     found = minimize(rate, begin, method="Nelder-Mead", options=options)
     # An exponent far from the grid would overflow, and be no ellipse that anybody needs.
     middle, exponent = math.exp(found.x[0]), min(float(found.x[1]), 30.0)
