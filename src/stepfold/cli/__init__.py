@@ -12,6 +12,7 @@ from stepfold.cli.accelerate import accelerate
 from stepfold.cli.data import solve
 from stepfold.cli.experiments import list_experiments, run
 from stepfold.cli.explain import explain
+from stepfold.cli.explore import explore
 from stepfold.cli.lasso import lasso
 from stepfold.cli.plan import plan
 from stepfold.cli.steps import steps
@@ -38,7 +39,19 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (accelerate, explain, lasso, list_experiments, plan, run, solve, steps, train):
+COMMANDS = (
+    accelerate,
+    explain,
+    explore,
+    lasso,
+    list_experiments,
+    plan,
+    run,
+    solve,
+    steps,
+    train,
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 

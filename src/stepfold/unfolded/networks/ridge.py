@@ -90,6 +90,7 @@ def du_ridge(
     *,
     num_layers: int = 8,
     initial_step: float = 0.3,
+    initial_ridge: float = 0.01,
     noise: float = 0.1,
     batch_size: int = 200,
     shared_ridge: bool = True,
@@ -101,6 +102,7 @@ def du_ridge(
     Args:
         num_layers: T.
         initial_step: Step of every layer before training, in units of 1 / Hessian.
+        initial_ridge: Ridge term before training, positive.
         noise: η, variance of the data's noise over that of the unknowns.
         batch_size: Problems in a mini-batch.
         shared_ridge: Whether one ridge term serves all layers.
@@ -108,8 +110,11 @@ def du_ridge(
         matrix_seed: Seed of that matrix; 12 is that of the published noiseless experiment.
 
     >>> du_ridge(num_layers=3, matrix=np.eye(4)).network.learned()
-    {'ridge': array([0.])}
+    {'ridge': array([0.01])}
     """
+    if not 0 < initial_ridge < np.inf:
+        # Trained is ξ = |ξ'|, which has no slope at 0.
+        raise ValueError(f"`initial_ridge` must be positive and finite, got {initial_ridge!r}")
     measure = dugd(num_layers=1, matrix=matrix, matrix_seed=matrix_seed).loss.measure
     if measure is None:  # pragma: no cover
         raise AssertionError("the loss of `dugd` knows its measure")
@@ -117,7 +122,7 @@ def du_ridge(
     network = UnfoldedIteration(
         Schedule(steps),
         iteration=_ridge_layer,
-        parameters={"ridge": Trainable(0.0, period=1 if shared_ridge else None)},
+        parameters={"ridge": Trainable(initial_ridge, period=1 if shared_ridge else None)},
     )
     sampler = NoisyCoordinates(measure, noise=noise, batch_size=batch_size)
     return Task(

@@ -83,13 +83,14 @@ class SparseSignals:
 
 
 def normalised_error(output: Tensor, target: Tensor) -> float:
-    """Mean over the batch of ``‖output − target‖²/‖target‖²``, in dB.
+    """Mean of ``‖output − target‖²/‖target‖²`` over those of a batch that are not 0, in dB.
 
     >>> round(normalised_error(torch.tensor([[1.1, 0.0]]), torch.tensor([[1.0, 0.0]])), 3)
     -20.0
     """
-    squares = ((output - target) ** 2).sum(-1).double() / (target**2).sum(-1).double()
-    return 10 * math.log10(float(squares.mean()))
+    powers = (target**2).sum(-1).double()
+    ratios = ((output - target) ** 2).sum(-1).double()[powers > 0] / powers[powers > 0]
+    return 10 * math.log10(float(ratios.mean()))
 
 
 def soft_threshold(values: Tensor, threshold: Any) -> Tensor:
