@@ -215,7 +215,7 @@ class Page {
           tails: row.tails,
         })) {
           const cell = document.createElement("td");
-          cell.textContent = value === null ? "–" : digits(value);
+          cell.textContent = value === null ? "–" : digits(value, key === "rate" && value > 0.99 ? 6 : 3);
           cell.dataset.key = key;
           cell.dataset.value = String(value);
           line.append(cell);
