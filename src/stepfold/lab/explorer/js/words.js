@@ -56,7 +56,7 @@ export function verdict(state, { bounds, measure, rows, smallestNoisy }) {
 function comparison({ T }, { chebyshev, constant, optimal }, isFatal) {
   const gain = constant.error / chebyshev.error;
   const further = chebyshev.error / optimal.error;
-  const start = `${isFatal ? "In exact arithmetic, after" : "After"} ${steps(T)}`;
+  const start = `${isFatal ? "In exact arithmetic, after" : "After"} ${T === 1 ? "one iteration" : `${T} iterations`}`;
   const sentence = [];
   if (isClose(gain)) {
     sentence.push(`${start} Chebyshev steps and the best constant step leave the same mean squared error`);
