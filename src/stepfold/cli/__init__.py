@@ -11,6 +11,7 @@ import stepfold
 from stepfold.cli.data import explain, solve
 from stepfold.cli.experiments import list_experiments, run
 from stepfold.cli.plan import plan
+from stepfold.cli.report import report
 from stepfold.cli.steps import steps
 
 NOT_CONVERGED = 1
@@ -34,7 +35,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (explain, list_experiments, plan, run, solve, steps):
+for command in (explain, list_experiments, plan, report, run, solve, steps):
     cli.add_command(command)
 
 

@@ -9,6 +9,7 @@ try:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.image import imsave
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
@@ -19,7 +20,7 @@ except ModuleNotFoundError as error:
 
 from stepfold.lab._palette import COLOURS, DASHES, LEVEL, MARKERS
 from stepfold.lab.figure import Axis, Figure
-from stepfold.lab.picture import Pictures
+from stepfold.lab.picture import Image, Pictures
 
 SETTINGS: Any = {
     "axes.grid": True,
@@ -146,7 +147,14 @@ def to_bytes(figure: Figure | Pictures, kind: str) -> bytes:
         return buffer.getvalue()
 
 
-def to_themed_svg(figure: Figure | Pictures) -> str:
+def to_png(image: Image) -> bytes:
+    """Return an image's pixels as they are, as a PNG file."""
+    buffer = io.BytesIO()
+    imsave(buffer, image.pixels, cmap="gray", vmin=0, vmax=255, format="png")
+    return buffer.getvalue()
+
+
+def to_themed_svg(figure: Figure) -> str:
     """Return an SVG element that takes its ink from the page, so that it can be read in the dark.
 
     Its ids start with the figure's name, so that a page can hold several.
