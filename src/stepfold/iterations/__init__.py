@@ -6,6 +6,7 @@ A method is a pair of a schedule and an iteration; `heavy_ball`, `nesterov`, `se
 
 from stepfold.iterations.barzilai_borwein import BarzilaiBorwein, barzilai_borwein
 from stepfold.iterations.base import Iteration
+from stepfold.iterations.fista import Fista
 from stepfold.iterations.gradient import GradientDescent
 from stepfold.iterations.momentum import HeavyBall, Nesterov, heavy_ball, nesterov
 from stepfold.iterations.proximal import ProximalGradient
@@ -14,6 +15,7 @@ from stepfold.iterations.semi_iteration import SemiIteration, semi_iteration
 
 __all__ = [
     "BarzilaiBorwein",
+    "Fista",
     "GradientDescent",
     "HeavyBall",
     "Iteration",

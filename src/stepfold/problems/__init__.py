@@ -1,8 +1,25 @@
 """Problems: what is minimised, on NumPy, SciPy and torch alike."""
 
 from stepfold.problems.base import Problem
+from stepfold.problems.composite import Composite, landweber, lasso
 from stepfold.problems.fixed_point import FixedPoint
+from stepfold.problems.logistic import Logistic
 from stepfold.problems.preconditioned import Preconditioned, jacobi
 from stepfold.problems.quadratic import LeastSquares, Quadratic
+from stepfold.problems.splittings import gauss_seidel, jacobi_iteration, sor
 
-__all__ = ["FixedPoint", "LeastSquares", "Preconditioned", "Problem", "Quadratic", "jacobi"]
+__all__ = [
+    "Composite",
+    "FixedPoint",
+    "LeastSquares",
+    "Logistic",
+    "Preconditioned",
+    "Problem",
+    "Quadratic",
+    "gauss_seidel",
+    "jacobi",
+    "jacobi_iteration",
+    "landweber",
+    "lasso",
+    "sor",
+]

@@ -20,13 +20,14 @@ from stepfold.problems import Preconditioned, Problem
 from stepfold.problems.base import check_rows
 from stepfold.result import Result, Status
 from stepfold.schedules import Schedule
+from stepfold.solve.composite import solve_composite
 from stepfold.solve.guard import Guard, watch_for
 from stepfold.solve.norms import norms
 from stepfold.solve.record import Criteria, Record
 from stepfold.solve.run import Run
 from stepfold.solve.sweep import check_low_precision
 
-__all__ = ["Guard", "solve"]
+__all__ = ["Guard", "solve", "solve_composite"]
 
 DEFAULT_GUARD = Guard()
 DEFAULT_RTOL = 1e-8

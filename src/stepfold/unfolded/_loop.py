@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from stepfold._checks import check_count
+from stepfold.iterations import Iteration
 from stepfold.unfolded import distributed
 from stepfold.unfolded._describe import describe
-from stepfold.unfolded.checkpoints import load_checkpoint, save_checkpoint
+from stepfold.unfolded.checkpoints import load_checkpoint, remove_drafts, save_checkpoint
 from stepfold.unfolded.losses import Loss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.progress import Progress
@@ -107,7 +108,11 @@ class Loop:
         if not self.trained:
             raise ValueError("`network` must have something to train; its steps are fixed")
         self.device = self.trained[0].device
-        self.objective = distributed.wrapped(_Objective(network, loss), self.device)
+        # Steps are in every layer; a function may ignore them, or a shallow stage another value.
+        plain = isinstance(network.iteration, Iteration) and len(network.stacked_parameters()) == 1
+        self.objective = distributed.wrapped(
+            _Objective(network, loss), self.device, may_leave_out=not plain
+        )
         self.rngs = {
             batch: np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=key))
             for batch in range(distributed.rank(), options.batches_per_step, _size())
@@ -119,9 +124,9 @@ class Loop:
         self.rows: list[dict[str, Any]] = []
         self._begun = time.perf_counter()
         self._make_optimizer()
-        self.settings = self._describe()
+        self.settings = self._describe() if options.checkpoint else {}
 
-    def run(self, watch: Callable[[Progress], bool]) -> bool:
+    def run(self, watch: Callable[[Progress], bool] | None) -> bool:
         """Train to the end; false if ``watch`` stopped it."""
         counts, options = self.counts, self.options
         while counts.stage < len(options.stages):
@@ -130,7 +135,7 @@ class Loop:
                 self._begin(stage)
             while counts.iteration < stage.num_iterations and not self._is_stale():
                 loss = self._iterate(stage)
-                if watch(self._progress(stage, loss)):
+                if watch and watch(self._progress(stage, loss)):
                     self.save()
                     return False
                 every = options.checkpoint_every
@@ -191,8 +196,7 @@ class Loop:
         (total,) = distributed.summed([total], self.device)
         loss = total / self.options.batches_per_step
         self.losses[counts.stage][counts.iteration] = loss
-        finite = all(p.grad is None or bool(p.grad.isfinite().all()) for p in self.trained)
-        if math.isfinite(loss) and finite:
+        if math.isfinite(loss) and all(_is_finite(p.grad) for p in self.trained):
             counts.num_skipped_in_a_row = 0
             self._step(stage, loss)
         else:
@@ -215,6 +219,11 @@ class Loop:
             )
             raise ValueError(
                 f"`loss` must return a scalar tensor, got {found}; average it over the batch"
+            )
+        if not value.requires_grad:
+            raise ValueError(
+                "`loss` must depend on the network's parameters, got a constant; compute it from "
+                "what the network returns, without `detach` or NumPy"
             )
         (value if len(self.rngs) == 1 else value / len(self.rngs)).backward()
         return value.item()
@@ -327,6 +336,8 @@ class Loop:
         if path is None:
             return
         state = load_checkpoint(path, self.settings)
+        if distributed.rank() == 0:
+            remove_drafts(path)
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler:
@@ -374,6 +385,13 @@ class Loop:
                 )
             },
         }
+
+
+def _is_finite(gradient: Tensor | None) -> bool:
+    # A finite sum has finite terms, and is one pass; finite terms may have a sum that is not.
+    if gradient is None or math.isfinite(abs(gradient.sum().item())):
+        return True
+    return bool(gradient.isfinite().all())
 
 
 def _size() -> int:

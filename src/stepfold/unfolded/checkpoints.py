@@ -7,6 +7,7 @@ it: whoever kills the process, or fills the disk, leaves the old checkpoint or t
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import tempfile
@@ -81,6 +82,12 @@ def replace_file(path: Path, content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove what a process that was killed while it wrote ``path`` has left beside it."""
+    for draft in path.parent.glob(f".{glob.escape(path.name)}-*"):
+        draft.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:

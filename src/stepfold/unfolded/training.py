@@ -145,7 +145,7 @@ def train(
             stops = [float(bool(callback(now)))]
             return distributed.summed(stops, loop.device) != [0.0]
 
-        finished = loop.run(watch)
+        finished = loop.run(watch if shown or callback else None)
     return _outcome(loop, finished)
 
 

@@ -1,17 +1,23 @@
 """What a proximal method asks of a penalty: its value and its proximal operator.
 
 ``prox(v, γ) = argmin_x g(x) + ‖x − v‖²/(2γ)``. Vectors are rows, (n,) or (batch, n); a batch holds
-independent problems.
+independent problems. Where the conjugate ``g*(v) = sup_x vᵀx − g(x)`` is known too, so is a duality
+gap: see `stepfold.problems.composite`.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from stepfold._registry import Registry
 from stepfold._typing import ArrayT
+
+DualDomain = Literal["whole", "star", "other"]
+"""Where g* is finite: everywhere; on a set that every vector enters when it is scaled down; or on
+one that some vectors never enter, so that no gap can be promised."""
 
 
 class Penalty(ABC):
@@ -29,4 +35,28 @@ class Penalty(ABC):
         """
 
 
+class ConjugatePenalty(Penalty):
+    """A penalty whose conjugate is known."""
+
+    @property
+    @abstractmethod
+    def dual_domain(self) -> DualDomain:
+        """Where the conjugate is finite."""
+
+    @abstractmethod
+    def conjugate(self, v: Any) -> Any:
+        """``g*(v)`` of a vector, or of each row of a batch; infinite outside its domain."""
+
+    @abstractmethod
+    def dual_scale(self, v: Any) -> Any:
+        """The largest s in [0, 1] with ``s·v`` in the conjugate's domain, row by row."""
+
+
 PENALTIES: Registry[Callable[..., Penalty]] = Registry("penalty", "stepfold.problems.penalties")
+
+
+def check_nonnegative(name: str, value: Any) -> Any:
+    """Return a weight or a radius, which must be at least 0 and finite."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"`{name}` must be at least 0 and finite, got {value!r}")
+    return value

@@ -8,27 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import numpy as np
-
-from stepfold._typing import FloatArray
+from stepfold.lab.experiments._published import Seed, published_matrix, published_measure, train
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.experiments.dugd.checks import checks
 from stepfold.lab.experiments.dugd.findings import Findings
 from stepfold.lab.experiments.dugd.story import story
 from stepfold.lab.outcome import Outcome
 from stepfold.lab.parameters import Between
-from stepfold.measure import SpectralMeasure
-from stepfold.schedules import Schedule, chebyshev_steps, constant_steps, optimal_steps
-from stepfold.spectrum import Gram, exact_eigenvalues
+from stepfold.schedules import chebyshev_steps, constant_steps, optimal_steps
 
-
-def published_matrix(seed: int = 12, num_unknowns: int = 300, num_rows: int = 600) -> FloatArray:
-    """The published random H, of shape (rows, unknowns), entries of variance 1/unknowns."""
-    # The published draw is this generator's; nothing else here uses it.
-    legacy = np.random.RandomState(seed)
-    shape = (num_unknowns, num_rows)
-    matrix: FloatArray = legacy.normal(0, 1 / np.sqrt(num_unknowns), shape).T
-    return matrix
+__all__ = ["dugd", "published_matrix"]
 
 
 @experiment("dugd", seconds=9, quick={"num_steps": 8, "num_iterations": 200})
@@ -37,7 +26,7 @@ def dugd(
     num_steps: Annotated[int, Between(2, 64)] = 25,
     num_iterations: Annotated[int, Between(1, 100_000)] = 500,
     batch_size: Annotated[int, Between(1, 1_000_000)] = 200,
-    seed: Annotated[int, Between(0, 2**32 - 1)] = 0,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> Outcome:
     """Deep-unfolded gradient descent against constant, Chebyshev and optimal steps.
@@ -50,12 +39,12 @@ def dugd(
         seed: Seed of the training data; the matrix is the published one.
         progress: Whether to show a progress bar.
     """
-    from stepfold.unfolded import SpectralLoss, UnfoldedIteration, train_incrementally
+    from stepfold.unfolded import SpectralLoss
 
-    measure = SpectralMeasure.from_eigenvalues(exact_eigenvalues(Gram(published_matrix())))
-    run = train_incrementally(
-        UnfoldedIteration(Schedule(np.full(num_steps, 0.3))),
+    measure = published_measure()
+    run = train(
         SpectralLoss(measure, batch_size=batch_size),
+        num_steps,
         num_iterations=num_iterations,
         seed=seed,
         progress=progress,

@@ -1,0 +1,250 @@
+"""Composite objectives ``f(x) + g(x)``: a smooth problem and a penalty.
+
+A minimiser is a fixed point of ``x → prox_{γg}(x − γ∇f(x))`` for any γ > 0, and
+``‖x − prox_{γg}(x − γ∇f(x))‖/γ``, which for g = 0 is the gradient norm, says how far x is from one.
+The duality gap bounds how far the objective is from its minimum. For ``f(x) = F(Ax) + ½μ‖x‖²``,
+``u = ∇F(Ax)`` and the dual point su, s in [0, 1], it is the sum of two terms that cannot be
+negative,
+
+    ``[F(Ax) + F*(su) − s uᵀAx] + [h(x) + h*(−s Aᵀu) + s uᵀAx]``,  ``h = g + ½μ‖·‖²``,
+
+where s is the largest that keeps ``h*`` finite. For μ > 0 every s does, and h* is had from the
+proximal operator: ``h*(v) = vᵀp − h(p)`` at ``p = prox_{g/μ}(v/μ)``.
+
+References:
+    Parikh and Boyd, Proximal algorithms (Found. Trends Optim. 1, 2014), sections 2.3 and 4.2.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Generic
+
+import numpy as np
+
+from stepfold._checks import check_matrix, dtype_kind
+from stepfold._typing import ArrayT, Operator
+from stepfold.problems._rows import largest
+from stepfold.problems.base import Problem
+from stepfold.problems.duality import Look, look
+from stepfold.problems.fixed_point import FixedPoint
+from stepfold.problems.logistic import Logistic
+from stepfold.problems.penalties import L1, ConjugatePenalty, Penalty
+from stepfold.problems.preconditioned import Preconditioned
+from stepfold.problems.quadratic import LeastSquares
+from stepfold.spectrum import SpectralBounds, estimate_bounds
+
+
+class Composite(Generic[ArrayT]):
+    """The objective ``f(x) + g(x)``.
+
+    Args:
+        problem: f, smooth and convex.
+        penalty: g.
+
+    Raises:
+        TypeError: If ``problem`` is no problem or a preconditioned one, or ``penalty`` no penalty.
+
+    >>> from stepfold import LeastSquares
+    >>> objective = Composite(LeastSquares(np.eye(2), np.array([3.0, 0.5])), L1(1.0))
+    >>> solution = np.array([2.0, 0.0])
+    >>> float(objective.value(solution)), float(objective.gap(solution))
+    (2.625, 0.0)
+    """
+
+    def __init__(self, problem: Problem[ArrayT], penalty: Penalty) -> None:
+        if not isinstance(problem, Problem) or isinstance(problem, Preconditioned):
+            raise TypeError(
+                "`problem` must be a Problem that is not preconditioned, got "
+                f"{type(problem).__name__}: a proximal operator is that of the Euclidean norm"
+            )
+        if not isinstance(penalty, Penalty):
+            raise TypeError(
+                f"`penalty` must be a Penalty, got {type(penalty).__name__}; "
+                "as in `Composite(problem, L1(0.1))`"
+            )
+        self.problem = problem
+        self.penalty = penalty
+        if dtype_kind(getattr(self.linear_term, "dtype", None)) == "c":
+            raise TypeError(
+                "`problem` must be real, got complex data; proximal operators here are those of "
+                "real vectors: pose it in real and imaginary parts"
+            )
+
+    @functools.cached_property
+    def linear_term(self) -> ArrayT:
+        """Minus the gradient of f at 0, of the shape of a solution."""
+        return self.problem.linear_term
+
+    @functools.cached_property
+    def bounds(self) -> SpectralBounds:
+        """Bounds of the Hessian of f, estimated when they are first asked for."""
+        return estimate_bounds(self.problem.hessian)
+
+    @property
+    def step(self) -> float:
+        """1/b for the upper bound b: with it the objective never grows."""
+        return safe_step(self.bounds)
+
+    def value(self, x: ArrayT) -> Any:
+        """``f(x) + g(x)``, one number or one per row."""
+        return look(self.problem, x).value + self.penalty.value(x)
+
+    def optimality(self, x: ArrayT, gamma: float | None = None) -> Any:
+        """``‖x − prox_{γg}(x − γ∇f(x))‖/γ``, one number or one per row; 0 at a minimiser.
+
+        Args:
+            x: Where.
+            gamma: γ; `step` if not given.
+        """
+        gamma = self.step if gamma is None else gamma
+        return optimality(self.penalty, x, self.problem.gradient(x), gamma)
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether a duality gap is known that goes to 0 at the minimiser.
+
+        It is for least squares and logistic regression with a ridge term and any penalty, or with
+        L1, group L1, elastic net, nuclear norm, bounded boxes, balls and simplices; for quadratics
+        with those of the list whose conjugate is finite everywhere (all but the norms). With an
+        inexact proximal operator the gap, too, is inexact.
+        """
+        known = isinstance(self.problem, (LeastSquares, Logistic))
+        if known and self.problem.ridge > 0:  # type: ignore[attr-defined]
+            return True
+        if not isinstance(self.penalty, ConjugatePenalty):
+            return False
+        domain = self.penalty.dual_domain
+        return domain == "whole" or (domain == "star" and known)
+
+    def gap(self, x: ArrayT) -> Any:
+        """Duality gap at ``x``, one number or one per row; infinite where g is.
+
+        The objective at ``x`` is at most this much above its minimum.
+
+        Raises:
+            ValueError: If none is known; see `has_gap`.
+        """
+        return self.gap_at(x, look(self.problem, x))
+
+    def gap_at(self, x: ArrayT, seen: Look) -> Any:
+        """The same from a look at f that has been taken already."""
+        if not self.has_gap:
+            raise ValueError(
+                f"no duality gap is known for {type(self.penalty).__name__} on "
+                f"{type(self.problem).__name__}; judge by `optimality`, or add a ridge term to "
+                "least squares"
+            )
+        point: Any = x
+        if seen.ridge > 0:
+            return self._ridge_gap(point, seen)
+        penalty = self.penalty
+        assert isinstance(penalty, ConjugatePenalty)  # noqa: S101 (by `has_gap`)
+        scale = penalty.dual_scale(-seen.gradient)
+        dual = -(scale[..., None] * seen.gradient)
+        gap = penalty.value(x) + penalty.conjugate(dual) - (dual * point).sum(-1)
+        return gap if seen.divergence is None else gap + seen.divergence(scale)
+
+    def _ridge_gap(self, x: Any, seen: Look) -> Any:
+        ridge = seen.ridge
+        target = x - seen.gradient / ridge  # −Aᵀu/μ
+        best: Any = self.penalty.prox(target, 1 / ridge)
+        # h(x) + h*(v) − vᵀx for v = μ·target: ½μ‖x − target‖² − ½μ‖best − target‖² and the values.
+        squares = ((x - best) * (x + best - 2 * target)).sum(-1)
+        return self.penalty.value(x) - self.penalty.value(best) + ridge / 2 * squares
+
+    def fixed_point(self, gamma: float | None = None) -> FixedPoint[ArrayT]:
+        """The map ``x → prox_{γg}(x − γ∇f(x))``, whose fixed points are the minimisers.
+
+        Args:
+            gamma: γ, above 0 and below 2/b for the map to be averaged; `step` if not given.
+
+        >>> from stepfold import LeastSquares
+        >>> objective = Composite(LeastSquares(np.eye(2), np.array([3.0, 0.5])), L1(1.0))
+        >>> objective.fixed_point(0.5).map(np.zeros(2))
+        array([1., 0.])
+        """
+        gamma = self.step if gamma is None else check_step(gamma)
+
+        def image(x: ArrayT) -> ArrayT:
+            return self.penalty.prox(self.problem.gradient_step(x, gamma), gamma)
+
+        return FixedPoint(image)
+
+
+def optimality(penalty: Penalty, x: Any, gradient: Any, gamma: float) -> Any:
+    """``‖x − prox_{γg}(x − γ·gradient)‖/γ``."""
+    move = (x - penalty.prox(x - gamma * gradient, gamma)) / gamma
+    peak = largest(abs(move))
+    scaled = move / (peak + (peak == 0))[..., None]  # squares that neither overflow nor vanish
+    return peak * (scaled * scaled).sum(-1) ** 0.5
+
+
+def landweber(problem: Problem[ArrayT], gamma: float | None = None) -> FixedPoint[ArrayT]:
+    """Landweber's iteration as a map, ``x → x − γ∇f(x)``; for least squares x + γAᵀ(b − Ax).
+
+    Args:
+        problem: f.
+        gamma: γ, above 0; 1/b for the estimated upper bound b of the Hessian if not given.
+
+    >>> from stepfold import LeastSquares
+    >>> landweber(LeastSquares(np.eye(2), np.ones(2)), 0.5).map(np.zeros(2))
+    array([0.5, 0.5])
+    """
+    step = safe_step(estimate_bounds(problem.hessian)) if gamma is None else check_step(gamma)
+    return FixedPoint(lambda x: problem.gradient_step(x, step))
+
+
+def lasso(
+    operator: Operator,
+    rhs: ArrayT,
+    *,
+    weight: float | None = None,
+    ratio: float | None = None,
+    ridge: float = 0.0,
+) -> Composite[ArrayT]:
+    """The lasso ``½‖Ax − b‖² + μ‖x‖₁`` (``+ ½ρ‖x‖²``: the elastic net).
+
+    The square has no factor 1/m, unlike scikit-learn's: its ``alpha`` is μ/m.
+
+    Args:
+        operator: A, of shape (m, n).
+        rhs: b, of shape (m,), or (batch, m).
+        weight: μ, at least 0.
+        ratio: μ in units of ``max|Aᵀb|``, from which on the solution is 0 (for a batch the largest
+            of the rows'); give this or ``weight``.
+        ridge: ρ, at least 0.
+
+    Raises:
+        ValueError: Unless exactly one of ``weight`` and ``ratio`` is given, at least 0.
+
+    >>> lasso(np.eye(2), np.array([3.0, 0.5]), ratio=0.5).penalty.weight
+    1.5
+    """
+    if (weight is None) == (ratio is None):
+        raise ValueError(
+            f"give exactly one of `weight` and `ratio`, got weight={weight!r}, ratio={ratio!r}"
+        )
+    problem: LeastSquares[ArrayT] = LeastSquares(
+        check_matrix("operator", operator), rhs, ridge=ridge
+    )
+    if ratio is not None:
+        if not 0 <= ratio < np.inf:
+            raise ValueError(f"`ratio` must be at least 0 and finite, got {ratio!r}")
+        weight = ratio * float(abs(problem.linear_term).max())  # type: ignore[arg-type]
+    assert weight is not None  # noqa: S101
+    return Composite(problem, L1(weight))
+
+
+def safe_step(bounds: SpectralBounds) -> float:
+    """1/b; with it no step lets the objective grow."""
+    if bounds.upper == 0:
+        raise ValueError("the Hessian of `problem` is 0: there is nothing to take steps on")
+    return 1 / bounds.upper
+
+
+def check_step(gamma: float) -> float:
+    """Return γ, which must be positive and finite."""
+    if not 0 < gamma < np.inf:
+        raise ValueError(f"`gamma` must be above 0 and finite, got {gamma!r}")
+    return gamma

@@ -1,0 +1,104 @@
+"""Logistic regression ``Σ log(1 + exp(−yᵢ aᵢᵀx)) + ½μ‖x‖²``: its gradient is not affine.
+
+The second derivative of the logistic loss is at most 1/4, its value at 0, so the Hessian
+``AᵀA/4 + μI`` at 0 bounds those at all other points: steps up to 1/b for its upper bound b never
+let the objective grow.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stepfold._checks import check_matrix
+from stepfold._typing import ArrayT, Operator
+from stepfold.problems._rows import namespace
+from stepfold.problems.base import Problem, apply, check_rows
+from stepfold.problems.penalties.base import check_nonnegative
+from stepfold.spectrum import Gram
+
+
+class Logistic(Problem[ArrayT]):
+    """Minimise ``Σ log(1 + exp(−yᵢ aᵢᵀx)) + ½μ‖x‖²``.
+
+    Its `hessian` and `linear_term` are those at 0. The upper bound of that Hessian holds
+    everywhere, the lower one does not (away from 0 only μ is certain), so take steps that need no
+    lower bound, or `solve_composite`. There is no intercept: append a column of ones to A for it.
+
+    Args:
+        operator: A, of shape (m, n), one row per sample; what `LeastSquares` takes.
+        labels: y, each −1 or 1, of shape (m,), or (batch, m) for as many problems with the same A.
+        ridge: μ, at least 0.
+
+    Raises:
+        TypeError: If an argument is not a matrix, or not of real numbers.
+        ValueError: If shapes do not fit, a label is not −1 or 1, or ``ridge`` is negative.
+
+    >>> problem = Logistic(np.array([[1.0], [2.0]]), np.array([1.0, -1.0]))
+    >>> problem.gradient(np.zeros(1))
+    array([0.5])
+    """
+
+    def __init__(self, operator: Operator, labels: ArrayT, *, ridge: float = 0.0) -> None:
+        self.operator: Any = check_matrix("operator", operator)
+        rows = check_rows("labels", labels, self.operator.shape[0], "the rows of `operator`")
+        if not bool((abs(rows) == 1).all()):
+            raise ValueError(
+                "`labels` must be -1 or 1, got another value; turn labels 0 and 1 into "
+                "`2 * labels - 1`"
+            )
+        self.labels: Any = rows
+        self.ridge = float(check_nonnegative("ridge", ridge))
+        self._transpose = self.operator.T
+        self._hessian: Gram | None = None
+
+    @property
+    def hessian(self) -> Gram:
+        """``AᵀA/4 + μI``, the Hessian at 0 and an upper bound of every other."""
+        if self._hessian is None:
+            self._hessian = Gram(0.5 * self.operator, self.ridge)
+        return self._hessian
+
+    @property
+    def linear_term(self) -> ArrayT:
+        """``Aᵀy/2``, minus the gradient at 0."""
+        term: ArrayT = apply(self._transpose, 0.5 * self.labels)
+        return term
+
+    @property
+    def products_per_gradient(self) -> int:
+        """2: one with A, one with its transpose."""
+        return 2
+
+    def gradient(self, x: ArrayT) -> ArrayT:
+        """``−Σ yᵢ aᵢ/(1 + exp(yᵢ aᵢᵀx)) + μx``."""
+        gradient: Any = apply(self._transpose, self.slopes(self.margins(x)))
+        total: ArrayT = gradient + self.ridge * x if self.ridge else gradient
+        return total
+
+    def gradient_step(self, x: ArrayT, gamma: Any) -> ArrayT:
+        """``x − gamma·gradient(x)``."""
+        step: ArrayT = x - gamma * self.gradient(x)
+        return step
+
+    def margins(self, x: ArrayT) -> Any:
+        """``yᵢ aᵢᵀx``, shape (m,) or (batch, m): positive where the label is predicted."""
+        return self.labels * apply(self.operator, x)
+
+    def slopes(self, margins: Any) -> Any:
+        """Derivatives of the loss by ``aᵢᵀx``: ``−yᵢ/(1 + exp(marginᵢ))``."""
+        return -self.labels * sigmoid(-margins)
+
+
+def sigmoid(t: Any) -> Any:
+    """``1/(1 + exp(−t))``, to full relative precision and without overflow."""
+    if not isinstance(t, np.ndarray):
+        return t.sigmoid()
+    small = np.exp(-abs(t))
+    return np.where(t >= 0, 1, small) / (1 + small)
+
+
+def softplus(t: Any) -> Any:
+    """``log(1 + exp(t))``, without overflow."""
+    return namespace(t).logaddexp(0 * t, t)

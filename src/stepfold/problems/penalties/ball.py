@@ -1,0 +1,71 @@
+"""The indicator of a Euclidean ball; its proximal operator is the projection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stepfold._checks import check_vector
+from stepfold._typing import ArrayT
+from stepfold.problems._rows import fitting, indicator
+from stepfold.problems.penalties.base import (
+    PENALTIES,
+    ConjugatePenalty,
+    DualDomain,
+    check_nonnegative,
+)
+
+
+@PENALTIES.register("ball")
+class Ball(ConjugatePenalty):
+    """0 where ``‖x − centre‖₂ ≤ radius``, infinite elsewhere.
+
+    Args:
+        radius: At least 0.
+        center: Vector of shape (n,); 0 if not given.
+
+    Raises:
+        ValueError: If ``radius`` is negative or not finite.
+
+    >>> Ball(1.0).prox(np.array([3.0, 4.0]), 1.0)
+    array([0.6, 0.8])
+    """
+
+    def __init__(self, radius: float, center: Any = None) -> None:
+        self.radius = float(check_nonnegative("radius", radius))
+        self.center = np.zeros(()) if center is None else check_vector("center", center)
+
+    def value(self, x: Any) -> Any:
+        """0 in the ball, up to rounding."""
+        offset = x - fitting("center", self.center, x)
+        distance = (offset * offset).sum(-1) ** 0.5
+        size = float(np.abs(self.center).max()) + self.radius
+        return indicator(distance - self.radius, size)
+
+    def prox(self, v: ArrayT, step: Any) -> ArrayT:
+        """The nearest point of the ball, whatever the step."""
+        center = fitting("center", self.center, v)
+        offset: Any = v - center
+        if self.radius == 0:
+            point: ArrayT = 0 * offset + center
+            return point
+        # The root of what is clipped, so that its derivative at the centre is a number.
+        squares = (offset * offset).sum(-1)[..., None].clip(self.radius**2, None)
+        nearest: ArrayT = center + offset * (self.radius / squares**0.5)
+        return nearest
+
+    @property
+    def dual_domain(self) -> DualDomain:
+        """Everything."""
+        return "whole"
+
+    def conjugate(self, v: Any) -> Any:
+        """``radius·‖v‖ + centreᵀv``."""
+        return self.radius * (v * v).sum(-1) ** 0.5 + (v * fitting("center", self.center, v)).sum(
+            -1
+        )
+
+    def dual_scale(self, v: Any) -> Any:
+        """1."""
+        return 0 * v.sum(-1) + 1.0

@@ -1,0 +1,84 @@
+"""The nuclear norm, the sum of singular values: a convex stand-in for the rank.
+
+References:
+    Cai, Candès and Shen, A singular value thresholding algorithm for matrix completion (SIAM J.
+    Optim. 20, 2010), section 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepfold._checks import check_count
+from stepfold._typing import ArrayT
+from stepfold.problems._rows import indicator, namespace
+from stepfold.problems.penalties.base import (
+    PENALTIES,
+    ConjugatePenalty,
+    DualDomain,
+    check_nonnegative,
+)
+from stepfold.problems.penalties.l1 import norm_scale
+
+
+@PENALTIES.register("nuclear_norm")
+class NuclearNorm(ConjugatePenalty):
+    """``μ Σ σᵢ(X)`` of the matrix X whose rows, one after the other, are x.
+
+    Args:
+        weight: μ, at least 0.
+        shape: Rows and columns of X; their product is n.
+
+    Raises:
+        ValueError: If ``weight`` is negative, or ``shape`` is not two counts.
+
+    >>> NuclearNorm(1.0, (2, 2)).prox(np.array([3.0, 0.0, 0.0, 0.5]), 1.0).round(6)
+    array([2., 0., 0., 0.])
+    """
+
+    def __init__(self, weight: float, shape: tuple[int, int]) -> None:
+        self.weight = check_nonnegative("weight", weight)
+        self.shape = check_shape(shape)
+
+    def value(self, x: Any) -> Any:
+        """``μ Σ σᵢ``."""
+        return self.weight * self._singular_values(x).sum(-1)
+
+    def prox(self, v: ArrayT, step: Any) -> ArrayT:
+        """Soft thresholding of the singular values by ``step·μ``."""
+        left, values, right = namespace(v).linalg.svd(self._matrices(v), full_matrices=False)
+        shrunk = (values - step * self.weight).clip(0, None)
+        product: ArrayT = ((left * shrunk[..., None, :]) @ right).reshape(v.shape)
+        return product
+
+    @property
+    def dual_domain(self) -> DualDomain:
+        """Matrices of spectral norm at most μ."""
+        return "star" if self.weight > 0 else "other"
+
+    def conjugate(self, v: Any) -> Any:
+        """0 where the largest singular value is at most μ."""
+        return indicator(self._singular_values(v)[..., 0] - self.weight, self.weight)
+
+    def dual_scale(self, v: Any) -> Any:
+        """``min(1, μ/σ₁)``."""
+        return norm_scale(self._singular_values(v)[..., 0], self.weight)
+
+    def _matrices(self, x: Any) -> Any:
+        rows, columns = self.shape
+        if x.shape[-1] != rows * columns:
+            raise ValueError(
+                f"`shape` {self.shape} is that of {rows * columns} entries, got rows of length "
+                f"{x.shape[-1]}"
+            )
+        return x.reshape((*x.shape[:-1], rows, columns))
+
+    def _singular_values(self, x: Any) -> Any:
+        return namespace(x).linalg.svd(self._matrices(x), full_matrices=False)[1]
+
+
+def check_shape(shape: Any) -> tuple[int, int]:
+    """Return rows and columns as two counts."""
+    if not isinstance(shape, tuple | list) or len(shape) != 2:
+        raise ValueError(f"`shape` must be two counts, rows and columns, got {shape!r}")
+    return check_count("shape[0]", shape[0]), check_count("shape[1]", shape[1])

@@ -1,0 +1,184 @@
+"""What a training returns: the learned schedule, and measurements on the way; without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepfold._typing import FloatArray
+from stepfold.schedules import Schedule
+
+FORMAT = "stepfold.training/1"
+RUN_FILE = "training.json"
+"""Name of the record in the folder of a training."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingHistory:
+    """Measurements at the end of each stage (generation, if incremental) g = 1 … G of a training.
+
+    Args:
+        steps: All T step sizes, shape (G, T); row g − 1 has trained its first ``num_layers[g − 1]``
+            entries.
+        losses: Mini-batch losses, shape (G, iterations); NaN where a stage had fewer iterations,
+            or its loss was not a number.
+        seconds: Wall-clock time since the start, shape (G,).
+        mean_squared_errors: Exact mean squared error of the layers trained so far, shape (G,),
+            relative to the start; None where the spectrum is not known.
+        spectral_radii: Largest |p(λ)| of these layers, shape (G,); None likewise.
+        num_layers: Layers trained so far, shape (G,); g if not given.
+        held_out_losses: Best loss on held-out data, shape (G,); None if there were none.
+        num_skipped: Iterations skipped for a gradient that was not finite, shape (G,); zeros if
+            not given.
+    """
+
+    steps: FloatArray
+    losses: FloatArray
+    seconds: FloatArray
+    mean_squared_errors: FloatArray | None = None
+    spectral_radii: FloatArray | None = None
+    num_layers: NDArray[np.int64] | None = None
+    held_out_losses: FloatArray | None = None
+    num_skipped: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        num_stages = len(self.steps)
+        if self.num_layers is None:
+            object.__setattr__(self, "num_layers", np.arange(1, num_stages + 1))
+        if self.num_skipped is None:
+            object.__setattr__(self, "num_skipped", np.zeros(num_stages))
+        for name in _field_names(self):
+            if getattr(self, name) is not None:
+                dtype = np.int64 if name in ("num_layers", "num_skipped") else np.float64
+                values = np.array(getattr(self, name), dtype=dtype)
+                values.flags.writeable = False
+                object.__setattr__(self, name, values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain Python values, ready for JSON; what is not finite as None."""
+
+        def plain(values: Any) -> Any:
+            if values is None or np.isfinite(values).all():
+                return None if values is None else values.tolist()
+            holes = values.astype(object)
+            holes[~np.isfinite(values)] = None
+            return holes.tolist()
+
+        return {name: plain(getattr(self, name)) for name in _field_names(self)}
+
+    @classmethod
+    def from_dict(cls, record: Any) -> TrainingHistory:
+        """Make a history from what `to_dict` returned; None becomes NaN.
+
+        Raises:
+            ValueError: If ``record`` is not such a record.
+        """
+        names = set(_field_names(cls))
+        if not isinstance(record, dict) or not {"steps", "losses", "seconds"} <= record.keys():
+            raise ValueError("a training's history must have steps, losses and seconds")
+        if record.keys() - names:
+            unknown = ", ".join(sorted(record.keys() - names))
+            raise ValueError(f"a training's history has no {unknown}; it is of another version")
+        columns: dict[str, Any] = {
+            name: values if values is None else np.array(values, dtype=np.float64)
+            for name, values in record.items()
+        }
+        return cls(**columns)
+
+
+def _field_names(record: Any) -> list[str]:
+    return [each.name for each in dataclasses.fields(record)]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRun:
+    """Outcome of a training; its schedule goes into `solve` like any other.
+
+    Args:
+        schedule: The learned steps, in the order of the layers.
+        history: Measurements at the end of each stage.
+        num_iterations: Mini-batches per stage; the largest number where stages differ.
+        seed: Seed of the data.
+        parameters: Other learned parameters by name, each of shape (copies, …).
+        finished: Whether all stages were trained; false if the training was stopped.
+    """
+
+    schedule: Schedule
+    history: TrainingHistory
+    num_iterations: int
+    seed: int
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    finished: bool = True
+
+    def schedule_after(self, generation: int) -> Schedule:
+        """Learned steps of the layers trained so far when that generation (stage) ended.
+
+        Raises:
+            ValueError: Unless 1 ≤ ``generation`` ≤ the number of generations.
+        """
+        if not 1 <= generation <= len(self.history.steps):
+            raise ValueError(
+                f"`generation` must lie between 1 and {len(self.history.steps)}, got {generation!r}"
+            )
+        depths: Any = self.history.num_layers
+        steps = self.history.steps[generation - 1, : depths[generation - 1]]
+        return Schedule(steps, self.schedule.name, self.schedule.order)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain Python values, ready for JSON."""
+        return {
+            "format": FORMAT,
+            "schedule": self.schedule.to_dict(),
+            "history": self.history.to_dict(),
+            "num_iterations": self.num_iterations,
+            "seed": self.seed,
+            "parameters": {name: values.tolist() for name, values in self.parameters.items()},
+            "finished": self.finished,
+        }
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TrainingRun:
+        """Read a run from a JSON file, or from the folder that ``stepfold train`` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is not the record of a training.
+        """
+        file = Path(path)
+        if file.is_dir():
+            file = file / RUN_FILE
+        try:
+            return cls.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        except (AttributeError, RecursionError, TypeError, ValueError) as error:
+            raise ValueError(f"{file} is not the record of a training: {error}") from None
+
+    @classmethod
+    def from_dict(cls, record: Any) -> TrainingRun:
+        """Make a run from what `to_dict` returned; torch is not needed.
+
+        Raises:
+            ValueError: If ``record`` is not such a record.
+        """
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            found = record.get("format") if isinstance(record, dict) else type(record).__name__
+            raise ValueError(f"a training's record must have format {FORMAT!r}, got {found!r}")
+        names = {"schedule", "history", "num_iterations", "seed", "parameters", "finished"}
+        if names - record.keys():
+            missing = ", ".join(sorted(names - record.keys()))
+            raise ValueError(f"a training's record must have {missing}")
+        return cls(
+            Schedule.from_dict(record["schedule"]),
+            TrainingHistory.from_dict(record["history"]),
+            num_iterations=int(record["num_iterations"]),
+            seed=int(record["seed"]),
+            parameters={name: np.array(values) for name, values in record["parameters"].items()},
+            finished=bool(record["finished"]),
+        )

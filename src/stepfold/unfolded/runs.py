@@ -1,0 +1,210 @@
+"""The folder of a training: its settings, its checkpoint, and in the end what was learned.
+
+``settings.json`` says what is trained, ``checkpoint.safetensors`` is replaced as it goes on, and
+``training.json`` (a `TrainingRun`), ``schedule.json`` (a `Schedule`), ``evaluation.json`` and,
+where it is known, ``spectrum.json`` (a `SpectralMeasure`) are written at the end. All but the
+checkpoint are read without torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import stepfold
+from stepfold.result import TrainingRun
+from stepfold.result.training import RUN_FILE
+from stepfold.unfolded import distributed
+from stepfold.unfolded._describe import describe
+from stepfold.unfolded._loop import Callback
+from stepfold.unfolded.checkpoints import differing, replace_file
+from stepfold.unfolded.networks import NETWORKS, Task
+
+FORMAT = "stepfold.training-folder/1"
+SETTINGS = "settings.json"
+CHECKPOINT = "checkpoint.safetensors"
+SCHEDULE = "schedule.json"
+EVALUATION = "evaluation.json"
+SPECTRUM = "spectrum.json"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Order:
+    """What to train: a named network, its parameters, and changes to its published training.
+
+    Args:
+        network: Name in ``NETWORKS``.
+        parameters: Keywords of the function behind that name.
+        training: Fields of `TrainingSettings`.
+    """
+
+    network: str
+    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def task(self) -> Task:
+        """The network, at its initial values, with what it is trained on."""
+        build: Any = NETWORKS[self.network]
+        task: Task = build(**self.parameters)
+        return dataclasses.replace(
+            task, training=dataclasses.replace(task.training, **self.training)
+        )
+
+    def settings(self, task: Task) -> dict[str, Any]:
+        """All settings, defaults included, as JSON values; matrices by their checksums."""
+        signature = inspect.signature(NETWORKS[self.network])
+        defaults = {name: each.default for name, each in signature.parameters.items()}
+        return {
+            "format": FORMAT,
+            "version": stepfold.__version__,
+            "network": self.network,
+            "parameters": {
+                name: describe(value) for name, value in {**defaults, **self.parameters}.items()
+            },
+            "training": dataclasses.asdict(task.training),
+        }
+
+
+def train_in_folder(
+    order: Order,
+    folder: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    checkpoint_every: int | None = None,
+    callback: Callback | None = None,
+    progress: bool = False,
+) -> TrainingRun:
+    """Train what the order says and keep everything in a folder.
+
+    Args:
+        order: What to train.
+        folder: Made if need be.
+        resume: Whether to go on from the folder's checkpoint; begins anew where there is none.
+        force: Whether to replace an earlier training.
+        checkpoint_every: Iterations after which the checkpoint is replaced, beside stages' ends.
+        callback: As in `train`.
+        progress: As in `train`.
+
+    Returns:
+        The run, unfinished if the callback stopped it.
+
+    Raises:
+        FileExistsError: If the folder holds an earlier training, and neither ``resume`` nor
+            ``force`` is true; or if it holds something else.
+        ValueError: If the folder's training has other settings, each of which is named, or one of
+            the order's is out of range.
+    """
+    held = _held(folder, resume=resume, force=force)
+    task = order.task()
+    if task.training.batches_per_step is None:
+        share = held["training"]["batches_per_step"] if held else distributed.num_processes()
+        training = dataclasses.replace(task.training, batches_per_step=share)
+        task = dataclasses.replace(task, training=training)
+    settings = order.settings(task)
+    if held and (differences := differing(held, json.loads(json.dumps(settings)))):
+        raise ValueError(
+            f"{folder} holds another training: {'; '.join(differences)}. Give the settings it was "
+            "begun with, choose another folder, or replace it by --force"
+        )
+    distributed.wait()  # everybody has looked before anything is written
+    if distributed.rank() == 0 and not held:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (CHECKPOINT, RUN_FILE, SCHEDULE, EVALUATION, SPECTRUM):
+            (folder / name).unlink(missing_ok=True)
+        _write(folder / SETTINGS, settings)
+    distributed.wait()
+    run = task.train(
+        checkpoint=folder / CHECKPOINT,
+        checkpoint_every=checkpoint_every,
+        resume=True,
+        callback=callback,
+        progress=progress,
+    )
+    if run.finished and distributed.rank() == 0:
+        _write(folder / SCHEDULE, run.schedule.to_dict())
+        if task.evaluate is not None:
+            figures = {name: float(value) for name, value in task.evaluate(task.network).items()}
+            finite = {name: x if math.isfinite(x) else None for name, x in figures.items()}
+            _write(folder / EVALUATION, finite)
+        if task.loss.measure is not None:
+            _write(folder / SPECTRUM, task.loss.measure.to_dict())
+        _write(folder / RUN_FILE, run.to_dict())
+    return run
+
+
+def evaluation(folder: Path) -> dict[str, float]:
+    """Figures of merit in the folder of a finished training; NaN where one was not finite."""
+    path = folder / EVALUATION
+    figures = json.loads(path.read_text()) if path.exists() else {}
+    return {name: math.nan if value is None else value for name, value in figures.items()}
+
+
+def trained_task(folder: Path, *, batch_size: int | None = None) -> Task:
+    """The network as the training in a folder left it, with what it was trained on.
+
+    Args:
+        folder: Of a finished training.
+        batch_size: Items in a mini-batch from now on, where the network has such a parameter.
+
+    Raises:
+        FileNotFoundError: If the folder does not hold a finished training.
+        ValueError: If it was trained with a matrix, of which the folder keeps a checksum only, or
+            its files are damaged.
+    """
+    run = TrainingRun.load(folder)
+    settings = _settings(folder / SETTINGS)
+    parameters = settings["parameters"]
+    for name, value in parameters.items():
+        if isinstance(value, str) and ", checksum " in value:
+            raise ValueError(
+                f"{folder} was trained with its own `{name}`, of which it keeps a checksum only"
+            )
+    if batch_size is not None and "batch_size" in parameters:
+        parameters = {**parameters, "batch_size": batch_size}
+    task = Order(settings["network"], parameters, settings["training"]).task()
+    task.network.restore(run)
+    return task
+
+
+def _held(folder: Path, *, resume: bool, force: bool) -> dict[str, Any] | None:
+    """Settings of the training to go on with; None if there is none, or it is to be replaced."""
+    path = folder / SETTINGS
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder; choose another one")
+    if not path.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise FileExistsError(
+                f"{folder} exists and is not the folder of a training; choose another one"
+            )
+        return None
+    if force:
+        return None
+    if not resume:
+        raise FileExistsError(
+            f"{folder} already holds a training; go on with it by --resume, replace it by --force, "
+            "or choose another folder"
+        )
+    return _settings(path)
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        if held["format"] != FORMAT:
+            raise ValueError(f"its format is {held['format']!r}, not {FORMAT!r}")
+        held["training"]["batches_per_step"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not the record of a training's settings: {error}") from None
+    settings: dict[str, Any] = held
+    return settings
+
+
+def _write(path: Path, record: Any) -> None:
+    text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
+    replace_file(path, (text + "\n").encode())
