@@ -18,7 +18,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from stepfold.lab._palette import COLOURS, DASHES, LEVEL, MARKERS
+from stepfold.lab._palette import COLOURS, DASHES, LEVEL, LEVEL_DASHES, MARKERS
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.picture import Image, Pictures
 
@@ -70,9 +70,13 @@ def _plot(axes: Any, figure: Figure, *, scale: float) -> None:
             linewidth=(2.2 if curve.emphasis else 1.4) * scale,
             zorder=3 if curve.emphasis else 2,
         )
-    for level in figure.levels:
+    for index, level in enumerate(figure.levels):
         axes.axhline(
-            level.value, label=_literal(level.label), color=LEVEL, linestyle=(0, (4, 3)), zorder=1
+            level.value,
+            label=_literal(level.label),
+            color=LEVEL,
+            linestyle=LEVEL_DASHES[index % len(LEVEL_DASHES)],
+            zorder=1,
         )
     _scale(axes.xaxis, figure.x, axes.set_xscale, axes.set_xlim)
     _scale(axes.yaxis, figure.y, axes.set_yscale, axes.set_ylim)

@@ -12,7 +12,7 @@ import json
 import numpy as np
 
 from stepfold.lab._page import html_table, still
-from stepfold.lab._palette import COLOURS, LEVEL, SVG_DASHES, SVG_MARKERS
+from stepfold.lab._palette import COLOURS, LEVEL, SVG_DASHES, SVG_LEVEL_DASHES, SVG_MARKERS
 from stepfold.lab.figure import Curve, Figure
 from stepfold.lab.picture import Pictures
 from stepfold.lab.site.traces import to_plotly
@@ -52,7 +52,10 @@ def interactive(figure: Figure | Pictures) -> str:
 def _legend(figure: Figure) -> str:
     samples = [
         *(_sample(curve, index % len(COLOURS)) for index, curve in enumerate(figure.curves)),
-        *(_line(LEVEL, "4 3", 1.4) for _ in figure.levels),
+        *(
+            _line(LEVEL, SVG_LEVEL_DASHES[index % len(SVG_LEVEL_DASHES)], 1.4)
+            for index in range(len(figure.levels))
+        ),
     ]
     labels = [curve.label for curve in figure.curves] + [level.label for level in figure.levels]
     return "\n".join(

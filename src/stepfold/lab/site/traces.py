@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from stepfold.lab._fields import plain_list
-from stepfold.lab._palette import COLOURS, LEVEL, PLOTLY_DASHES, PLOTLY_SYMBOLS
+from stepfold.lab._palette import COLOURS, LEVEL, PLOTLY_DASHES, PLOTLY_LEVEL_DASHES, PLOTLY_SYMBOLS
 from stepfold.lab.figure import Axis, Curve, Figure
 
 _MODES = {"line": "lines", "points": "markers", "both": "lines+markers"}
@@ -26,7 +26,8 @@ def to_plotly(figure: Figure) -> dict[str, Any]:
     """
     traces = [_trace(curve, index, figure) for index, curve in enumerate(figure.curves)]
     ends = [x for curve in figure.curves for x in curve.x.tolist() if x > 0 or not figure.x.log]
-    for level in figure.levels if ends else ():
+    for index, level in enumerate(figure.levels if ends else ()):
+        dash = PLOTLY_LEVEL_DASHES[index % len(PLOTLY_LEVEL_DASHES)]
         traces.append(
             {
                 "type": "scatter",
@@ -34,7 +35,7 @@ def to_plotly(figure: Figure) -> dict[str, Any]:
                 "mode": "lines",
                 "x": [min(ends), max(ends)],
                 "y": _values([level.value] * 2, figure.y),
-                "line": {"color": LEVEL, "dash": "5px 4px", "width": 1.4},
+                "line": {"color": LEVEL, "dash": dash, "width": 1.4},
             }
         )
     layout = {"xaxis": _axis(figure.x, "x", figure), "yaxis": _axis(figure.y, "y", figure)}
