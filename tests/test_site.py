@@ -75,7 +75,7 @@ def test_runs_are_found_in_and_below_folders_each_with_a_name_of_its_own(runs) -
     assert [(entry.group, entry.slug) for entry in found.entries] == [
         ("", "first"),
         ("", "second"),
-        ("below", "below--b--x-"),
+        ("below", "below--b---x"),
         ("below", "below--b-x"),
     ]
     assert found.failures == []

@@ -34,7 +34,7 @@ def index_page(entries: Sequence[Entry], failures: Sequence[str]) -> str:
     body = [
         "<h1>Results</h1>",
         f'<p class="{state}">{count_runs(len(entries))}; every check passed in {passed}.</p>',
-        *(f'<p class="fail">{html.escape(failure)}</p>' for failure in failures),
+        *([_left_out(failures)] if failures else []),
     ]
     for group, members in itertools.groupby(entries, key=lambda entry: entry.group):
         if group:
@@ -42,6 +42,14 @@ def index_page(entries: Sequence[Entry], failures: Sequence[str]) -> str:
         cards = [_card(entry, "h3" if group else "h2") for entry in members]
         body += ['<ul class="cards">', *cards, "</ul>"]
     return page("Results", body, head=_head("assets"), wide=True)
+
+
+def _left_out(failures: Sequence[str]) -> str:
+    items = "".join(f"<li>{html.escape(failure)}</li>" for failure in failures)
+    return (
+        f"<details><summary>Left out: {count_runs(len(failures))} that could not be read</summary>"
+        f"<ul>{items}</ul></details>"
+    )
 
 
 def count_runs(number: int) -> str:
