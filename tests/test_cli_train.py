@@ -53,6 +53,13 @@ def test_the_default_folder_is_named_after_the_network() -> None:
     assert TrainingRun.load("runs/training/dugd").schedule.num_steps == 2
 
 
+def test_the_list_names_every_network_and_its_parameters() -> None:
+    run = stepfold("train", "--list")
+    assert (run.code, run.err) == (0, "")
+    assert all(name in run.out for name in NETWORKS)
+    assert "matrix_seed=12" in run.out
+
+
 def test_json_is_one_record() -> None:
     record = _quick("-o", "out", "--json").json()
     assert (record["network"], record["finished"], record["num_stages"]) == ("dugd", True, 2)

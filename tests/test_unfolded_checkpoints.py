@@ -74,6 +74,22 @@ def test_tensors_and_arrays_survive_to_the_last_bit() -> None:
     assert back["s"].ndim == 0
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(1).double().as_strided((1,), (0,)),
+        torch.tensor(2.0).expand(3, 2),
+        torch.arange(6.0).reshape(2, 3).T,
+        torch.ones(2, dtype=torch.bfloat16),
+        torch.tensor([True, False]),
+        torch.empty(0),
+    ],
+)
+def test_tensors_of_every_layout_survive_a_checkpoint(tmp_path, tensor) -> None:
+    save_checkpoint(tmp_path / "checkpoint", {}, {"x": tensor, "again": tensor})
+    assert torch.equal(load_checkpoint(tmp_path / "checkpoint", {})["x"], tensor)
+
+
 def test_what_is_no_data_is_refused_with_its_place() -> None:
     with pytest.raises(TypeError, match=r"cannot hold 'scheduler\.rule', which is function"):
         flatten({"scheduler": {"rule": lambda: 0}}, {})
@@ -136,7 +152,11 @@ OTHERS = {
     ),
     "early stop": (
         {"held_out": HeldOut(SpectralLoss(MEASURE), every=5)},
-        r"`held_out` is None there and \{'kind': 'stepfold\.unfolded\._loop\.HeldOut'",
+        r"`held_out` is None there and \{'kind': 'stepfold\.unfolded\.options\.HeldOut'",
+    ),
+    "scheduler": (
+        {"scheduler": lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 7)},
+        r"`scheduler` is None there and \{'kind': 'torch\.optim\.lr_scheduler\.StepLR', 'step_s",
     ),
     "batches": ({"batches_per_step": 2}, r"`batches_per_step` is 1 there and 2 here"),
 }
@@ -242,6 +262,23 @@ def test_a_disk_that_fills_up_ends_the_training_and_it_goes_on_later(tmp_path, m
         _train(tmp_path / "part")
     monkeypatch.undo()
     assert _train(tmp_path / "part", resume=True).schedule == whole.schedule
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("", r"is a folder; name a file"), ("file/x", r"file is not a folder; choose another")],
+)
+def test_a_place_where_nothing_can_be_written_is_refused_before_the_work(
+    tmp_path, place, message
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=message):
+        _train(tmp_path / place, loss=_untouchable)
+    assert (tmp_path / "file").read_text() == ""
+
+
+def _untouchable(*_: Any) -> Any:
+    raise AssertionError("the loss was asked before the place was looked at")
 
 
 def test_a_checkpoint_holds_no_code(path) -> None:

@@ -21,9 +21,9 @@ from stepfold.result import TrainingRun
 from stepfold.result.training import RUN_FILE
 from stepfold.unfolded import distributed
 from stepfold.unfolded._describe import describe
-from stepfold.unfolded._loop import Callback
 from stepfold.unfolded.checkpoints import differing, replace_file
 from stepfold.unfolded.networks import NETWORKS, Task
+from stepfold.unfolded.options import Callback
 
 FORMAT = "stepfold.training-folder/1"
 SETTINGS = "settings.json"
@@ -64,7 +64,8 @@ class Order:
             "version": stepfold.__version__,
             "network": self.network,
             "parameters": {
-                name: describe(value) for name, value in {**defaults, **self.parameters}.items()
+                name: value if isinstance(value, float) else describe(value)
+                for name, value in {**defaults, **self.parameters}.items()
             },
             "training": dataclasses.asdict(task.training),
         }
