@@ -161,8 +161,9 @@ class Record:
         """The record of the run."""
         assert self.status is not None  # noqa: S101
         steps, sizes, evaluations, seconds = zip(*self._rows, strict=True)
+        x = self.best if self._answer is None else self._answer
         return Result(
-            self.best if self._answer is None else self._answer,
+            np.asarray(x) if isinstance(x, np.generic) else x,
             self.status,
             self.num_steps,
             History(np.array(steps), np.array(sizes), np.array(evaluations), np.array(seconds)),

@@ -10,7 +10,7 @@ from stepfold.accelerate.krylov import ritz_values
 from stepfold.accelerate.period import Period
 from stepfold.accelerate.policy import Policy
 from stepfold.accelerate.record import Record
-from stepfold.problems.fixed_point import FixedPoint
+from stepfold.problems.fixed_point import FixedPoint, bare_residual
 from stepfold.result import Status
 
 # A period ends early when the residual is this many times what its polynomial allows.
@@ -56,7 +56,7 @@ class Run:
         ):
             moved = x + omega * residual
             x, previous = moved if momentum == 0 else moved + momentum * (x - previous), x
-            residual = self._problem.residual(x)
+            residual = bare_residual(self._problem, x)
             size = record.see(x, residual)
             if self._callback is not None:
                 self._callback(record.num_steps, x)
