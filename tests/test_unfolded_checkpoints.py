@@ -74,6 +74,22 @@ def test_tensors_and_arrays_survive_to_the_last_bit() -> None:
     assert back["s"].ndim == 0
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(1).double().as_strided((1,), (0,)),
+        torch.tensor(2.0).expand(3, 2),
+        torch.arange(6.0).reshape(2, 3).T,
+        torch.ones(2, dtype=torch.bfloat16),
+        torch.tensor([True, False]),
+        torch.empty(0),
+    ],
+)
+def test_tensors_of_every_layout_survive_a_checkpoint(tmp_path, tensor) -> None:
+    save_checkpoint(tmp_path / "checkpoint", {}, {"x": tensor, "again": tensor})
+    assert torch.equal(load_checkpoint(tmp_path / "checkpoint", {})["x"], tensor)
+
+
 def test_what_is_no_data_is_refused_with_its_place() -> None:
     with pytest.raises(TypeError, match=r"cannot hold 'scheduler\.rule', which is function"):
         flatten({"scheduler": {"rule": lambda: 0}}, {})

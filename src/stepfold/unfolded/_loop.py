@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import math
 import time
 from collections.abc import Callable
@@ -65,9 +66,8 @@ class Loop:
             _Objective(network, loss), self.device, may_leave_out=not plain
         )
         self.rngs = {
-            batch: np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=key))
+            batch: _generator(options.seed, batch)
             for batch in range(distributed.rank(), options.batches_per_step, _size())
-            for key in [(batch,) if batch else ()]
         }
         self.counts = Counts()
         self.best: dict[str, Tensor] | None = None
@@ -117,6 +117,12 @@ class Loop:
 
     def _make_optimizer(self) -> None:
         self.optimizer = self.options.optimizer(self.trained)
+        closure = inspect.signature(self.optimizer.step).parameters.get("closure")
+        if closure is not None and closure.default is closure.empty:
+            raise TypeError(
+                "`optimizer` must step without a closure, which would need the same random batch "
+                f"again, got {type(self.optimizer).__name__}; take Adam, or SGD"
+            )
         make = self.options.scheduler
         self.scheduler = None if make is None else make(self.optimizer)
 
@@ -294,7 +300,7 @@ class Loop:
         if distributed.rank() == 0:
             remove_drafts(path)
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        _restore(self.optimizer, state["optimizer"])
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])
         if hasattr(self.loss, "load_state_dict"):
@@ -310,6 +316,23 @@ class Loop:
         for stored, losses in zip(state["losses"], self.losses, strict=False):
             losses[:] = stored
         self._begun = time.perf_counter()
+
+
+def _restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load a state to the last bit: torch would turn its scalars into the parameters' dtype."""
+    optimizer.load_state_dict(state)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, values in state["state"].items():
+        own = optimizer.state[parameters[index]]
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                own[name] = value.to(own[name].device, copy=True)
+
+
+def _generator(seed: int, batch: int) -> np.random.Generator:
+    """Generator of a step's mini-batches of one number; of the first, that of the seed alone."""
+    key = (batch,) if batch else ()
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 def _is_finite(gradient: Tensor | None) -> bool:
