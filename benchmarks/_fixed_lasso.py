@@ -25,7 +25,7 @@ def lasso_beside(report: Report, *, quick: bool) -> None:
     rhs = matrix @ truth + rng.standard_normal(m)
     columns = np.asfortranarray(matrix)
     rows: list[list[str]] = []
-    for ratio in (0.1, 0.01):
+    for ratio in (0.1, 0.02):
         _one(report, rows, matrix, columns, rhs, ratio, 3 if quick else 5)
     report.table(
         f"Lasso {m} × {n}, gap 1e-6",

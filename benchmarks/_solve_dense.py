@@ -20,9 +20,11 @@ from stepfold import (
     plan,
     solve,
 )
+from stepfold.interop.scipy import lsq_chebyshev
 from stepfold.spectrum import Lanczos
 
 TOLERANCE = 1e-8
+SMALL, LARGE = (2_500, 500), (10_000, 2_000)
 Method = Callable[[int], tuple[Any, float]]
 """Iterations → solution and products spent."""
 
@@ -170,9 +172,8 @@ def at_equal_error(
 
 def dense_solve(report: Report, quick: bool) -> None:
     """Least squares to 1e-8, aspect 1/5, bounds known."""
-    shape = (2_500, 500) if quick else (10_000, 2_000)
     for spread in (1.0, 6.0):
-        problem = case(shape, spread=spread)
+        problem = case(SMALL if quick else LARGE, spread=spread)
         ours, *rivals, fused = at_equal_error(
             {
                 "Chebyshev, bounds known": chebyshev(problem, problem.bounds),
@@ -204,7 +205,6 @@ def estimated(case: Case) -> Method:
 
 def adaptive(case: Case) -> Method:
     """`lsq_chebyshev`, whose first iterations find the bounds; counted in quarters of a digit."""
-    from stepfold.interop.scipy import lsq_chebyshev
 
     def run(quarters: int) -> tuple[Any, float]:
         tolerance = 10.0 ** (-quarters / 4)
@@ -216,25 +216,31 @@ def adaptive(case: Case) -> Method:
 
 def dense_unknown(report: Report, quick: bool) -> None:
     """The same with bounds unknown: what finds them counts."""
-    shape = (2_500, 500) if quick else (10_000, 2_000)
-    for spread, target in ((1.0, 1.0), (6.0, 0.7), (30.0, 0.7)):
-        problem = case(shape, spread=spread)
-        ours: dict[str, Method] = {"estimate_bounds, plan, solve": estimated(problem)}
-        try:
-            ours["lsq_chebyshev"] = adaptive(problem)
-        except ImportError:
-            report.note("skipped: `stepfold.interop.scipy.lsq_chebyshev` is not there")
-        rivals = {
-            "SciPy lsqr": rival(lsqr, problem),
-            "SciPy lsmr": rival(lsmr, problem),
-            FUSED: fused_cg(problem),
-        }
-        timings = at_equal_error({**ours, **rivals}, problem.error, 3 if quick else 7, TOLERANCE)
-        for timing in timings[: len(ours)]:
-            what = f"bounds unknown, {problem.name}"
-            aim = target if timing.name == "lsq_chebyshev" else None
-            report.compare(what, timing, timings[len(ours) : -1], target=aim)
-            report.compare(what, timing, timings[-1:])
+    for spread, target in ((1.0, 1.0), (6.0, 0.7)):
+        _unknown(report, case(SMALL if quick else LARGE, spread=spread), target, quick)
+
+
+def dense_ill(report: Report, quick: bool) -> None:
+    """Bounds unknown, at a larger condition number."""
+    _unknown(report, case(SMALL if quick else LARGE, spread=30.0), 0.7, quick)
+
+
+def _unknown(report: Report, problem: Case, target: float, quick: bool) -> None:
+    ours = {
+        "estimate_bounds, plan, solve": estimated(problem),
+        "lsq_chebyshev": adaptive(problem),
+    }
+    rivals = {
+        "SciPy lsqr": rival(lsqr, problem),
+        "SciPy lsmr": rival(lsmr, problem),
+        FUSED: fused_cg(problem),
+    }
+    timings = at_equal_error({**ours, **rivals}, problem.error, 3 if quick else 5, TOLERANCE)
+    for timing in timings[: len(ours)]:
+        what = f"bounds unknown, {problem.name}"
+        aim = target if timing.name == "lsq_chebyshev" else None
+        report.compare(what, timing, timings[len(ours) : -1], target=aim)
+        report.compare(what, timing, timings[-1:])
 
 
 ALONE = 8

@@ -58,8 +58,8 @@ def main() -> None:
         pattern = re.compile(f"{re.escape(begin_line)}.*?{re.escape(end_line)}", re.DOTALL)
         block = f"{begin_line}\n{text.rstrip()}\n{end_line}"
         page = pattern.sub(lambda _, block=block: block, page)
-    if arguments.write:
-        arguments.write.write_text(page)
+        if arguments.write:
+            arguments.write.write_text(page)
 
 
 def run(name: str, report: Report, *, quick: bool) -> None:

@@ -39,6 +39,7 @@ def test_a_training_leaves_a_folder_that_is_read_without_torch() -> None:
         "checkpoint.safetensors",
         "schedule.json",
         "settings.json",
+        "spectrum.json",
         "training.json",
     ]
     record = TrainingRun.load("out")
@@ -50,6 +51,13 @@ def test_a_training_leaves_a_folder_that_is_read_without_torch() -> None:
 def test_the_default_folder_is_named_after_the_network() -> None:
     assert _quick().code == 0
     assert TrainingRun.load("runs/training/dugd").schedule.num_steps == 2
+
+
+def test_the_list_names_every_network_and_its_parameters() -> None:
+    run = stepfold("train", "--list")
+    assert (run.code, run.err) == (0, "")
+    assert all(name in run.out for name in NETWORKS)
+    assert "matrix_seed=12" in run.out
 
 
 def test_json_is_one_record() -> None:
@@ -185,7 +193,7 @@ def test_damaged_settings_are_refused(text) -> None:
 BAD_FILES = {
     "no TOML": ("network = ", "is not TOML"),
     "no network": ("[training]\nseed = 1", 'must say which network, as in network = "dugd"'),
-    "unknown network": ('network = "dugb"', "there is no network 'dugb'; did you mean dugd?"),
+    "unknown network": ('network = "dugb"', "there is no network 'dugb'; did you mean dugd"),
     "unknown table": ('network = "dugd"\n[trainig]', "no setting 'trainig'; did you mean 'tr"),
     "unknown parameter": (FILE.replace("num_layers", "layers"), "no setting 'layers'; did you"),
     "unknown training": (FILE.replace("num_iterations", "epochs"), "no setting 'epochs'; there"),
@@ -220,7 +228,7 @@ def test_bad_files_are_one_clear_line_and_leave_nothing(tmp_path, name) -> None:
         (("nonsense",), "there is no network 'nonsense'"),
         (("dugd", "--set", "num_layers"), "--set must be NAME=VALUE"),
         (("dugd", "--set", "depth=3"), "no setting 'depth'"),
-        (("dugd", "--set", "training.seed=x"), "training. seed must be an integer, got 'x'"),
+        (("dugd", "--set", "training.seed=x"), "--set training: seed must be an integer, got 'x'"),
         (("dugd", "--resume", "--force"), "give --resume or --force, not both"),
         (("dugd", "--checkpoint-every", "0"), "--checkpoint-every"),
         ((), "Missing argument"),

@@ -26,6 +26,7 @@ from stepfold.unfolded import (
     incremental,
     train,
 )
+from stepfold.unfolded._describe import describe
 from stepfold.unfolded._tree import flatten, unflatten
 from stepfold.unfolded.checkpoints import load_checkpoint, save_checkpoint
 
@@ -71,6 +72,22 @@ def test_tensors_and_arrays_survive_to_the_last_bit() -> None:
     assert isinstance(back["a"][0], np.ndarray)
     assert back["a"][0].tobytes() == value["a"][0].tobytes()
     assert back["s"].ndim == 0
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(1).double().as_strided((1,), (0,)),
+        torch.tensor(2.0).expand(3, 2),
+        torch.arange(6.0).reshape(2, 3).T,
+        torch.ones(2, dtype=torch.bfloat16),
+        torch.tensor([True, False]),
+        torch.empty(0),
+    ],
+)
+def test_tensors_of_every_layout_survive_a_checkpoint(tmp_path, tensor) -> None:
+    save_checkpoint(tmp_path / "checkpoint", {}, {"x": tensor, "again": tensor})
+    assert torch.equal(load_checkpoint(tmp_path / "checkpoint", {})["x"], tensor)
 
 
 def test_what_is_no_data_is_refused_with_its_place() -> None:
@@ -131,11 +148,15 @@ OTHERS = {
     ),
     "spectrum": (
         {"loss": SpectralLoss(SpectralMeasure.from_eigenvalues([1.0, 2.0]))},
-        r"`loss\.measure\.nodes` is 'float64 of shape \(4,\), checksum \d+' there",
+        r"`loss\.measure\.nodes` is 'float64 of shape \(4,\), checksum [\d. ]+' there",
     ),
     "early stop": (
         {"held_out": HeldOut(SpectralLoss(MEASURE), every=5)},
-        r"`held_out` is None there and \{'kind': 'stepfold\.unfolded\._loop\.HeldOut'",
+        r"`held_out` is None there and \{'kind': 'stepfold\.unfolded\.options\.HeldOut'",
+    ),
+    "scheduler": (
+        {"scheduler": lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 7)},
+        r"`scheduler` is None there and \{'kind': 'torch\.optim\.lr_scheduler\.StepLR', 'step_s",
     ),
     "batches": ({"batches_per_step": 2}, r"`batches_per_step` is 1 there and 2 here"),
 }
@@ -243,6 +264,23 @@ def test_a_disk_that_fills_up_ends_the_training_and_it_goes_on_later(tmp_path, m
     assert _train(tmp_path / "part", resume=True).schedule == whole.schedule
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("", r"is a folder; name a file"), ("file/x", r"file is not a folder; choose another")],
+)
+def test_a_place_where_nothing_can_be_written_is_refused_before_the_work(
+    tmp_path, place, message
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=message):
+        _train(tmp_path / place, loss=_untouchable)
+    assert (tmp_path / "file").read_text() == ""
+
+
+def _untouchable(*_: Any) -> Any:
+    raise AssertionError("the loss was asked before the place was looked at")
+
+
 def test_a_checkpoint_holds_no_code(path) -> None:
     import safetensors.torch
 
@@ -278,3 +316,18 @@ def test_a_loss_with_a_state_of_its_own_is_resumed_with_it(tmp_path) -> None:
     whole = _train(tmp_path / "whole", loss=Drifting())
     _train(tmp_path / "part", loss=Drifting(), callback=lambda now: now.done == 7)
     assert _train(tmp_path / "part", loss=Drifting(), resume=True).schedule == whole.schedule
+
+
+def test_arrays_are_told_apart_by_values_order_and_type_but_not_by_rounding() -> None:
+    values = np.array([1.0, 2.0, 3.0])
+    alike = [values, np.nextafter(values, 9)]
+    others = [values[::-1], values.astype(np.float32), values[:, None], values + 1e-3]
+    assert len({describe(array) for array in alike}) == 1
+    assert len({describe(array) for array in [values, *others]}) == 5
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+@pytest.mark.parametrize("layout", ["coo", "csr"])
+def test_sparse_tensors_are_described_without_being_filled(layout) -> None:
+    tensor = torch.eye(3).to_sparse() if layout == "coo" else torch.eye(3).to_sparse_csr()
+    assert describe(tensor).startswith("float32 of shape (3, 3), checksum 1.73205")

@@ -363,6 +363,32 @@ def test_depth_0_is_refused(maker) -> None:
         maker(0)
 
 
+def test_an_optimiser_that_needs_a_closure_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"must step without a closure.*got LBFGS; take Adam"):
+        train(_network(), SpectralLoss(MEASURE), optimizer=torch.optim.LBFGS)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        torch.optim.Adagrad,
+        torch.optim.NAdam,
+        torch.optim.RMSprop,
+        torch.optim.Rprop,
+        torch.optim.ASGD,
+    ],
+)
+def test_other_optimisers_of_torch_train_and_resume(tmp_path, optimizer) -> None:
+    def run(name: str, **options: Any) -> TrainingRun:
+        stages, path = incremental(2, 4), tmp_path / name
+        loss = SpectralLoss(MEASURE)
+        return train(_network(2), loss, stages, optimizer=optimizer, checkpoint=path, **options)
+
+    whole = run("whole")
+    run("part", callback=lambda now: now.done == 6)
+    assert run("part", resume=True).schedule == whole.schedule
+
+
 def test_a_stage_that_trains_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match=r"`first_layer` must be below `num_layers`, 2, got 2"):
         Stage(2, 5, first_layer=2)

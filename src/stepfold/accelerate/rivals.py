@@ -17,7 +17,7 @@ from stepfold._checks import check_count
 from stepfold._typing import ArrayT
 from stepfold.accelerate.record import Limits, Record
 from stepfold.accelerate.run import EXPLOSION, broken
-from stepfold.problems.fixed_point import FixedPoint, first_residual, start_of
+from stepfold.problems.fixed_point import FixedPoint, bare_residual, first_residual, start_of
 from stepfold.result import Result, Status
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
@@ -190,7 +190,7 @@ class _Mixing:
         return moved
 
     def _shares(self, residual: Any) -> list[Any]:
-        module: Any = np if isinstance(residual, np.ndarray) else sys.modules["torch"]
+        module: Any = sys.modules["torch"] if hasattr(residual, "detach") else np
         columns = module.stack([change.reshape(-1) for change in self._changes]).T
         orthogonal, triangle = module.linalg.qr(columns)
         target = orthogonal.T.conj() @ residual.reshape(-1)
@@ -220,7 +220,7 @@ def _iterate(
         try:
             while not record.is_over(x, stop):
                 x = advance(x, residual)
-                residual = problem.residual(x)
+                residual = bare_residual(problem, x)
                 size = record.see(x, residual)
                 record.check()
                 if callback is not None:

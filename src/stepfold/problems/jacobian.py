@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,10 @@ class Jacobian:
     def _forward(self, direction: Any) -> Any:
         torch = sys.modules["torch"]
         self._problem.num_evaluations += 2
-        return torch.func.jvp(self._problem.map, (self._x,), (direction,))[1].detach()
+        with warnings.catch_warnings():
+            # What torch imports for its first product uses what torch deprecates.
+            warnings.filterwarnings("ignore", "`torch.jit.script", DeprecationWarning)
+            return torch.func.jvp(self._problem.map, (self._x,), (direction,))[1].detach()
 
     def _difference(self, direction: Any) -> Any:
         if self._image is None:

@@ -12,7 +12,6 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from stepfold.unfolded._loop import HeldOut
 from stepfold.unfolded.distributed import process_group
 from stepfold.unfolded.exact import train_exactly
 from stepfold.unfolded.local import LocalSpectra, local_spectra
@@ -25,6 +24,7 @@ from stepfold.unfolded.losses import (
     squared_residual,
 )
 from stepfold.unfolded.module import UnfoldedIteration
+from stepfold.unfolded.options import HeldOut
 from stepfold.unfolded.parameters import Positive, Trainable
 from stepfold.unfolded.problems import BatchedLeastSquares
 from stepfold.unfolded.progress import Progress

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from stepfold.result import TrainingRun
 from stepfold.result.training import RUN_FILE
 from stepfold.unfolded import distributed
 from stepfold.unfolded._describe import describe
-from stepfold.unfolded._loop import Callback
 from stepfold.unfolded.checkpoints import differing, replace_file
 from stepfold.unfolded.networks import NETWORKS, Task
+from stepfold.unfolded.options import Callback
 
 FORMAT = "stepfold.training-folder/1"
 SETTINGS = "settings.json"
@@ -63,7 +64,8 @@ class Order:
             "version": stepfold.__version__,
             "network": self.network,
             "parameters": {
-                name: describe(value) for name, value in {**defaults, **self.parameters}.items()
+                name: value if isinstance(value, float) else describe(value)
+                for name, value in {**defaults, **self.parameters}.items()
             },
             "training": dataclasses.asdict(task.training),
         }
@@ -129,7 +131,8 @@ def train_in_folder(
         _write(folder / SCHEDULE, run.schedule.to_dict())
         if task.evaluate is not None:
             figures = {name: float(value) for name, value in task.evaluate(task.network).items()}
-            _write(folder / EVALUATION, figures)
+            finite = {name: x if math.isfinite(x) else None for name, x in figures.items()}
+            _write(folder / EVALUATION, finite)
         if task.loss.measure is not None:
             _write(folder / SPECTRUM, task.loss.measure.to_dict())
         _write(folder / RUN_FILE, run.to_dict())
@@ -137,10 +140,10 @@ def train_in_folder(
 
 
 def evaluation(folder: Path) -> dict[str, float]:
-    """Figures of merit in the folder of a finished training; none if it has none."""
+    """Figures of merit in the folder of a finished training; NaN where one was not finite."""
     path = folder / EVALUATION
-    figures: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
-    return figures
+    figures = json.loads(path.read_text()) if path.exists() else {}
+    return {name: math.nan if value is None else value for name, value in figures.items()}
 
 
 def trained_task(folder: Path, *, batch_size: int | None = None) -> Task:

@@ -70,14 +70,15 @@ def consensus(rng: np.random.Generator) -> GalleryMap:
 
 @GALLERY.register("pagerank")
 def pagerank(rng: np.random.Generator) -> GalleryMap:
-    """Ranks of 300 pages with some six links each, some with none; damping 0.85.
+    """Ranks of 300 pages that link to pages near them, some to none; damping 0.85.
 
     The spectrum of a directed graph is complex.
     """
     size, damping = 300, 0.85
-    # Popular pages are linked to more often.
-    popularity = 1 / np.arange(1.0, size + 1)
-    links = rng.random((size, size)) < 6 * popularity / popularity.sum()
+    places = np.arange(size)
+    ahead = (places[None] - places[:, None]) % size
+    near = (ahead > 0) & (ahead < 12) | (ahead > size - 6)
+    links = near & (rng.random((size, size)) < 0.4)
     links[rng.random(size) < 0.05] = False
     counts = links.sum(1)
     dangling = counts == 0
