@@ -15,6 +15,7 @@ from stepfold.cli.explain import explain
 from stepfold.cli.explore import explore
 from stepfold.cli.lasso import lasso
 from stepfold.cli.plan import plan
+from stepfold.cli.report import report
 from stepfold.cli.steps import steps
 from stepfold.cli.train import train
 
@@ -46,6 +47,7 @@ COMMANDS = (
     lasso,
     list_experiments,
     plan,
+    report,
     run,
     solve,
     steps,

@@ -9,6 +9,7 @@ try:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.image import imsave
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
@@ -17,9 +18,9 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from stepfold.lab._palette import COLOURS, DASHES, LEVEL, MARKERS
+from stepfold.lab._palette import COLOURS, DASHES, LEVEL, LEVEL_DASHES, MARKERS
 from stepfold.lab.figure import Axis, Figure
-from stepfold.lab.picture import Pictures
+from stepfold.lab.picture import Image, Pictures
 
 SETTINGS: Any = {
     "axes.grid": True,
@@ -69,9 +70,13 @@ def _plot(axes: Any, figure: Figure, *, scale: float) -> None:
             linewidth=(2.2 if curve.emphasis else 1.4) * scale,
             zorder=3 if curve.emphasis else 2,
         )
-    for level in figure.levels:
+    for index, level in enumerate(figure.levels):
         axes.axhline(
-            level.value, label=_literal(level.label), color=LEVEL, linestyle=(0, (4, 3)), zorder=1
+            level.value,
+            label=_literal(level.label),
+            color=LEVEL,
+            linestyle=LEVEL_DASHES[index % len(LEVEL_DASHES)],
+            zorder=1,
         )
     _scale(axes.xaxis, figure.x, axes.set_xscale, axes.set_xlim)
     _scale(axes.yaxis, figure.y, axes.set_yscale, axes.set_ylim)
@@ -146,7 +151,14 @@ def to_bytes(figure: Figure | Pictures, kind: str) -> bytes:
         return buffer.getvalue()
 
 
-def to_themed_svg(figure: Figure | Pictures) -> str:
+def to_png(image: Image) -> bytes:
+    """Return an image's pixels as they are, as a PNG file."""
+    buffer = io.BytesIO()
+    imsave(buffer, image.pixels, cmap="gray", vmin=0, vmax=255, format="png")
+    return buffer.getvalue()
+
+
+def to_themed_svg(figure: Figure) -> str:
     """Return an SVG element that takes its ink from the page, so that it can be read in the dark.
 
     Its ids start with the figure's name, so that a page can hold several.

@@ -300,7 +300,7 @@ class Loop:
         if distributed.rank() == 0:
             remove_drafts(path)
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        _restore(self.optimizer, state["optimizer"])
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])
         if hasattr(self.loss, "load_state_dict"):
@@ -316,6 +316,17 @@ class Loop:
         for stored, losses in zip(state["losses"], self.losses, strict=False):
             losses[:] = stored
         self._begun = time.perf_counter()
+
+
+def _restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load a state to the last bit: torch would turn its scalars into the parameters' dtype."""
+    optimizer.load_state_dict(state)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, values in state["state"].items():
+        own = optimizer.state[parameters[index]]
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                own[name] = value.to(own[name].device, copy=True)
 
 
 def _generator(seed: int, batch: int) -> np.random.Generator:
