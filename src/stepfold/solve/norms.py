@@ -39,7 +39,8 @@ def _scaled_norms(rows: Any) -> FloatArray:
     safe = peaks + (peaks == 0)
     if isinstance(sizes, np.ndarray):
         sizes /= safe[:, None]  # a start of 0 comes here, and need not take two vectors more
-        return peak * np.sqrt(np.einsum("ij,ij->i", sizes, sizes, dtype=np.float64))
+        squares = np.einsum("ij,ij->i", sizes, sizes, dtype=np.float64)
+        return np.asarray(peak * np.sqrt(squares), dtype=np.float64)
     scaled = sizes / safe[:, None]
     squares = np.asarray((scaled * scaled).sum(1).tolist(), dtype=np.float64)
     return peak * np.sqrt(squares)
