@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from stepfold import (
-    Quadratic,
     Schedule,
     SpectralBounds,
     SpectralMeasure,
@@ -195,21 +194,43 @@ def test_all_orders_of_the_package_are_offered(core) -> None:
     assert set(core("knownOrders")) == set(ORDERS)
 
 
+def mixed(v: np.ndarray) -> np.ndarray:
+    half = v.shape[-1] // 2
+    low, high = v[..., :half], v[..., ::-1][..., :half]
+    middle = v[..., half : v.shape[-1] - half]
+    return np.concatenate(
+        [0.8 * low + 0.6 * high, middle, (0.6 * low - 0.8 * high)[..., ::-1]], axis=-1
+    )
+
+
+def turned(v: np.ndarray, places: int) -> np.ndarray:
+    return mixed(np.roll(mixed(v), places, axis=-1))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 300])
+def test_the_iterated_matrix_has_the_eigenvalues_asked_for(size) -> None:
+    values = np.geomspace(1.0, 100.0, size)
+    matrix = turned(values * turned(np.eye(size), -(size // 4)), size // 4)
+    np.testing.assert_allclose(np.linalg.eigvalsh(matrix), values, rtol=1e-12)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-12)
+
+
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("order", ["leja", "ascending", "descending", "outside-in"])
 @pytest.mark.parametrize("noise", [0.0, 1e-3])
 def test_iterations_round_as_numpy_does(core, precision, order, noise) -> None:
     bounds, measure = spectrum("uniform", 1e4)
     schedule = chebyshev_steps(bounds, 16).reordered(order)
-    weights, nodes = measure.weights, measure.nodes
-    solution = np.sqrt(weights)
-    rhs = np.array([nodes * solution, np.sqrt(nodes * noise * weights)])
-    problem = Quadratic(np.diag(nodes).astype(precision), rhs.astype(precision))
-    x = np.zeros_like(problem.rhs)
+    shares, nodes = np.sqrt(measure.weights), measure.nodes
+    quarter = nodes.size // 4
+    targets = turned(np.array([shares, 0 * shares]), quarter)
+    terms = np.array([nodes * shares, np.sqrt(nodes * noise * measure.weights)])
+    rhs, scales = turned(terms, quarter).astype(precision), nodes.astype(precision)
+    x = np.zeros_like(rhs)
     expected = [1.0]
     for gamma in [*schedule, *schedule]:
-        x = problem.gradient_step(x, gamma)
-        expected.append(((x.astype(float) - [solution, 0 * solution]) ** 2).sum())
+        x = x - gamma * (turned(scales * turned(x, -quarter), quarter) - rhs)
+        expected.append(((x.astype(float) - targets) ** 2).sum())
     options = {"precision": precision, "noise": noise}
     found = core("iterate", as_record(measure), list(schedule), 32, options)
     np.testing.assert_allclose(found, expected, **CLOSE)

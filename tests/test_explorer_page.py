@@ -217,6 +217,18 @@ def test_a_run_shows_what_it_had_learned_at_each_depth(visit, hostile) -> None:
     assert drawn(seen, "steps-figure") == [[[1, 2], [0.6, 0.04]]]
 
 
+@pytest.mark.parametrize("values", [[3.0], [1.0, 4.0], [1.0, 50.0, 100.0]])
+def test_few_eigenvalues_are_no_accident(visit, tmp_path, values) -> None:
+    measured = spectrum_of_measure(SpectralMeasure.from_eigenvalues(values), [], "few")
+    seen = opened(visit, write(tmp_path, Subject("few", measured)), f"T=8&{SHOWN}")
+    verdict = seen.page.locator("#verdict").inner_text()
+    assert ("one step solves it" if len(values) == 1 else "distinct eigenvalues") in verdict
+    assert "NaN" not in verdict
+    assert "undefined" not in verdict
+    assert cell(seen, "optimal", "error") < 1e-20
+    seen.assert_quiet()
+
+
 SHOWN = "show=learned,chebyshev,optimal,constant,second-kind,fourth-kind,silver"
 
 

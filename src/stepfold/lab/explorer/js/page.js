@@ -182,7 +182,7 @@ class Page {
     element("facts").textContent =
       `Eigenvalues ${digits(bounds.lower)} to ${digits(bounds.upper)}, ` +
       `condition number κ = ${digits(bounds.upper / bounds.lower)}; ` +
-      `no first-order method gains more than a factor ${digits(limit)} per step in the worst case.`;
+      `no first-order method has a worst case below ${digits(limit)} per step in the long run.`;
   }
 
   // What the closed sheet of a phone says.
@@ -215,7 +215,7 @@ class Page {
           tails: row.tails,
         })) {
           const cell = document.createElement("td");
-          cell.textContent = value === null ? "–" : digits(value);
+          cell.textContent = value === null ? "–" : digits(value, key === "rate" && value > 0.99 ? 6 : 3);
           cell.dataset.key = key;
           cell.dataset.value = String(value);
           line.append(cell);
