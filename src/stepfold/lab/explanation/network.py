@@ -82,7 +82,7 @@ def _values_section(run: TrainingRun) -> Section:
     return Section(
         "What was learned",
         (
-            f"Steps {'and ' + ', '.join(run.parameters) + ' ' if run.parameters else ''}by layer. A "
+            f"{', '.join(['Steps', *run.parameters])} by layer. A "
             "zig-zag of long and short steps is what Chebyshev steps do, in another order: long "
             "ones serve directions of little curvature, and short ones repair what they do to the "
             "rest.",
