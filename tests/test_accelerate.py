@@ -207,6 +207,20 @@ def test_nan_ends_with_the_best_iterate_and_the_number_of_the_evaluation(
     assert np.linalg.norm(function(result.x) - result.x) == pytest.approx(best)
 
 
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+@pytest.mark.parametrize("limit", [1.5, 3.0, 20.0])
+def test_a_relaxation_that_the_map_cannot_follow_is_taken_back(value: float, limit: float) -> None:
+    eigenvalues = np.geomspace(0.02, 1.0, 30)
+
+    def function(x: np.ndarray) -> np.ndarray:
+        image = x - eigenvalues * (x - 1)
+        return image if np.abs(x).max() <= limit else np.full_like(x, value)
+
+    result = accelerate(function, np.zeros(30))
+    assert result.converged
+    np.testing.assert_allclose(result.x, 1.0, atol=1e-5)
+
+
 def test_a_relaxation_that_leaves_the_domain_is_taken_back() -> None:
     # √ of what is negative is NaN; the plain iteration stays in its domain.
     def function(x: np.ndarray) -> np.ndarray:
@@ -222,6 +236,22 @@ def test_a_map_that_repels_ends_as_diverged_with_advice() -> None:
     result = accelerate(lambda x: 1.5 * x + 1, np.array([1.0, 2.0]))
     assert result.status is Status.DIVERGED
     assert "no contraction" in result.advice
+    assert "eigenvalue near 1.5" in result.advice
+
+
+def test_a_run_that_relaxation_cannot_help_says_so() -> None:
+    turn = 0.8 * np.exp(2j * np.pi * np.arange(40) / 40)  # J: a circle around 0
+    result = accelerate(lambda x: turn * x + 1, np.zeros(40, dtype=complex))
+    assert result.converged
+    assert "Relaxation cannot help here: plain steps" in result.advice
+
+
+def test_periods_that_were_turned_down_are_counted() -> None:
+    eigenvalues = np.linspace(0.2, 1.0, 20)
+    result = accelerate(
+        lambda x: x - eigenvalues * (x - 1), np.zeros(20), schedule=Schedule(np.full(8, 9.0))
+    )
+    assert "Periods of relaxation turned down: " in result.advice
 
 
 def test_a_map_without_a_fixed_point_ends_as_stalled_with_advice() -> None:

@@ -72,7 +72,7 @@ def test_the_published_rates_of_jacobi() -> None:
     root = math.sqrt(high / low)
     assert jacobi == pytest.approx(0.92162, abs=6e-6)
     assert constant == pytest.approx(0.47919, abs=6e-6)
-    assert chebyshev == pytest.approx(0.27830, abs=5e-4)
+    assert chebyshev == pytest.approx(0.27830, abs=6e-6)
     assert (root - 1) / (root + 1) == pytest.approx(0.25520, abs=6e-6)
 
 

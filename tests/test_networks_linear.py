@@ -119,6 +119,13 @@ def test_solutions_over_the_box_are_those_of_scipy() -> None:
     np.testing.assert_allclose(box_least_squares(matrix, rhs), expected, atol=1e-6)
 
 
+def test_a_longer_pool_begins_with_the_shorter_one() -> None:
+    short, long = (BoxLeastSquares(num_problems=k, batch_size=2) for k in (3, 6))
+    first, second = (pool.problems(range(3)) for pool in (short, long))
+    torch.testing.assert_close(first.target, second.target)
+    torch.testing.assert_close(first.data.rhs, second.data.rhs)
+
+
 def test_published_data_hardly_touch_the_box() -> None:
     assert BoxLeastSquares(spread=1.0).share_at_bounds < 0.02
     assert BoxLeastSquares(spread=3.0).share_at_bounds > 0.2

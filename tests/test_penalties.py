@@ -250,6 +250,11 @@ def test_numbers_for_rows_of_another_length_are_refused(penalty: Penalty, name: 
         penalty.prox(np.ones(3), 1.0)
 
 
+def test_a_weight_that_is_no_number_is_refused() -> None:
+    with pytest.raises(TypeError, match="`weight` must be a number, got str"):
+        L1("heavy")  # type: ignore[arg-type]
+
+
 def test_labels_that_are_not_integers_are_refused() -> None:
     with pytest.raises(TypeError, match="`groups` must hold integers"):
         GroupL1(1.0, [0.5, 1.0])  # type: ignore[list-item]

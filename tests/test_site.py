@@ -280,3 +280,20 @@ def test_an_axis_without_logarithms_stays_linear(y) -> None:
     curve = Curve("c", np.array([1.0, 2.0]), np.array(y))
     layout = to_plotly(_figure(curves=(curve,), y=Axis("y", log=True, floor=1e-3)))["layout"]
     assert "type" not in layout["yaxis"]
+
+
+def test_a_long_curve_has_few_markers_and_points_have_all() -> None:
+    x = np.arange(1.0, 501.0)
+    curves = [Curve(style, x, x, style) for style in ("line", "both", "points")]
+    drawn = to_plotly(_figure(curves=curves))["data"]
+    assert [trace["marker"]["maxdisplayed"] for trace in drawn] == [0, 40, 0]
+
+
+@pytest.mark.parametrize(
+    ("top", "layout"),
+    [(1e6, {}), (100.0, {"tickformat": "~g", "dtick": "D2"}), (1.5, {"tickformat": "~g"})],
+)
+def test_ticks_of_a_logarithmic_axis_suit_its_range(top, layout) -> None:
+    curve = Curve("c", np.array([1.0, 2.0]), np.array([1.0, top]))
+    axis = to_plotly(_figure(curves=(curve,), y=Axis("y", log=True)))["layout"]["yaxis"]
+    assert {key: axis[key] for key in ("tickformat", "dtick") if key in axis} == layout

@@ -26,7 +26,7 @@ from stepfold.accelerate.record import Limits, Record
 from stepfold.accelerate.rivals import anderson, constant_relaxation, plain_iteration, steffensen
 from stepfold.accelerate.run import Run
 from stepfold.problems.fixed_point import FixedPoint, first_residual, start_of
-from stepfold.result import Result
+from stepfold.result import Result, Status
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
 
@@ -96,7 +96,7 @@ def accelerate(
             Run(problem, policy, record, callback, stop).go(x, residual)
         except KeyboardInterrupt:
             record.interrupt()
-    return record.result()
+    return record.result(policy.notes(converged=record.status is Status.CONVERGED))
 
 
 def _policy(

@@ -39,6 +39,8 @@ FALL, RISE = 2.0, 4.0
 # What the excess of the upper end over 1 shrinks by when nothing is seen there any more.
 DECAY = 0.8
 LARGEST_RATIO = 1e8
+# Real parts up to this share of the largest Ritz value are no more than rounding.
+TINY = 1e-10
 # Above this share of the largest Ritz value imaginary parts are worth an ellipse.
 COMPLEX = 0.1
 # An assumed lower end that is too high shows in a factor this much above the promised one.
@@ -63,6 +65,10 @@ class Policy:
         """Ritz values of the last period, right of the imaginary axis."""
         self.debt = 0.0
         self.num_rejected = 0
+        self.prefers_plain = False
+        """Whether no relaxation promised more than plain steps when that was last asked."""
+        self.repelling: float | None = None
+        """Real part, 1 or more, of an eigenvalue of J that the last Ritz values showed."""
         self._given, self._assumed, self._num_steps = schedule, bounds, num_steps
 
     @property
@@ -103,11 +109,17 @@ class Policy:
             rate = max(seen, period.factor) ** (1 / period.num_steps)
             if rate < best_rate:
                 best, best_rate = period, rate
+        self.prefers_plain = best.is_plain
         return best
 
     def learn(self, values: NDArray[np.complex128], *, accepted: bool) -> None:
         """Take in the Ritz values of a period."""
-        values = values[values.real > 1e-10 * np.abs(values).max(initial=0.0)]
+        if not values.size:
+            return
+        tiny = TINY * float(np.abs(values).max())
+        least = float(values.real[0])
+        self.repelling = None if least > tiny else 1 - least
+        values = values[values.real > tiny]
         if not values.size:
             return
         self.values = values
@@ -151,6 +163,23 @@ class Policy:
             self.bounds = replace(self.bounds, upper=ABOVE * largest)
         else:
             self._move_lower(RISE)
+
+    def notes(self, *, converged: bool) -> list[str]:
+        """Sentences on what was found."""
+        notes = []
+        if self.num_rejected:
+            notes.append(f"Periods of relaxation turned down: {self.num_rejected}.")
+        if self.repelling is not None and not converged:
+            notes.append(
+                f"The Jacobian was last seen to have an eigenvalue near {self.repelling:.4g}, "
+                "which no relaxation turns into a contraction."
+            )
+        elif self.prefers_plain:
+            notes.append(
+                f"Relaxation cannot help here: plain steps, of rate {self.plain_rate:.3g}, are as "
+                "good as any for the spectrum of I − J that was seen."
+            )
+        return notes
 
     def _move_lower(self, factor: float) -> None:
         bounds = self.bounds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,8 +157,8 @@ class Record:
             "Start elsewhere, or damp the map."
         )
 
-    def result(self) -> Result[Any]:
-        """The record of the run."""
+    def result(self, notes: Sequence[str] = ()) -> Result[Any]:
+        """The record of the run, with sentences on it."""
         assert self.status is not None  # noqa: S101
         steps, sizes, evaluations, seconds = zip(*self._rows, strict=True)
         x = self.best if self._answer is None else self._answer
@@ -168,5 +168,6 @@ class Record:
             self.num_steps,
             History(np.array(steps), np.array(sizes), np.array(evaluations), np.array(seconds)),
             self.schedule,
+            notes=tuple(notes),
             reason=self._reason,
         )

@@ -17,6 +17,10 @@ from stepfold.result import Status
 OVERSHOOT = 2.0
 # Beyond this growth of the residual there is nothing to wait for.
 EXPLOSION = 1e8
+EXPLODED = (
+    "The residual grew without bounds: the map is no contraction on the way, or has no fixed "
+    "point. Start nearer to one, or damp the map."
+)
 # Residuals that rounding makes up to more than this share of say nothing about the spectrum.
 NOISY = 1e-2
 
@@ -49,6 +53,7 @@ class Run:
         record, policy = self._record, self._policy
         guarded = policy.safeguard and not period.is_plain
         start = size = record.last
+        before = record.num_evaluations
         residuals = [residual]
         previous: Any = x
         for omega, momentum, growth in zip(
@@ -71,28 +76,21 @@ class Run:
             return x, residual
         taken = len(residuals) - 1
         good = not guarded or (taken == period.num_steps and size < start)
-        if policy.safeguard and record.noise(x) <= NOISY * min(size, start):
+        if policy.safeguard and taken and record.noise(x) <= NOISY * min(size, start):
             policy.learn(ritz_values(residuals, period.moves[:taken, :taken]), accepted=good)
         if not good:
-            policy.reject(taken)
+            policy.reject(record.num_evaluations - before)
             record.last = record.best_norm
             return record.best, record.best_residual
         if not math.isfinite(size):
             record.end(Status.DIVERGED, broken(record.num_evaluations))
         elif size > EXPLOSION * record.first:
-            record.end(Status.DIVERGED, self._why_diverged())
+            record.end(Status.DIVERGED, EXPLODED)
         elif period.is_plain:
             policy.pay(taken)
         elif policy.safeguard:
             policy.accept(period, size / start)
         return x, residual
-
-    def _why_diverged(self) -> str:
-        values = self._policy.values
-        text = "The residual grew without bounds: the map is no contraction on the way"
-        if values.size:
-            text += f" (its Jacobian has an eigenvalue near {1 - values.real[-1]:.4g})"
-        return f"{text}, or has no fixed point. Start nearer to one, or damp the map."
 
 
 def broken(num_evaluations: int) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import numpy as np
+
 try:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
     from matplotlib.image import imsave
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "figures need matplotlib, which is not installed; "
@@ -18,7 +20,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from stepfold.lab._palette import COLOURS, DASHES, LEVEL, LEVEL_DASHES, MARKERS
+from stepfold.lab._palette import COLOURS, DASHES, LEVEL, LEVEL_DASHES, MARKERS, MOST_MARKERS
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.picture import Image, Pictures
 
@@ -67,6 +69,7 @@ def _plot(axes: Any, figure: Figure, *, scale: float) -> None:
             linestyle="none" if curve.style == "points" else DASHES[index % len(DASHES)],
             marker=None if curve.style == "line" else MARKERS[index % len(MARKERS)],
             markersize=4.5 * scale,
+            markevery=max(1, curve.x.size // MOST_MARKERS) if curve.style == "both" else None,
             linewidth=(2.2 if curve.emphasis else 1.4) * scale,
             zorder=3 if curve.emphasis else 2,
         )
@@ -78,6 +81,8 @@ def _plot(axes: Any, figure: Figure, *, scale: float) -> None:
             linestyle=LEVEL_DASHES[index % len(LEVEL_DASHES)],
             zorder=1,
         )
+    if not figure.x.log and all((curve.x == np.round(curve.x)).all() for curve in figure.curves):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # layers, not halves of them
     _scale(axes.xaxis, figure.x, axes.set_xscale, axes.set_xlim)
     _scale(axes.yaxis, figure.y, axes.set_yscale, axes.set_ylim)
 
@@ -135,8 +140,10 @@ def _scale(drawn: Any, axis: Axis, set_scale: Any, set_limits: Any) -> None:
         if axis.floor is not None:
             set_limits(low, high * (high / low) ** 0.05)
         if high < 1e3 * low:
-            # Within three decades the powers of ten are too few to read values from.
-            drawn.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            # Within three decades the powers of ten are too few to read values from; within one,
+            # even their double and fivefold.
+            near = high < 8 * low
+            drawn.set_major_locator(MaxNLocator(6) if near else LogLocator(subs=(1, 2, 5)))
             drawn.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             drawn.set_minor_formatter(NullFormatter())
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), "-")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# More would merge into a band; the line goes through every point.
+MOST_MARKERS = 40
 # Levels and axes of thumbnails: contrast 4.5 to white and 4.7 to black.
 LEVEL = "#767676"
 LEVEL_DASHES = ((0, (4, 3)), (0, (1, 2)), (0, (9, 2, 1, 2)))

@@ -191,6 +191,8 @@ class CompositeRun:
         what = "proximal step" if self.gap_tolerance is None else "duality gap"
         return {
             Status.CONVERGED: f"The {what} fell below the tolerance.",
+            Status.BUDGET: "The budget was spent; raise `max_steps`, `max_products` or "
+            "`max_seconds`, or loosen the tolerance.",
             Status.STALLED: f"The {what} stopped falling at the precision of the arithmetic, or of "
             "an inexact proximal operator; loosen the tolerance, or use a wider dtype.",
             Status.DIVERGED: "The proximal step grew beyond all bounds: step sizes must be below "

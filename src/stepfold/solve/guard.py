@@ -49,7 +49,7 @@ FAR = 1.05
 # see; later ones are for overflow alone.
 LOOKS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096)
 # Numbers of a vector looked at together: they stay in cache, and take no memory to speak of.
-PIECE = 2**16
+PIECE = 2**13
 # Squared norms below these have lost digits, in four bytes and in eight.
 TINY = (1e-30, 1e-280)
 # Where nothing but the best iterate is left to start from, nothing has grown in it yet.

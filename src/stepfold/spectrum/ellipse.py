@@ -151,8 +151,8 @@ def _smallest_rate(values: Any, low: float, high: float, tall: float) -> tuple[f
     from scipy.optimize import minimize
 
     # The shape c²/d² is below 1, and 1 − exp(q) for any q.
-    centers = np.geomspace(low, max(2 * high, high + tall), 33)
-    shapes = np.linspace(-14.0, 8.0, 45)
+    centers = np.geomspace(low, max(2 * high, high + tall), 21)
+    shapes = np.linspace(-14.0, 8.0, 23)
     center, shape = np.meshgrid(centers, shapes, indexing="ij")
     square = (1 - np.exp(shape)) * center**2
     rates = rate_at(values[:, None, None], center[None], square[None]).max(axis=0)
@@ -164,7 +164,7 @@ def _smallest_rate(values: Any, low: float, high: float, tall: float) -> tuple[f
 
     begin = [math.log(center[place]), float(shape[place])]
     corners = np.array([begin, [begin[0] + 0.1, begin[1]], [begin[0], begin[1] + 0.5]])
-    options: Any = {"initial_simplex": corners, "xatol": 1e-5, "fatol": 1e-7, "maxiter": 300}
+    options: Any = {"initial_simplex": corners, "xatol": 1e-4, "fatol": 1e-5, "maxiter": 200}
     found = minimize(rate, begin, method="Nelder-Mead", options=options)
     # An exponent far from the grid would overflow, and be no ellipse that anybody needs.
     middle, exponent = math.exp(found.x[0]), min(float(found.x[1]), 30.0)

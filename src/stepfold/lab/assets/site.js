@@ -15,7 +15,7 @@
     const lines = [""];
     for (const word of text.split(" ")) {
       const last = lines[lines.length - 1];
-      if (last && (last.length + word.length) * 7.5 > width) lines.push(word);
+      if (last && (last.length + word.length) * 8 > width) lines.push(word);
       else lines[lines.length - 1] = last ? `${last} ${word}` : word;
     }
     return lines.join("<br>");
@@ -40,7 +40,7 @@
     });
     const layout = {
       xaxis: axis(spec.layout.xaxis, plot.clientWidth - 60),
-      yaxis: axis(spec.layout.yaxis, plot.clientHeight - 60),
+      yaxis: axis(spec.layout.yaxis, plot.clientHeight - 90),
       font: { color: ink, size: 13, family: "system-ui, sans-serif" },
       hoverlabel: { bgcolor: colour("--card"), bordercolor: line, font: { color: ink }, namelength: -1 },
       paper_bgcolor: "rgba(0,0,0,0)",

@@ -20,7 +20,7 @@ WEIGHTS = tuple(float(weight) for weight in np.geomspace(2e-4, 2e-2, 9))
 TITLES = ("cameraman", "coffee", "moon")
 
 
-@experiment("deblurring", seconds=60, quick={"num_layers": 5, "num_iterations": 15})
+@experiment("deblurring", seconds=60, quick={"num_layers": 4, "num_iterations": 12})
 def deblurring(
     *,
     num_layers: Annotated[int, Between(1, 32)] = 10,

@@ -46,8 +46,7 @@ def noisy_dugd(
     depths = [int(depth) for depth in np.arange(1, num_layers + 1)]
     aware = dugd(num_layers=num_layers, noise=noise)
     measure = aware.loss.measure
-    if measure is None:  # pragma: no cover
-        raise AssertionError("the loss of `dugd` knows its measure")
+    assert measure is not None, "the loss of `dugd` knows its measure"  # noqa: S101
     bounds = measure.bounds
     run = trained(aware, num_iterations=num_iterations, seed=seed, progress=progress)
     ridge = du_ridge(num_layers=num_layers, noise=noise)

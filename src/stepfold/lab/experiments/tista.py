@@ -61,6 +61,8 @@ def known_support_error(signals: SparseSignals, sample: Any, *, num_signals: int
         sample.data.rhs.double().numpy()[:num_signals],
         strict=True,
     ):
+        if not target.any():
+            continue  # it has no normalised error
         columns = matrix[:, target != 0]
         gram = columns.T @ columns + signals.noise_variance * np.eye(columns.shape[1])
         values = np.linalg.solve(gram, columns.T @ seen)

@@ -11,7 +11,14 @@ import math
 from typing import Any
 
 from stepfold.lab._fields import plain_list
-from stepfold.lab._palette import COLOURS, LEVEL, PLOTLY_DASHES, PLOTLY_LEVEL_DASHES, PLOTLY_SYMBOLS
+from stepfold.lab._palette import (
+    COLOURS,
+    LEVEL,
+    MOST_MARKERS,
+    PLOTLY_DASHES,
+    PLOTLY_LEVEL_DASHES,
+    PLOTLY_SYMBOLS,
+)
 from stepfold.lab.figure import Axis, Curve, Figure
 
 _MODES = {"line": "lines", "points": "markers", "both": "lines+markers"}
@@ -44,6 +51,9 @@ def to_plotly(figure: Figure) -> dict[str, Any]:
 
 def _trace(curve: Curve, index: int, figure: Figure) -> dict[str, Any]:
     colour = COLOURS[index % len(COLOURS)]
+    symbol = PLOTLY_SYMBOLS[index % len(COLOURS)]
+    # 0 is plotly's word for all of them.
+    most = MOST_MARKERS if curve.style == "both" else 0
     return {
         "type": "scatter",
         "name": _literal(curve.label),
@@ -55,7 +65,7 @@ def _trace(curve: Curve, index: int, figure: Figure) -> dict[str, Any]:
             "dash": PLOTLY_DASHES[index % len(COLOURS)],
             "width": 2.8 if curve.emphasis else 1.8,
         },
-        "marker": {"color": colour, "symbol": PLOTLY_SYMBOLS[index % len(COLOURS)], "size": 7},
+        "marker": {"color": colour, "symbol": symbol, "size": 7, "maxdisplayed": most},
     }
 
 
@@ -73,9 +83,10 @@ def _axis(axis: Axis, name: str, figure: Figure) -> dict[str, Any]:
     if axis.log and high > 0:
         layout |= {"type": "log", "exponentformat": "power"}
         low = min(v for v in values if v > 0) if axis.floor is None else axis.floor
+        # As matplotlib's: within three decades powers of ten are too few to read values from;
+        # within one, plotly's own choice is a linear one.
         if high < 1e3 * low:
-            # As matplotlib's: within three decades powers of ten are too few to read values from.
-            layout |= {"dtick": "D2", "tickformat": "~g"}
+            layout |= {"tickformat": "~g"} | ({} if high < 8 * low else {"dtick": "D2"})
         if axis.floor is not None:
             low, top = math.log10(axis.floor), math.log10(high)
             layout["range"] = [low, top + 0.05 * (top - low)]

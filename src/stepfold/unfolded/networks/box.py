@@ -86,9 +86,11 @@ class BoxLeastSquares:
 
     def __call__(self, rng: np.random.Generator) -> Sample:
         """A batch of different problems, and their solutions, shape (batch, n)."""
-        chosen = torch.from_numpy(
-            rng.choice(len(self._seen), self._batch_size, replace=False, shuffle=False)
-        )
+        return self.problems(rng.choice(len(self._seen), self._batch_size, replace=False))
+
+    def problems(self, indices: Any) -> Sample:
+        """These problems of the pool; a longer pool of the same seed begins with a shorter one."""
+        chosen = torch.as_tensor(indices)
         problem: LeastSquares[Any] = LeastSquares(self.matrix, self._seen[chosen])
         return Sample(problem, self._solutions[chosen])
 

@@ -116,8 +116,7 @@ def du_ridge(
         # Trained is ξ = |ξ'|, which has no slope at 0.
         raise ValueError(f"`initial_ridge` must be positive and finite, got {initial_ridge!r}")
     measure = dugd(num_layers=1, matrix=matrix, matrix_seed=matrix_seed).loss.measure
-    if measure is None:  # pragma: no cover
-        raise AssertionError("the loss of `dugd` knows its measure")
+    assert measure is not None, "the loss of `dugd` knows its measure"  # noqa: S101
     steps = np.full(check_count("num_layers", num_layers), initial_step)
     network = UnfoldedIteration(
         Schedule(steps),
