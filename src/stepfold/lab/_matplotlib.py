@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import numpy as np
+
 try:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -79,6 +81,8 @@ def _plot(axes: Any, figure: Figure, *, scale: float) -> None:
             linestyle=LEVEL_DASHES[index % len(LEVEL_DASHES)],
             zorder=1,
         )
+    if not figure.x.log and all((curve.x == np.round(curve.x)).all() for curve in figure.curves):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # layers, not halves of them
     _scale(axes.xaxis, figure.x, axes.set_xscale, axes.set_xlim)
     _scale(axes.yaxis, figure.y, axes.set_yscale, axes.set_ylim)
 

@@ -79,11 +79,10 @@ def _values_section(run: TrainingRun) -> Section:
             spread = column[np.arange(layers.size) % column.size]
             curves.append(Curve(name, layers, spread, "both"))
     smallest = min(float(np.nanmin(curve.y)) for curve in curves)
-    count = len(run.parameters)
     return Section(
         "What was learned",
         (
-            f"Steps {'and ' + str(count) + ' other parameters ' if count else ''}by layer. A "
+            f"{', '.join(['Steps', *run.parameters])} by layer. A "
             "zig-zag of long and short steps is what Chebyshev steps do, in another order: long "
             "ones serve directions of little curvature, and short ones repair what they do to the "
             "rest.",

@@ -78,9 +78,9 @@ def run_page(entry: Entry, neighbours: tuple[Entry | None, Entry | None]) -> str
     """Return the page of one run; ``neighbours`` are those before and after it."""
     before, after = neighbours
     links = [
-        f'<a href="../{other.slug}/index.html" rel="{rel}">{arrow}'
-        f"{html.escape(other.run.outcome.title)}</a>"
-        for other, rel, arrow in ((before, "prev", "← "), (after, "next", "→ "))
+        f'<a href="../{other.slug}/index.html" rel="{rel}">'
+        f"{left}{html.escape(other.run.outcome.title)}{right}</a>"
+        for other, rel, left, right in ((before, "prev", "← ", ""), (after, "next", "", " →"))
         if other is not None
     ]
     body = story(entry.run.outcome, entry.run.environment, interactive)
