@@ -97,7 +97,7 @@ function onNoise({ T }, rows, smallestNoisy) {
   const reached = Object.values(rows).map(({ predicted }) => Math.min(...predicted.slice(0, T + 1)));
   const best = Math.min(...reached);
   const text = `With this noise no ${steps(T)} can leave less than ${digits(smallestNoisy)}`;
-  const isThere = isClose(best / smallestNoisy);
+  const isThere = best / smallestNoisy < 1.005;
   return [[isThere ? `${text}, which is reached.` : `${text}; the best shown reach ${digits(best)}.`]];
 }
 
