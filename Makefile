@@ -49,6 +49,7 @@ docs: $(STAMP)  ## Build the documentation into docs/_build/html
 
 bench: $(STAMP)  ## Time stepfold beside its rivals (half an hour); the table of solving goes into docs/
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/training_memory.py
 	$(BIN)/python benchmarks/solve.py --write docs/benchmarks.md
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/rivals.py

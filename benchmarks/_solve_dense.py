@@ -20,9 +20,11 @@ from stepfold import (
     plan,
     solve,
 )
+from stepfold.interop.scipy import lsq_chebyshev
 from stepfold.spectrum import Lanczos
 
 TOLERANCE = 1e-8
+SMALL, LARGE = (2_500, 500), (10_000, 2_000)
 Method = Callable[[int], tuple[Any, float]]
 """Iterations → solution and products spent."""
 
@@ -170,9 +172,8 @@ def at_equal_error(
 
 def dense_solve(report: Report, quick: bool) -> None:
     """Least squares to 1e-8, aspect 1/5, bounds known."""
-    shape = (2_500, 500) if quick else (10_000, 2_000)
     for spread in (1.0, 6.0):
-        problem = case(shape, spread=spread)
+        problem = case(SMALL if quick else LARGE, spread=spread)
         ours, *rivals, fused = at_equal_error(
             {
                 "Chebyshev, bounds known": chebyshev(problem, problem.bounds),
@@ -204,7 +205,6 @@ def estimated(case: Case) -> Method:
 
 def adaptive(case: Case) -> Method:
     """`lsq_chebyshev`, whose first iterations find the bounds; counted in quarters of a digit."""
-    from stepfold.interop.scipy import lsq_chebyshev
 
     def run(quarters: int) -> tuple[Any, float]:
         tolerance = 10.0 ** (-quarters / 4)
@@ -216,68 +216,96 @@ def adaptive(case: Case) -> Method:
 
 def dense_unknown(report: Report, quick: bool) -> None:
     """The same with bounds unknown: what finds them counts."""
-    shape = (2_500, 500) if quick else (10_000, 2_000)
-    for spread, target in ((1.0, 1.0), (6.0, 0.7), (30.0, 0.7)):
-        problem = case(shape, spread=spread)
-        ours: dict[str, Method] = {"estimate_bounds, plan, solve": estimated(problem)}
-        try:
-            ours["lsq_chebyshev"] = adaptive(problem)
-        except ImportError:
-            report.note("skipped: `stepfold.interop.scipy.lsq_chebyshev` is not there")
-        rivals = {
-            "SciPy lsqr": rival(lsqr, problem),
-            "SciPy lsmr": rival(lsmr, problem),
-            FUSED: fused_cg(problem),
-        }
-        timings = at_equal_error({**ours, **rivals}, problem.error, 3 if quick else 7, TOLERANCE)
-        for timing in timings[: len(ours)]:
-            what = f"bounds unknown, {problem.name}"
-            aim = target if timing.name == "lsq_chebyshev" else None
-            report.compare(what, timing, timings[len(ours) : -1], target=aim)
-            report.compare(what, timing, timings[-1:])
+    for spread, target in ((1.0, 1.0), (6.0, 0.7)):
+        _unknown(report, case(SMALL if quick else LARGE, spread=spread), target, quick)
+
+
+def dense_ill(report: Report, quick: bool) -> None:
+    """Bounds unknown, at a larger condition number."""
+    _unknown(report, case(SMALL if quick else LARGE, spread=30.0), 0.7, quick)
+
+
+def _unknown(report: Report, problem: Case, target: float, quick: bool) -> None:
+    ours = {
+        "estimate_bounds, plan, solve": estimated(problem),
+        "lsq_chebyshev": adaptive(problem),
+    }
+    rivals = {
+        "SciPy lsqr": rival(lsqr, problem),
+        "SciPy lsmr": rival(lsmr, problem),
+        FUSED: fused_cg(problem),
+    }
+    timings = at_equal_error({**ours, **rivals}, problem.error, 3 if quick else 5, TOLERANCE)
+    for timing in timings[: len(ours)]:
+        what = f"bounds unknown, {problem.name}"
+        aim = target if timing.name == "lsq_chebyshev" else None
+        report.compare(what, timing, timings[len(ours) : -1], target=aim)
+        report.compare(what, timing, timings[-1:])
+
+
+ALONE = 8
+"""Right-hand sides that the rival solves one by one; its time is multiplied."""
 
 
 def many_sides(report: Report, quick: bool) -> None:
-    """64 right-hand sides that share A, estimation included."""
-    shape = (2_000, 400) if quick else (10_000, 2_000)
-    problem = case(shape, batch=(64,))
+    """64 right-hand sides that share A, finding the bounds included, at two sizes."""
+    for shape in ((2_000, 400),) if quick else ((10_000, 2_000), (20_000, 4_000)):
+        problem = case(shape, batch=(64,))
+        ours: dict[str, Method] = {"lsq_chebyshev": adaptive(problem)}
+        if shape[0] <= 10_000:
+            ours["estimate_bounds, plan, solve"] = estimated(problem)
+        _many_sides(report, problem, ours)
+
+
+def _many_sides(report: Report, problem: Case, ours: dict[str, Method]) -> None:
     alone = [
         rival(lsqr, replace(problem, rhs=rhs, solutions=solution))
-        for rhs, solution in zip(problem.rhs, problem.solutions, strict=True)
+        for rhs, solution in zip(problem.rhs[:ALONE], problem.solutions[:ALONE], strict=True)
     ]
-    # Half a minute for all of them: the number of iterations is found on the first four.
-    first = replace(problem, solutions=problem.solutions[:4])
+    first = replace(problem, solutions=problem.solutions[:ALONE])
+    few = replace(problem, solutions=problem.solutions[:2])
     iterations, _ = fewest(
-        lambda k: first.error(np.array([method(k)[0] for method in alone[:4]])), TOLERANCE, 25
+        lambda k: few.error(np.array([method(k)[0] for method in alone[:2]])), TOLERANCE, 23
     )
-    ours = estimated(problem)
-    quarters, _ = fewest(lambda k: problem.error(ours(k)[0]), TOLERANCE, 34)
+    quarters = {
+        name: fewest(lambda k, m=method: problem.error(m(k)[0]), TOLERANCE, 32)[0]
+        for name, method in ours.items()
+    }
     found: dict[str, tuple[Any, float | None]] = {}
 
-    def run_ours() -> None:
-        found["estimate_bounds, plan, solve"] = ours(quarters)
+    def run(name: str) -> None:
+        found[name] = ours[name](quarters[name])
 
     def run_lstsq() -> None:
         found["numpy.linalg.lstsq"] = np.linalg.lstsq(problem.matrix, problem.rhs.T)[0].T, None
 
     def run_lsqr() -> None:
         results = [method(iterations) for method in alone]
-        found["SciPy lsqr one by one"] = (
-            np.array([x for x, _ in results]),
-            sum(products for _, products in results),
-        )
+        products = sum(spent for _, spent in results) * len(problem.rhs) / ALONE
+        found[one_by_one] = np.array([x for x, _ in results]), products
 
-    contestants = {
-        "estimate_bounds, plan, solve": run_ours,
+    one_by_one = "SciPy lsqr one by one"
+    contestants: dict[str, Callable[[], Any]] = {
+        **{name: (lambda n=name: run(n)) for name in ours},
         "numpy.linalg.lstsq": run_lstsq,
-        "SciPy lsqr one by one": run_lsqr,
+        one_by_one: run_lsqr,
     }
-    mine, *rivals = (
-        replace(t, products=found[t.name][1], error=problem.error(found[t.name][0]))
-        for t in take_turns(contestants, 2 if not quick else 3, warm_up=False).values()
-    )
+    timings = []
+    for timing in take_turns(contestants, 3, warm_up=False).values():
+        x, products = found[timing.name]
+        is_part = timing.name == one_by_one
+        error = (first if is_part else problem).error(x)
+        whole = timing.per(ALONE / len(problem.rhs)) if is_part else timing
+        timings.append(replace(whole, products=products, error=error))
     # A product with a block of 64 vectors counts once.
-    report.compare(f"64 right-hand sides, {problem.name}", mine, rivals, target=0.2)
+    what = f"64 right-hand sides, {problem.name}"
+    report.compare(what, timings[0], timings[len(ours) :], target=0.2)
+    for timing in timings[1 : len(ours)]:
+        report.compare(what, timing, timings[len(ours) :])
+    report.note(
+        f"64 right-hand sides: lsqr was timed on {ALONE} of them, and its time multiplied by "
+        f"{len(problem.rhs) // ALONE}."
+    )
 
 
 def overhead(report: Report, quick: bool) -> None:

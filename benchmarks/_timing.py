@@ -56,7 +56,7 @@ class Timing:
     def median(self) -> float:
         return statistics.median(self.seconds)
 
-    def per(self, count: int) -> Timing:
+    def per(self, count: float) -> Timing:
         """The same for one of ``count`` equal parts."""
         products = None if self.products is None else self.products / count
         return replace(self, seconds=tuple(s / count for s in self.seconds), products=products)

@@ -1,9 +1,15 @@
-"""Training of deep-unfolded gradient descent: our two forms beside the published loop.
+"""Training of deep-unfolded gradient descent: our forms beside the published loop and deepinv.
 
 The published loop, written anew from its description: float32, y = xH for a batch of 200, two
-matrix products a layer, backpropagation through all of them. All three train the first g of 25
+matrix products a layer, backpropagation through all of them. All of them train the first g of 25
 layers for g = 1 … 25; here with fewer mini-batches a generation than the published 500, because the
-time of one does not depend on how many there are. Interleaved; medians and spread of the ratios.
+time of one does not depend on how many there are: the losses are the same random variables, so the
+ratio of times is that of times to equal loss. Interleaved; medians and spread of the ratios.
+
+deepinv's unfolded gradient descent takes part where it is installed; each generation has a model of
+its own there, because it has no way to run a part of its layers.
+
+Exact training, and optimal steps from the spectrum, need no iterations at all.
 
     python benchmarks/training.py [--iterations 4] [--repeats 5]
 """
@@ -11,6 +17,7 @@ time of one does not depend on how many there are. Interleaved; medians and spre
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import statistics
 import time
 from collections.abc import Callable
@@ -18,13 +25,22 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from stepfold import Gram, Schedule, SpectralMeasure, exact_eigenvalues, optimal_steps
+from stepfold import (
+    Gram,
+    LeastSquares,
+    Schedule,
+    SpectralMeasure,
+    exact_eigenvalues,
+    mean_squared_error,
+    optimal_steps,
+)
 from stepfold.lab.experiments.dugd import published_matrix
 from stepfold.unfolded import (
     GaussianLeastSquares,
     SampledLoss,
     SpectralLoss,
     UnfoldedIteration,
+    train_exactly,
     train_incrementally,
 )
 
@@ -50,6 +66,31 @@ def published_loop(num_iterations: int) -> None:
             optimizer.step()
 
 
+def deepinv_loop(num_iterations: int) -> None:
+    from deepinv.optim.data_fidelity import L2
+    from deepinv.physics import LinearPhysics
+    from deepinv.unfolded import unfolded_builder
+
+    matrix = torch.tensor(published_matrix(), dtype=torch.float32)
+    physics = LinearPhysics(A=lambda x: x @ matrix.T, A_adjoint=lambda y: y @ matrix)
+    steps = [0.3] * NUM_STEPS
+    for generation in range(1, NUM_STEPS + 1):
+        model = unfolded_builder(
+            "GD",
+            params_algo={"stepsize": steps[:generation], "lambda": 0.0},
+            trainable_params=["stepsize"],
+            data_fidelity=L2(),
+            max_iter=generation,
+        )
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.002)
+        for _ in range(num_iterations):
+            optimizer.zero_grad()
+            target = torch.randn(BATCH, matrix.shape[1])
+            torch.nn.functional.mse_loss(model(target @ matrix.T, physics), target).backward()
+            optimizer.step()
+        steps[:generation] = [float(p.detach()) for p in model.parameters()]
+
+
 def our_loop(loss: SampledLoss | SpectralLoss, dtype: torch.dtype) -> Callable[[int], None]:
     def run(num_iterations: int) -> None:
         network = UnfoldedIteration(Schedule(np.full(NUM_STEPS, 0.3)), dtype=dtype)
@@ -67,11 +108,15 @@ def main() -> None:
     matrix = published_matrix()
     measure = SpectralMeasure.from_eigenvalues(exact_eigenvalues(Gram(matrix)))
     sampled = SampledLoss(GaussianLeastSquares(matrix, batch_size=BATCH))
+    squared = SampledLoss(GaussianLeastSquares(matrix, batch_size=BATCH, gram=True))
     contestants = {
         "published loop": published_loop,
-        "matrix form (SampledLoss)": our_loop(sampled, torch.float32),
-        "spectral form (SpectralLoss)": our_loop(SpectralLoss(measure), torch.float64),
+        "matrix form (`SampledLoss`)": our_loop(sampled, torch.float32),
+        "matrix form, `gram=True`": our_loop(squared, torch.float32),
+        "spectral form (`SpectralLoss`)": our_loop(SpectralLoss(measure), torch.float64),
     }
+    if importlib.util.find_spec("deepinv") is not None:
+        contestants["deepinv, unfolded GD"] = deepinv_loop
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for name, run in contestants.items():
         run(1)  # warm-up
@@ -90,15 +135,30 @@ def main() -> None:
             f"| {name} | {scale * statistics.median(times):.1f} | "
             f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
         )
-    times = []
-    for _ in range(20):
-        start = time.perf_counter()
-        optimal_steps(measure, NUM_STEPS)
-        times.append(time.perf_counter() - start)
-    print(
-        f"\noptimal_steps on the {measure.nodes.size} eigenvalues: "
-        f"{1000 * statistics.median(times):.2f} ms ({1000 * max(times):.2f} at most)"
-    )
+    published = scale * statistics.median(seconds["published loop"])
+    rng = np.random.default_rng(0)
+    solutions = rng.standard_normal((BATCH, matrix.shape[1]))
+    problem = LeastSquares(matrix, solutions @ matrix.T)
+    exact: dict[str, Callable[[], Schedule]] = {
+        f"`train_exactly` on {BATCH} problems": lambda: (
+            train_exactly(problem, solutions, NUM_STEPS).schedule
+        ),
+        "`optimal_steps` on the eigenvalues": lambda: optimal_steps(measure, NUM_STEPS),
+    }
+    print("\n| without iterating | milliseconds (most) | published / this | mean squared error |")
+    print("|---|---|---|---|")
+    for name, compute in exact.items():
+        times = []
+        for _ in range(20):
+            start = time.perf_counter()
+            schedule = compute()
+            times.append(time.perf_counter() - start)
+        median = statistics.median(times)
+        error = mean_squared_error(schedule, measure)
+        print(
+            f"| {name} | {1000 * median:.2f} ({1000 * max(times):.2f}) | "
+            f"{published / median:,.0f} | {error:.3g} |"
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 """Sphinx configuration. Everything is local: the pages open without a network."""
 
+from pathlib import Path
+from typing import Any
+
 import stepfold
+from stepfold.lab.explorer import explorer_page
 
 project = "stepfold"
 author = "The stepfold developers"
@@ -25,3 +29,14 @@ html_theme = "pydata_sphinx_theme"
 html_title = "stepfold"
 html_theme_options = {"show_prev_next": False, "navigation_with_keys": True}
 suppress_warnings = ["config.cache"]
+
+
+def setup(app: Any) -> None:
+    app.connect("build-finished", write_explorer)
+
+
+def write_explorer(app: Any, exception: Exception | None) -> None:
+    """The explorer as a page of the site: explorer.md links to it."""
+    if exception is None and app.builder.format == "html":
+        page = Path(app.outdir) / "explore.html"
+        page.write_text(explorer_page(), encoding="utf-8")

@@ -26,6 +26,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+TIMEOUT = 120_000  # milliseconds; a busy machine is no reason to fail
 LOCAL = ("file:", "data:", "blob:", "about:")
 
 
@@ -100,6 +101,7 @@ class Visitor:
             java_script_enabled=javascript,
             accept_downloads=True,
         )
+        context.set_default_timeout(TIMEOUT)
         self._contexts.append(context)
         seen = Seen(context.new_page())
         seen.page.on("console", lambda m: m.type == "error" and seen.errors.append(m.text))

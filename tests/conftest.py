@@ -5,8 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import Visitor, launch
 from hypothesis import settings
+
+# Otherwise a failed assertion in a helper would not say what it found.
+pytest.register_assert_rewrite("browser", "cli_runner")
+from browser import Visitor, launch  # noqa: E402
 
 settings.register_profile(
     "stepfold", deadline=None, derandomize=True, max_examples=50, database=None

@@ -158,8 +158,10 @@ def test_an_interrupt_during_a_solve_writes_the_best_iterate(tmp_path) -> None:
     words = ("solve", "A.npy", "b.npy", "-o", "x.npy", "--max-steps", "1000000000")
     # Constant steps creep: the norm falls a little every time, and the budget never ends.
     options = ("--method", "constant", "--period", "1", "--lower", "1e-9", "--upper", "1")
-    # The signal must not hit the imports.
+    # The signal must not hit the imports; and a shell that starts tests in the background has them
+    # ignore it.
     ready = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import stepfold.cli.data as data; real = data.run_solve\n"
         "data.run_solve = lambda *a, **k: (open('ready', 'w').close(), real(*a, **k))[1]\n"
     )
@@ -171,12 +173,15 @@ def test_an_interrupt_during_a_solve_writes_the_best_iterate(tmp_path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()  # or it would creep on for days
     assert (process.returncode, err) == (1, "")
     assert "INTERRUPTED" in out
     assert np.load(tmp_path / "x.npy").any()

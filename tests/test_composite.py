@@ -25,6 +25,7 @@ from stepfold.problems.penalties import (
     nonnegative,
 )
 from stepfold.solve import solve_composite
+from stepfold.unfolded import UnfoldedIteration
 
 METHODS = {
     "fista": Fista,
@@ -181,6 +182,22 @@ def test_tensors_are_solved_like_arrays() -> None:
         lasso(torch.tensor(matrix), torch.tensor(rhs), weight=5.0), gap_rtol=1e-12
     )
     np.testing.assert_allclose(found.x.numpy(), expected.x, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [ProximalGradient, Fista])
+def test_proximal_steps_unfold_into_layers_whose_steps_have_derivatives(kind: Any) -> None:
+    matrix, rhs = _sparse_data()
+    steps = Schedule(np.linspace(0.5, 1.0, 10) * lasso(matrix, rhs, weight=5.0).step)
+    expected = solve_composite(
+        lasso(matrix, rhs, weight=5.0), steps, iteration=kind, rtol=0.0, max_steps=10
+    )
+    network = UnfoldedIteration(steps, iteration=kind(L1(5.0)))
+    x = network(LeastSquares(torch.tensor(matrix), torch.tensor(rhs)))
+    np.testing.assert_allclose(x.detach().numpy(), expected.x, atol=1e-12)
+    (x**2).sum().backward()
+    for parameter in network.parameters():
+        assert torch.isfinite(parameter.grad).all()
+        assert (parameter.grad != 0).all()
 
 
 def test_single_precision_stays_single() -> None:

@@ -376,3 +376,24 @@ def test_complex_gradients_have_the_adjoint(
     np.testing.assert_allclose(
         np.asarray(problem.linear_term), rhs @ matrix.conj(), rtol=1e-10, atol=1e-10
     )
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs Linux and two cores",
+)
+def test_threads_keep_away_from_the_core_of_their_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = os.sched_getaffinity(0)
+    here = min(allowed)
+    monkeypatch.setattr(_threads, "_current_cpu", lambda: lambda: here)
+    monkeypatch.setattr(_threads, "_avoided", (-1, 0))
+    seen: dict[int, set[int]] = {}
+    both = threading.Barrier(2)
+
+    def look() -> None:
+        both.wait(timeout=60)  # so that neither takes the other's call
+        seen[threading.get_native_id()] = os.sched_getaffinity(0)
+
+    _threads.run(look, [(), ()])
+    assert seen.pop(threading.get_native_id()) == allowed
+    assert list(seen.values()) == [allowed - {here}]

@@ -7,7 +7,18 @@ import json
 import numpy as np
 import pytest
 
-from stepfold.lab import Axis, Check, Curve, Figure, Outcome, Section, Table
+from stepfold.lab import (
+    Axis,
+    Check,
+    Curve,
+    Figure,
+    Image,
+    Level,
+    Outcome,
+    Pictures,
+    Section,
+    Table,
+)
 from stepfold.lab._matplotlib import draw, to_bytes
 
 HOSTILE = "<script>alert(1)</script> & \"quotes\" 'single' $x^{ $ --> ]]> \\frac _under 日本"
@@ -144,6 +155,40 @@ def test_many_curves_are_told_apart_by_colour_or_dash() -> None:
     curves = tuple(Curve(str(k), np.arange(3.0), k + np.arange(3.0)) for k in range(7))
     lines = draw(_figure(curves=curves)).axes[0].lines
     assert len({(line.get_color(), str(line.get_linestyle())) for line in lines}) == 7
+
+
+@pytest.mark.parametrize("top", [1.2, 1.9, 7.0, 30.0, 900.0, 1e9])
+def test_a_logarithmic_axis_has_ticks_to_read_values_from(top) -> None:
+    curve = Curve("c", np.array([1.0, 2.0]), np.array([1.1, 1.1 * top]))
+    axes = draw(_figure(curves=(curve,), y=Axis("y", log=True))).axes[0]
+    low, high = axes.get_ylim()
+    assert sum(low <= tick <= high for tick in axes.get_yticks()) >= 2
+
+
+def test_a_long_curve_has_few_markers() -> None:
+    x = np.arange(1.0, 501.0)
+    figure = _figure(curves=[Curve(style, x, x, style) for style in ("both", "points")])
+    both, points = draw(figure).axes[0].lines
+    assert (both.get_markevery(), points.get_markevery()) == (12, None)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("kind", ["png", "pdf"])
+def test_pictures_are_drawn(count, kind) -> None:
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    images = [Image(PRINTABLE, pixels)] * count
+    assert to_bytes(Pictures("p", PRINTABLE, "alt", images), kind)
+
+
+def test_a_notebook_is_shown_the_drawing() -> None:
+    figure = _figure(levels=(Level(PRINTABLE, 3.0), Level("second", 4.0)))
+    assert figure._repr_png_() == to_bytes(figure, "png")
+
+
+def test_levels_are_told_apart() -> None:
+    figure = _figure(levels=(Level("first", 3.0), Level("second", 4.0)))
+    lines = draw(figure).axes[0].lines[1:]
+    assert len({line.get_linestyle() + str(line._dash_pattern) for line in lines}) == 2
 
 
 def test_drawing_leaves_matplotlib_as_it_was() -> None:

@@ -20,6 +20,7 @@ from stepfold.problems.penalties import (
     ElasticNet,
     GroupL1,
     NuclearNorm,
+    Penalty,
     Simplex,
     TotalVariation,
 )
@@ -234,6 +235,24 @@ def test_what_is_infeasible_is_refused(make: Callable[[], object], message: str)
 def test_labels_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match="labels 2 entries, got rows of length 3"):
         GroupL1(1.0, [0, 1]).prox(np.ones(3), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "name"),
+    [
+        (Box(np.zeros(2), 1.0), "lower"),
+        (Box(0.0, np.ones(2)), "upper"),
+        (Ball(1, [0, 0]), "center"),
+    ],
+)
+def test_numbers_for_rows_of_another_length_are_refused(penalty: Penalty, name: str) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` has 2 entries, got rows of length 3"):
+        penalty.prox(np.ones(3), 1.0)
+
+
+def test_a_weight_that_is_no_number_is_refused() -> None:
+    with pytest.raises(TypeError, match="`weight` must be a number, got str"):
+        L1("heavy")  # type: ignore[arg-type]
 
 
 def test_labels_that_are_not_integers_are_refused() -> None:

@@ -19,6 +19,7 @@ from stepfold.unfolded import (
     SampledLoss,
     SpectralLoss,
     UnfoldedIteration,
+    loss_for,
     train_incrementally,
 )
 
@@ -165,3 +166,37 @@ def test_a_loss_that_is_already_best_has_no_gradient_on_average() -> None:
     exact = UnfoldedIteration(chebyshev_steps(measure.bounds, 2))
     exact.load_state_dict({"parametrizations.steps.original": torch.tensor([1.0, 1 / 3])})
     assert SpectralLoss(measure).given(exact, 2, measure.weights).item() < 1e-14
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_the_loss_in_the_eigenbasis_is_chosen_where_it_is_the_same(noise: float) -> None:
+    matrix = np.random.default_rng(1).standard_normal((12, 6)) / np.sqrt(12)
+    sampler = GaussianLeastSquares(matrix, batch_size=50, noise=noise, dtype=torch.float64)
+    network = UnfoldedIteration(Schedule([0.5, 0.9, 0.3]))
+    chosen, sampled = loss_for(network, sampler), SampledLoss(sampler)
+    assert isinstance(chosen, SpectralLoss)
+    rng = np.random.default_rng(0)
+    losses = np.array(
+        [[loss(network, 3, rng).item() for _ in range(400)] for loss in (chosen, sampled)]
+    )
+    standard_error = np.sqrt((losses.var(axis=1) / 400).sum())
+    assert abs(losses[0].mean() - losses[1].mean()) < 4 * standard_error
+    assert losses[0].std() == pytest.approx(losses[1].std(), rel=0.2)
+
+
+def test_momentum_is_trained_on_drawn_problems() -> None:
+    sampler = GaussianLeastSquares(np.eye(3))
+    network = UnfoldedIteration(Schedule([0.5]), iteration=HeavyBall(0.2))
+    assert isinstance(loss_for(network, sampler), SampledLoss)
+
+
+def test_the_gram_form_draws_the_same_loss() -> None:
+    matrix = np.random.default_rng(1).standard_normal((12, 6)) / np.sqrt(12)
+    network = UnfoldedIteration(Schedule([0.5, 0.9]))
+    values = [
+        SampledLoss(GaussianLeastSquares(matrix, gram=gram, noise=0.1, dtype=torch.float64))(
+            network, 2, np.random.default_rng(3)
+        ).item()
+        for gram in (False, True)
+    ]
+    assert values[0] == pytest.approx(values[1], rel=1e-12)

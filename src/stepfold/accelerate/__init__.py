@@ -23,13 +23,14 @@ from stepfold._checks import check_count
 from stepfold._typing import ArrayT
 from stepfold.accelerate.policy import Policy
 from stepfold.accelerate.record import Limits, Record
+from stepfold.accelerate.rivals import anderson, constant_relaxation, plain_iteration, steffensen
 from stepfold.accelerate.run import Run
 from stepfold.problems.fixed_point import FixedPoint, first_residual, start_of
 from stepfold.result import Result, Status
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
 
-__all__ = ["accelerate"]
+__all__ = ["accelerate", "anderson", "constant_relaxation", "plain_iteration", "steffensen"]
 
 
 def accelerate(
@@ -83,36 +84,19 @@ def accelerate(
     ('CONVERGED', array([0.739085, 0.739085]))
     """
     problem = map if isinstance(map, FixedPoint) else FixedPoint(map)
-    limits = _limits(rtol, atol, max_evaluations, max_seconds)
+    limits = Limits(rtol, atol, max_evaluations, max_seconds)
     policy = _policy(schedule, bounds, period, safeguard=safeguard)
     x: Any = start_of(x0)
     before = problem.num_evaluations
     # What diverges overflows on the way to the look that says so.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         residual = first_residual(problem, x)
-        record = Record(problem, x, residual, limits)
-        record.count_from(before)
-        if record.first <= record.tolerance:
-            record.end(Status.CONVERGED, "The residual norm is below the tolerance at the start.")
-        run = Run(problem, policy, record, limits, callback, stop)
+        record = Record(problem, x, residual, limits, before)
         try:
-            run.go(x, residual)
+            Run(problem, policy, record, callback, stop).go(x, residual)
         except KeyboardInterrupt:
-            record.end(
-                Status.INTERRUPTED, "The run was interrupted; the best iterate so far is returned."
-            )
-    return run.result()
-
-
-def _limits(rtol: float, atol: float, max_evaluations: int, max_seconds: float) -> Limits:
-    for name, tolerance in (("rtol", rtol), ("atol", atol)):
-        if not 0 <= tolerance < math.inf:
-            raise ValueError(f"`{name}` must be at least 0 and finite, got {tolerance!r}")
-    if not max_seconds >= 0:
-        raise ValueError(f"`max_seconds` must be at least 0, got {max_seconds!r}")
-    return Limits(
-        rtol, atol, check_count("max_evaluations", max_evaluations, minimum=2), max_seconds
-    )
+            record.interrupt()
+    return record.result(policy.notes(converged=record.status is Status.CONVERGED))
 
 
 def _policy(

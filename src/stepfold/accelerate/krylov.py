@@ -23,7 +23,7 @@ INDEPENDENT = 1e-9
 
 def gram_matrix(vectors: list[Any]) -> FloatArray:
     """Real parts of the inner products of k vectors, shape (k, k), in double precision."""
-    if isinstance(vectors[0], np.ndarray):
+    if isinstance(vectors[0], (np.ndarray, np.generic)):
         rows: Any = np.stack([np.ravel(vector) for vector in vectors])
         rows = rows.astype(np.complex128 if rows.dtype.kind == "c" else np.float64)
         gram: FloatArray = (rows.conj() @ rows.T).real

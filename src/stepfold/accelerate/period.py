@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -64,19 +64,30 @@ def plain_period(num_steps: int) -> Period:
 
 def chebyshev_period(bounds: SpectralBounds, num_steps: int) -> Period:
     """One period of Chebyshev relaxation."""
-    period = scheduled_period(chebyshev_steps(bounds, num_steps), bounds)
-    return replace(period, factor=chebyshev_rate(bounds, num_steps))
+    schedule = chebyshev_steps(bounds, num_steps)
+    return Period(
+        schedule,
+        np.zeros(num_steps),
+        _growth(schedule, bounds),
+        factor=chebyshev_rate(bounds, num_steps),
+    )
 
 
-def scheduled_period(schedule: Schedule, bounds: SpectralBounds | None) -> Period:
-    """One period of a schedule that is given."""
-    zeros = np.zeros(schedule.num_steps)
-    bounds = schedule.bounds if bounds is None else bounds
-    if bounds is None:
-        return Period(schedule, zeros, np.full(schedule.num_steps, math.inf))
+def scheduled_period(schedule: Schedule, room: int) -> Period:
+    """One period of a schedule that is given, cut short where there is no room for it."""
+    bounds = schedule.bounds
+    if room < schedule.num_steps:
+        schedule = Schedule(schedule.steps[:room], schedule.name)
+    num_steps = schedule.num_steps
+    growth = np.full(num_steps, math.inf) if bounds is None else _growth(schedule, bounds)
+    return Period(schedule, np.zeros(num_steps), growth)
+
+
+def _growth(schedule: Schedule, bounds: SpectralBounds) -> FloatArray:
     samples = np.linspace(0, bounds.upper, NUM_SAMPLES + 1)[1:]
-    growth = np.abs(_polynomials(schedule.steps, zeros, samples)).max(axis=1)
-    return Period(schedule, zeros, growth)
+    polynomials = _polynomials(schedule.steps, np.zeros(schedule.num_steps), samples)
+    growth: FloatArray = np.abs(polynomials).max(axis=1)
+    return growth
 
 
 def elliptic_period(ellipse: Ellipse, num_steps: int) -> Period:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from stepfold._checks import check_count
 from stepfold.problems.fixed_point import FixedPoint, epsilon_of
 from stepfold.result import History, Result, Status
 from stepfold.schedules import Schedule
@@ -20,44 +23,67 @@ ROUNDING = 100
 
 @dataclass(frozen=True)
 class Limits:
-    """Tolerances and budgets of a run."""
+    """Tolerances and budgets of a run.
+
+    Raises:
+        TypeError: If ``max_evaluations`` is no integer.
+        ValueError: If one of them is out of range.
+    """
 
     rtol: float
     atol: float
     max_evaluations: int
-    max_seconds: float
+    max_seconds: float = math.inf
+
+    def __post_init__(self) -> None:
+        for name in ("rtol", "atol"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"`{name}` must be at least 0 and finite, got {getattr(self, name)!r}"
+                )
+        if not self.max_seconds >= 0:
+            raise ValueError(f"`max_seconds` must be at least 0, got {self.max_seconds!r}")
+        # Two are spent at the start, to see whether the map is repeatable.
+        check_count("max_evaluations", self.max_evaluations, minimum=2)
 
 
 class Record:
-    """Measurements of one run, and its best iterate."""
+    """Measurements of one run, and its best iterate.
 
-    def __init__(self, problem: FixedPoint[Any], x: Any, residual: Any, limits: Limits) -> None:
-        self._problem = problem
-        self._before = problem.num_evaluations
-        self.begun = time.perf_counter()
+    Args:
+        problem: Whose evaluations are counted, from ``before`` on.
+        x: Start.
+        residual: Its residual.
+        limits: Tolerances and budgets.
+        before: Evaluations that the problem had counted before the run.
+    """
+
+    def __init__(
+        self, problem: FixedPoint[Any], x: Any, residual: Any, limits: Limits, before: int
+    ) -> None:
+        self._problem, self._before, self._limits = problem, before, limits
+        self._begun = time.perf_counter()
         self.num_steps = 0
-        self._spent = 0
         self.best, self.best_residual = x, residual
         self.first = self.last = self.best_norm = float(norms(residual.reshape(-1))[0])
-        self._best_at = 0
+        self._best_at = self.num_evaluations
         self._rows: list[tuple[int, float, int, float]] = []
         self.tolerance = max(limits.rtol * self.first, limits.atol)
         self.status: Status | None = None
-        self.reason = ""
-        self.notes: list[str] = []
         self.schedule = Schedule(np.ones(1), "plain")
+        self._reason = ""
         self._answer: Any = None
-
-    def count_from(self, num_evaluations: int) -> None:
-        """Count evaluations from when the problem had counted ``num_evaluations``."""
-        self._before = num_evaluations
-        self._best_at = self.num_evaluations
         self.check()
 
     @property
     def num_evaluations(self) -> int:
         """Evaluations of the map in this run."""
         return self._problem.num_evaluations - self._before
+
+    @property
+    def room(self) -> int:
+        """Evaluations left."""
+        return self._limits.max_evaluations - self.num_evaluations
 
     def see(self, x: Any, residual: Any) -> float:
         """Take in an iterate; its residual norm."""
@@ -72,40 +98,76 @@ class Record:
 
     def check(self) -> None:
         """Write down where the run is."""
-        seconds = time.perf_counter() - self.begun
+        seconds = time.perf_counter() - self._begun
         self._rows.append((self.num_steps, self.last, self.num_evaluations, seconds))
 
     def noise(self, x: Any) -> float:
         """What rounding contributes to a residual norm at ``x``."""
         return epsilon_of(x) * float(norms(x.reshape(-1))[0])
 
-    def is_at_rounding(self) -> bool:
-        """Whether the best residual is no more than rounding."""
+    def is_over(self, x: Any, stop: Callable[[Any], bool] | None) -> bool:
+        """Whether there is a status, at the iterate ``x`` whose residual is the last one."""
+        if self.status is not None:
+            return True
+        if self.last <= self.tolerance:
+            self._finish(Status.CONVERGED, "The residual norm fell below the tolerance.", x)
+        elif stop is not None and stop(x):
+            self._finish(Status.CONVERGED, "`stop` said that the iterate is good enough.", x)
+        elif self.room <= 0:
+            self.end(
+                Status.BUDGET, "The budget was spent; raise `max_evaluations`, or loosen `rtol`."
+            )
+        elif time.perf_counter() - self._begun >= self._limits.max_seconds:
+            self.end(Status.BUDGET, "The time was spent; raise `max_seconds`, or loosen `rtol`.")
+        elif self._is_stalled():
+            self.end(Status.STALLED, self._why_stalled())
+        return self.status is not None
+
+    def end(self, status: Status, reason: str) -> None:
+        """End the run with the best iterate."""
+        self.status, self._reason = status, reason
+
+    def interrupt(self) -> None:
+        """End the run because somebody asked for it."""
+        self.check()
+        self.end(
+            Status.INTERRUPTED, "The run was interrupted; the best iterate so far is returned."
+        )
+
+    def _finish(self, status: Status, reason: str, x: Any) -> None:
+        self._answer = x
+        self.end(status, reason)
+
+    def _is_at_rounding(self) -> bool:
         return self.best_norm <= ROUNDING * self.noise(self.best)
 
-    def is_stalled(self) -> bool:
-        """Whether the run has gone long enough without a better iterate."""
-        patience = PATIENCE_AT_ROUNDING if self.is_at_rounding() else PATIENCE
+    def _is_stalled(self) -> bool:
+        patience = PATIENCE_AT_ROUNDING if self._is_at_rounding() else PATIENCE
         return self.num_evaluations - self._best_at >= patience
 
-    def end(self, status: Status, reason: str, x: Any = None) -> None:
-        """End the run; with ``x`` in place of the best iterate if it is given."""
-        self.status, self.reason, self._answer = status, reason, x
-        self.check()
+    def _why_stalled(self) -> str:
+        if self._is_at_rounding():
+            return (
+                "The residual norm stopped falling at the precision of the arithmetic; loosen "
+                "`rtol`, or use a wider dtype."
+            )
+        return (
+            f"The residual norm has not fallen for {PATIENCE} evaluations, far above rounding: the "
+            "map has no fixed point, or is no contraction near the iterate, or is stochastic. "
+            "Start elsewhere, or damp the map."
+        )
 
-    def result(self) -> Result[Any]:
-        """The record of the run."""
+    def result(self, notes: Sequence[str] = ()) -> Result[Any]:
+        """The record of the run, with sentences on it."""
         assert self.status is not None  # noqa: S101
         steps, sizes, evaluations, seconds = zip(*self._rows, strict=True)
-        history = History(
-            np.array(steps), np.array(sizes), np.array(evaluations), np.array(seconds)
-        )
+        x = self.best if self._answer is None else self._answer
         return Result(
-            self.best if self._answer is None else self._answer,
+            np.asarray(x) if isinstance(x, np.generic) else x,
             self.status,
             self.num_steps,
-            history,
+            History(np.array(steps), np.array(sizes), np.array(evaluations), np.array(seconds)),
             self.schedule,
-            notes=tuple(self.notes),
-            reason=self.reason,
+            notes=tuple(notes),
+            reason=self._reason,
         )

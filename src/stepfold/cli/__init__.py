@@ -8,9 +8,14 @@ import sys
 import click
 
 import stepfold
-from stepfold.cli.data import explain, solve
+from stepfold.cli.accelerate import accelerate
+from stepfold.cli.data import solve
 from stepfold.cli.experiments import list_experiments, run
+from stepfold.cli.explain import explain
+from stepfold.cli.explore import explore
+from stepfold.cli.lasso import lasso
 from stepfold.cli.plan import plan
+from stepfold.cli.report import report
 from stepfold.cli.steps import steps
 from stepfold.cli.train import train
 
@@ -35,7 +40,20 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (explain, list_experiments, plan, run, solve, steps, train):
+COMMANDS = (
+    accelerate,
+    explain,
+    explore,
+    lasso,
+    list_experiments,
+    plan,
+    report,
+    run,
+    solve,
+    steps,
+    train,
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""``stepfold explain`` and ``stepfold solve``: on the user's own matrix."""
+"""``stepfold solve``: on the user's own matrix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import click
-import numpy as np
 
 from stepfold.cli.files import (
     load_matrix,
@@ -17,7 +16,7 @@ from stepfold.cli.files import (
     save_vector,
 )
 from stepfold.cli.options import given_bounds, output_options, problem_options
-from stepfold.cli.output import check_output, show_table
+from stepfold.cli.output import check_output
 from stepfold.planner import plan
 from stepfold.schedules import SCHEDULES
 from stepfold.solve import solve as run_solve
@@ -113,75 +112,3 @@ def solve(
         )
         click.echo(f"solution: {output}")
     return 0 if result.converged else 1
-
-
-@click.command(short_help="Explain a matrix: spectrum, recommended steps, what to expect.")
-@click.argument("matrix", type=click.Path(path_type=Path))
-@click.option("--rhs", type=click.Path(path_type=Path), help="Right-hand side to try it on.")
-@click.option(
-    "--rtol", type=float, default=1e-6, show_default=True, help="Tolerance to predict steps for."
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Folder for the report and its data."
-)
-@problem_options
-@output_options
-def explain(
-    matrix: Path,
-    rhs: Path | None,
-    rtol: float,
-    output: Path | None,
-    kind: str,
-    ridge: float,
-    lower: float | None,
-    upper: float | None,
-    period: int | None,
-    force: bool,
-    as_json: bool,
-) -> int:
-    """Explain MATRIX: its spectrum, the recommended steps, and how many take you to a tolerance.
-
-    Files are .npy, .npz (SciPy sparse) or .mtx. With --rhs the steps are tried on that right-hand
-    side, beside conjugate gradients. With --output a report is written that opens offline.
-
-    \b
-    Example:
-      stepfold explain A.npz --rhs b.npy -o runs/A
-    """
-    from stepfold.lab.explanation import explain_problem
-    from stepfold.lab.report import check_free, write_run
-
-    given = given_bounds(lower, upper)
-    if output is not None:
-        check_free(output, force=force)
-    entries = load_matrix(matrix)
-    vector = None if rhs is None else load_vector(rhs)
-    zero = np.zeros(entries.shape[0]) if vector is None else vector
-    problem, why, found = make_problem(entries, zero, kind, ridge)
-    start = time.perf_counter()
-    outcome = explain_problem(
-        problem,
-        name=str(matrix),
-        why=why,
-        rtol=rtol,
-        num_steps=period,
-        bounds=given or found,
-        try_rhs=vector is not None,
-    )
-    seconds = time.perf_counter() - start
-    report = None
-    if output is not None:
-        report = write_run(outcome, output, seconds=seconds, force=force)
-    if as_json:
-        where = None if report is None else str(report)
-        click.echo(json.dumps({**outcome.digest(), **outcome.records, "report": where}))
-    else:
-        for section in outcome.sections:
-            for paragraph in section.paragraphs:
-                click.echo(click.wrap_text(str(paragraph), 100))
-            if section.table is not None:
-                show_table(section.heading, section.table.columns, section.table.rows)
-            click.echo()
-        if report is not None:
-            click.echo(f"report: {report}")
-    return 0

@@ -44,6 +44,13 @@ def load_vector(path: Path) -> Any:
     return vector
 
 
+def load_array(path: Path) -> Any:
+    """Return the array in a .npy file, of any shape."""
+    if path.suffix.lower() != ".npy":
+        raise click.UsageError(f"{path} must be a .npy file")
+    return _load(path)
+
+
 def load_schedule(path: Path) -> Schedule:
     """Return the schedule in a JSON file."""
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
+import math
 import os
 import shlex
 import signal
@@ -22,6 +24,20 @@ if TYPE_CHECKING:
     from stepfold.result import TrainingRun
 
 INTERRUPTED = 130
+
+
+def _list_networks(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if not asked:
+        return
+    from stepfold.unfolded.networks import NETWORKS
+
+    rows = []
+    for name, build in NETWORKS.items():
+        signature = inspect.signature(build).parameters.values()
+        settings = ", ".join(f"{each.name}={each.default}" for each in signature)
+        rows.append((name, (inspect.getdoc(build) or "").split("\n", 1)[0], settings))
+    show_table("Networks", ("name", "what it is", "parameters"), rows)
+    context.exit()
 
 
 @click.command(short_help="Train an unfolded network; resumable.")
@@ -48,6 +64,14 @@ INTERRUPTED = 130
     help="Keep a checkpoint every N iterations, not at stages' ends only.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@click.option(
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_networks,
+    help="Name the networks, and their parameters.",
+)
 def train(
     source: str,
     settings: tuple[str, ...],
@@ -137,7 +161,7 @@ def _show(run: TrainingRun, network: str, folder: Path, *, as_json: bool) -> Non
             "num_skipped": num_skipped,
             "seconds": float(history.seconds[-1]),
             "schedule": run.schedule.to_dict(),
-            "evaluation": figures,
+            "evaluation": {k: v if math.isfinite(v) else None for k, v in figures.items()},
         }
         click.echo(json.dumps(record))
         return

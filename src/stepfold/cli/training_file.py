@@ -60,7 +60,7 @@ def read_order(source: str, settings: Sequence[str]) -> Order:
         name, value = _parse(setting)
         if name.startswith("training."):
             name = name.removeprefix("training.")
-            training |= _checked({name: value}, training_types, "--set training.", Path())
+            training |= _checked({name: value}, training_types, "--set training:", Path())
         else:
             parameters |= _checked({name: value}, types, f"--set for {network}:", Path())
     return Order(network, parameters, training)

@@ -28,7 +28,8 @@ class GradientDescent(Iteration[ArrayT, ArrayT]):
         """``x − gamma·gradient``."""
         if gradient is None:
             return problem.gradient_step(state, gamma)
-        step: ArrayT = state - gamma * gradient
+        # In this order NumPy adds in place to the product: one vector less.
+        step: ArrayT = -gamma * gradient + state
         return step
 
     def iterate(self, state: ArrayT) -> ArrayT:

@@ -28,8 +28,8 @@ LONGEST_ROW = 2**20
 """Bytes of a row up to which twelve of them stay in cache between their two uses."""
 MOST_COLUMNS = 2**12
 """Columns up to which the panels of a matrix stored by columns are high enough to read fast."""
-FEWEST_COLUMNS = 16
-"""Columns from which the vector loops have anything to do."""
+SHORTEST_ROW = 2**7
+"""Bytes of x from which the vector loops have anything to do."""
 DTYPES = ("float32", "float64", "complex64", "complex128")
 
 
@@ -60,7 +60,7 @@ def _dense_sweep(matrix: Any, rhs: Any) -> Sweep | None:
         return None  # two real products for each row cost more than the second sweep saves
     num_vectors = rhs.size // rhs.shape[-1] * (2 if is_complex else 1)
     num_columns = matrix.shape[1]
-    if num_columns < FEWEST_COLUMNS:
+    if num_columns * rhs.real.itemsize < SHORTEST_ROW:
         return None
     if matrix.flags.c_contiguous and num_columns * matrix.itemsize <= LONGEST_ROW:
         return DenseRows(matrix, rhs) if num_vectors <= MOST_VECTORS["rows"] else None

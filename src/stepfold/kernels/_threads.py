@@ -7,7 +7,11 @@ forks.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -19,6 +23,8 @@ Task = tuple[Callable[..., None], tuple[Any, ...], "SimpleQueue[BaseException | 
 _tasks: SimpleQueue[Task] = SimpleQueue()
 _workers: list[threading.Thread] = []
 _lock = threading.Lock()
+# Core that the workers keep away from, and how many of them have been told.
+_avoided = (-1, 0)
 
 
 def num_threads() -> int:
@@ -38,6 +44,7 @@ def run(function: Callable[..., None], calls: Sequence[tuple[Any, ...]]) -> None
         function(*calls[0])
         return
     _start(len(calls) - 1)
+    _keep_away()
     done: SimpleQueue[BaseException | None] = SimpleQueue()
     for arguments in calls[1:]:
         _tasks.put((function, arguments, done))
@@ -113,10 +120,44 @@ def _start(count: int) -> None:
             _workers.append(worker)
 
 
+@functools.cache
+def _current_cpu() -> Callable[[], int]:
+    """Function that tells the core that it runs on; -1 where the system does not say."""
+    if sys.platform == "linux" and hasattr(os, "sched_setaffinity"):
+        try:
+            told: Callable[[], int] = ctypes.CDLL(None).sched_getcpu
+        except (OSError, AttributeError):
+            pass
+        else:
+            return told
+    return lambda: -1
+
+
+def _keep_away() -> None:
+    """Let the workers run on any core but the caller's, which is about to compute itself.
+
+    A system that wakes a thread on the core of the one that woke it may leave both there for longer
+    than a sweep takes. On two cores the slowest quarter of the steps of 160 MB took 9.4 ms and more
+    without this and 6.6 with it; half of those of 80 MB took 5.2 and 3.3.
+    """
+    global _avoided
+    cpu = _current_cpu()()
+    state = (cpu, len(_workers))
+    if cpu < 0 or state == _avoided:
+        return
+    with _lock:
+        _avoided = state
+        others = os.sched_getaffinity(0) - {cpu}
+        for worker in _workers if others else ():
+            if worker.native_id is not None:
+                with contextlib.suppress(OSError):  # a container may forbid it
+                    os.sched_setaffinity(worker.native_id, others)
+
+
 def _forget() -> None:
     """In a child process there are none of the parent's threads."""
-    global _tasks, _lock
-    _tasks, _lock = SimpleQueue(), threading.Lock()
+    global _tasks, _lock, _avoided
+    _tasks, _lock, _avoided = SimpleQueue(), threading.Lock(), (-1, 0)
     _workers.clear()
 
 

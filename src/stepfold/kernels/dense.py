@@ -16,7 +16,7 @@ from stepfold.kernels._threads import run, split_evenly
 from stepfold.kernels.base import Sweep, combine, private, real_part
 
 ROWS = 6  # as in `_dense_loops`, which loads numba
-STEP = 16
+STEP = 32  # numbers of the narrow loop at most
 # Of a matrix stored by columns a panel is as high as this allows; it stays in the outer cache.
 PANEL_BYTES = 2**21
 HIGHEST_PANEL = 1024

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import numpy as np
+
 try:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.image import imsave
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "figures need matplotlib, which is not installed; "
@@ -17,9 +20,9 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from stepfold.lab._palette import COLOURS, DASHES, LEVEL, MARKERS
+from stepfold.lab._palette import COLOURS, DASHES, LEVEL, LEVEL_DASHES, MARKERS, MOST_MARKERS
 from stepfold.lab.figure import Axis, Figure
-from stepfold.lab.picture import Pictures
+from stepfold.lab.picture import Image, Pictures
 
 SETTINGS: Any = {
     "axes.grid": True,
@@ -66,13 +69,20 @@ def _plot(axes: Any, figure: Figure, *, scale: float) -> None:
             linestyle="none" if curve.style == "points" else DASHES[index % len(DASHES)],
             marker=None if curve.style == "line" else MARKERS[index % len(MARKERS)],
             markersize=4.5 * scale,
+            markevery=max(1, curve.x.size // MOST_MARKERS) if curve.style == "both" else None,
             linewidth=(2.2 if curve.emphasis else 1.4) * scale,
             zorder=3 if curve.emphasis else 2,
         )
-    for level in figure.levels:
+    for index, level in enumerate(figure.levels):
         axes.axhline(
-            level.value, label=_literal(level.label), color=LEVEL, linestyle=(0, (4, 3)), zorder=1
+            level.value,
+            label=_literal(level.label),
+            color=LEVEL,
+            linestyle=LEVEL_DASHES[index % len(LEVEL_DASHES)],
+            zorder=1,
         )
+    if not figure.x.log and all((curve.x == np.round(curve.x)).all() for curve in figure.curves):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # layers, not halves of them
     _scale(axes.xaxis, figure.x, axes.set_xscale, axes.set_xlim)
     _scale(axes.yaxis, figure.y, axes.set_yscale, axes.set_ylim)
 
@@ -130,8 +140,10 @@ def _scale(drawn: Any, axis: Axis, set_scale: Any, set_limits: Any) -> None:
         if axis.floor is not None:
             set_limits(low, high * (high / low) ** 0.05)
         if high < 1e3 * low:
-            # Within three decades the powers of ten are too few to read values from.
-            drawn.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            # Within three decades the powers of ten are too few to read values from; within one,
+            # even their double and fivefold.
+            near = high < 8 * low
+            drawn.set_major_locator(MaxNLocator(6) if near else LogLocator(subs=(1, 2, 5)))
             drawn.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             drawn.set_minor_formatter(NullFormatter())
 
@@ -146,7 +158,14 @@ def to_bytes(figure: Figure | Pictures, kind: str) -> bytes:
         return buffer.getvalue()
 
 
-def to_themed_svg(figure: Figure | Pictures) -> str:
+def to_png(image: Image) -> bytes:
+    """Return an image's pixels as they are, as a PNG file."""
+    buffer = io.BytesIO()
+    imsave(buffer, image.pixels, cmap="gray", vmin=0, vmax=255, format="png")
+    return buffer.getvalue()
+
+
+def to_themed_svg(figure: Figure) -> str:
     """Return an SVG element that takes its ink from the page, so that it can be read in the dark.
 
     Its ids start with the figure's name, so that a page can hold several.

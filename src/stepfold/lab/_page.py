@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import html
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from typing import Any
 
@@ -19,20 +21,23 @@ def asset(name: str) -> str:
     return (resources.files("stepfold.lab") / "assets" / name).read_text(encoding="utf-8")
 
 
-def run_page(outcome: Outcome, pictures: Mapping[str, str], environment: Environment) -> str:
-    """Return the page of one run, everything in it; ``pictures`` are SVG elements by figure."""
-    body = story(outcome, environment, lambda figure: _still(figure, pictures[figure.name]))
+def run_page(outcome: Outcome, environment: Environment) -> str:
+    """Return the page of one run, everything in it."""
+    body = story(outcome, environment, still)
     return page(outcome.title, body, head=f"<style>{asset('style.css')}</style>")
 
 
-def page(title: str, body: Iterable[str], *, head: str, navigation: str = "") -> str:
+def page(
+    title: str, body: Iterable[str], *, head: str, navigation: str = "", wide: bool = False
+) -> str:
     """Return a whole page; ``body`` holds the contents of its main part."""
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
-        f"<title>{html.escape(title)}</title>{head}</head><body>",
+        f"<title>{html.escape(title)}</title>{head}</head>",
+        '<body class="wide">' if wide else "<body>",
         '<a class="skip" href="#content">Skip to the content</a>',
         navigation,
         '<main id="content" tabindex="-1">',
@@ -51,7 +56,7 @@ def story(
         _summary(outcome),
         *(_section(section, draw) for section in outcome.sections),
         *([_checks(outcome.checks)] if outcome.checks else []),
-        _settings(outcome.parameters, environment),
+        _settings(outcome, environment),
     ]
 
 
@@ -81,9 +86,24 @@ def _section(section: Section, draw: Callable[[Figure | Pictures], str]) -> str:
     return "\n".join([*parts, "</section>"])
 
 
-def _still(figure: Figure | Pictures, svg: str) -> str:
-    label = f'<svg role="img" aria-label="{html.escape(figure.alt)}"'
-    return f"<figure>{svg.replace('<svg', label, 1)}</figure>"
+def still(figure: Figure | Pictures) -> str:
+    """Return a figure that does not move, all of it in the page."""
+    from stepfold.lab._matplotlib import to_png, to_themed_svg
+
+    if isinstance(figure, Figure):
+        alt = html.escape(figure.alt)
+        svg = to_themed_svg(figure).replace("<svg", f'<svg role="img" aria-label="{alt}"', 1)
+        return f'<figure class="still">{scroller(svg, figure.title)}</figure>'
+    images = "".join(
+        f'<div><img src="data:image/png;base64,{base64.b64encode(to_png(image)).decode()}" '
+        f'alt="{html.escape(image.label)}"><p>{html.escape(image.label)}</p></div>'
+        for image in figure.images
+    )
+    return (
+        f"<figure><figcaption>{html.escape(figure.title)}</figcaption>"
+        f'<div class="pictures" role="group" aria-label="{html.escape(figure.alt)}">'
+        f"{images}</div></figure>"
+    )
 
 
 def _table(table: Table, label: str) -> str:
@@ -94,21 +114,21 @@ def _table(table: Table, label: str) -> str:
 def _checks(checks: Iterable[Check]) -> str:
     rows = [
         (
+            f'<td class="{check.verdict.lower()}">{check.verdict}</td>',
             f"<td>{html.escape(check.claim)}</td>",
             f"<td>{html.escape(check.expected)}</td>",
             f"<td>{check.measured:.6g}</td>",
-            f'<td class="{check.verdict.lower()}">{check.verdict}</td>',
         )
         for check in checks
     ]
-    table = html_table(("Claim", "Expected", "Measured", "Result"), rows, "Checks")
+    table = html_table(("Result", "Claim", "Expected", "Measured"), rows, "Checks")
     return f"<section><h2>Checks</h2>\n{table}</section>"
 
 
-def _settings(parameters: Mapping[str, Any], environment: Environment) -> str:
+def _settings(outcome: Outcome, environment: Environment) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
     pairs = {
-        **{name: str(value) for name, value in parameters.items()},
+        **{name: str(value) for name, value in outcome.parameters.items()},
         "written": environment.written,
         "time": f"{environment.seconds:.1f} s",
         "machine": environment.machine,
@@ -119,7 +139,19 @@ def _settings(parameters: Mapping[str, Any], environment: Environment) -> str:
         for name, value in pairs.items()
         if value
     )
-    return f"<section><h2>To run it again</h2>\n<dl>{rows}</dl></section>"
+    command = _command(outcome.records.get("run"))
+    code = scroller(f"<pre><code>{html.escape(command)}</code></pre>", "Command") if command else ""
+    return f"<section><h2>To run it again</h2>\n{code}<dl>{rows}</dl></section>"
+
+
+def _command(run: Any) -> str:
+    """The command that repeats a run, from what the runner keeps of it; empty for other runs."""
+    if not isinstance(run, dict) or not isinstance(run.get("parameters"), dict):
+        return ""
+    words = ["stepfold", "run", str(run.get("experiment"))]
+    for name, value in run["parameters"].items():
+        words += ["--set", f"{name}={value}"]
+    return shlex.join(words)
 
 
 def html_table(columns: Sequence[str], rows: Iterable[Iterable[str]], label: str) -> str:

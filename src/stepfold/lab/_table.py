@@ -6,8 +6,6 @@ import csv
 import io
 import math
 
-import numpy as np
-
 from stepfold.lab.figure import Figure
 from stepfold.lab.picture import Pictures
 
@@ -16,17 +14,18 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_csv(figure: Figure | Pictures) -> str:
-    """Return one line per point: curve, abscissa, ordinate; or per pixel: image, row, column, grey.
+    """Return one line per point: curve, abscissa, ordinate; or one line per row of pixels.
 
     Gaps are empty cells, and a level is a curve with no abscissa.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     if isinstance(figure, Pictures):
-        writer.writerow(("image", "row", "column", "grey"))
+        columns = max(image.pixels.shape[1] for image in figure.images)
+        writer.writerow(("image", "row", *range(columns)))
         for image in figure.images:
-            for (row, column), grey in np.ndenumerate(image.pixels):
-                writer.writerow((_cell(image.label), row, column, grey))
+            for row, pixels in enumerate(image.pixels.tolist()):
+                writer.writerow((_cell(image.label), row, *pixels))
         return buffer.getvalue()
     writer.writerow(("curve", _cell(figure.x.label), _cell(figure.y.label)))
     for curve in figure.curves:

@@ -119,6 +119,12 @@ class Pictures:
         if not self.images:
             raise ValueError("`images` must hold at least one image, got none")
 
+    def _repr_png_(self) -> bytes:
+        """The drawing, for notebooks."""
+        from stepfold.lab._matplotlib import to_bytes
+
+        return to_bytes(self, "png")
+
     def to_dict(self) -> dict[str, Any]:
         """Return the figure as plain Python values, ready for JSON."""
         return {

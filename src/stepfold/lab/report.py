@@ -92,16 +92,14 @@ def _read_json(path: Path) -> Any:
 
 
 def _write_contents(outcome: Outcome, folder: Path, environment: Environment) -> None:
-    from stepfold.lab._matplotlib import to_bytes, to_themed_svg
+    from stepfold.lab._matplotlib import to_bytes
     from stepfold.lab._table import to_csv
 
     figures = folder / "figures"
     figures.mkdir()
-    pictures = {}
     for figure in outcome.figures:
         for kind in ("png", "pdf"):
             (figures / f"{figure.name}.{kind}").write_bytes(to_bytes(figure, kind))
-        pictures[figure.name] = to_themed_svg(figure)
         (figures / f"{figure.name}.csv").write_text(to_csv(figure), encoding="utf-8", newline="")
     for name, record in outcome.records.items():
         path = folder / f"{name}.json"
@@ -113,8 +111,7 @@ def _write_contents(outcome: Outcome, folder: Path, environment: Environment) ->
         "environment": environment.to_dict(),
     }
     _write_json(folder / OUTCOME, whole)
-    page = run_page(outcome, pictures, environment)
-    (folder / _RUN.marker).write_text(page, encoding="utf-8")
+    (folder / _RUN.marker).write_text(run_page(outcome, environment), encoding="utf-8")
 
 
 def _write_json(path: Path, record: Any) -> None:

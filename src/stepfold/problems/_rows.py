@@ -19,6 +19,13 @@ def like(values: Any, rows: Any) -> Any:
     return rows.new_tensor(values.tolist())
 
 
+def fitting(name: str, values: Any, rows: Any) -> Any:
+    """Numbers, one or one for each entry, like ``rows``; checked to be as many."""
+    if values.ndim and values.size != rows.shape[-1]:
+        raise ValueError(f"`{name}` has {values.size} entries, got rows of length {rows.shape[-1]}")
+    return like(values, rows)
+
+
 def largest(rows: Any) -> Any:
     """Largest entry of a vector or of each row."""
     return rows.max(-1) if isinstance(rows, np.ndarray | np.generic) else rows.amax(-1)

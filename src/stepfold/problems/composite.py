@@ -24,6 +24,7 @@ import numpy as np
 
 from stepfold._checks import check_matrix, dtype_kind
 from stepfold._typing import ArrayT, Operator
+from stepfold.problems._rows import largest
 from stepfold.problems.base import Problem
 from stepfold.problems.duality import Look, look
 from stepfold.problems.fixed_point import FixedPoint
@@ -83,9 +84,7 @@ class Composite(Generic[ArrayT]):
     @property
     def step(self) -> float:
         """1/b for the upper bound b: with it the objective never grows."""
-        if self.bounds.upper == 0:
-            raise ValueError("the Hessian of `problem` is 0: there is nothing to take steps on")
-        return 1 / self.bounds.upper
+        return safe_step(self.bounds)
 
     def value(self, x: ArrayT) -> Any:
         """``f(x) + g(x)``, one number or one per row."""
@@ -107,7 +106,8 @@ class Composite(Generic[ArrayT]):
 
         It is for least squares and logistic regression with a ridge term and any penalty, or with
         L1, group L1, elastic net, nuclear norm, bounded boxes, balls and simplices; for quadratics
-        with those of the list whose conjugate is finite everywhere (all but the norms).
+        with those of the list whose conjugate is finite everywhere (all but the norms). With an
+        inexact proximal operator the gap, too, is inexact.
         """
         known = isinstance(self.problem, (LeastSquares, Logistic))
         if known and self.problem.ridge > 0:  # type: ignore[attr-defined]
@@ -174,8 +174,10 @@ class Composite(Generic[ArrayT]):
 
 def optimality(penalty: Penalty, x: Any, gradient: Any, gamma: float) -> Any:
     """``‖x − prox_{γg}(x − γ·gradient)‖/γ``."""
-    difference = (x - penalty.prox(x - gamma * gradient, gamma)) / gamma
-    return (difference * difference).sum(-1) ** 0.5
+    move = (x - penalty.prox(x - gamma * gradient, gamma)) / gamma
+    peak = largest(abs(move))
+    scaled = move / (peak + (peak == 0))[..., None]  # squares that neither overflow nor vanish
+    return peak * (scaled * scaled).sum(-1) ** 0.5
 
 
 def landweber(problem: Problem[ArrayT], gamma: float | None = None) -> FixedPoint[ArrayT]:
@@ -189,7 +191,7 @@ def landweber(problem: Problem[ArrayT], gamma: float | None = None) -> FixedPoin
     >>> landweber(LeastSquares(np.eye(2), np.ones(2)), 0.5).map(np.zeros(2))
     array([0.5, 0.5])
     """
-    step = 1 / estimate_bounds(problem.hessian).upper if gamma is None else check_step(gamma)
+    step = safe_step(estimate_bounds(problem.hessian)) if gamma is None else check_step(gamma)
     return FixedPoint(lambda x: problem.gradient_step(x, step))
 
 
@@ -232,6 +234,13 @@ def lasso(
         weight = ratio * float(abs(problem.linear_term).max())  # type: ignore[arg-type]
     assert weight is not None  # noqa: S101
     return Composite(problem, L1(weight))
+
+
+def safe_step(bounds: SpectralBounds) -> float:
+    """1/b; with it no step lets the objective grow."""
+    if bounds.upper == 0:
+        raise ValueError("the Hessian of `problem` is 0: there is nothing to take steps on")
+    return 1 / bounds.upper
 
 
 def check_step(gamma: float) -> float:

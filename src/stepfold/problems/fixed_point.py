@@ -70,16 +70,16 @@ class FixedPoint(Generic[ArrayT]):
     def image(self, x: ArrayT) -> ArrayT:
         """``f(x)``, checked to be such an array as ``x``; one evaluation."""
         self.num_evaluations += 1
-        image: Any = self.map(x)
-        given: Any = x
-        if type(image) is not type(x):
-            if isinstance(x, np.ndarray) and isinstance(image, np.generic):
-                image = np.asarray(image)  # NumPy's functions make scalars of arrays without axes
-            else:
-                raise TypeError(
-                    f"`map` must return such an array as it is given, {type(x).__name__}, "
-                    f"got {type(image).__name__}"
-                )
+        # NumPy's arithmetic makes scalars of arrays without axes.
+        given: Any = np.asarray(x) if isinstance(x, np.generic) else x
+        image: Any = self.map(given)
+        if isinstance(given, np.ndarray) and isinstance(image, np.generic):
+            image = np.asarray(image)
+        if not isinstance(image, type(given)):
+            raise TypeError(
+                f"`map` must return such an array as it is given, {type(given).__name__}, "
+                f"got {type(image).__name__}"
+            )
         if image.shape != given.shape:
             raise ValueError(
                 f"`map` must keep the shape, got {tuple(image.shape)} "
@@ -122,8 +122,8 @@ def first_residual(problem: FixedPoint[Any], x: Any) -> Any:
         StochasticMapWarning: If the two evaluations differ.
     """
     given = copy_of(x)
-    residual = copy_of(problem.residual(x))
-    again = problem.residual(x)
+    residual = copy_of(bare_residual(problem, x))
+    again = bare_residual(problem, x)
     if not bool((given == x).all()):
         raise ValueError(
             "`map` must not write into its argument, got another argument back; "
@@ -148,6 +148,12 @@ def first_residual(problem: FixedPoint[Any], x: Any) -> Any:
     return residual
 
 
+def bare_residual(problem: FixedPoint[Any], x: Any) -> Any:
+    """The residual at ``x``, without the graph that made it."""
+    residual = problem.residual(x)
+    return residual.detach() if hasattr(residual, "detach") else residual
+
+
 def copy_of(x: Any) -> Any:
     """A copy, of NumPy or torch."""
     return x.clone() if hasattr(x, "clone") else np.array(x)
@@ -155,7 +161,7 @@ def copy_of(x: Any) -> Any:
 
 def epsilon_of(x: Any) -> float:
     """Machine epsilon of an array's dtype."""
-    if isinstance(x, np.ndarray):
+    if isinstance(x, (np.ndarray, np.generic)):
         return float(np.finfo(x.dtype).eps)
     # Whoever holds a tensor has imported torch.
     return float(sys.modules["torch"].finfo(x.dtype).eps)

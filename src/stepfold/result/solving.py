@@ -65,6 +65,16 @@ class History:
             values.flags.writeable = False
             object.__setattr__(self, name, values)
 
+    @property
+    def residual_norms(self) -> FloatArray:
+        """``gradient_norms`` by the name they have for a fixed point: ‖f(x) − x‖."""
+        return self.gradient_norms
+
+    @property
+    def num_evaluations(self) -> NDArray[np.int64]:
+        """``num_products`` by the name they have for a fixed point: evaluations of f so far."""
+        return self.num_products
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain Python values, ready for JSON; what is not finite as None."""
 

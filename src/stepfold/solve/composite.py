@@ -130,6 +130,7 @@ def solve_composite(
     # An iterate that diverges overflows on the way to the check that says so.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         look = run.look(zero)
+        run.scale = look.norms
         if rtol is not None or atol > 0:
             run.norm_tolerance = np.maximum((rtol or 0.0) * look.norms, atol)
         if on_gap:

@@ -69,6 +69,8 @@ class CompositeRun:
         self._scores = np.empty(0)
         self._done: NDArray[np.bool_] = np.empty(0, dtype=bool)
         self._improved_at = 0
+        self.scale: FloatArray = np.zeros(1)
+        """What the norms are at 0."""
         self.norm_tolerance: FloatArray | None = None
         self.gap_tolerance: FloatArray | None = None
         self.status = Status.BUDGET
@@ -144,8 +146,9 @@ class CompositeRun:
         if self._done.all():
             self.status = Status.CONVERGED
             return True
-        start = max(float(self._checks[0][3].norms.max()), float(self._scores.min()))
-        if not (measured.norms <= DIVERGED * start).all():
+        if not (
+            measured.norms <= DIVERGED * np.maximum(self.scale, self._checks[0][3].norms)
+        ).all():
             self.status = Status.DIVERGED
             return True
         since = len(self._checks) - self._improved_at
@@ -188,6 +191,8 @@ class CompositeRun:
         what = "proximal step" if self.gap_tolerance is None else "duality gap"
         return {
             Status.CONVERGED: f"The {what} fell below the tolerance.",
+            Status.BUDGET: "The budget was spent; raise `max_steps`, `max_products` or "
+            "`max_seconds`, or loosen the tolerance.",
             Status.STALLED: f"The {what} stopped falling at the precision of the arithmetic, or of "
             "an inexact proximal operator; loosen the tolerance, or use a wider dtype.",
             Status.DIVERGED: "The proximal step grew beyond all bounds: step sizes must be below "

@@ -48,6 +48,8 @@ FAR = 1.05
 # After how many steps: in geometric progression, so that little more is wasted than it takes to
 # see; later ones are for overflow alone.
 LOOKS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096)
+# Numbers of a vector looked at together: they stay in cache, and take no memory to speak of.
+PIECE = 2**13
 # Squared norms below these have lost digits, in four bytes and in eight.
 TINY = (1e-30, 1e-280)
 # Where nothing but the best iterate is left to start from, nothing has grown in it yet.
@@ -143,14 +145,14 @@ class Watch:
         return self._beyond(previous[0], previous[1], before, gamma, after)
 
     def _beyond(self, x: Any, gamma: float, y: Any, next_gamma: float, z: Any) -> bool:
-        first, second = x - y, y - z
         limit = FAR * self.bounds.upper * gamma
-        if first.ndim == 1 and self.weights is None:
-            # The common case, without the arrays of one number.
-            size = dot(first, first)
-            product = size - dot(first, second) * (gamma / next_gamma)
+        if x.ndim == 1 and self.weights is None:
+            # The common case, without arrays of one number and without two more of the size of x.
+            size, inner = _move_dots(x, y, z)
+            product = size - inner * (gamma / next_gamma)
             if product <= limit * size and size >= TINY[0] and math.isfinite(size):
                 return False
+        first, second = x - y, y - z
         sizes, products = self._quotient(first, second, gamma / next_gamma)
         if not np.all(sizes > TINY[first.dtype.itemsize == 8] * (sizes > 0)) or not (
             np.isfinite(sizes).all()
@@ -322,6 +324,18 @@ def _correction(found: Tridiagonal, basis: list[Any], norm: float) -> tuple[Any,
 
 def _identity(rows: Any) -> Any:
     return rows
+
+
+def _move_dots(x: Any, y: Any, z: Any) -> tuple[float, float]:
+    """``‖x − y‖²`` and ``(x − y)·(y − z)`` of three vectors, piece by piece."""
+    size = inner = 0.0
+    for start in range(0, x.shape[0], PIECE):
+        piece = slice(start, start + PIECE)
+        middle = y[piece]
+        first = x[piece] - middle
+        size += dot(first, first)
+        inner += dot(first, middle - z[piece])
+    return size, inner
 
 
 def _row_dots(u: Any, v: Any) -> FloatArray:

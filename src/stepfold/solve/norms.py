@@ -28,7 +28,7 @@ def norms(rows: Any) -> FloatArray:
 
 
 def _scaled_norms(rows: Any) -> FloatArray:
-    sizes = abs(rows)
+    sizes: Any = abs(rows)
     if sizes.ndim == 1:
         sizes = sizes[None]
     if getattr(sizes.dtype, "itemsize", 8) < 4:
@@ -37,9 +37,14 @@ def _scaled_norms(rows: Any) -> FloatArray:
     peak = np.asarray(peaks.tolist(), dtype=np.float64)
     # Not times 1 / peak, which overflows float32 for a subnormal peak.
     safe = peaks + (peaks == 0)
-    scaled = sizes / safe[:, None]
-    squares = np.asarray((scaled * scaled).sum(1).tolist(), dtype=np.float64)
-    return peak * np.sqrt(squares)
+    if isinstance(sizes, np.ndarray):
+        sizes /= safe[:, None]  # a start of 0 comes here, and need not take two vectors more
+        squares = np.einsum("ij,ij->i", sizes, sizes, dtype=np.float64)
+    else:
+        scaled = sizes / safe[:, None]
+        squares = np.asarray((scaled * scaled).sum(1).tolist(), dtype=np.float64)
+    result: FloatArray = peak * np.sqrt(squares)
+    return result
 
 
 def column(sizes: FloatArray, like: Any) -> Any:

@@ -113,9 +113,8 @@ def rate_at(points: NDArray[Any], center: Any, focal_square: Any) -> Any:
 def enclosing_ellipse(points: Any, **record: Any) -> Ellipse:
     """Ellipse of the smallest rate that holds all ``points``, which lie right of the origin.
 
-    Found by looking: a grid over centre and shape, refined. What is minimised is the largest
-    factor over the points, which is Manteuffel's criterion; the ellipse is the confocal one through
-    the worst of them.
+    What is minimised, over centre and foci, is the largest factor over the points, which is
+    Manteuffel's criterion; the ellipse is the confocal one through the worst of them.
 
     Args:
         points: Eigenvalues or Ritz values, shape (k,); conjugates need not be given.
@@ -148,22 +147,25 @@ def enclosing_ellipse(points: Any, **record: Any) -> Ellipse:
 
 
 def _smallest_rate(values: Any, low: float, high: float, tall: float) -> tuple[float, float]:
-    # Unknowns: the centre between the extreme real parts' hull and twice it, and the shape
-    # s = c²/d² in (−∞, 1). Both are scanned, then scanned again around the best, to 1e-6.
-    centers = np.geomspace(low, max(2 * high, high + tall), 41)
-    shapes = np.concatenate([1 - np.geomspace(1e-6, 1, 31), -np.geomspace(1e-3, 1e3, 31)])
-    best = (math.inf, float(high + low) / 2, 0.0)
-    for _ in range(12):
-        center, shape = np.meshgrid(centers, shapes, indexing="ij")
-        square = shape * center**2
-        rates = rate_at(values[:, None, None], center[None], square[None]).max(axis=0)
-        place = np.unravel_index(int(np.argmin(rates)), rates.shape)
-        if rates[place] < best[0]:
-            best = (float(rates[place]), float(center[place]), float(shape[place]))
-        i, j = int(place[0]), int(place[1])
-        shapes = np.sort(shapes)
-        j = int(np.argmin(np.abs(shapes - best[2])))
-        i = int(np.argmin(np.abs(centers - best[1])))
-        centers = np.linspace(centers[max(i - 2, 0)], centers[min(i + 2, centers.size - 1)], 15)
-        shapes = np.linspace(shapes[max(j - 2, 0)], shapes[min(j + 2, shapes.size - 1)], 15)
-    return best[1], best[2] * best[1] ** 2
+    """Centre d and c² of the smallest rate: the best of a grid, made better by Nelder and Mead."""
+    from scipy.optimize import minimize
+
+    # The shape c²/d² is below 1, and 1 − exp(q) for any q.
+    centers = np.geomspace(low, max(2 * high, high + tall), 21)
+    shapes = np.linspace(-14.0, 8.0, 23)
+    center, shape = np.meshgrid(centers, shapes, indexing="ij")
+    square = (1 - np.exp(shape)) * center**2
+    rates = rate_at(values[:, None, None], center[None], square[None]).max(axis=0)
+    place = np.unravel_index(int(np.argmin(rates)), rates.shape)
+
+    def rate(unknowns: Any) -> float:
+        middle = math.exp(unknowns[0])
+        return float(rate_at(values, middle, (1 - math.exp(unknowns[1])) * middle**2).max())
+
+    begin = [math.log(center[place]), float(shape[place])]
+    corners = np.array([begin, [begin[0] + 0.1, begin[1]], [begin[0], begin[1] + 0.5]])
+    options: Any = {"initial_simplex": corners, "xatol": 1e-4, "fatol": 1e-5, "maxiter": 200}
+    found = minimize(rate, begin, method="Nelder-Mead", options=options)
+    # An exponent far from the grid would overflow, and be no ellipse that anybody needs.
+    middle, exponent = math.exp(found.x[0]), min(float(found.x[1]), 30.0)
+    return middle, (1 - math.exp(exponent)) * middle**2

@@ -12,17 +12,19 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from stepfold.unfolded._loop import HeldOut
 from stepfold.unfolded.distributed import process_group
 from stepfold.unfolded.exact import train_exactly
+from stepfold.unfolded.local import LocalSpectra, local_spectra
 from stepfold.unfolded.losses import (
     Loss,
     SampledLoss,
     SpectralLoss,
+    loss_for,
     squared_error,
     squared_residual,
 )
 from stepfold.unfolded.module import UnfoldedIteration
+from stepfold.unfolded.options import HeldOut
 from stepfold.unfolded.parameters import Positive, Trainable
 from stepfold.unfolded.problems import BatchedLeastSquares
 from stepfold.unfolded.progress import Progress
@@ -35,6 +37,7 @@ __all__ = [
     "DataSetSampler",
     "GaussianLeastSquares",
     "HeldOut",
+    "LocalSpectra",
     "Loss",
     "Positive",
     "Progress",
@@ -47,6 +50,8 @@ __all__ = [
     "all_at_once",
     "greedy_then_refined",
     "incremental",
+    "local_spectra",
+    "loss_for",
     "process_group",
     "squared_error",
     "squared_residual",

@@ -4,71 +4,24 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stepfold._checks import check_count
+from stepfold.iterations import Iteration
 from stepfold.unfolded import distributed
-from stepfold.unfolded._describe import describe
-from stepfold.unfolded.checkpoints import load_checkpoint, save_checkpoint
+from stepfold.unfolded.checkpoints import load_checkpoint, remove_drafts, save_checkpoint
 from stepfold.unfolded.losses import Loss
 from stepfold.unfolded.module import UnfoldedIteration
+from stepfold.unfolded.options import Options, settings_of
 from stepfold.unfolded.progress import Progress
 from stepfold.unfolded.stages import Stage
-
-OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
-SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
-Callback = Callable[[Progress], bool | None]
-
-
-@dataclasses.dataclass(frozen=True)
-class HeldOut:
-    """Early stop: a stage ends when the loss on held-out data no longer falls.
-
-    The stage then goes back to the values with which that loss was smallest.
-
-    Args:
-        loss: Loss on held-out data; it is handed the same generator state every time.
-        every: Iterations between two looks.
-        patience: Looks in a row without a new best loss after which the stage ends.
-        seed: Seed of the held-out data; another one than the training's.
-
-    Raises:
-        ValueError: If a count is not positive.
-    """
-
-    loss: Loss
-    every: int = 50
-    patience: int = 5
-    seed: int = 2**32
-
-    def __post_init__(self) -> None:
-        check_count("every", self.every)
-        check_count("patience", self.patience)
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How to train, checked."""
-
-    stages: Sequence[Stage]
-    optimizer: OptimizerFactory
-    scheduler: SchedulerFactory | None
-    restart_optimizer: bool
-    clip_norm: float | None
-    held_out: HeldOut | None
-    batches_per_step: int
-    most_skipped: int
-    seed: int
-    checkpoint: Path | None
-    checkpoint_every: int | None
 
 
 @dataclasses.dataclass
@@ -107,11 +60,14 @@ class Loop:
         if not self.trained:
             raise ValueError("`network` must have something to train; its steps are fixed")
         self.device = self.trained[0].device
-        self.objective = distributed.wrapped(_Objective(network, loss), self.device)
+        # Steps are in every layer; a function may ignore them, or a shallow stage another value.
+        plain = isinstance(network.iteration, Iteration) and len(network.stacked_parameters()) == 1
+        self.objective = distributed.wrapped(
+            _Objective(network, loss), self.device, may_leave_out=not plain
+        )
         self.rngs = {
-            batch: np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=key))
+            batch: _generator(options.seed, batch)
             for batch in range(distributed.rank(), options.batches_per_step, _size())
-            for key in [(batch,) if batch else ()]
         }
         self.counts = Counts()
         self.best: dict[str, Tensor] | None = None
@@ -119,9 +75,13 @@ class Loop:
         self.rows: list[dict[str, Any]] = []
         self._begun = time.perf_counter()
         self._make_optimizer()
-        self.settings = self._describe()
+        self.settings = (
+            settings_of(network, loss, self.optimizer, self.scheduler, options)
+            if options.checkpoint
+            else {}
+        )
 
-    def run(self, watch: Callable[[Progress], bool]) -> bool:
+    def run(self, watch: Callable[[Progress], bool] | None) -> bool:
         """Train to the end; false if ``watch`` stopped it."""
         counts, options = self.counts, self.options
         while counts.stage < len(options.stages):
@@ -130,7 +90,7 @@ class Loop:
                 self._begin(stage)
             while counts.iteration < stage.num_iterations and not self._is_stale():
                 loss = self._iterate(stage)
-                if watch(self._progress(stage, loss)):
+                if watch and watch(self._progress(stage, loss)):
                     self.save()
                     return False
                 every = options.checkpoint_every
@@ -157,6 +117,12 @@ class Loop:
 
     def _make_optimizer(self) -> None:
         self.optimizer = self.options.optimizer(self.trained)
+        closure = inspect.signature(self.optimizer.step).parameters.get("closure")
+        if closure is not None and closure.default is closure.empty:
+            raise TypeError(
+                "`optimizer` must step without a closure, which would need the same random batch "
+                f"again, got {type(self.optimizer).__name__}; take Adam, or SGD"
+            )
         make = self.options.scheduler
         self.scheduler = None if make is None else make(self.optimizer)
 
@@ -191,8 +157,7 @@ class Loop:
         (total,) = distributed.summed([total], self.device)
         loss = total / self.options.batches_per_step
         self.losses[counts.stage][counts.iteration] = loss
-        finite = all(p.grad is None or bool(p.grad.isfinite().all()) for p in self.trained)
-        if math.isfinite(loss) and finite:
+        if math.isfinite(loss) and all(_is_finite(p.grad) for p in self.trained):
             counts.num_skipped_in_a_row = 0
             self._step(stage, loss)
         else:
@@ -215,6 +180,11 @@ class Loop:
             )
             raise ValueError(
                 f"`loss` must return a scalar tensor, got {found}; average it over the batch"
+            )
+        if not value.requires_grad:
+            raise ValueError(
+                "`loss` must depend on the network's parameters, got a constant; compute it from "
+                "what the network returns, without `detach` or NumPy"
             )
         (value if len(self.rngs) == 1 else value / len(self.rngs)).backward()
         return value.item()
@@ -327,8 +297,10 @@ class Loop:
         if path is None:
             return
         state = load_checkpoint(path, self.settings)
+        if distributed.rank() == 0:
+            remove_drafts(path)
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        _restore(self.optimizer, state["optimizer"])
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])
         if hasattr(self.loss, "load_state_dict"):
@@ -345,35 +317,29 @@ class Loop:
             losses[:] = stored
         self._begun = time.perf_counter()
 
-    def _describe(self) -> dict[str, Any]:
-        options = self.options
-        return {
-            "network": {
-                "iteration": describe(self.network.iteration),
-                "num_layers": self.network.num_layers,
-                "values": {
-                    name: f"{value.dtype} of shape {tuple(value.shape)}"
-                    for name, value in self.network.state_dict().items()
-                },
-            },
-            "loss": describe(self.loss),
-            "stages": [dataclasses.astuple(stage) for stage in options.stages],
-            "optimizer": {
-                "kind": describe(type(self.optimizer)),
-                **{name: describe(value) for name, value in self.optimizer.defaults.items()},
-            },
-            "scheduler": None if self.scheduler is None else describe(type(self.scheduler)),
-            **{
-                name: describe(getattr(options, name))
-                for name in (
-                    "restart_optimizer",
-                    "clip_norm",
-                    "held_out",
-                    "batches_per_step",
-                    "seed",
-                )
-            },
-        }
+
+def _restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load a state to the last bit: torch would turn its scalars into the parameters' dtype."""
+    optimizer.load_state_dict(state)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, values in state["state"].items():
+        own = optimizer.state[parameters[index]]
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                own[name] = value.to(own[name].device, copy=True)
+
+
+def _generator(seed: int, batch: int) -> np.random.Generator:
+    """Generator of a step's mini-batches of one number; of the first, that of the seed alone."""
+    key = (batch,) if batch else ()
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def _is_finite(gradient: Tensor | None) -> bool:
+    # A finite sum has finite terms, and is one pass; finite terms may have a sum that is not.
+    if gradient is None or math.isfinite(abs(gradient.sum().item())):
+        return True
+    return bool(gradient.isfinite().all())
 
 
 def _size() -> int:

@@ -22,9 +22,10 @@ def flatten(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
         TypeError: If something is neither data nor a tensor, with its place.
     """
     if isinstance(value, (np.ndarray, Tensor)):
-        tensor = torch.as_tensor(value).detach().cpu().contiguous()
-        # A copy: safetensors refuses tensors that share memory, and training goes on.
-        tensors[path or "value"] = tensor.clone()
+        tensor = torch.as_tensor(value).detach()
+        # A copy with plain strides, which `clone` would not make of one expanded number: training
+        # goes on, and safetensors refuses tensors that share memory.
+        tensors[path or "value"] = torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
         kind = "array" if isinstance(value, np.ndarray) else "tensor"
         return {"$": kind, "name": path or "value"}
     if value is None or isinstance(value, (bool, str)):

@@ -7,6 +7,7 @@ it: whoever kills the process, or fills the disk, leaves the old checkpoint or t
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import tempfile
@@ -59,6 +60,19 @@ def save_checkpoint(path: Path, settings: dict[str, Any], state: dict[str, Any])
         ) from error
 
 
+def check_place(path: Path) -> None:
+    """Raise unless a checkpoint may be written to ``path``; before the work, not after it."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file for the checkpoint")
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder; choose another place for {path.name}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{folder} may not be written to; choose another place")
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Put ``content`` at ``path``, whole and synced to the disk, or leave what is there."""
     handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
@@ -81,6 +95,12 @@ def replace_file(path: Path, content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove what a process that was killed while it wrote ``path`` has left beside it."""
+    for draft in path.parent.glob(f".{glob.escape(path.name)}-*"):
+        draft.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 def process_group() -> Iterator[None]:
     """Link the processes that torchrun started, for as long as the block runs.
 
-    NCCL where each has a GPU of its own, which becomes the current device, gloo otherwise. Without
-    torchrun, or where a group exists already, this does nothing.
+    Tensors on CPUs travel over gloo, those on GPUs over NCCL; where each process has a GPU of its
+    own, that becomes the current device. Without torchrun, or where a group exists already, this
+    does nothing.
 
     >>> with process_group():
     ...     num_processes()
@@ -32,9 +33,10 @@ def process_group() -> Iterator[None]:
         yield
         return
     backend = "gloo"
-    if torch.cuda.device_count() > int(os.environ.get("LOCAL_RANK", "0")):
-        backend = "nccl"
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    place = int(os.environ.get("LOCAL_RANK", "0"))
+    if torch.cuda.device_count() > place:
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(place)
     torch.distributed.init_process_group(backend)
     try:
         yield
@@ -78,15 +80,17 @@ def wait() -> None:
         torch.distributed.barrier()
 
 
-def wrapped(module: nn.Module, device: torch.device) -> nn.Module:
-    """The module itself, or in DistributedDataParallel, which averages gradients."""
+def wrapped(module: nn.Module, device: torch.device, *, may_leave_out: bool) -> nn.Module:
+    """The module itself, or in DistributedDataParallel, which averages gradients.
+
+    ``may_leave_out`` says whether a loss may depend on some of the parameters only.
+    """
     if num_processes() == 1:
         return module
-    # A shallow stage may leave out parameters of deeper layers.
     return nn.parallel.DistributedDataParallel(
         module,
         device_ids=[device] if device.type == "cuda" else None,
-        find_unused_parameters=True,
+        find_unused_parameters=may_leave_out,
     )
 
 

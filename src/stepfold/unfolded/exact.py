@@ -105,6 +105,7 @@ def train_exactly(
         losses=np.array([[loss]]),
         seconds=np.array([time.perf_counter() - start]),
         mean_squared_errors=np.array([relative]),
+        num_layers=np.array([num_steps]),
     )
     return TrainingRun(schedule, history, num_iterations=1, seed=0)
 

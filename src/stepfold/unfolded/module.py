@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -15,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from stepfold._checks import check_count
 from stepfold._typing import FloatArray
 from stepfold.iterations import GradientDescent, Iteration
+from stepfold.result import TrainingRun
 from stepfold.schedules import Schedule
 from stepfold.unfolded.parameters import LayerValues, Positive, Trainable
 
@@ -174,6 +176,24 @@ class UnfoldedIteration(nn.Module):
             iterates += seen
         return iterates if every_layer else self._iterate(state)
 
+    def layer(self, index: int, problem: Any, x: Tensor) -> Tensor:
+        """What layer ``index``, from 0, makes of an iterate.
+
+        Raises:
+            TypeError: If layers hand on more than the iterate, as momentum does.
+            ValueError: If there is no such layer.
+        """
+        check_count("index", index, minimum=0)
+        chosen = self._layers(self.check_num_layers(index + 1))[index:]
+        state = self._start(problem, x)
+        if state is not x:
+            raise TypeError(
+                f"layers of {type(self.iteration).__name__} hand on more than the iterate; they "
+                "are no maps of it alone"
+            )
+        output: Tensor = self._run(chosen, problem, state, False)[0]
+        return output
+
     def _start(self, problem: Any, x0: Any) -> Any:
         own = not isinstance(self.iteration, Iteration)
         if x0 is None:
@@ -272,6 +292,25 @@ class UnfoldedIteration(nn.Module):
     def learned(self) -> dict[str, FloatArray]:
         """Copies of all parameters beside the steps, by name, as arrays of shape (copies, …)."""
         return {name: self.values(name).detach().cpu().numpy().copy() for name in self._names}
+
+    def restore(self, run: TrainingRun) -> None:
+        """Take the steps and parameters that a run has learned.
+
+        Raises:
+            ValueError: If they are those of another network.
+        """
+        learned = {name: np.shape(values) for name, values in run.parameters.items()}
+        own = {name: tuple(self.values(name).shape) for name in self._names}
+        if learned != own or run.schedule.num_steps != self.num_layers:
+            raise ValueError(
+                f"`run` must be of this network, with {self.num_layers} layers and {own}; it has "
+                f"{run.schedule.num_steps} and {learned}"
+            )
+        with torch.no_grad():
+            self.steps = self.steps.new_tensor(run.schedule.steps[: len(self.steps)])
+            for name, key in self._names.items():
+                extra: Any = self.extra[key]
+                extra.stacked = torch.as_tensor(run.parameters[name]).to(extra.stacked)
 
     def schedule(self, num_layers: int | None = None) -> Schedule:
         """Step sizes of the first ``num_layers`` layers as data, in the order of the layers.

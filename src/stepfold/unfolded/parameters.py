@@ -22,7 +22,7 @@ from stepfold.schedules import Schedule
 class Positive(nn.Module):
     """Parametrisation by absolute values.
 
-    Published training uses |γ|: it keeps values positive, forbids no long step and, unlike a
+    Published training uses ``|γ|``: it keeps values positive, forbids no long step and, unlike a
     softplus, leaves the size of an Adam update alone.
 
     >>> Positive()(torch.tensor([-0.5, 2.0])).tolist()

@@ -1,8 +1,9 @@
 """The folder of a training: its settings, its checkpoint, and in the end what was learned.
 
 ``settings.json`` says what is trained, ``checkpoint.safetensors`` is replaced as it goes on, and
-``training.json`` (a `TrainingRun`), ``schedule.json`` (a `Schedule`) and ``evaluation.json`` are
-written at the end. All but the checkpoint are read without torch.
+``training.json`` (a `TrainingRun`), ``schedule.json`` (a `Schedule`), ``evaluation.json`` and,
+where it is known, ``spectrum.json`` (a `SpectralMeasure`) are written at the end. All but the
+checkpoint are read without torch.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,15 +21,16 @@ from stepfold.result import TrainingRun
 from stepfold.result.training import RUN_FILE
 from stepfold.unfolded import distributed
 from stepfold.unfolded._describe import describe
-from stepfold.unfolded._loop import Callback
 from stepfold.unfolded.checkpoints import differing, replace_file
 from stepfold.unfolded.networks import NETWORKS, Task
+from stepfold.unfolded.options import Callback
 
 FORMAT = "stepfold.training-folder/1"
 SETTINGS = "settings.json"
 CHECKPOINT = "checkpoint.safetensors"
 SCHEDULE = "schedule.json"
 EVALUATION = "evaluation.json"
+SPECTRUM = "spectrum.json"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,7 +64,8 @@ class Order:
             "version": stepfold.__version__,
             "network": self.network,
             "parameters": {
-                name: describe(value) for name, value in {**defaults, **self.parameters}.items()
+                name: value if isinstance(value, float) else describe(value)
+                for name, value in {**defaults, **self.parameters}.items()
             },
             "training": dataclasses.asdict(task.training),
         }
@@ -112,7 +116,7 @@ def train_in_folder(
     distributed.wait()  # everybody has looked before anything is written
     if distributed.rank() == 0 and not held:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (CHECKPOINT, RUN_FILE, SCHEDULE, EVALUATION):
+        for name in (CHECKPOINT, RUN_FILE, SCHEDULE, EVALUATION, SPECTRUM):
             (folder / name).unlink(missing_ok=True)
         _write(folder / SETTINGS, settings)
     distributed.wait()
@@ -127,16 +131,46 @@ def train_in_folder(
         _write(folder / SCHEDULE, run.schedule.to_dict())
         if task.evaluate is not None:
             figures = {name: float(value) for name, value in task.evaluate(task.network).items()}
-            _write(folder / EVALUATION, figures)
+            finite = {name: x if math.isfinite(x) else None for name, x in figures.items()}
+            _write(folder / EVALUATION, finite)
+        if task.loss.measure is not None:
+            _write(folder / SPECTRUM, task.loss.measure.to_dict())
         _write(folder / RUN_FILE, run.to_dict())
     return run
 
 
 def evaluation(folder: Path) -> dict[str, float]:
-    """Figures of merit in the folder of a finished training; none if it has none."""
+    """Figures of merit in the folder of a finished training; NaN where one was not finite."""
     path = folder / EVALUATION
-    figures: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
-    return figures
+    figures = json.loads(path.read_text()) if path.exists() else {}
+    return {name: math.nan if value is None else value for name, value in figures.items()}
+
+
+def trained_task(folder: Path, *, batch_size: int | None = None) -> Task:
+    """The network as the training in a folder left it, with what it was trained on.
+
+    Args:
+        folder: Of a finished training.
+        batch_size: Items in a mini-batch from now on, where the network has such a parameter.
+
+    Raises:
+        FileNotFoundError: If the folder does not hold a finished training.
+        ValueError: If it was trained with a matrix, of which the folder keeps a checksum only, or
+            its files are damaged.
+    """
+    run = TrainingRun.load(folder)
+    settings = _settings(folder / SETTINGS)
+    parameters = settings["parameters"]
+    for name, value in parameters.items():
+        if isinstance(value, str) and ", checksum " in value:
+            raise ValueError(
+                f"{folder} was trained with its own `{name}`, of which it keeps a checksum only"
+            )
+    if batch_size is not None and "batch_size" in parameters:
+        parameters = {**parameters, "batch_size": batch_size}
+    task = Order(settings["network"], parameters, settings["training"]).task()
+    task.network.restore(run)
+    return task
 
 
 def _held(folder: Path, *, resume: bool, force: bool) -> dict[str, Any] | None:
@@ -157,6 +191,10 @@ def _held(folder: Path, *, resume: bool, force: bool) -> dict[str, Any] | None:
             f"{folder} already holds a training; go on with it by --resume, replace it by --force, "
             "or choose another folder"
         )
+    return _settings(path)
+
+
+def _settings(path: Path) -> dict[str, Any]:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
         if held["format"] != FORMAT:

@@ -16,16 +16,17 @@ from stepfold.iterations import GradientDescent
 from stepfold.polynomial import mean_squared_error, spectral_radius
 from stepfold.result import TrainingHistory, TrainingRun
 from stepfold.unfolded import distributed
-from stepfold.unfolded._loop import (
+from stepfold.unfolded._loop import Loop
+from stepfold.unfolded.checkpoints import check_place
+from stepfold.unfolded.losses import Loss
+from stepfold.unfolded.module import UnfoldedIteration
+from stepfold.unfolded.options import (
     Callback,
     HeldOut,
-    Loop,
     OptimizerFactory,
     Options,
     SchedulerFactory,
 )
-from stepfold.unfolded.losses import Loss
-from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.progress import Progress, progress_bar
 from stepfold.unfolded.stages import Stage, incremental
 
@@ -89,7 +90,8 @@ def train(
             not a scalar, or the checkpoint is damaged or of another training; the message names
             the difference, and the file stays as it is.
         FileExistsError: If there is a checkpoint and ``resume`` is false.
-        OSError: If the checkpoint cannot be written; the previous one is intact.
+        OSError: If the checkpoint cannot be written; before the work if that is known by then; the
+            previous one is intact.
         ArithmeticError: If too many iterations in a row are not finite; the message says when. The
             network is left as it was before them.
 
@@ -125,6 +127,8 @@ def train(
             None if checkpoint_every is None else check_count("checkpoint_every", checkpoint_every)
         ),
     )
+    if options.checkpoint is not None:
+        check_place(options.checkpoint)
     loop = Loop(network, loss, options)
     if options.checkpoint is not None and options.checkpoint.exists():
         if not resume:
@@ -145,7 +149,7 @@ def train(
             stops = [float(bool(callback(now)))]
             return distributed.summed(stops, loop.device) != [0.0]
 
-        finished = loop.run(watch)
+        finished = loop.run(watch if shown or callback else None)
     return _outcome(loop, finished)
 
 

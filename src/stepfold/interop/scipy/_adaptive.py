@@ -33,6 +33,8 @@ from stepfold.iterations.semi_iteration import next_weight
 LONGEST_BLIND = 20
 FIRST_BLIND = 4
 BLIND_SHARE = 0.7
+# Fall of the residual between two looks, in units of the rounding of a step.
+ABOVE_ROUNDING = 10.0
 # Share of the promised logarithm of the reduction below which the lower end is taken to be wrong,
 # the reduction promised before that is judged, and what the eigenvalue that explains the loss is
 # multiplied by, since it is an average over those below. With 0.75, 0.1 and 1 it took 10 % longer.
@@ -54,9 +56,26 @@ class System(ABC):
     Attributes:
         squared_norm: What is known of the largest eigenvalue of MH: reached from inside during the
             first steps, the upper end in use after them.
+        condition: Ratio of the ends, likewise.
+        precision: Rounding of a step, relative to the residual last looked at; 0 where it is
+            relative to the one before.
     """
 
     squared_norm: float = 0.0
+    condition: float = 1.0
+    precision: float = 0.0
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether a step of conjugate gradients costs no more than one of Chebyshev's.
+
+        Then they look until they have seen the lower end: they need the fewest steps.
+        """
+        return False
+
+    def renew(self) -> bool:
+        """Whether products are made in another way from now on, for the condition number seen."""
+        return False
 
     @abstractmethod
     def residual(self, x: Any) -> Any:
@@ -144,6 +163,11 @@ class Run:
         self.x = self._best
         return False
 
+    def find_ends(self) -> tuple[float, float] | None:
+        """Ends of the spectrum from conjugate gradients alone; None if there was no step."""
+        ends, _ = self._conjugate_gradients(self.system.residual(self.x))
+        return ends.interval() if ends.known else None
+
     def _count(self) -> None:
         self.num_steps += 1
         if self._callback is not None:
@@ -172,9 +196,13 @@ class Run:
         norm = self._norm(residual, image)
         self.x = self.x.copy()
         direction = image
+        # Below it a residual that is carried along says nothing about x any more.
+        rounding = float(np.finfo(residual.dtype).eps) * norm
         while self.num_steps < self.max_steps:
+            if norm <= rounding or self._is_stalled(norm):
+                break
             curvature = system.probe(direction)
-            if norm == 0 or not math.isfinite(curvature):
+            if not math.isfinite(curvature):
                 break
             if ends.is_flat(curvature, direction):
                 # Singular to rounding: the smallest Ritz value is on its way to 0 and says nothing.
@@ -191,9 +219,17 @@ class Run:
                 break
             norm *= math.sqrt(ratio)
             system.squared_norm = max(system.squared_norm, ends.add(step, ratio))
-            if system.excess(self.x, residual) <= 1 or ends.enough():
+            if system.excess(self.x, residual) <= 1 or ends.enough(patient=system.is_patient):
                 break
+            system.condition = max(system.condition, ends.condition)
+            if system.renew():
+                # Directions and coefficients belong to the products before.
+                residual, ends = system.residual(self.x), Ends(self.x.size, self.x.shape[-1])
+                direction = image = system.precondition(residual)
+                norm = self._norm(residual, image)
+                continue
             direction = image + ratio * direction
+        self._mark = (self.num_steps, math.inf)
         return ends, residual
 
     def _semi_iterate(self, residual: Any) -> bool:
@@ -201,6 +237,7 @@ class Run:
         system = self.system
         image = system.precondition(residual)
         start = self._norm(residual, image)
+        system.condition = self.upper / self.lower
         gamma = 2 / (self.lower + self.upper)
         contraction = (self.upper - self.lower) / (self.upper + self.lower)
         previous, omega, taken, look_at = self.x, 1.0, 0, FIRST_BLIND
@@ -235,8 +272,13 @@ class Run:
         """Steps to take before the next look: most of those that the tolerance asks for."""
         if not self._excess < math.inf:
             return LONGEST_BLIND
+        longest = float(LONGEST_BLIND)
+        if self.system.precision > 0:
+            # No farther than rounding lets the residual fall.
+            least = ABOVE_ROUNDING * self.system.precision * self.system.condition
+            longest = min(longest, -math.log(min(least, 0.5)) / self._rate())
         needed = math.log(self._excess) / self._rate()
-        return min(max(round(BLIND_SHARE * needed), 1), LONGEST_BLIND)
+        return max(round(min(BLIND_SHARE * needed, longest)), 1)
 
     def _is_stalled(self, norm: float) -> bool:
         """Whether more than half of all steps have brought next to nothing.

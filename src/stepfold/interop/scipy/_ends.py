@@ -15,10 +15,13 @@ FAILURE_PROBABILITY = 1e-2
 # Most conjugate gradient steps that look at the spectrum. On spectra of κ from 7 to 4e5, 10 cost up
 # to a tenth more products in all than 40, and an isolated small eigenvalue (κ = 1000) 3 times more.
 LOOKING_STEPS = 32
-# Conjugate gradients end after about n steps, four n at most, Chebyshev's after some 6√κ for five
-# digits: where n is below this many times √κ, they are not left.
+# Looks follow each other in this ratio at least: looking back at hundreds of steps takes its time.
+LOOK_AGAIN = 1.1
+# Conjugate gradients end after about n steps, with rounding some times n, Chebyshev's after 6√κ or
+# so for five digits: where n is below the first times √κ, they are not left before the others.
 UNKNOWNS_PER_ROOT = 4
 MOST_STEPS_PER_UNKNOWN = 4
+STEPS_PER_ROOT = 6
 # Ritz values reach the lower end from inside.
 LOWER_MARGIN = 0.9
 # Where nothing is known of the lower end: it is lowered when it turns out to be too high.
@@ -35,7 +38,8 @@ class Ends:
         self._largest = 0.0
         self._num_unknowns = num_unknowns
         self.singular = False
-        self._lowest: list[float] = []
+        self.condition = 1.0
+        self._looks: list[tuple[int, float]] = []
         self._needed = -math.log(FAILURE_PROBABILITY) - 0.5 * math.log(math.pi / (2 * size))
 
     def add(self, step: float, ratio: float) -> float:
@@ -69,32 +73,39 @@ class Ends:
             )
         return curvature <= rounding
 
-    def enough(self) -> bool:
+    def enough(self, *, patient: bool = False) -> bool:
         """Whether it is time for Chebyshev.
 
-        That is when the smallest Ritz value hardly moved over the last two fifths of the steps, or
-        after `LOOKING_STEPS`; unless the end of conjugate gradients is the nearer one.
+        That is when the smallest Ritz value hardly moved over the last two fifths of the steps, or,
+        without patience, after `LOOKING_STEPS`; unless the end of conjugate gradients is the nearer
+        one.
         """
         num_steps = len(self._alpha)
-        if num_steps % 8:
+        last = self._looks[-1][0] if self._looks else 0
+        if num_steps % 8 or num_steps < LOOK_AGAIN * last:
             return False
         lowest, highest = self._ritz()
-        self._lowest.append(lowest)
-        root = math.sqrt(highest / lowest) if lowest > 0 else math.inf
-        if (
-            self._num_unknowns < UNKNOWNS_PER_ROOT * root
-            and num_steps < MOST_STEPS_PER_UNKNOWN * self._num_unknowns
+        self._looks.append((num_steps, lowest))
+        self.condition = highest / lowest if lowest > 0 else math.inf
+        root = math.sqrt(self.condition)
+        if self._num_unknowns < UNKNOWNS_PER_ROOT * root and num_steps < max(
+            MOST_STEPS_PER_UNKNOWN * self._num_unknowns, STEPS_PER_ROOT * root
         ):
             return False
-        earlier = int(0.6 * num_steps) // 8
-        settled = earlier > 0 and lowest >= LOWER_MARGIN * self._lowest[earlier - 1]
-        return settled or num_steps >= LOOKING_STEPS
+        earlier = [value for steps, value in self._looks if steps <= 0.6 * num_steps]
+        settled = bool(earlier) and lowest >= LOWER_MARGIN * earlier[-1]
+        return settled or (num_steps >= LOOKING_STEPS and not patient)
 
     def _ritz(self) -> tuple[float, float]:
         from scipy.linalg import eigvalsh_tridiagonal
 
-        values = eigvalsh_tridiagonal(np.array(self._alpha), np.array(self._beta[:-1]))
-        return float(values[0]), float(values[-1])
+        alpha, beta = np.array(self._alpha), np.array(self._beta[:-1])
+        ends = (
+            eigvalsh_tridiagonal(alpha, beta, select="i", select_range=(place, place))
+            for place in (0, len(alpha) - 1)
+        )
+        lowest, highest = (float(values[0]) for values in ends)
+        return lowest, highest
 
     def interval(self) -> tuple[float, float]:
         """Lower end a little below the Ritz values, upper one where no eigenvalue hides."""

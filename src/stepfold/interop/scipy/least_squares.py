@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stepfold._checks import check_count
-from stepfold.interop.scipy._adaptive import Run, System
+from stepfold.interop.scipy._adaptive import Run
+from stepfold.interop.scipy._ends import LOOKING_STEPS
+from stepfold.interop.scipy._gram import GramSteps, gram_pays
 from stepfold.interop.scipy._inputs import (
     as_matrix,
     as_vector,
-    check_entries,
     check_tolerance,
     convert,
     interval,
     powers_of_two,
     system_dtype,
 )
-from stepfold.problems import LeastSquares
-from stepfold.problems.base import apply
+from stepfold.interop.scipy._normal import Normal, norms
 from stepfold.spectrum import SpectralBounds
+
+# Steps after which the ends of the spectrum are known well enough to tell many steps from few.
+FIRST_LOOK = 8
 
 
 class LsqResult(NamedTuple):
@@ -76,7 +78,9 @@ def lsq_chebyshev(
     the operator allows it. Without ``bounds`` the first iterations are those of LSQR, as conjugate
     gradients on the normal equations; their coefficients, Golub and Kahan's, tell the ends of the
     spectrum, so that looking at the spectrum is not work lost. (As in `chebyshev` they go on to
-    their end where √κ exceeds n/4, κ being that of AᴴA.)
+    their end where √κ exceeds n/4, κ being that of AᴴA; and where each is one sweep, until the
+    lower end has been seen.) Many right-hand sides take their steps with ``AᵀA`` in few bits where
+    that is less work, and their residuals from A; that takes n² numbers of memory.
 
     Args:
         A: Matrix of shape (m, n): ndarray, sparse array or ``LinearOperator`` with ``rmatvec``;
@@ -121,9 +125,12 @@ def lsq_chebyshev(
     # of the others.
     scales = powers_of_two(data)
     start = None if start is None else start / scales
-    system = _Normal(convert(matrix, data.dtype), data / scales, start, (damp, atol, btol))
+    matrix, settings = convert(matrix, data.dtype), (damp, atol, btol)
+    system = Normal(matrix, data / scales, start, settings)
     run = Run(system, 0 * system.start, limit, None)
     ends = interval(bounds)
+    if limit > 0 and data.any():
+        _consider_gram(system, matrix, data / scales, settings, ends)
     system.squared_norm = 0.0 if ends is None else ends[1]
     with np.errstate(over="ignore", invalid="ignore"):
         solved = run.solve(ends)
@@ -143,7 +150,7 @@ def lsq_chebyshev(
         math.sqrt(system.squared_norm),
         math.nan if bounds is None else math.sqrt(bounds.condition_number),
         _plain(scale * system.gradient_norm),
-        _plain(scale * _norms(x)),
+        _plain(scale * norms(x)),
         bounds,
         system.num_products,
     )
@@ -180,112 +187,31 @@ def _as_rows(name: str, values: Any, length: int) -> Any:
     return as_vector(name, array.ravel(), array.size).reshape(array.shape)
 
 
-def _norms(rows: Any) -> Any:
-    return np.linalg.norm(rows, axis=-1)
+def _consider_gram(
+    system: Normal,
+    matrix: Any,
+    data: Any,
+    settings: tuple[float, float, float],
+    ends: tuple[float, float] | None,
+) -> None:
+    """Let many right-hand sides take their steps by a Gram matrix, where that is less work.
 
-
-class _Normal(System):
-    """``(AᴴA + damp²I) d = Aᴴ(b − Ax₀)``, d = x − x₀, with the criteria of ``lsqr``.
-
-    Args:
-        matrix: A.
-        data: b, shape (m,) or (k, m).
-        start: x₀, of the shape of the solution; None for 0.
-        settings: damp, atol and btol.
+    How many steps there are depends on the ends of the spectrum. If they are not known, a few steps
+    of one combination of the right-hand sides give a first idea: where A is read from memory they
+    cost a fraction of a step on all.
     """
-
-    def __init__(
-        self, matrix: Any, data: Any, start: Any, settings: tuple[float, float, float]
-    ) -> None:
-        self._matrix, self._transpose = matrix, matrix.T
-        self._damp, self._atol, self._btol = settings
-        self._ridge = self._damp**2
-        self._complex = data.dtype.kind == "c"
-        self._data_size = _norms(data)
-        self.num_products = 0
-        if start is None:
-            self.start = np.zeros((*data.shape[:-1], matrix.shape[1]), data.dtype)
-            self._data = data
-        else:
-            self.start = start
-            self._data = data - self._forward(start)
-        self._remainder = self._image = self._data
-        self.gradient_norm = self.data_norm = self.residual_norm = self._data_size
-
-    @functools.cached_property
-    def _problem(self) -> LeastSquares[Any] | None:
-        # It hides the one-pass kernels, and is real. Made when the entries have been seen to be
-        # finite, or its own complaint would come first.
-        if self._complex:
-            return None
-        return LeastSquares(self._matrix, self._data, ridge=self._ridge)
-
-    def check(self) -> None:
-        check_entries("A", self._matrix)
-
-    def _forward(self, x: Any) -> Any:
-        self.num_products += 1
-        return apply(self._matrix, x)
-
-    def _backward(self, y: Any) -> Any:
-        self.num_products += 1
-        if self._complex:
-            return np.conj(apply(self._transpose, np.conj(y)))
-        return apply(self._transpose, y)
-
-    def _gradient(self, x: Any) -> Any:
-        gradient = self._backward(self._remainder)
-        if self._ridge:
-            gradient -= self._ridge * x
-        self._measure(x, gradient)
-        return gradient
-
-    def _measure(self, x: Any, gradient: Any) -> None:
-        self.data_norm = _norms(self._remainder)
-        self.residual_norm = np.hypot(self.data_norm, self._damp * _norms(x))
-        self.gradient_norm = _norms(gradient)
-
-    def residual(self, x: Any) -> Any:
-        # The start is 0 always, and its product known.
-        self._remainder = self._data - self._forward(x) if x.any() else self._data
-        return self._gradient(x)
-
-    def advance(self, x: Any, gamma: float) -> Any:
-        if self._problem is None:
-            return x + gamma * self.residual(x)
-        self.num_products += 2
-        return self._problem.gradient_step(x, gamma)
-
-    def precondition(self, residual: Any) -> Any:
-        return residual
-
-    def probe(self, direction: Any) -> float:
-        self._image = self._forward(direction)
-        square = float(np.vdot(self._image, self._image).real)
-        return square + self._ridge * float(np.vdot(direction, direction).real)
-
-    def follow(self, x: Any, residual: Any, direction: Any, step: float) -> Any:
-        x += step * direction
-        self._remainder = self._remainder - step * self._image
-        return self._gradient(x)
-
-    def _excesses(self, x: Any) -> tuple[Any, Any]:
-        """How many times its tolerance each row's residual and gradient are."""
-        norm = math.sqrt(self.squared_norm)
-        allowed = self._btol * self._data_size + self._atol * norm * _norms(self.start + x)
-        least = self._atol * norm * self.residual_norm
-        return _over(self.residual_norm, allowed), _over(self.gradient_norm, least)
-
-    def rules(self, x: Any) -> Any:
-        """Which rule holds for each row, 1 or 2 as in ``lsqr``; 0 if none does."""
-        compatible, stationary = self._excesses(x)
-        return np.where(compatible <= 1, 1, np.where(stationary <= 1, 2, 0))
-
-    def excess(self, x: Any, residual: Any) -> float:
-        return float(np.max(np.minimum(*self._excesses(x))))
-
-
-def _over(values: Any, allowed: Any) -> Any:
-    """``values/allowed``; 0 for ``0/0``, infinite for what is not 0 over 0."""
-    ratio = values / np.where(allowed > 0, allowed, 1.0)
-    return np.where(allowed > 0, ratio, np.where(values == 0, 0.0, np.inf))
+    is_dense = isinstance(matrix, np.ndarray) and matrix.dtype.kind == "f"
+    if not is_dense or data.ndim == 1 or not gram_pays(matrix.shape, len(data), LOOKING_STEPS, 0.5):
+        return
+    damp, atol, btol = settings
+    if ends is None:
+        # Weights without a pattern, so that no two rows cancel.
+        weights = 1 + (np.arange(1, len(data) + 1) * (math.sqrt(5) - 1) / 2) % 1
+        one = Normal(matrix, (weights @ data).astype(data.dtype), None, (damp, 0.0, 0.0))
+        ends = Run(one, one.start, FIRST_LOOK, None).find_ends()
+        system.num_products += one.num_products
+        if ends is None:
+            return
+    system.condition = ends[1] / ends[0]
+    digits = -math.log(max(min(atol, btol), float(np.finfo(data.dtype).eps)))
+    system.use(GramSteps(matrix, damp**2, ends[1], len(data), digits))

@@ -20,6 +20,7 @@ from stepfold.lab.explanation.sections import (
     trial_section,
 )
 from stepfold.lab.explanation.subject import LONGEST_OPTIMAL, TRIAL_PATIENCE, TRIAL_STEPS, Subject
+from stepfold.lab.explanation.training import explain_run
 from stepfold.lab.outcome import Outcome
 from stepfold.measure import SpectralMeasure, lanczos_measure
 from stepfold.planner import Plan, plan
@@ -27,6 +28,8 @@ from stepfold.problems import Problem
 from stepfold.schedules import Schedule, constant_steps, optimal_steps
 from stepfold.solve import solve
 from stepfold.spectrum import SpectralBounds, exact_eigenvalues, is_diagonalisable
+
+__all__ = ["explain_problem", "explain_run"]
 
 
 def explain_problem(

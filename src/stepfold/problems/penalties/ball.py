@@ -8,7 +8,7 @@ import numpy as np
 
 from stepfold._checks import check_vector
 from stepfold._typing import ArrayT
-from stepfold.problems._rows import indicator, like
+from stepfold.problems._rows import fitting, indicator
 from stepfold.problems.penalties.base import (
     PENALTIES,
     ConjugatePenalty,
@@ -38,14 +38,14 @@ class Ball(ConjugatePenalty):
 
     def value(self, x: Any) -> Any:
         """0 in the ball, up to rounding."""
-        offset = x - like(self.center, x)
+        offset = x - fitting("center", self.center, x)
         distance = (offset * offset).sum(-1) ** 0.5
         size = float(np.abs(self.center).max()) + self.radius
         return indicator(distance - self.radius, size)
 
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
         """The nearest point of the ball, whatever the step."""
-        center = like(self.center, v)
+        center = fitting("center", self.center, v)
         offset: Any = v - center
         if self.radius == 0:
             point: ArrayT = 0 * offset + center
@@ -62,7 +62,9 @@ class Ball(ConjugatePenalty):
 
     def conjugate(self, v: Any) -> Any:
         """``radius·‖v‖ + centreᵀv``."""
-        return self.radius * (v * v).sum(-1) ** 0.5 + (v * like(self.center, v)).sum(-1)
+        return self.radius * (v * v).sum(-1) ** 0.5 + (v * fitting("center", self.center, v)).sum(
+            -1
+        )
 
     def dual_scale(self, v: Any) -> Any:
         """1."""

@@ -57,6 +57,8 @@ PENALTIES: Registry[Callable[..., Penalty]] = Registry("penalty", "stepfold.prob
 
 def check_nonnegative(name: str, value: Any) -> Any:
     """Return a weight or a radius, which must be at least 0 and finite."""
+    if not hasattr(value, "__float__"):
+        raise TypeError(f"`{name}` must be a number, got {type(value).__name__}")
     if not 0 <= value < math.inf:
         raise ValueError(f"`{name}` must be at least 0 and finite, got {value!r}")
     return value

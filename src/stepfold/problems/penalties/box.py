@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stepfold._typing import ArrayT
-from stepfold.problems._rows import indicator, largest, like
+from stepfold.problems._rows import fitting, indicator, largest, like
 from stepfold.problems.penalties.base import PENALTIES, ConjugatePenalty, DualDomain
 
 
@@ -60,7 +60,9 @@ class Box(ConjugatePenalty):
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
         """``v`` clipped to the box, whatever the step."""
         vector: Any = v
-        clipped: ArrayT = vector.clip(like(self.lower, v), like(self.upper, v))
+        clipped: ArrayT = vector.clip(
+            fitting("lower", self.lower, v), fitting("upper", self.upper, v)
+        )
         return clipped
 
     @property

@@ -17,9 +17,9 @@ import torch
 from stepfold._checks import check_count
 from stepfold._registry import Registry
 from stepfold.result import TrainingRun
-from stepfold.unfolded._loop import HeldOut
 from stepfold.unfolded.losses import Loss
 from stepfold.unfolded.module import UnfoldedIteration
+from stepfold.unfolded.options import HeldOut
 from stepfold.unfolded.stages import Stage, all_at_once, greedy_then_refined, incremental
 from stepfold.unfolded.training import train
 

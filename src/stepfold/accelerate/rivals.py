@@ -1,0 +1,237 @@
+"""What `accelerate` is measured against, with the same arguments and the same kind of result.
+
+Each takes one evaluation of the map per step and is not guarded: what it does is what its formula
+does. The best iterate is returned all the same.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from stepfold._checks import check_count
+from stepfold._typing import ArrayT
+from stepfold.accelerate.record import Limits, Record
+from stepfold.accelerate.run import EXPLOSION, broken
+from stepfold.problems.fixed_point import FixedPoint, bare_residual, first_residual, start_of
+from stepfold.result import Result, Status
+from stepfold.schedules import Schedule
+from stepfold.spectrum import SpectralBounds
+
+# Directions that others explain to this share are left out of a least-squares problem.
+DEPENDENT = 1e-12
+
+
+def plain_iteration(
+    map: FixedPoint[ArrayT] | Callable[[ArrayT], ArrayT],  # noqa: A002 (the field's word)
+    x0: ArrayT,
+    *,
+    rtol: float = 1e-8,
+    atol: float = 0.0,
+    max_evaluations: int = 10_000,
+    stop: Callable[[ArrayT], bool] | None = None,
+    callback: Callable[[int, ArrayT], None] | None = None,
+) -> Result[ArrayT]:
+    """``x ← f(x)``; for the arguments and what comes back see `accelerate`.
+
+    >>> plain_iteration(np.cos, np.array([0.0, 1.0])).num_steps
+    46
+    """
+    limits = Limits(rtol, atol, max_evaluations)
+    return _iterate(map, x0, limits, stop, callback, "plain", lambda x, r: x + r)
+
+
+def constant_relaxation(
+    map: FixedPoint[ArrayT] | Callable[[ArrayT], ArrayT],  # noqa: A002 (the field's word)
+    x0: ArrayT,
+    *,
+    bounds: SpectralBounds,
+    rtol: float = 1e-8,
+    atol: float = 0.0,
+    max_evaluations: int = 10_000,
+    stop: Callable[[ArrayT], bool] | None = None,
+    callback: Callable[[int, ArrayT], None] | None = None,
+) -> Result[ArrayT]:
+    """``x ← x + ω(f(x) − x)`` with the best constant, ω = 2/(a + b); else as `accelerate`.
+
+    Args:
+        map: f.
+        x0: Start.
+        bounds: Interval [a, b] of the spectrum of ``B = I − J``; `jacobian_spectrum` finds it.
+        rtol: See `accelerate`.
+        atol: See `accelerate`.
+        max_evaluations: See `accelerate`.
+        stop: See `accelerate`.
+        callback: See `accelerate`.
+
+    >>> result = constant_relaxation(np.cos, np.zeros(1), bounds=SpectralBounds(1.67, 1.68))
+    >>> result.status.name, result.num_steps
+    ('CONVERGED', 5)
+    """
+    if not isinstance(bounds, SpectralBounds) or bounds.upper == 0:
+        raise ValueError(
+            f"`bounds` must be SpectralBounds with an upper end above 0, got {bounds!r}; "
+            "`jacobian_spectrum` finds them"
+        )
+    omega = 2 / (bounds.lower + bounds.upper)
+    limits = Limits(rtol, atol, max_evaluations)
+    return _iterate(
+        map, x0, limits, stop, callback, "constant", lambda x, r: x + omega * r, omega=omega
+    )
+
+
+def anderson(
+    map: FixedPoint[ArrayT] | Callable[[ArrayT], ArrayT],  # noqa: A002 (the field's word)
+    x0: ArrayT,
+    *,
+    memory: int = 5,
+    rtol: float = 1e-8,
+    atol: float = 0.0,
+    max_evaluations: int = 10_000,
+    stop: Callable[[ArrayT], bool] | None = None,
+    callback: Callable[[int, ArrayT], None] | None = None,
+) -> Result[ArrayT]:
+    """Anderson acceleration (type II) without damping; else as `accelerate`.
+
+    ``x ← x + r − (ΔX + ΔR) c``, with c the least-squares solution of ``ΔR c = r`` over the last
+    differences of iterates and residuals, by QR.
+
+    Args:
+        map: f.
+        x0: Start.
+        memory: Differences kept, at least 1; on linear maps n of them make it GMRES.
+        rtol: See `accelerate`.
+        atol: See `accelerate`.
+        max_evaluations: See `accelerate`.
+        stop: See `accelerate`.
+        callback: See `accelerate`.
+
+    References:
+        Walker and Ni, Anderson acceleration for fixed-point iterations (SIAM J. Numer. Anal. 49,
+        2011), section 2.
+
+    >>> result = anderson(np.cos, np.array([0.0, 1.0]))
+    >>> result.status.name, result.x.round(6)
+    ('CONVERGED', array([0.739085, 0.739085]))
+    """
+    limits = Limits(rtol, atol, max_evaluations)
+    mixing = _Mixing(check_count("memory", memory))
+    return _iterate(map, x0, limits, stop, callback, "Anderson", mixing)
+
+
+def steffensen(
+    map: FixedPoint[ArrayT] | Callable[[ArrayT], ArrayT],  # noqa: A002 (the field's word)
+    x0: ArrayT,
+    *,
+    rtol: float = 1e-8,
+    atol: float = 0.0,
+    max_evaluations: int = 10_000,
+    stop: Callable[[ArrayT], bool] | None = None,
+    callback: Callable[[int, ArrayT], None] | None = None,
+) -> Result[ArrayT]:
+    """Aitken's Δ² on every second iterate, in one dimension; else as `accelerate`.
+
+    Raises:
+        ValueError: If ``x0`` holds more than one number.
+
+    >>> steffensen(np.cos, np.array([0.0])).num_steps
+    8
+    """
+    if start_of(x0).reshape(-1).shape[0] != 1:
+        raise ValueError(
+            f"`x0` must hold one number, got shape {tuple(start_of(x0).shape)}: Steffensen's "
+            "method is for one dimension; take `anderson`"
+        )
+    limits = Limits(rtol, atol, max_evaluations)
+    return _iterate(map, x0, limits, stop, callback, "Aitken", _Aitken())
+
+
+class _Aitken:
+    """From x and f(x), with their residuals r and r′: ``x − r²/(r′ − r)``."""
+
+    def __init__(self) -> None:
+        self._before: tuple[Any, Any] | None = None
+
+    def __call__(self, x: Any, residual: Any) -> Any:
+        if self._before is None:
+            self._before = x, residual
+            return x + residual
+        (start, first), self._before = self._before, None
+        change = residual - first
+        return start - first * first / change if bool((change != 0).all()) else x + residual
+
+
+class _Mixing:
+    """Anderson's next iterate from the last few and their residuals."""
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self._last: tuple[Any, Any] | None = None
+        self._moves: list[Any] = []
+        self._changes: list[Any] = []
+
+    def __call__(self, x: Any, residual: Any) -> Any:
+        if self._last is not None:
+            self._moves = [*self._moves[1 - self._memory :], x - self._last[0]]
+            self._changes = [*self._changes[1 - self._memory :], residual - self._last[1]]
+            if self._memory == 1:
+                self._moves, self._changes = self._moves[-1:], self._changes[-1:]
+        self._last = x, residual
+        moved = x + residual
+        if self._changes:
+            for share, move, change in zip(
+                self._shares(residual), self._moves, self._changes, strict=True
+            ):
+                moved = moved - share * (move + change)
+        return moved
+
+    def _shares(self, residual: Any) -> list[Any]:
+        module: Any = sys.modules["torch"] if hasattr(residual, "detach") else np
+        columns = module.stack([change.reshape(-1) for change in self._changes]).T
+        orthogonal, triangle = module.linalg.qr(columns)
+        target = orthogonal.T.conj() @ residual.reshape(-1)
+        small, right = np.array(triangle.tolist()), np.array(target.tolist())
+        shares: list[Any] = np.linalg.lstsq(small, right, rcond=DEPENDENT)[0].tolist()
+        return shares
+
+
+def _iterate(
+    map: FixedPoint[ArrayT] | Callable[[ArrayT], ArrayT],  # noqa: A002 (the field's word)
+    x0: ArrayT,
+    limits: Limits,
+    stop: Callable[[ArrayT], bool] | None,
+    callback: Callable[[int, ArrayT], None] | None,
+    name: str,
+    advance: Callable[[Any, Any], Any],
+    *,
+    omega: float = 1.0,
+) -> Result[ArrayT]:
+    problem = map if isinstance(map, FixedPoint) else FixedPoint(map)
+    x: Any = start_of(x0)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        before = problem.num_evaluations
+        residual = first_residual(problem, x)
+        record = Record(problem, x, residual, limits, before)
+        record.schedule = Schedule(np.array([omega]), name)
+        try:
+            while not record.is_over(x, stop):
+                x = advance(x, residual)
+                residual = bare_residual(problem, x)
+                size = record.see(x, residual)
+                record.check()
+                if callback is not None:
+                    callback(record.num_steps, x)
+                if not math.isfinite(size):
+                    record.end(Status.DIVERGED, broken(record.num_evaluations))
+                elif size > EXPLOSION * record.first:
+                    record.end(
+                        Status.DIVERGED,
+                        "The residual grew without bounds; `accelerate` has a safeguard.",
+                    )
+        except KeyboardInterrupt:
+            record.interrupt()
+    return record.result()

@@ -1,0 +1,165 @@
+"""``stepfold accelerate``: a fixed point of the user's own map."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from stepfold.accelerate import accelerate as run_accelerate
+from stepfold.accelerate import anderson, plain_iteration, steffensen
+from stepfold.cli.files import load_array, save_vector
+from stepfold.cli.options import given_bounds, output_options
+from stepfold.cli.output import PERIOD, check_output
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "relaxation": run_accelerate,
+    "plain": plain_iteration,
+    "anderson": anderson,
+    "steffensen": steffensen,
+}
+
+
+@click.command(short_help="Find a fixed point of your own map.")
+@click.argument("function")
+@click.option(
+    "--x0",
+    "start",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Start (.npy), an array of any shape.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Where to write the fixed point (.npy)."
+)
+@click.option(
+    "--method",
+    type=click.Choice(sorted(METHODS)),
+    default="relaxation",
+    show_default=True,
+    help="Safeguarded Chebyshev relaxation, or a rival of it.",
+)
+@click.option(
+    "--rtol",
+    type=float,
+    default=1e-8,
+    show_default=True,
+    help="Tolerance on the residual norm ‖f(x) − x‖, relative to that at the start.",
+)
+@click.option("--atol", type=float, default=0.0, help="The same, absolute.")
+@click.option(
+    "--max-evaluations", type=int, default=10_000, show_default=True, help="Budget, in calls of f."
+)
+@click.option("--lower", type=float, help="Smallest eigenvalue of I − J, if known.")
+@click.option("--upper", type=float, help="Largest eigenvalue of I − J, if known.")
+@click.option("--period", type=PERIOD, help="T, the period; chosen if not given.")
+@click.option("--torch", "as_tensor", is_flag=True, help="Call the function with torch tensors.")
+@output_options
+def accelerate(
+    function: str,
+    start: Path,
+    output: Path | None,
+    method: str,
+    rtol: float,
+    atol: float,
+    max_evaluations: int,
+    lower: float | None,
+    upper: float | None,
+    period: int | None,
+    as_tensor: bool,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Find x = f(x) for FUNCTION, given as module:function, in fewer calls than x ← f(x) takes.
+
+    The module is looked up from the current folder. Exits with 1 if the tolerance was not met; the
+    best iterate is written all the same.
+
+    \b
+    Example:
+      stepfold accelerate mymodel:update --x0 start.npy -o x.npy
+    """
+    if output is not None:
+        if output.suffix != ".npy":
+            raise click.UsageError(f"--output must end in .npy, got {output}")
+        check_output(output, force=force)
+    options: dict[str, Any] = {}
+    bounds = given_bounds(lower, upper)
+    if method == "relaxation":
+        options = {"bounds": bounds, "period": period}
+    elif bounds is not None or period is not None:
+        raise click.UsageError("--lower, --upper and --period go with --method relaxation")
+    x0 = load_array(start)
+    if as_tensor:
+        import torch
+
+        x0 = torch.from_numpy(x0)
+    begun = time.perf_counter()
+    result = METHODS[method](
+        load_function(function),
+        x0,
+        rtol=rtol,
+        atol=atol,
+        max_evaluations=max_evaluations,
+        **options,
+    )
+    seconds = time.perf_counter() - begun
+    if output is not None:
+        save_vector(output, np.asarray(result.x))
+    history = result.history
+    if as_json:
+        record = result.to_dict()
+        if output is not None:
+            del record["x"]
+        where = None if output is None else str(output)
+        click.echo(json.dumps({**record, "solution": where, "seconds": seconds}))
+    else:
+        sizes = history.residual_norms
+        click.echo(f"{result.status.name}: {result.advice}")
+        click.echo(
+            f"{history.num_evaluations[-1]} evaluations, {seconds:.2f} s; residual norm "
+            f"{sizes[0]:.4g} at the start, {np.nanmin(sizes):.4g} at best"
+        )
+        if output is None:
+            click.echo(np.array2string(np.asarray(result.x), threshold=20))
+        else:
+            click.echo(f"solution: {output}")
+    return 0 if result.converged else 1
+
+
+def load_function(name: str) -> Callable[..., Any]:
+    """The callable that ``module:function`` names; the current folder is looked in first.
+
+    Raises:
+        click.UsageError: If there is no such module or function.
+    """
+    module_name, colon, path = name.partition(":")
+    if not (module_name and colon and path):
+        raise click.UsageError(f"give FUNCTION as module:function, got {name!r}")
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and not module_name.startswith(error.name):
+            raise  # a module that the user's own module wants
+        raise click.UsageError(
+            f"there is no module {module_name!r} here or among the installed ones"
+        ) from None
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise click.UsageError(f"module {module_name!r} has no {path!r}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise click.UsageError(f"{name} must be callable, got {type(found).__name__}")
+    function: Callable[..., Any] = found
+    return function

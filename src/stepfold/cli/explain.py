@@ -1,0 +1,130 @@
+"""``stepfold explain``: a matrix of the user's own, or what a training learned."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+
+from stepfold.cli.files import load_matrix, load_vector, make_problem
+from stepfold.cli.options import given_bounds, output_options, problem_options
+from stepfold.cli.output import show_table
+from stepfold.spectrum import SpectralBounds
+
+if TYPE_CHECKING:
+    from stepfold.lab.outcome import Outcome
+
+
+@click.command(short_help="Explain a matrix, or what a training learned.")
+@click.argument("subject", metavar="MATRIX|RUN", type=click.Path(path_type=Path))
+@click.option("--rhs", type=click.Path(path_type=Path), help="Right-hand side to try it on.")
+@click.option(
+    "--rtol", type=float, default=1e-6, show_default=True, help="Tolerance to predict steps for."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder for the report and its data."
+)
+@problem_options
+@output_options
+@click.pass_context
+def explain(
+    context: click.Context,
+    subject: Path,
+    rhs: Path | None,
+    rtol: float,
+    output: Path | None,
+    kind: str,
+    ridge: float,
+    lower: float | None,
+    upper: float | None,
+    period: int | None,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Explain MATRIX: its spectrum, the recommended steps, and how many take you to a tolerance.
+
+    Files are .npy, .npz (SciPy sparse) or .mtx. With --rhs the steps are tried on that right-hand
+    side, beside conjugate gradients. Or explain RUN, the folder of a training: what was learned,
+    how far it is from the optimum, and what to do. With --output a report is written that opens
+    offline.
+
+    \b
+    Example:
+      stepfold explain A.npz --rhs b.npy -o runs/A
+      stepfold explain runs/training/dugd -o runs/explained
+    """
+    from stepfold.lab.report import check_free, write_run
+
+    given = given_bounds(lower, upper)
+    if output is not None:
+        check_free(output, force=force)
+    start = time.perf_counter()
+    if subject.is_dir():
+        from stepfold.lab.explanation.folder import explain_folder
+
+        _refuse_options_of_matrices(context)
+        outcome = explain_folder(subject)
+    else:
+        outcome = _explain_matrix(subject, rhs, rtol, kind, ridge, given, period)
+    seconds = time.perf_counter() - start
+    report = None
+    if output is not None:
+        report = write_run(outcome, output, seconds=seconds, force=force)
+    if as_json:
+        where = None if report is None else str(report)
+        click.echo(json.dumps({**outcome.digest(), **outcome.records, "report": where}))
+    else:
+        if subject.is_dir():
+            click.echo(click.wrap_text(outcome.summary, 100))
+            click.echo()
+        for section in outcome.sections:
+            for paragraph in section.paragraphs:
+                click.echo(click.wrap_text(str(paragraph), 100))
+            if section.table is not None:
+                show_table(section.heading, section.table.columns, section.table.rows)
+            click.echo()
+        if report is not None:
+            click.echo(f"report: {report}")
+    return 0
+
+
+def _refuse_options_of_matrices(context: click.Context) -> None:
+    """A training brings its own spectrum: options that pose a problem would be ignored."""
+    own = ("subject", "output", "force", "as_json")
+    for option in context.command.params:
+        name = option.name or ""
+        source = context.get_parameter_source(name)
+        if name not in own and source is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"{option.opts[0]} is for a matrix; leave it out to explain a training's folder"
+            )
+
+
+def _explain_matrix(
+    matrix: Path,
+    rhs: Path | None,
+    rtol: float,
+    kind: str,
+    ridge: float,
+    given: SpectralBounds | None,
+    period: int | None,
+) -> Outcome:
+    from stepfold.lab.explanation import explain_problem
+
+    entries = load_matrix(matrix)
+    vector = None if rhs is None else load_vector(rhs)
+    zero = np.zeros(entries.shape[0]) if vector is None else vector
+    problem, why, found = make_problem(entries, zero, kind, ridge)
+    return explain_problem(
+        problem,
+        name=str(matrix),
+        why=why,
+        rtol=rtol,
+        num_steps=period,
+        bounds=given or found,
+        try_rhs=vector is not None,
+    )

@@ -1,0 +1,61 @@
+"""What experiments with trained networks share: iterates of a network and of its rivals."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from stepfold.iterations import Iteration
+from stepfold.result import TrainingRun
+
+if TYPE_CHECKING:
+    from stepfold.unfolded import Progress, Sample, UnfoldedIteration
+    from stepfold.unfolded.networks import Task
+
+
+def trained(
+    task: Task,
+    *,
+    num_iterations: int,
+    seed: int,
+    progress: bool,
+    after: Callable[[int], None] | None = None,
+) -> TrainingRun:
+    """Train a task's network in place, with as many mini-batches a generation.
+
+    ``after`` is called at the end of every generation with its number of layers.
+    """
+    settings = dataclasses.replace(task.training, num_iterations=num_iterations, seed=seed)
+
+    def watch(now: Progress) -> None:
+        if after is not None and now.iteration == now.num_iterations:
+            after(now.num_layers)
+
+    return dataclasses.replace(task, training=settings).train(progress=progress, callback=watch)
+
+
+def layers(network: UnfoldedIteration, sample: Sample) -> list[Any]:
+    """Start and outputs of all layers on a batch."""
+    import torch
+
+    start = torch.zeros_like(sample.target) if sample.start is None else sample.start
+    with torch.no_grad():
+        return [start, *network(sample.data, start, every_layer=True)]
+
+
+def iterates(
+    iteration: Iteration[Any, Any], problem: Any, start: Any, gammas: Iterable[float]
+) -> list[Any]:
+    """Start and iterates of an iteration with these steps."""
+    state = iteration.init(problem, start)
+    seen = [iteration.iterate(state)]
+    for gamma in gammas:
+        state = iteration.step(problem, state, gamma)
+        seen.append(iteration.iterate(state))
+    return seen
+
+
+def best_weight(weights: Sequence[float], final_error: Callable[[float], float]) -> float:
+    """The weight of a penalty with the smallest error: rivals get theirs tuned, too."""
+    return min(weights, key=final_error)

@@ -1,0 +1,169 @@
+"""The Jacobian of a map at a point: products with vectors, and the spectrum of ``B = I − J``."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+
+from stepfold._checks import check_count
+from stepfold._typing import FloatArray
+from stepfold.problems.fixed_point import FixedPoint, epsilon_of, start_of
+from stepfold.spectrum import Certainty, SpectralBounds
+from stepfold.spectrum.arnoldi import arnoldi_values
+from stepfold.spectrum.ellipse import Ellipse, enclosing_ellipse
+
+# A derivative by torch and one by differences that differ by more than this do not mean one map.
+AGREEMENT = 0.05
+# Imaginary parts up to this share of the largest value are taken for errors of differences.
+REAL = 1e-3
+
+
+class Jacobian:
+    """Products ``J v`` with the Jacobian of a map at a point.
+
+    By forward-mode differentiation (``torch.func.jvp``) where ``x`` is a tensor and the map
+    supports it, by forward differences otherwise. A map that supports it in appearance only
+    (because it detaches what it works on) is found out by one difference.
+
+    Args:
+        problem: The map.
+        x: Where, an array of any shape.
+
+    >>> jacobian = Jacobian(FixedPoint(np.sin), np.array([0.0, 1.0]))
+    >>> jacobian.product(np.array([1.0, 1.0])).round(6)
+    array([1.      , 0.540302])
+    """
+
+    def __init__(self, problem: FixedPoint[Any], x: Any) -> None:
+        self._problem = problem
+        self._x: Any = start_of(x)
+        self._image: Any = None
+        self.method = "differences"
+        """"jvp" or "differences"."""
+        if not isinstance(self._x, np.ndarray):
+            self.method = self._choose()
+
+    def product(self, direction: Any) -> Any:
+        """``J v`` for ``v`` of the shape of ``x``; counts as one evaluation, or two by "jvp"."""
+        return self._forward(direction) if self.method == "jvp" else self._difference(direction)
+
+    def _forward(self, direction: Any) -> Any:
+        torch = sys.modules["torch"]
+        self._problem.num_evaluations += 2
+        with warnings.catch_warnings():
+            # What torch imports for its first product uses what torch deprecates.
+            warnings.filterwarnings("ignore", "`torch.jit.script", DeprecationWarning)
+            return torch.func.jvp(self._problem.map, (self._x,), (direction,))[1].detach()
+
+    def _difference(self, direction: Any) -> Any:
+        if self._image is None:
+            self._image = self._problem.image(self._x)
+        size = float(abs(direction).max())
+        if size == 0:
+            return 0 * direction
+        # Half of the digits are lost to rounding, half to curvature.
+        step = epsilon_of(self._x) ** 0.5 * max(1.0, float(abs(self._x).max())) / size
+        return (self._problem.image(self._x + step * direction) - self._image) / step
+
+    def _choose(self) -> str:
+        torch = sys.modules["torch"]
+        generator = torch.Generator().manual_seed(0)
+        direction = torch.randn(self._x.shape, generator=generator, dtype=self._x.dtype)
+        direction = direction.to(self._x.device)
+        try:
+            forward = self._forward(direction)
+        except (NotImplementedError, RuntimeError, TypeError):
+            return "differences"  # an error of the map itself shows again when it is evaluated
+        apart = float(abs(forward - self._difference(direction)).max())
+        return "jvp" if apart <= AGREEMENT * float(abs(direction).max()) else "differences"
+
+
+def jacobian_spectrum(
+    map: FixedPoint[Any] | Any,  # noqa: A002 (the field's word)
+    x: Any,
+    *,
+    max_products: int = 40,
+    rtol: float = 1e-2,
+    seed: int = 0,
+) -> SpectralBounds | Ellipse:
+    """Where the eigenvalues of ``B = I − J`` lie, J the Jacobian of a map at ``x``.
+
+    Arnoldi's method on products ``J v``. Ritz values approach the ends of a spectrum from inside;
+    the ends returned lie outside of them by the Ritz residuals, as long as B is near normal.
+
+    Args:
+        map: f, or a `FixedPoint` of it.
+        x: Where, an array of NumPy or torch of any shape; best a fixed point, or near one.
+        max_products: Budget of products.
+        rtol: Stop when the residuals at the ends are below this share of the largest Ritz value.
+        seed: Seed of the random start.
+
+    Returns:
+        The interval if the Ritz values are real, else the `Ellipse` of the smallest rate around
+        them. ``num_products`` counts evaluations of the map.
+
+    Raises:
+        ValueError: If an eigenvalue of B has no positive real part, that is if J has one whose real
+            part is 1 or more: the iteration then has no polynomial that makes it converge.
+
+    >>> bounds = jacobian_spectrum(lambda x: np.array([0.9, 0.5, -0.2]) * x, np.zeros(3))
+    >>> round(bounds.lower, 6), round(bounds.upper, 6)
+    (0.1, 1.2)
+    """
+    problem = map if isinstance(map, FixedPoint) else FixedPoint(map)
+    max_products = check_count("max_products", max_products)
+    before = problem.num_evaluations
+    jacobian = Jacobian(problem, x)
+    like = start_of(x)
+
+    def product(vector: FloatArray) -> FloatArray:
+        return vector - _vector(jacobian.product(_array(vector, like)))
+
+    start = np.random.default_rng(seed).standard_normal(_vector(like).size)
+    values, residuals, _ = arnoldi_values(product, start, max_products, tolerance=rtol)
+    spent = problem.num_evaluations - before
+    smallest, largest = float(values.real[0]), float(values.real[-1])
+    if not np.isfinite(values).all():
+        raise ValueError("`map` must be differentiable near `x`, got products that are not finite")
+    noise = REAL * float(np.abs(values).max())
+    if smallest <= 0:
+        raise ValueError(
+            "the spectrum of I − J must lie right of the imaginary axis, got an eigenvalue near "
+            f"{smallest:.4g}, that is {1 - smallest:.4g} of the Jacobian: near this point the map "
+            "is no contraction, and no relaxation of it is; give a point nearer to a fixed point"
+        )
+    method = f"Arnoldi, {values.size} steps, by {jacobian.method}"
+    if np.abs(values.imag).max() > noise:
+        return enclosing_ellipse(values, method=method, num_products=spent, seed=seed)
+    return SpectralBounds(
+        max(smallest - float(residuals[0]), 0.0),
+        largest + float(residuals[-1]),
+        Certainty.ESTIMATED,
+        Certainty.ESTIMATED,
+        method=method,
+        num_products=spent,
+        seed=seed,
+        reached_lower=smallest,
+        reached_upper=largest,
+    )
+
+
+def _vector(x: Any) -> FloatArray:
+    """The real numbers of an array, as float64 of shape (n,)."""
+    values = np.ravel(x if isinstance(x, np.ndarray) else x.detach().cpu().numpy())
+    if values.dtype.kind == "c":
+        values = values.astype(np.complex128).view(np.float64)
+    return values.astype(np.float64)
+
+
+def _array(vector: FloatArray, like: Any) -> Any:
+    """The array such as ``like`` whose real numbers are ``vector``."""
+    if isinstance(like, np.ndarray):
+        values = vector.view(np.complex128) if like.dtype.kind == "c" else vector
+        return values.astype(like.dtype).reshape(like.shape)
+    torch = sys.modules["torch"]
+    values = vector.view(np.complex128) if like.is_complex() else vector
+    return torch.tensor(values, dtype=like.dtype, device=like.device).reshape(like.shape)

@@ -1,0 +1,166 @@
+"""Linear fixed points with trained relaxation: Jacobi's iteration, and consensus on a graph.
+
+``x ← x + ωₜ(f(x) − x)``. For Jacobi ``f(x) = x − D⁻¹(Px − q)`` and T factors are used in turn. For
+consensus ``x ← x − ηₜLx``, L the Laplacian of a graph: every node moves towards its neighbours, and
+all end at the mean of the start. Chebyshev steps of the spectrum (for L that above 0) are the
+reference.
+
+References:
+    Wadayama and Takabe, Chebyshev Inertial Iteration for Accelerating Fixed-Point Iterations
+    (arXiv:2001.03280); Zachary, An information flow model for conflict and fission in small groups
+    (J. Anthropological Research 33, 1977), on the karate club.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stepfold._checks import check_count
+from stepfold._typing import FloatArray
+from stepfold.iterations import Relaxation
+from stepfold.measure import SpectralMeasure
+from stepfold.problems.fixed_point import FixedPoint
+from stepfold.schedules import Schedule, constant_steps
+from stepfold.unfolded.losses import SampledLoss, SpectralLoss
+from stepfold.unfolded.module import UnfoldedIteration
+from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
+from stepfold.unfolded.samplers import Sample
+
+# Members of the club and those with a greater number that they met outside it.
+_FRIENDS = {
+    0: (1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 17, 19, 21, 31),
+    1: (2, 3, 7, 13, 17, 19, 21, 30),
+    2: (3, 7, 8, 9, 13, 27, 28, 32),
+    3: (7, 12, 13),
+    4: (6, 10),
+    5: (6, 10, 16),
+    6: (16,),
+    8: (30, 32, 33),
+    9: (33,),
+    13: (33,),
+    14: (32, 33),
+    15: (32, 33),
+    18: (32, 33),
+    19: (33,),
+    20: (32, 33),
+    22: (32, 33),
+    23: (25, 27, 29, 32, 33),
+    24: (25, 27, 31),
+    25: (31,),
+    26: (29, 33),
+    27: (33,),
+    28: (31, 33),
+    29: (32, 33),
+    30: (32, 33),
+    31: (32, 33),
+    32: (33,),
+}
+
+
+def karate_club_laplacian() -> FloatArray:
+    """Laplacian of Zachary's karate club, 34 members and 78 friendships, shape (34, 34).
+
+    >>> laplacian = karate_club_laplacian()
+    >>> int(np.trace(laplacian)) // 2, float(abs(laplacian.sum(0)).max())
+    (78, 0.0)
+    """
+    laplacian = np.zeros((34, 34))
+    for member, friends in _FRIENDS.items():
+        for friend in friends:
+            laplacian[member, friend] = laplacian[friend, member] = -1
+    return laplacian - np.diag(laplacian.sum(0))
+
+
+class JacobiSystems:
+    """Sampler of ``Px = q`` as fixed points of Jacobi's iteration, q ~ N(0, I).
+
+    Args:
+        num_unknowns: n; ``P = 0.15 I + MᵀM`` with entries of M of standard deviation 0.05.
+        batch_size: Systems in a batch.
+        matrix_seed: Seed of M.
+
+    Attributes:
+        matrix: P, shape (n, n).
+        eigenvalues: Those of ``D⁻¹P``, D the diagonal of P, in ascending order.
+    """
+
+    def __init__(
+        self, num_unknowns: int = 32, *, batch_size: int = 100, matrix_seed: int = 0
+    ) -> None:
+        size = check_count("num_unknowns", num_unknowns)
+        factor = 0.05 * np.random.default_rng(matrix_seed).standard_normal((size, size))
+        self.matrix: FloatArray = 0.15 * np.eye(size) + factor.T @ factor
+        root = np.sqrt(np.diag(self.matrix))
+        # D⁻¹P is similar to D^(−½)PD^(−½), which is symmetric.
+        self.eigenvalues = np.linalg.eigvalsh(self.matrix / np.outer(root, root))
+        self._batch_size = check_count("batch_size", batch_size)
+        self._scaled = torch.from_numpy(self.matrix / np.diag(self.matrix)[:, None])
+        self._inverse_diagonal = torch.from_numpy(1 / np.diag(self.matrix))
+        self._inverse = torch.from_numpy(np.linalg.inv(self.matrix))
+
+    def __call__(self, rng: np.random.Generator) -> Sample:
+        """A batch of systems, and their solutions, shape (batch, n)."""
+        size = len(self._scaled)
+        rhs = torch.from_numpy(rng.standard_normal((self._batch_size, size)))
+        scaled_rhs = rhs * self._inverse_diagonal
+
+        def sweep(x: Tensor) -> Tensor:
+            return x - (x @ self._scaled.T - scaled_rhs)
+
+        return Sample(FixedPoint(sweep), rhs @ self._inverse)
+
+
+@NETWORKS.register("learned_sor")
+def learned_sor(
+    *,
+    num_factors: int = 8,
+    num_layers: int = 16,
+    num_unknowns: int = 32,
+    batch_size: int = 100,
+    matrix_seed: int = 0,
+) -> Task:
+    """Jacobi's iteration with trained relaxation factors, used in turn.
+
+    Args:
+        num_factors: T, factors in a period.
+        num_layers: Iterations in training.
+        num_unknowns: n.
+        batch_size: Systems in a mini-batch.
+        matrix_seed: Seed of the matrix.
+
+    >>> learned_sor(num_factors=2, num_layers=4).network.steps.tolist()
+    [1.0, 1.0]
+    """
+    network = UnfoldedIteration(
+        Schedule(np.ones(check_count("num_factors", num_factors))),
+        iteration=Relaxation(),
+        num_layers=num_layers,
+    )
+    sampler: Any = JacobiSystems(num_unknowns, batch_size=batch_size, matrix_seed=matrix_seed)
+    return Task(
+        network, SampledLoss(sampler), TrainingSettings(num_iterations=50, learning_rate=0.01)
+    )
+
+
+@NETWORKS.register("consensus")
+def consensus(*, num_layers: int = 16, batch_size: int = 200) -> Task:
+    """Consensus on the karate club with trained steps.
+
+    What is left of a normal start after T rounds is the same random variable as the error of
+    gradient descent on a quadratic with the non-zero eigenvalues of L, so that is what is trained.
+
+    Args:
+        num_layers: T, rounds of talking to all neighbours.
+        batch_size: Starts in a mini-batch.
+
+    >>> consensus(num_layers=2).network.steps.detach().numpy().round(4)
+    array([0.1075, 0.1075])
+    """
+    eigenvalues = np.linalg.eigvalsh(karate_club_laplacian())[1:]
+    measure = SpectralMeasure.from_eigenvalues(eigenvalues)
+    steps = constant_steps(measure.bounds, check_count("num_layers", num_layers))
+    return Task(UnfoldedIteration(steps), SpectralLoss(measure, batch_size=batch_size))

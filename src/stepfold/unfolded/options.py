@@ -1,0 +1,96 @@
+"""How to train: optimiser, early stop, checkpoints; and the same as JSON, for checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stepfold._checks import check_count
+from stepfold.unfolded._describe import describe
+from stepfold.unfolded.losses import Loss
+from stepfold.unfolded.module import UnfoldedIteration
+from stepfold.unfolded.progress import Progress
+from stepfold.unfolded.stages import Stage
+
+OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
+SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
+Callback = Callable[[Progress], bool | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """Early stop: a stage ends when the loss on held-out data no longer falls.
+
+    The stage then goes back to the values with which that loss was smallest.
+
+    Args:
+        loss: Loss on held-out data; it is handed the same generator state every time.
+        every: Iterations between two looks.
+        patience: Looks in a row without a new best loss after which the stage ends.
+        seed: Seed of the held-out data; another one than the training's.
+
+    Raises:
+        ValueError: If a count is not positive.
+    """
+
+    loss: Loss
+    every: int = 50
+    patience: int = 5
+    seed: int = 2**32
+
+    def __post_init__(self) -> None:
+        check_count("every", self.every)
+        check_count("patience", self.patience)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to train, checked."""
+
+    stages: Sequence[Stage]
+    optimizer: OptimizerFactory
+    scheduler: SchedulerFactory | None
+    restart_optimizer: bool
+    clip_norm: float | None
+    held_out: HeldOut | None
+    batches_per_step: int
+    most_skipped: int
+    seed: int
+    checkpoint: Path | None
+    checkpoint_every: int | None
+
+
+def settings_of(
+    network: UnfoldedIteration,
+    loss: Loss,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Any,
+    options: Options,
+) -> dict[str, Any]:
+    """What makes this training differ from another one, as JSON values; before it begins."""
+    compared = ("restart_optimizer", "clip_norm", "held_out", "batches_per_step", "seed")
+    return {
+        "network": {
+            "iteration": describe(network.iteration),
+            "num_layers": network.num_layers,
+            "values": {
+                name: f"{value.dtype} of shape {tuple(value.shape)}"
+                for name, value in network.state_dict().items()
+            },
+        },
+        "loss": describe(loss),
+        "stages": [dataclasses.astuple(stage) for stage in options.stages],
+        "optimizer": _class_and_numbers(optimizer, optimizer.defaults),
+        "scheduler": scheduler and _class_and_numbers(scheduler, scheduler.state_dict()),
+        **{name: describe(getattr(options, name)) for name in compared},
+    }
+
+
+def _class_and_numbers(owner: Any, values: dict[str, Any]) -> dict[str, Any]:
+    plain = (bool, int, float, str, list, tuple, type(None))
+    numbers = {name: describe(x) for name, x in values.items() if isinstance(x, plain)}
+    return {"kind": describe(type(owner)), **numbers}

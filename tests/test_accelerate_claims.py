@@ -1,0 +1,206 @@
+"""What is claimed of the safeguard and of the rates, on the gallery, lassos and published maps."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stepfold import (
+    FixedPoint,
+    SpectralBounds,
+    Status,
+    accelerate,
+    chebyshev_steps,
+    spectral_radius,
+)
+from stepfold.accelerate import anderson, constant_relaxation, plain_iteration, steffensen
+from stepfold.accelerate.policy import LONGEST_PERIOD
+from stepfold.iterations import Fista, ProximalGradient
+from stepfold.problems import Composite, lasso
+from stepfold.problems.gallery import GALLERY
+from stepfold.solve import solve_composite
+
+BUDGET = 20_000
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_never_more_than_the_plain_iteration_and_a_little(name: str) -> None:
+    member = GALLERY[name](np.random.default_rng(0))
+    plain = plain_iteration(member.map, member.start, max_evaluations=BUDGET)
+    ours = accelerate(member.map, member.start, max_evaluations=BUDGET)
+    assert plain.converged
+    assert ours.converged
+    most = 1.15 * plain.history.num_evaluations[-1] + LONGEST_PERIOD
+    assert ours.history.num_evaluations[-1] <= most
+
+
+@pytest.mark.parametrize("kappa", [10.0, 100.0, 1000.0])
+def test_in_the_long_run_nine_tenths_of_the_predicted_rate_are_reached(kappa: float) -> None:
+    # Predicted for periods of T = 1.5√κ (at most 32) on the interval that is [a, b] itself.
+    eigenvalues = np.geomspace(1 / kappa, 1.0, 200)
+    start = np.random.default_rng(0).standard_normal(200)
+    result = accelerate(lambda x: x - eigenvalues * x, start, rtol=1e-11)
+    norms, counts = result.history.residual_norms, result.history.num_evaluations
+    late = np.flatnonzero(norms <= 1e-5 * norms[0])[0]
+    seen = math.log(norms[-1] / norms[late]) / (counts[-1] - counts[late])
+    num_steps = min(math.ceil(1.5 * math.sqrt(kappa)), LONGEST_PERIOD)
+    schedule = chebyshev_steps(SpectralBounds(1 / kappa, 1.0), num_steps)
+    predicted = math.log(spectral_radius(schedule.steps, eigenvalues)) / num_steps
+    assert seen <= 0.9 * predicted  # both are negative
+
+
+def _published_jacobi() -> np.ndarray:
+    generator = torch.Generator().manual_seed(0)
+    factor = 0.03 * torch.randn(512, 512, generator=generator, dtype=torch.float32)
+    factor = factor.double()
+    matrix = (torch.eye(512, dtype=torch.float64) + factor.T @ factor).numpy()
+    scale = 1 / np.sqrt(np.diag(matrix))
+    values: np.ndarray = np.linalg.eigvalsh(scale[:, None] * matrix * scale)
+    return values
+
+
+def test_the_published_rates_of_jacobi() -> None:
+    values = _published_jacobi()
+    low, high = float(values[0]), float(values[-1])
+    assert (low, high) == pytest.approx((0.67658, 1.92162), abs=6e-6)
+    bounds = SpectralBounds(low, high)
+    jacobi = np.abs(1 - values).max()
+    constant = spectral_radius(np.array([2 / (low + high)]), values)
+    chebyshev = spectral_radius(chebyshev_steps(bounds, 8).steps, values) ** (1 / 8)
+    root = math.sqrt(high / low)
+    assert jacobi == pytest.approx(0.92162, abs=6e-6)
+    assert constant == pytest.approx(0.47919, abs=6e-6)
+    assert chebyshev == pytest.approx(0.27830, abs=6e-6)
+    assert (root - 1) / (root + 1) == pytest.approx(0.25520, abs=6e-6)
+
+
+def _lasso(seed: int) -> Composite[Any]:
+    rng = np.random.default_rng(seed)
+    matrix = rng.standard_normal((256, 512)) / np.sqrt(256)
+    x = np.zeros(512)
+    x[rng.choice(512, 51, replace=False)] = rng.standard_normal(51)
+    return lasso(matrix, matrix @ x + 0.1 * rng.standard_normal(256), ratio=0.1)
+
+
+def _until_the_gap(objective: Composite[Any], **options: Any) -> int:
+    result = accelerate(
+        objective.fixed_point(),
+        np.zeros(512),
+        rtol=0.0,
+        stop=lambda x: bool(objective.gap(x) <= 1e-6),
+        max_evaluations=2000,
+        **options,
+    )
+    assert result.converged
+    return int(result.history.num_evaluations[-1])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("num_steps", [8, 16, 32])
+@pytest.mark.parametrize("ratio", [1e-1, 1e-2, 1e-3])
+def test_a_lasso_is_solved_whatever_is_assumed(seed: int, num_steps: int, ratio: float) -> None:
+    bounds = SpectralBounds(ratio, 1.0)
+    assert _until_the_gap(_lasso(seed), bounds=bounds, period=num_steps) <= 1000
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_without_a_safeguard_a_lasso_is_not(seed: int) -> None:
+    objective = _lasso(seed)
+    result = accelerate(
+        objective.fixed_point(),
+        np.zeros(512),
+        bounds=SpectralBounds(1e-3, 1.0),
+        period=32,
+        safeguard=False,
+        max_evaluations=2000,
+    )
+    assert not result.converged
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_lasso_takes_fewer_steps_than_fista_and_a_share_of_ista(seed: int) -> None:
+    objective = _lasso(seed)
+    ours = _until_the_gap(objective)
+    ista, fista = (
+        solve_composite(objective, iteration=iteration, gap_rtol=0.0, gap_atol=1e-6).num_steps
+        for iteration in (ProximalGradient, lambda g: Fista(g, restart=False))
+    )
+    assert ours <= 0.6 * ista
+    assert ours <= fista
+
+
+MATRIX = np.random.default_rng(5).standard_normal((12, 12)) / 8
+RHS = np.ones(12)
+
+
+def _linear(x: Any) -> Any:
+    return MATRIX @ x + RHS
+
+
+@pytest.mark.parametrize("method", [plain_iteration, anderson, accelerate])
+def test_every_method_finds_the_solution_of_a_direct_solver(method: Any) -> None:
+    result = method(_linear, np.zeros(12), rtol=1e-12)
+    assert result.converged
+    np.testing.assert_allclose(result.x, np.linalg.solve(np.eye(12) - MATRIX, RHS), rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", [plain_iteration, anderson, accelerate])
+def test_every_method_serves_tensors(method: Any) -> None:
+    weights = torch.from_numpy(MATRIX)
+    result = method(lambda x: weights @ x + 1, torch.zeros(12, dtype=torch.float64), rtol=1e-12)
+    expected = np.linalg.solve(np.eye(12) - MATRIX, RHS)
+    np.testing.assert_allclose(result.x.numpy(), expected, rtol=1e-9)
+
+
+def test_anderson_with_full_memory_ends_as_gmres_does() -> None:
+    result = anderson(_linear, np.zeros(12), memory=12, rtol=1e-10)
+    assert result.num_steps <= 14
+
+
+@pytest.mark.parametrize("memory", [1, 2, 5])
+def test_anderson_keeps_no_more_than_its_memory(memory: int) -> None:
+    assert anderson(np.cos, np.linspace(0, 1, 7), memory=memory).converged
+
+
+def test_the_best_constant_beats_the_plain_iteration_at_its_own_rate() -> None:
+    eigenvalues = np.linspace(0.1, 1.0, 20)
+    result = constant_relaxation(
+        lambda x: x - eigenvalues * (x - 1), np.zeros(20), bounds=SpectralBounds(0.1, 1.0)
+    )
+    rate = (1.0 - 0.1) / (1.0 + 0.1)
+    assert result.num_steps <= math.ceil(math.log(1e-8) / math.log(rate))
+
+
+def test_steffensen_converges_quadratically() -> None:
+    result = steffensen(np.cos, np.array([1.0]), rtol=1e-14)
+    assert result.num_steps <= 8
+    np.testing.assert_allclose(result.x, 0.7390851332151607, rtol=1e-13)
+
+
+def test_steffensen_is_for_one_dimension() -> None:
+    with pytest.raises(ValueError, match=r"`x0` must hold one number, got shape \(2,\)"):
+        steffensen(np.cos, np.zeros(2))
+
+
+def test_a_constant_needs_bounds() -> None:
+    with pytest.raises(ValueError, match="`bounds` must be SpectralBounds"):
+        constant_relaxation(np.cos, np.zeros(2), bounds=None)  # type: ignore[arg-type]
+
+
+def test_a_plain_iteration_that_grows_ends_as_diverged() -> None:
+    result = plain_iteration(lambda x: 3 * x + 1, np.ones(2))
+    assert result.status is Status.DIVERGED
+    np.testing.assert_array_equal(result.x, np.ones(2))
+
+
+@pytest.mark.parametrize("method", [plain_iteration, anderson])
+def test_rivals_keep_the_best_iterate_when_the_map_breaks(method: Any) -> None:
+    problem: FixedPoint[Any] = FixedPoint(
+        lambda x: _linear(x) * (1.0 if problem.num_evaluations < 9 else math.nan)
+    )
+    result = method(problem, np.zeros(12))
+    assert result.status is Status.DIVERGED
+    assert "Evaluation 9 of the map returned NaN" in result.advice
+    assert np.linalg.norm(_linear(result.x) - result.x) < np.linalg.norm(RHS)

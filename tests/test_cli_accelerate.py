@@ -1,0 +1,92 @@
+"""``stepfold accelerate``: the user's own map, and what it refuses."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_runner import assert_refused, stepfold
+
+SOURCE = """
+import numpy as np
+number = 3
+def cosine(x): return np.cos(x)
+def tensor(x): return x.cos()
+def grows(x): return 2 * x + 1
+def cuts(x): return x[:1]
+class Model:
+    step = staticmethod(np.cos)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "mymap_of_the_test.py").write_text(SOURCE)
+    np.save(tmp_path / "x0.npy", np.zeros((2, 3)))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "mymap_of_the_test", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("method", ["relaxation", "plain", "anderson"])
+@pytest.mark.parametrize("name", ["cosine", "Model.step"])
+def test_the_fixed_point_is_written(folder: Path, name: str, method: str) -> None:
+    run = stepfold(
+        "accelerate", f"mymap_of_the_test:{name}", "--x0", "x0.npy", "-o", "x.npy",
+        "--method", method,
+    )  # fmt: skip
+    assert run.code == 0
+    assert "CONVERGED" in run.out
+    np.testing.assert_allclose(np.load(folder / "x.npy"), np.full((2, 3), 0.739085), atol=1e-6)
+
+
+def test_tensors_are_passed_if_asked_for(folder: Path) -> None:
+    run = stepfold("accelerate", "mymap_of_the_test:tensor", "--x0", "x0.npy", "--torch")
+    assert run.code == 0
+    assert "0.739085" in run.out
+
+
+def test_json_holds_the_solution_where_no_file_does(folder: Path) -> None:
+    record = stepfold("accelerate", "mymap_of_the_test:cosine", "--x0", "x0.npy", "--json").json()
+    assert record["status"] == "CONVERGED"
+    np.testing.assert_allclose(record["x"], 0.739085, atol=1e-6)
+
+
+def test_what_does_not_converge_ends_with_1_and_is_written(folder: Path) -> None:
+    run = stepfold("accelerate", "mymap_of_the_test:grows", "--x0", "x0.npy", "-o", "x.npy")
+    assert run.code == 1
+    assert "DIVERGED" in run.out
+    assert np.load(folder / "x.npy").shape == (2, 3)
+
+
+def test_nothing_is_overwritten(folder: Path) -> None:
+    arguments = ["accelerate", "mymap_of_the_test:cosine", "--x0", "x0.npy", "-o", "x0.npy"]
+    assert_refused(stepfold(*arguments), "exists", "--force")
+    assert stepfold(*arguments, "--force").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["mymap_of_the_test"], ["module:function"]),
+        (["no_such_module:f"], ["there is no module 'no_such_module'"]),
+        (["mymap_of_the_test:nothing"], ["has no 'nothing'"]),
+        (["mymap_of_the_test:number"], ["must be callable, got int"]),
+        (["mymap_of_the_test:cuts"], ["`map` must keep the shape"]),
+        (["mymap_of_the_test:cosine", "-o", "x.txt"], ["--output must end in .npy"]),
+        (["mymap_of_the_test:cosine", "--lower", "0.1"], ["give both --lower and --upper"]),
+        (["mymap_of_the_test:cosine", "--method", "plain", "--period", "4"], ["go with --method"]),
+        (["mymap_of_the_test:cosine", "--method", "steffensen"], ["must hold one number"]),
+        (["mymap_of_the_test:cosine", "--rtol", "-1"], ["`rtol` must be at least 0"]),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(
+    folder: Path, arguments: list[str], words: list[str]
+) -> None:
+    assert_refused(stepfold("accelerate", *arguments, "--x0", "x0.npy"), *words)
+
+
+@pytest.mark.parametrize("start", ["missing.npy", "mymap_of_the_test.py"])
+def test_a_start_that_is_no_array_is_refused(folder: Path, start: str) -> None:
+    assert_refused(stepfold("accelerate", "mymap_of_the_test:cosine", "--x0", start), start)

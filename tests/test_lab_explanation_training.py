@@ -1,0 +1,103 @@
+"""A training explained: distances from the optimum, and the verdict."""
+
+import numpy as np
+import pytest
+
+from stepfold import Schedule, SpectralMeasure, chebyshev_steps, mean_squared_error, optimal_steps
+from stepfold.lab.explanation import explain_run
+from stepfold.lab.explanation.learned import Learned, Verdict, last_drop
+from stepfold.result import TrainingHistory, TrainingRun
+from stepfold.unfolded import SpectralLoss, UnfoldedIteration, train_incrementally
+
+
+@pytest.fixture(scope="module")
+def measure(published_eigenvalues: np.ndarray) -> SpectralMeasure:
+    return SpectralMeasure.from_eigenvalues(published_eigenvalues)
+
+
+def run_with(schedule: Schedule) -> TrainingRun:
+    history = TrainingHistory(
+        steps=schedule.steps[None], losses=np.ones((1, 40)), seconds=np.ones(1)
+    )
+    return TrainingRun(schedule, history, num_iterations=40, seed=0)
+
+
+def test_optimal_steps_are_judged_optimal(measure: SpectralMeasure) -> None:
+    learned = Learned(run_with(optimal_steps(measure, 8)), measure, "")
+    assert learned.gap == pytest.approx(1, rel=1e-9)
+    assert learned.equivalent_steps == 8
+    assert np.abs(learned.slopes).max() < 1e-6
+    assert learned.verdict is Verdict.OPTIMAL
+
+
+def test_slopes_are_those_of_the_logarithm_of_the_error(measure: SpectralMeasure) -> None:
+    steps = chebyshev_steps(measure.bounds, 6).steps
+    learned = Learned(run_with(Schedule(steps)), measure, "")
+    h = 1e-6
+    finite = [
+        (
+            np.log(mean_squared_error(steps * (1 + h * unit), measure))
+            - np.log(mean_squared_error(steps * (1 - h * unit), measure))
+        )
+        / (2 * h)
+        for unit in np.eye(6)
+    ]
+    np.testing.assert_allclose(learned.slopes, finite, rtol=1e-5, atol=1e-7)
+
+
+def test_a_short_training_is_judged_unfinished_and_worth_fewer_steps(
+    measure: SpectralMeasure,
+) -> None:
+    network = UnfoldedIteration(Schedule(np.full(12, 0.3)))
+    run = train_incrementally(network, SpectralLoss(measure), num_iterations=40)
+    learned = Learned(run, measure, "")
+    assert learned.verdict is Verdict.UNFINISHED
+    equivalent = learned.equivalent_steps
+    assert equivalent < 12
+    assert (
+        mean_squared_error(optimal_steps(measure, equivalent), measure) <= learned.errors["learned"]
+    )
+
+
+def test_steps_beyond_the_reach_of_the_loss_are_judged_stuck() -> None:
+    # On one eigenvalue beside a far one, the best equal steps are a saddle.
+    measure = SpectralMeasure([1.0, 3.0], [0.5, 0.5])
+    grid = np.linspace(0.3, 0.7, 40_001)
+    errors = np.array([mean_squared_error([g, g], measure) for g in grid])
+    gamma = grid[errors.argmin()]
+    assert Learned(run_with(Schedule([gamma, gamma])), measure, "").verdict is Verdict.STUCK
+
+
+def test_outside_in_pairs_are_counted_from_the_first_layer(measure: SpectralMeasure) -> None:
+    steps = np.array([5.0, 0.2, 0.3, 4.0, 1.0, 2.0, 3.0, 0.5])
+    assert Learned(run_with(Schedule(steps)), measure, "").outside_in_pairs == 4
+
+
+def test_a_falling_loss_is_told_from_noise() -> None:
+    rng = np.random.default_rng(0)
+    noise = 0.01 * rng.standard_normal(500)
+    assert last_drop(1 + noise)[1]
+    assert not last_drop(np.linspace(2, 1, 500) + noise)[1]
+
+
+def test_losses_that_are_no_numbers_are_left_out() -> None:
+    losses = np.linspace(2.0, 1.0, 100)
+    holes = np.insert(losses, 50, np.nan)
+    assert last_drop(holes) == last_drop(losses)
+
+
+def test_the_outcome_has_advice_figures_and_distances(measure: SpectralMeasure) -> None:
+    network = UnfoldedIteration(Schedule(np.full(4, 0.3)))
+    run = train_incrementally(network, SpectralLoss(measure), num_iterations=30)
+    outcome = explain_run(run, measure, name="<my> run")
+    assert outcome.title == "What <my> run learned"
+    assert Learned(run, measure, "").verdict.value in outcome.summary
+    names = {figure.name for figure in outcome.figures}
+    assert {"sorted_steps", "learned_steps", "residual_polynomials", "training"} <= names
+    assert outcome.records["distances"]["gap"] > 1
+
+
+def test_a_spectrum_that_reaches_zero_is_explained_without_chebyshev_steps() -> None:
+    measure = SpectralMeasure.from_eigenvalues(np.linspace(0, 2, 50))
+    outcome = explain_run(run_with(Schedule([0.6, 1.2])), measure)
+    assert "Chebyshev" not in outcome.records["distances"]["mean_squared_errors"]

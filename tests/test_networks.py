@@ -1,0 +1,76 @@
+"""What all named networks have in common: they build, run, train and judge themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from stepfold.unfolded.networks import NETWORKS
+
+SMALL = {
+    "binary_least_squares": {"num_unknowns": 12, "num_rows": 12, "batch_size": 4},
+    "box_least_squares": {"num_problems": 20, "batch_size": 4},
+    "consensus": {"batch_size": 4},
+    "deblurring": {"side": 12, "batch_size": 2},
+    "du_ridge": {"matrix": np.diag([1.0, 2.0, 3.0]), "batch_size": 4},
+    "dugd": {"matrix": np.diag([1.0, 2.0, 3.0]), "batch_size": 4},
+    "learned_ista": {"num_unknowns": 16, "num_rows": 8, "batch_size": 4},
+    "learned_sor": {"num_factors": 2, "num_unknowns": 8, "batch_size": 4},
+    "lista": {"num_unknowns": 16, "num_rows": 8, "batch_size": 4},
+    "tista": {"num_unknowns": 16, "num_rows": 8, "batch_size": 4, "density": 0.5},
+    "tpg_detector": {"num_sending": 5, "num_receiving": 4, "batch_size": 4},
+}
+
+
+def task_named(name: str):
+    return NETWORKS[name](num_layers=2, **SMALL[name])
+
+
+def test_every_network_has_a_small_version_here() -> None:
+    assert set(SMALL) == set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_training_changes_every_trained_value_and_keeps_it_finite(name) -> None:
+    task = task_named(name)
+    before = {key: value.clone() for key, value in task.network.named_parameters()}
+    training = dataclasses.replace(task.training, num_iterations=3)
+    run = dataclasses.replace(task, training=training).train()
+    assert run.schedule.num_steps == 2
+    assert np.isfinite(run.history.losses).all()
+    assert all(bool(torch.isfinite(v).all()) for v in task.network.parameters())
+    assert all(
+        not torch.equal(value, before[key]) for key, value in task.network.named_parameters()
+    )
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_seed_gives_the_same_training_twice(name) -> None:
+    runs = []
+    for _ in range(2):
+        task = task_named(name)
+        training = dataclasses.replace(task.training, num_iterations=2, seed=5)
+        runs.append(dataclasses.replace(task, training=training).train().history.losses)
+    np.testing.assert_array_equal(*runs)
+
+
+# Held-out photographs are large: deblurring judges itself in its experiment's tests.
+@pytest.mark.parametrize(
+    "name",
+    ["binary_least_squares", "du_ridge", "learned_ista", "lista", "tista", "tpg_detector"],
+)
+def test_figures_of_merit_are_finite_and_do_not_change_the_network(name) -> None:
+    task = task_named(name)
+    first, second = (dict(task.evaluate(task.network)) for _ in range(2))
+    assert first == second
+    assert all(math.isfinite(value) for value in first.values())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_network_without_layers_is_refused(name) -> None:
+    with pytest.raises(ValueError, match="num_layers"):
+        NETWORKS[name](num_layers=0, **SMALL[name])

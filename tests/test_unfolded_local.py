@@ -1,0 +1,107 @@
+"""Jacobians of layers along a trajectory."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from stepfold import LeastSquares, Quadratic, Schedule
+from stepfold.iterations import HeavyBall, ProximalGradient
+from stepfold.problems.penalties import L1
+from stepfold.unfolded import UnfoldedIteration, local_spectra
+
+
+def problem_with(eigenvalues: list[float]) -> Quadratic[torch.Tensor]:
+    hessian = torch.diag(torch.tensor(eigenvalues, dtype=torch.float64))
+    return Quadratic(hessian, torch.ones(len(eigenvalues), dtype=torch.float64))
+
+
+def test_gradient_descent_sees_the_hessian_at_every_layer() -> None:
+    rng = np.random.default_rng(0)
+    matrix = rng.standard_normal((9, 6))
+    problem = LeastSquares(torch.tensor(matrix), torch.ones(9, dtype=torch.float64))
+    found = local_spectra(UnfoldedIteration(Schedule([0.01, 0.3, 0.05])), problem)
+    expected = np.linalg.eigvalsh(matrix.T @ matrix)
+    np.testing.assert_allclose(found.eigenvalues, np.tile(expected, (3, 1)), rtol=1e-9, atol=1e-10)
+
+
+def test_the_gain_of_gradient_descent_is_the_spectral_radius_of_all_steps() -> None:
+    steps = np.array([0.9, 0.3, 0.5])
+    found = local_spectra(UnfoldedIteration(Schedule(steps)), problem_with([1.0, 2.0, 3.0]))
+    factors = np.abs(np.prod(1 - steps[:, None] * np.array([1.0, 2.0, 3.0]), axis=0))
+    assert found.gains[-1] == pytest.approx(factors.max(), rel=1e-12)
+
+
+def test_coordinates_that_a_penalty_holds_at_zero_have_curvature_one_over_gamma() -> None:
+    network = UnfoldedIteration(Schedule([0.25]), iteration=ProximalGradient(L1(2.0)))
+    hessian = torch.diag(torch.tensor([1.0, 3.0], dtype=torch.float64))
+    problem = Quadratic(hessian, torch.tensor([9.0, 1.0], dtype=torch.float64))
+    found = local_spectra(network, problem)
+    np.testing.assert_allclose(found.eigenvalues[0], [1.0, 4.0], rtol=1e-12)
+
+
+def test_a_rotation_has_imaginary_parts() -> None:
+    turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+
+    def step(x: torch.Tensor, params: SimpleNamespace, data: torch.Tensor) -> torch.Tensor:
+        return x + params.step * (x @ data.T - x)
+
+    network = UnfoldedIteration(Schedule([0.5]), iteration=step)
+    found = local_spectra(network, turn, torch.ones(2, dtype=torch.float64))
+    np.testing.assert_allclose(found.largest_imaginary, [1.0], rtol=1e-12)
+    np.testing.assert_allclose(found.eigenvalues, [[1.0, 1.0]], rtol=1e-12)
+
+
+def test_of_a_batch_the_first_row_is_followed() -> None:
+    def step(x: torch.Tensor, params: SimpleNamespace, data: None) -> torch.Tensor:
+        return x + params.step * (torch.cos(x) - x)
+
+    network = UnfoldedIteration(Schedule([0.5, 0.7]), iteration=step)
+    x0 = torch.tensor([[0.3, 0.6], [5.0, 7.0]], dtype=torch.float64)
+    together = local_spectra(network, None, x0)
+    alone = local_spectra(network, None, x0[0])
+    np.testing.assert_allclose(together.eigenvalues, alone.eigenvalues, rtol=1e-12)
+    expected = np.sort(1 + np.sin([0.3, 0.6]))
+    np.testing.assert_allclose(alone.eigenvalues[0], expected, rtol=1e-12)
+
+
+def test_layers_with_a_memory_are_refused() -> None:
+    network = UnfoldedIteration(Schedule([0.5]), iteration=HeavyBall(0.3))
+    with pytest.raises(TypeError, match="HeavyBall hand on more than the iterate"):
+        local_spectra(network, problem_with([1.0]))
+
+
+def test_too_many_unknowns_are_refused() -> None:
+    network = UnfoldedIteration(Schedule([0.5]))
+    with pytest.raises(ValueError, match=r"at most 2048 entries .*got 3000"):
+        local_spectra(network, None, torch.zeros(3000))
+
+
+def test_a_network_takes_back_what_it_has_learned() -> None:
+    from stepfold.unfolded import SampledLoss, all_at_once, train
+
+    def make() -> UnfoldedIteration:
+        return UnfoldedIteration(
+            Schedule([0.2, 0.3]),
+            iteration=ProximalGradient(L1(0.1)),
+            parameters={"penalty.weight": 0.1},
+        )
+
+    problem = problem_with([1.0, 2.0])
+    trained = make()
+    loss = SampledLoss(lambda _rng: (problem, torch.ones(2, dtype=torch.float64)))
+    run = train(trained, loss, all_at_once(2, 5))
+    again = make()
+    again.restore(run)
+    assert torch.equal(again(problem), trained(problem))
+
+
+def test_what_another_network_has_learned_is_refused() -> None:
+    from stepfold.unfolded import SampledLoss, all_at_once, train
+
+    problem = problem_with([1.0, 2.0])
+    loss = SampledLoss(lambda _rng: (problem, torch.ones(2, dtype=torch.float64)))
+    run = train(UnfoldedIteration(Schedule([0.2])), loss, all_at_once(1, 2))
+    with pytest.raises(ValueError, match="with 2 layers"):
+        UnfoldedIteration(Schedule([0.2, 0.3])).restore(run)
