@@ -92,7 +92,8 @@ def learned_ista(
             Section(
                 "Thresholds",
                 (
-                    "Over the network thresholds fall, by up to two orders: they cut off the errors of the entries "
+                    "Over the network thresholds fall, by up to two orders: they cut off the "
+                    "errors of the entries "
                     "that are 0, and these fall. One threshold for all layers, as ISTA has it, is "
                     "too low at first and too high in the end.",
                 ),
