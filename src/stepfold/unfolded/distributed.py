@@ -11,11 +11,14 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
 
 LONGEST_WAIT = timedelta(minutes=10)
 
@@ -43,15 +46,18 @@ def process_group(timeout: timedelta = LONGEST_WAIT) -> Iterator[None]:
     if not launched or torch.distributed.is_initialized():
         yield
         return
+    from torch.distributed.rendezvous import rendezvous
+
     backend = "gloo"
     place = int(os.environ.get("LOCAL_RANK", "0"))
     if torch.cuda.device_count() > place:
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(place)
-    store, own, size = next(torch.distributed.rendezvous("env://", timeout=timeout))
+    shared, own, size = next(rendezvous("env://", timeout=timeout))
+    name = _meet(shared, own, size, timeout)
     torch.distributed.init_process_group(
         backend,
-        store=torch.distributed.PrefixStore(_meet(store, own, size, timeout), store),
+        store=torch.distributed.PrefixStore(name, shared),  # type: ignore[attr-defined]
         rank=own,
         world_size=size,
         timeout=timeout,
@@ -62,7 +68,7 @@ def process_group(timeout: timedelta = LONGEST_WAIT) -> Iterator[None]:
         torch.distributed.destroy_process_group()
 
 
-def _meet(store: torch.distributed.Store, own: int, size: int, timeout: timedelta) -> str:
+def _meet(store: Store, own: int, size: int, timeout: timedelta) -> str:
     """Agree on a name that no earlier processes have used: the place of this group's addresses.
 
     torchrun keeps one store for all its restarts. Without this, a process that starts a moment
