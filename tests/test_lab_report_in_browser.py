@@ -17,8 +17,7 @@ def report(tmp_path_factory):
     return write_run(full_outcome(HOSTILE), folder, seconds=1.0)
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_the_report_is_quiet_fits_and_is_accessible(visit, report, width, dark) -> None:
     seen = visit(report, width=width, dark=dark)
     seen.assert_quiet()

@@ -121,10 +121,12 @@ def test_the_normalised_error_of_nothing_is_0_dB() -> None:
     assert normalised_error(torch.zeros_like(target), target) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_a_signal_of_zeros_has_no_normalised_error_and_is_left_out() -> None:
-    target = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
-    output = torch.tensor([[0.3, 0.0], [0.9, 0.0]])
-    assert normalised_error(output, target) == pytest.approx(-20.0, abs=1e-4)
+def test_a_small_signal_weighs_no_more_than_its_error() -> None:
+    # As a mean of ratios this would be 10 log₁₀((0.01 + 9)/2) dB.
+    target = torch.tensor([[0.1, 0.0], [1.0, 0.0]])
+    output = torch.tensor([[0.4, 0.0], [0.9, 0.0]])
+    expected = 10 * math.log10((0.09 + 0.01) / 1.01)
+    assert normalised_error(output, target) == pytest.approx(expected, abs=1e-4)
 
 
 def test_tista_without_training_recovers_noiseless_signals_of_full_rank() -> None:

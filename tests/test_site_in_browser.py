@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
-from browser import Seen
+from browser import Seen, Visitor
 from test_lab_records import full_outcome
 from test_site import HOSTILE
 
@@ -67,8 +68,15 @@ def errors(visit, site) -> Seen:
     return _drawn(visit(site / "errors" / "index.html"))
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.fixture(scope="module")
+def looked_at(browser, site) -> Iterator[Seen]:
+    """The same for tests that change nothing: opened once."""
+    visitor = Visitor(browser)
+    yield _drawn(visitor(site / "errors" / "index.html"))
+    visitor.close()
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 @pytest.mark.parametrize("name", ["index.html", "errors/index.html", "hostile/index.html"])
 def test_pages_are_quiet_fit_and_are_accessible(visit, site, name, width, dark) -> None:
     seen = visit(site / name, width=width, dark=dark)
@@ -79,11 +87,11 @@ def test_pages_are_quiet_fit_and_are_accessible(visit, site, name, width, dark) 
     seen.assert_accessible()
 
 
-def test_curves_are_drawn_with_their_numbers(errors) -> None:
-    assert errors.page.locator(".plot .scatterlayer .trace").count() == 8
-    drawn = errors.page.evaluate(f"{PLOT}.data[1].y")
+def test_curves_are_drawn_with_their_numbers(looked_at) -> None:
+    assert looked_at.page.locator(".plot .scatterlayer .trace").count() == 8
+    drawn = looked_at.page.evaluate(f"{PLOT}.data[1].y")
     assert drawn == pytest.approx(list(0.5 ** np.arange(1.0, 13.0)), rel=1e-15)
-    box = errors.page.locator(".plot .scatterlayer .trace").nth(1).bounding_box()
+    box = looked_at.page.locator(".plot .scatterlayer .trace").nth(1).bounding_box()
     assert min(box["width"], box["height"]) > 100
 
 
@@ -116,11 +124,11 @@ def test_the_first_tab_stop_leads_to_the_content(errors) -> None:
     assert errors.page.evaluate("document.activeElement.id") == "content"
 
 
-def test_a_pointer_over_a_point_tells_its_numbers(errors) -> None:
-    point = errors.page.locator(".plot .scatterlayer .trace").nth(1).locator(".point").nth(3)
+def test_a_pointer_over_a_point_tells_its_numbers(looked_at) -> None:
+    point = looked_at.page.locator(".plot .scatterlayer .trace").nth(1).locator(".point").nth(3)
     box = point.bounding_box()
-    errors.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
-    label = errors.page.locator(".plot .hoverlayer .hovertext").first
+    looked_at.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
+    label = looked_at.page.locator(".plot .hoverlayer .hovertext").first
     label.wait_for()
     assert "0.0625" in label.text_content()
     assert "Chebyshev" in label.text_content()
@@ -166,17 +174,17 @@ def test_figures_follow_the_reader_into_the_dark_and_keep_what_was_hidden(errors
 @pytest.mark.parametrize(
     ("kind", "start"), [("PNG", b"\x89PNG"), ("PDF", b"%PDF"), ("CSV", b"curve,iteration")]
 )
-def test_downloads_are_files_of_their_kind(errors, kind, start) -> None:
+def test_downloads_are_files_of_their_kind(looked_at, kind, start) -> None:
     # From a file a browser shows what from a server it saves; the link is the same.
-    link = errors.page.locator(".downloads a", has_text=kind)
+    link = looked_at.page.locator(".downloads a", has_text=kind)
     assert link.evaluate("a => a.hasAttribute('download')")
     path = unquote(urlsplit(link.evaluate("a => a.href")).path)
     assert Path(path).read_bytes().startswith(start)
 
 
-def test_numbers_are_in_a_table_for_who_cannot_see_the_figure(errors) -> None:
-    errors.page.locator("summary").click()
-    cells = errors.page.locator("details tbody tr").nth(2).locator("th, td").all_inner_texts()
+def test_numbers_are_in_a_table_for_who_cannot_see_the_figure(looked_at) -> None:
+    looked_at.page.locator("summary").click()
+    cells = looked_at.page.locator("details tbody tr").nth(2).locator("th, td").all_inner_texts()
     assert cells[:3] == ["3", "0.512", "0.125"]
 
 

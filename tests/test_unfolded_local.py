@@ -9,7 +9,14 @@ import torch
 from stepfold import LeastSquares, Quadratic, Schedule
 from stepfold.iterations import HeavyBall, ProximalGradient
 from stepfold.problems.penalties import L1
-from stepfold.unfolded import UnfoldedIteration, local_spectra
+from stepfold.unfolded import (
+    SampledLoss,
+    Trainable,
+    UnfoldedIteration,
+    all_at_once,
+    local_spectra,
+    train,
+)
 
 
 def problem_with(eigenvalues: list[float]) -> Quadratic[torch.Tensor]:
@@ -79,8 +86,6 @@ def test_too_many_unknowns_are_refused() -> None:
 
 
 def test_a_network_takes_back_what_it_has_learned() -> None:
-    from stepfold.unfolded import SampledLoss, all_at_once, train
-
     def make() -> UnfoldedIteration:
         return UnfoldedIteration(
             Schedule([0.2, 0.3]),
@@ -97,9 +102,23 @@ def test_a_network_takes_back_what_it_has_learned() -> None:
     assert torch.equal(again(problem), trained(problem))
 
 
-def test_what_another_network_has_learned_is_refused() -> None:
-    from stepfold.unfolded import SampledLoss, all_at_once, train
+def test_values_of_either_sign_are_restored() -> None:
+    network = UnfoldedIteration(
+        Schedule([1.0]),
+        iteration=lambda x, params, _data: x @ params.inner,
+        parameters={"inner": Trainable(-np.eye(2), period=1, constraint=None)},
+    )
+    loss = SampledLoss(lambda _rng: (None, torch.ones(3, 2).double(), torch.ones(3, 2).double()))
+    run = train(network, loss, all_at_once(1, 3))
+    learned = network.values("inner").detach().clone()
+    with torch.no_grad():
+        network.values("inner").zero_()
+    network.restore(run)
+    assert torch.equal(network.values("inner"), learned)
+    assert not torch.equal(learned[0], -torch.eye(2).double())
 
+
+def test_what_another_network_has_learned_is_refused() -> None:
     problem = problem_with([1.0, 2.0])
     loss = SampledLoss(lambda _rng: (problem, torch.ones(2, dtype=torch.float64)))
     run = train(UnfoldedIteration(Schedule([0.2])), loss, all_at_once(1, 2))

@@ -128,6 +128,24 @@ def test_a_sampler_of_the_wrong_shape_is_refused(shape) -> None:
         SampledLoss(sampler)(UnfoldedIteration(Schedule([0.1])), 1, np.random.default_rng(0))
 
 
+def _loss_of(target, start=None) -> SampledLoss:
+    problem = LeastSquares(torch.tensor(_matrix(9, 5)), torch.ones(4, 9, dtype=torch.float64))
+    return SampledLoss(lambda _rng: (problem, target, start))
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "message"),
+    [
+        (_loss_of(torch.ones(4, 5).double(), torch.ones(3, 5).double()), ValueError, "starts of"),
+        (_loss_of(torch.ones(4, 5)), ValueError, r"dtype that .* torch.float64, got torch.float32"),
+        (_loss_of(np.ones((4, 5))), TypeError, "must yield torch tensors, got NumPy arrays"),
+    ],
+)
+def test_what_a_sampler_must_not_yield_is_named(loss, error, message) -> None:
+    with pytest.raises(error, match=message):
+        loss(UnfoldedIteration(Schedule([0.1])), 1, np.random.default_rng(0))
+
+
 def test_the_spectral_loss_refuses_another_iteration() -> None:
     network = UnfoldedIteration(Schedule([0.1]), iteration=HeavyBall(0.1))
     loss = SpectralLoss(SpectralMeasure.from_eigenvalues([1.0]))

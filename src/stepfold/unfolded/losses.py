@@ -55,7 +55,7 @@ def squared_error(output: Any, sample: Sample) -> Tensor:
             "the sampler must yield a `target` for `squared_error`, got None; train without one by "
             "`criterion=squared_residual`"
         )
-    _check_shape(sample.target, output)
+    _check_like("solutions", sample.target, output, dtype=False)
     difference: Tensor = output - sample.target
     return (difference * difference).mean()
 
@@ -112,6 +112,11 @@ class SampledLoss:
                 f"{type(drawn).__name__}"
             )
         sample = Sample(*drawn)
+        if isinstance(sample.target, np.ndarray) or isinstance(sample.start, np.ndarray):
+            raise TypeError(
+                "the sampler must yield torch tensors, got NumPy arrays; make them by "
+                "`torch.from_numpy(...)`"
+            )
         start = sample.start
         if start is None and isinstance(sample.target, Tensor):
             start = torch.zeros_like(sample.target)
@@ -119,9 +124,10 @@ class SampledLoss:
         try:
             output = network(sample.data, start, num_layers=num_layers, every_layer=every_layer)
         except RuntimeError:
-            if sample.start is None and hasattr(sample.data, "linear_term"):
+            if isinstance(start, Tensor) and hasattr(sample.data, "linear_term"):
                 # torch would speak of its own arguments
-                _check_shape(start, sample.data.linear_term)
+                what = "solutions" if sample.start is None else "starts"
+                _check_like(what, start, sample.data.linear_term)
             raise
         if not every_layer:
             return self.criterion(output, sample)
@@ -134,11 +140,16 @@ class SampledLoss:
         return torch.stack(values).sum()
 
 
-def _check_shape(target: Any, expected: Any) -> None:
-    if target.shape != expected.shape:
+def _check_like(what: str, given: Any, expected: Any, *, dtype: bool = True) -> None:
+    if given.shape != expected.shape:
         raise ValueError(
-            "the sampler must yield solutions of the shape that its problem has, "
-            f"{tuple(expected.shape)}, got {tuple(target.shape)}"
+            f"the sampler must yield {what} of the shape that its problem has, "
+            f"{tuple(expected.shape)}, got {tuple(given.shape)}"
+        )
+    if dtype and given.dtype != expected.dtype:
+        raise ValueError(
+            f"the sampler must yield {what} of the dtype that its problem has, "
+            f"{expected.dtype}, got {given.dtype}"
         )
 
 

@@ -310,7 +310,11 @@ class UnfoldedIteration(nn.Module):
             self.steps = self.steps.new_tensor(run.schedule.steps[: len(self.steps)])
             for name, key in self._names.items():
                 extra: Any = self.extra[key]
-                extra.stacked = torch.as_tensor(run.parameters[name]).to(extra.stacked)
+                values = torch.as_tensor(run.parameters[name]).to(extra.stacked)
+                if parametrize.is_parametrized(extra):
+                    extra.stacked = values
+                else:
+                    extra.stacked.copy_(values)
 
     def schedule(self, num_layers: int | None = None) -> Schedule:
         """Step sizes of the first ``num_layers`` layers as data, in the order of the layers.

@@ -14,7 +14,7 @@ from stepfold.spectrum import Gram, exact_eigenvalues
 
 if TYPE_CHECKING:
     from stepfold.result import TrainingRun
-    from stepfold.unfolded import SpectralLoss
+    from stepfold.unfolded import Loss
 
 Seed = Annotated[int, Between(0, 2**32 - 1)]
 
@@ -40,7 +40,7 @@ def published_measure(
 
 
 def train(
-    loss: SpectralLoss,
+    loss: Loss,
     num_steps: int,
     *,
     num_iterations: int = NUM_ITERATIONS,

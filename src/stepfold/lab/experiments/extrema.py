@@ -13,7 +13,7 @@ import numpy as np
 
 from stepfold._typing import FloatArray
 from stepfold.lab.experiments.base import experiment
-from stepfold.lab.figure import Axis, Curve, Figure
+from stepfold.lab.figure import Axis, Curve, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
 from stepfold.polynomial import chebyshev_rate, extrema_between, residual_polynomial
@@ -133,8 +133,6 @@ def _figure(
         "Chebyshev steps": residual_polynomial(chebyshev_steps(bounds, num_steps), grid),
         "equal steps 2/(a + b)": residual_polynomial(constant_steps(bounds, num_steps), grid),
     }
-    level = np.full(2, rate)
-    ends = np.array([bounds.lower, bounds.upper])
     return Figure(
         "residual_polynomial",
         f"Residual polynomial of {num_steps} steps",
@@ -147,9 +145,8 @@ def _figure(
                 for name, curve in curves.items()
             ),
             Curve(f"{num_steps + 1} extrema", places, values, "points"),
-            Curve("± sech(T arccosh((κ+1)/(κ−1)))", ends, level),
-            Curve("its negative", ends, -level),
         ),
         Axis("eigenvalue λ"),
         Axis("∏ (1 − γₜ λ)"),
+        levels=(Level("sech(T arccosh((κ+1)/(κ−1)))", rate), Level("its negative", -rate)),
     )

@@ -92,14 +92,15 @@ def learned_ista(
             Section(
                 "Thresholds",
                 (
-                    "Thresholds fall from layer to layer: they cut off the errors of the entries "
+                    "Over the network thresholds fall, by up to two orders: they cut off the "
+                    "errors of the entries "
                     "that are 0, and these fall. One threshold for all layers, as ISTA has it, is "
                     "too low at first and too high in the end.",
                 ),
                 figure=Figure(
                     "thresholds",
                     "Learned thresholds",
-                    "Thresholds against layer: they fall over most of the layers.",
+                    "Thresholds against layer: they go up and down, and fall in the large.",
                     curves(thresholds, np.arange(1, num_layers + 1), style="both"),
                     Axis("layer"),
                     Axis("threshold", log=True, floor=1e-4),

@@ -101,7 +101,7 @@ def longer_training(
                         for count, ratio in surplus.items()
                     ),
                     Axis("generation (number of trained layers)"),
-                    Axis("MSE / smallest possible MSE", log=True),
+                    Axis("MSE / smallest possible MSE"),
                 ),
             ),
             Section(

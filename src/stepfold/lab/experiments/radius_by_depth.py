@@ -14,7 +14,7 @@ import numpy as np
 from stepfold.lab.experiments._figures import curves
 from stepfold.lab.experiments._published import NUM_ITERATIONS, Seed, published_measure, train
 from stepfold.lab.experiments.base import experiment
-from stepfold.lab.figure import Axis, Figure
+from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
 from stepfold.polynomial import chebyshev_rate, first_order_lower_bound, spectral_radius
@@ -125,13 +125,14 @@ def radius_by_depth(
                     "Rate per step against the number of steps. Chebyshev's falls towards the "
                     "lower bound, learned and optimal ones above it, the constant one is level.",
                     curves(
-                        {**rates, "lower bound": np.full(num_steps, limit)},
+                        rates,
                         np.arange(1, num_steps + 1),
                         style="both",
                         emphasis=("learned",),
                     ),
                     Axis("number of steps T"),
                     Axis("rate per step"),
+                    levels=(Level("lower bound", limit),),
                 ),
                 table=Table(
                     ("T", *(f"radius, {name}" for name in radii), "bound"),

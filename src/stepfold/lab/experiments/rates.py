@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stepfold._typing import FloatArray
 from stepfold.lab.experiments.base import experiment
-from stepfold.lab.figure import Axis, Curve, Figure
+from stepfold.lab.figure import Axis, Curve, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
 from stepfold.polynomial import (
@@ -134,7 +134,6 @@ def _rate_figure(
     constant: float,
     limit: float,
 ) -> Figure:
-    level = np.ones(periods.size)
     return Figure(
         "rate_by_period",
         "Rate per step against the period",
@@ -143,11 +142,13 @@ def _rate_figure(
         (
             Curve("sech(T arccosh((κ+1)/(κ−1)))^(1/T)", periods, per_step, emphasis=True),
             Curve("measured", periods, measured ** (1 / periods), style="points"),
-            Curve("gradient descent, (κ−1)/(κ+1)", periods, constant * level),
-            Curve("lower bound, (√κ−1)/(√κ+1)", periods, limit * level),
         ),
         Axis("period T"),
         Axis("rate per step"),
+        levels=(
+            Level("gradient descent, (κ−1)/(κ+1)", constant),
+            Level("lower bound, (√κ−1)/(√κ+1)", limit),
+        ),
     )
 
 

@@ -26,6 +26,9 @@ from stepfold.unfolded.networks.sparse_signals import SparseSignals, soft_thresh
 from stepfold.unfolded.networks.tista import recovery
 from stepfold.unfolded.parameters import Trainable
 
+LONGEST_GRADIENT = 1e-3
+"""Of the mean squared error; longer gradients are shortened to this."""
+
 
 def _thresholded_gradient(x: Tensor, params: SimpleNamespace, problem: Any) -> Tensor:
     return soft_threshold(problem.gradient_step(x, params.step), params.threshold)
@@ -82,7 +85,7 @@ def learned_ista(
     return Task(
         network,
         SampledLoss(signals),
-        TrainingSettings(num_iterations=200, learning_rate=0.01),
+        TrainingSettings(num_iterations=200, learning_rate=0.01, clip_norm=LONGEST_GRADIENT),
         evaluate=lambda network: recovery(network, signals),
     )
 
@@ -138,6 +141,6 @@ def lista(
     return Task(
         network,
         SampledLoss(signals),
-        TrainingSettings(num_iterations=200, learning_rate=0.002),
+        TrainingSettings(num_iterations=200, learning_rate=0.002, clip_norm=LONGEST_GRADIENT),
         evaluate=lambda network: recovery(network, signals),
     )

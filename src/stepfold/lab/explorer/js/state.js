@@ -15,13 +15,13 @@ export const FAMILIES = [
   "run",
 ];
 export const LONGEST = 64;
-const MOST_EIGENVALUES = 1000;
 
 const number = (lowest, highest, isWhole = false) => (text) => {
   const value = text.trim() === "" ? NaN : Number(text);
   const fits = value >= lowest && value <= highest && (!isWhole || Number.isInteger(value));
   return fits ? value : undefined;
 };
+const oneOfNumbers = (values) => (text) => values.find((value) => text === String(value));
 const oneOf = (names) => (text) => (names.includes(text) ? text : undefined);
 const someOf = (names) => (text) => {
   const chosen = text.split(",");
@@ -34,13 +34,13 @@ const READERS = {
   kappa: number(1.01, 1e6),
   aspect: number(0.01, 0.98),
   width: number(0.01, 0.45),
-  n: number(2 * LONGEST + 2, MOST_EIGENVALUES, true),
+  n: oneOfNumbers([130, 300, 1000]), // more than twice the longest period, so that rules are exact
   T: number(1, LONGEST, true),
   order: oneOf(["own", ...Object.keys(ORDERS)]),
   precision: oneOf(PRECISIONS),
   noise: number(0, 1),
-  periods: number(1, 8, true),
-  training: number(0, 2000, true),
+  periods: oneOfNumbers([1, 2, 4, 8]),
+  training: oneOfNumbers([0, 100, 500, 2000]),
   show: someOf(FAMILIES),
   view: oneOf(["sorted", "taken"]),
 };

@@ -81,7 +81,7 @@ function onLearning({ learned, run, optimal, chebyshev }) {
   if (optimal.error < 1e-30) return [];
   const tell = (who, row) => {
     const surplus = row.error / optimal.error;
-    if (surplus < 0.995) return [`${who} better than steps made for exact data.`];
+    if (surplus < 0.995) return [`${who} below the steps that are optimal for exact data.`];
     if (surplus < 1.005) return [`${who} at the optimum.`];
     const side = row.error < chebyshev.error ? "ahead of" : "behind";
     return [`${who} ${by(surplus, "above")} the optimum, ${side} Chebyshev steps.`];
@@ -97,7 +97,7 @@ function onNoise({ T }, rows, smallestNoisy) {
   const reached = Object.values(rows).map(({ predicted }) => Math.min(...predicted.slice(0, T + 1)));
   const best = Math.min(...reached);
   const text = `With this noise no ${steps(T)} can leave less than ${digits(smallestNoisy)}`;
-  const isThere = isClose(best / smallestNoisy);
+  const isThere = best / smallestNoisy < 1.005;
   return [[isThere ? `${text}, which is reached.` : `${text}; the best shown reach ${digits(best)}.`]];
 }
 

@@ -1,0 +1,63 @@
+"""Every experiment in its small version, and all of them in full."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from cli_runner import stepfold
+
+from stepfold.lab import Figure, Outcome
+from stepfold.lab.experiments import EXPERIMENTS
+
+
+@pytest.fixture(scope="module", params=sorted(EXPERIMENTS))
+def outcome(request) -> Outcome:
+    experiment = EXPERIMENTS[request.param]
+    return experiment.run(experiment.values(quick=True))
+
+
+def test_the_small_version_passes_its_checks(outcome) -> None:
+    assert outcome.checks
+    assert [check.claim for check in outcome.checks if not check.passed] == []
+
+
+def test_claims_are_told_apart(outcome) -> None:
+    claims = [check.claim for check in outcome.checks]
+    assert len(set(claims)) == len(claims)
+
+
+def test_an_outcome_survives_json(outcome) -> None:
+    text = json.dumps(outcome.to_dict(), allow_nan=False)
+    assert Outcome.from_dict(json.loads(text)).to_dict() == json.loads(text)
+
+
+def test_figures_show_something_and_say_what(outcome) -> None:
+    assert outcome.figures
+    for figure in outcome.figures:
+        assert len(figure.alt) > 30
+        if isinstance(figure, Figure):
+            assert all(np.isfinite(curve.y).any() for curve in figure.curves)
+            assert len({curve.label for curve in figure.curves}) == len(figure.curves)
+            # A legend of longer names is cut off at its sides.
+            assert max(len(curve.label) for curve in figure.curves) <= 48
+
+
+def test_the_story_is_complete(outcome) -> None:
+    assert outcome.summary.endswith(".")
+    assert "nan" not in outcome.summary.split()
+    assert all(section.paragraphs for section in outcome.sections)
+
+
+@pytest.mark.slow
+def test_all_experiments_pass_in_full(tmp_path) -> None:
+    run = stepfold("run", "--all", "-o", tmp_path, "--json")
+    failed = {
+        record["name"]: record.get("failure")
+        or [check["claim"] for check in record["checks"] if not check["passed"]]
+        for record in run.json()
+        if not record["passed"]
+    }
+    assert failed == {}
+    assert run.code == 0
