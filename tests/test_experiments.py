@@ -36,7 +36,7 @@ def test_an_outcome_survives_json(outcome) -> None:
 def test_figures_show_something_and_say_what(outcome) -> None:
     assert outcome.figures
     for figure in outcome.figures:
-        assert len(figure.alt) > 40
+        assert len(figure.alt) > 30
         if isinstance(figure, Figure):
             assert all(np.isfinite(curve.y).any() for curve in figure.curves)
             assert len({curve.label for curve in figure.curves}) == len(figure.curves)

@@ -80,14 +80,14 @@ def training_radius(
                     Formula(r"\mathrm{MSE}\le\rho^2\le n\,\mathrm{MSE}"),
                     "Training sees random mini-batches and minimises their mean squared error. "
                     "Here the exact mean squared error of the trained layers is computed every "
-                    f"{EVERY} mini-batches, and the spectral radius, which training never sees. A "
-                    "jump marks a new generation: a layer is added, untrained.",
+                    f"{EVERY} mini-batches, and the spectral radius, which training never sees. "
+                    "Each stair is a generation, which begins when a layer is added.",
                 ),
                 figure=Figure(
                     "training",
                     "Mean squared error and spectral radius during training",
-                    "Both curves fall in steps with a spike at each new layer, the radius above "
-                    "the mean squared error all the way.",
+                    "Both curves fall in stairs, one for each new layer, the radius between the "
+                    "mean squared error and n times it all the way.",
                     curves(
                         {
                             "spectral radius ρ, squared": squares,
