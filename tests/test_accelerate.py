@@ -283,6 +283,17 @@ def test_a_stochastic_map_is_warned_of() -> None:
         accelerate(lambda x: 0.5 * x + rng.standard_normal(3), np.ones(3), max_evaluations=50)
 
 
+# Moves shrink until the noise over them looks like eigenvalues of 1e157 with these seeds.
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.filterwarnings("ignore::stepfold.problems.fixed_point.StochasticMapWarning")
+def test_a_stochastic_map_runs_until_nothing_gets_better(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    result = accelerate(lambda x: 0.5 * x + 0.01 * rng.standard_normal(3), np.ones(3))
+    assert result.status is Status.STALLED
+    assert "or is stochastic" in result.advice
+    assert np.abs(result.x).max() < 0.1
+
+
 def test_stop_ends_the_run_with_the_iterate_it_saw(matrix: np.ndarray) -> None:
     seen: list[Any] = []
 

@@ -271,3 +271,7 @@ def test_matrix_market_files_are_read(folder, form) -> None:
     dense = SPARSE.toarray() if form == "sparse" else MATRIX
     expected = np.linalg.lstsq(dense, RHS)[0]
     np.testing.assert_allclose(np.load(output), expected, atol=1e-7)
+
+
+def test_a_missing_folder_is_called_missing(folder) -> None:
+    _refused_as_matrix(folder, "nowhere", "nowhere does not exist; give .npy (NumPy)")

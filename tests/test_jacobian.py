@@ -125,6 +125,14 @@ def test_the_smallest_ellipse_around_an_ellipse_is_that_ellipse(
     assert found.rate == pytest.approx(ellipse.rate, rel=2e-3)
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_an_ellipse_scales_with_its_points(size: float) -> None:
+    points = np.array([1 + 1j, 1 - 1j, 0.3])
+    found, other = enclosing_ellipse(points), enclosing_ellipse(size * points)
+    assert other.imaginary_axis == pytest.approx(size * found.imaginary_axis)
+    assert other.center == pytest.approx(size * found.center)
+
+
 def test_an_interval_is_a_flat_ellipse() -> None:
     found = enclosing_ellipse(np.linspace(0.2, 1.8, 9))
     assert found.rate == pytest.approx(0.5, rel=1e-3)

@@ -114,8 +114,8 @@ class Policy:
 
     def learn(self, values: NDArray[np.complex128], *, accepted: bool) -> None:
         """Take in the Ritz values of a period."""
-        if not values.size:
-            return
+        if not values.size or np.abs(values).max() > LARGEST_RATIO:
+            return  # that much is no spectrum of I − J, but the noise of a map over a tiny move
         tiny = TINY * float(np.abs(values).max())
         least = float(values.real[0])
         self.repelling = None if least > tiny else 1 - least

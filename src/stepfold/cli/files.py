@@ -75,6 +75,8 @@ def _load(path: Path) -> Any:
         ".mtx": lambda _: scipy.io.mmread(path, spmatrix=False),
     }
     reader = readers.get(path.suffix.lower())
+    if reader is None and not path.exists():
+        raise click.UsageError(f"{path} does not exist; give {FORMATS}")
     if reader is None:
         raise click.UsageError(f"{path}: unknown ending {path.suffix!r}; give {FORMATS}")
     if path.is_dir():

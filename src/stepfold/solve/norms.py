@@ -39,7 +39,8 @@ def _scaled_norms(rows: Any) -> FloatArray:
     safe = peaks + (peaks == 0)
     if isinstance(sizes, np.ndarray):
         sizes /= safe[:, None]  # a start of 0 comes here, and need not take two vectors more
-        squares = np.einsum("ij,ij->i", sizes, sizes, dtype=np.float64)
+        wide = np.result_type(sizes, np.float64)  # of long doubles it is theirs
+        squares = np.einsum("ij,ij->i", sizes, sizes, dtype=wide).astype(np.float64)
     else:
         scaled = sizes / safe[:, None]
         squares = np.asarray((scaled * scaled).sum(1).tolist(), dtype=np.float64)

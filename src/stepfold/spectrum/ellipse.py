@@ -135,6 +135,9 @@ def enclosing_ellipse(points: Any, **record: Any) -> Ellipse:
             f"got real parts down to {values.real.min() if values.size else None!r}; a spectrum "
             "that reaches the imaginary axis cannot be accelerated by one family of polynomials"
         )
+    # In units of the largest: squares of what is near either end of float64 have no room there.
+    size = float(np.abs(values).max())
+    values = values / size
     low, high, tall = values.real.min(), values.real.max(), np.abs(values.imag).max()
     best_center, best_square = _smallest_rate(values, float(low), float(high), float(tall))
     shifted = best_center - values
@@ -143,7 +146,9 @@ def enclosing_ellipse(points: Any, **record: Any) -> Ellipse:
     total = float(np.maximum(np.abs(shifted + root), np.abs(shifted - root)).max())
     other = best_square / total if total > 0 else 0.0
     real_axis, imaginary_axis = (total + other) / 2, (total - other) / 2
-    return Ellipse(best_center, max(real_axis, 0.0), max(imaginary_axis, 0.0), **record)
+    return Ellipse(
+        size * best_center, size * max(real_axis, 0.0), size * max(imaginary_axis, 0.0), **record
+    )
 
 
 def _smallest_rate(values: Any, low: float, high: float, tall: float) -> tuple[float, float]:

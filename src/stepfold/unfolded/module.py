@@ -96,7 +96,7 @@ class UnfoldedIteration(nn.Module):
         if schedule.num_steps > self.num_layers:
             raise ValueError(
                 f"`num_layers` must be at least the number of steps, {schedule.num_steps}, got "
-                f"{num_layers}; shorten the schedule"
+                f"{num_layers}; give more layers, or fewer steps"
             )
         self.iteration: Any = GradientDescent() if iteration is None else iteration
         if not isinstance(self.iteration, Iteration) and not callable(self.iteration):
