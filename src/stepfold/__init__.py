@@ -31,7 +31,6 @@ from stepfold.problems import (
     Quadratic,
     lasso,
 )
-from stepfold.problems.penalties import L1
 from stepfold.result import History, Result, Status
 from stepfold.schedules import (
     Schedule,
@@ -54,7 +53,6 @@ __all__ = [
     "Guard",
     "History",
     "Iteration",
-    "L1",
     "LeastSquares",
     "Plan",
     "Preconditioned",
