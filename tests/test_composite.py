@@ -12,7 +12,7 @@ from sklearn.linear_model import ElasticNet as SklearnElasticNet
 from sklearn.linear_model import Lasso as SklearnLasso
 from sklearn.linear_model import LogisticRegression
 
-from stepfold import LeastSquares, Preconditioned, Quadratic, Schedule, Status
+from stepfold import LeastSquares, Preconditioned, Quadratic, Schedule, Status, solve
 from stepfold.iterations import Fista, ProximalGradient
 from stepfold.problems import Composite, Logistic, landweber, lasso
 from stepfold.problems.penalties import (
@@ -339,6 +339,11 @@ def test_a_matrix_of_low_rank_is_completed() -> None:
             "not preconditioned",
         ),
         (lambda p: solve_composite(p), TypeError, "`composite` must be a Composite"),
+        (
+            lambda p: solve(Composite(p, L1(1.0)), Schedule([0.1])),
+            TypeError,
+            r"got Composite; .* `solve_composite\(composite\)`",
+        ),
         (
             lambda p: solve_composite(Composite(p, L1(1.0)), [0.1]),
             TypeError,

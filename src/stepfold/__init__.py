@@ -1,8 +1,8 @@
 """Step sizes of iterative methods: computed from the spectrum, learned by unfolding, explained.
 
 The pipeline: a `Problem` gives `SpectralBounds` or a `SpectralMeasure`; these give a `Schedule`;
-and `solve` runs it. `stepfold.unfolded` learns schedules and needs torch; `stepfold.lab` draws and
-reports and needs matplotlib.
+and `solve` runs it, or `solve_composite` where there is a penalty. `stepfold.unfolded` learns
+schedules and needs torch; `stepfold.lab` draws and reports and needs matplotlib.
 """
 
 from stepfold.accelerate import accelerate
@@ -22,7 +22,15 @@ from stepfold.polynomial import (
     spectral_radius,
     worst_case_rate,
 )
-from stepfold.problems import FixedPoint, LeastSquares, Preconditioned, Problem, Quadratic
+from stepfold.problems import (
+    Composite,
+    FixedPoint,
+    LeastSquares,
+    Preconditioned,
+    Problem,
+    Quadratic,
+    lasso,
+)
 from stepfold.result import History, Result, Status
 from stepfold.schedules import (
     Schedule,
@@ -31,13 +39,14 @@ from stepfold.schedules import (
     optimal_steps,
     roundoff_amplification,
 )
-from stepfold.solve import Guard, solve
+from stepfold.solve import Guard, solve, solve_composite
 from stepfold.spectrum import Certainty, Gram, SpectralBounds, estimate_bounds, exact_eigenvalues
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Certainty",
+    "Composite",
     "FixedPoint",
     "GradientDescent",
     "Gram",
@@ -63,6 +72,7 @@ __all__ = [
     "exact_eigenvalues",
     "first_order_lower_bound",
     "lanczos_measure",
+    "lasso",
     "marchenko_pastur_mean_squared_error",
     "mean_squared_error",
     "mean_squared_errors",
@@ -73,6 +83,7 @@ __all__ = [
     "residual_polynomial",
     "roundoff_amplification",
     "solve",
+    "solve_composite",
     "spectral_radius",
     "worst_case_rate",
 ]

@@ -16,7 +16,7 @@ import numpy as np
 from stepfold._checks import check_count
 from stepfold._typing import ArrayT
 from stepfold.iterations import GradientDescent, Iteration
-from stepfold.problems import Preconditioned, Problem
+from stepfold.problems import Composite, Preconditioned, Problem
 from stepfold.problems.base import check_library, check_rows
 from stepfold.result import Result, Status
 from stepfold.schedules import Schedule
@@ -95,6 +95,11 @@ def solve(
     >>> result.status.name, result.num_steps, result.x.round(6)
     ('CONVERGED', 32, array([1., 1., 1.]))
     """
+    if isinstance(problem, Composite):
+        raise TypeError(
+            "`problem` must be a Problem, got Composite; what has a penalty is minimised by "
+            "`solve_composite(composite)`"
+        )
     if not isinstance(problem, Problem):
         raise TypeError(
             f"`problem` must be a Problem, got {type(problem).__name__}; "

@@ -73,7 +73,7 @@ def solve_composite(
         ValueError: If ``x0`` does not fit, a tolerance or a budget is negative, or a tolerance on
             the gap is given where no gap is known.
 
-    >>> from stepfold.problems import lasso
+    >>> from stepfold import lasso
     >>> result = solve_composite(lasso(np.diag([2.0, 1.0]), np.array([3.0, 0.5]), weight=1.0))
     >>> result.status.name, result.x.round(6)
     ('CONVERGED', array([1.25, 0.  ]))
