@@ -12,6 +12,7 @@ import torch
 from scipy.sparse.linalg import aslinearoperator
 
 from stepfold import Gram, LeastSquares, Problem, Quadratic
+from stepfold.problems import Logistic, jacobi_iteration
 
 MATRIX = np.random.default_rng(0).standard_normal((5, 3))
 SYMMETRIC = MATRIX.T @ MATRIX
@@ -187,3 +188,27 @@ def test_what_is_no_matrix_is_refused_by_the_argument_s_name(
         problem_type(3.0, np.ones(1))
     with pytest.raises(ValueError, match=rf"`{name}` must be finite, got nan"):
         problem_type(np.array([[np.nan]]), np.ones(1))
+
+
+TWO_LIBRARIES = [
+    (torch.eye(2), np.ones(2)),
+    (np.eye(2), torch.ones(2)),
+    (sp.csr_array(np.eye(2)), torch.ones(2)),
+]
+
+
+@pytest.mark.parametrize(("matrix", "rhs"), TWO_LIBRARIES)
+@pytest.mark.parametrize(
+    ("pose", "name"),
+    [
+        (LeastSquares, "operator"),
+        (Quadratic, "hessian"),
+        (Logistic, "operator"),
+        (jacobi_iteration, "matrix"),
+    ],
+)
+def test_data_of_two_libraries_are_refused(
+    pose: Callable[..., object], name: str, matrix: object, rhs: object
+) -> None:
+    with pytest.raises(TypeError, match=rf"and `{name}` must be of one library, .*; pass `.*, or"):
+        pose(matrix, rhs)

@@ -25,6 +25,10 @@ from stepfold import (
     optimal_steps,
     solve,
 )
+from stepfold.problems import Composite
+from stepfold.problems.penalties import L1
+from stepfold.solve import solve_composite
+from stepfold.solve.norms import norms
 
 BACKENDS: dict[str, Callable[[np.ndarray], Any]] = {
     "dense": lambda a: a,
@@ -101,6 +105,42 @@ def test_float32_stays_float32(factor: np.ndarray, backend: str) -> None:
     )
     result = solve(problem, CHEBYSHEV, np.zeros(12, np.float32), rtol=1e-5)
     assert (result.status, result.x.dtype) == (Status.CONVERGED, np.float32)
+
+
+@pytest.mark.parametrize("size", [3, 100])
+@pytest.mark.parametrize("batch", [(), (2,)])
+@pytest.mark.parametrize("pose", [LeastSquares, Quadratic])
+@pytest.mark.parametrize("rtol", [1e-2, 1e-8])
+def test_float16_is_solved_to_its_digits(
+    pose: Callable[..., Any], size: int, batch: tuple[int, ...], rtol: float
+) -> None:
+    diagonal = np.linspace(1, 3, size).astype(np.float16)
+    rhs = np.full((*batch, size), 30.0, np.float16)
+    result = solve(
+        pose(np.diag(diagonal), rhs), chebyshev_steps(SpectralBounds(1.0, 9.01), 8), rtol=rtol
+    )
+    assert result.x.dtype == np.float16
+    assert result.status is Status.CONVERGED or rtol == 1e-8
+    assert result.status in (Status.CONVERGED, Status.STALLED)
+    np.testing.assert_allclose(result.x.astype(float), rhs / diagonal, rtol=0.03)
+
+
+def test_norms_of_float16_do_not_overflow_in_half_precision() -> None:
+    rows = np.full((2, 10_000), 300.0, np.float16)
+    assert norms(rows).tolist() == [30_000.0, 30_000.0]
+    assert norms(rows[0]).tolist() == [30_000.0]
+    assert norms(np.full(4, 6e-8, np.float16)) == pytest.approx(2 * float(np.float16(6e-8)))
+
+
+@pytest.mark.parametrize("run", [solve, solve_composite])
+@pytest.mark.parametrize(("of", "start"), [(np.eye(2), torch.ones(2)), (torch.eye(2), np.ones(2))])
+def test_a_start_of_another_library_is_refused(
+    run: Callable[..., Any], of: Any, start: Any
+) -> None:
+    problem = LeastSquares(of, of[0])
+    args = [problem, CHEBYSHEV] if run is solve else [Composite(problem, L1(1.0))]
+    with pytest.raises(TypeError, match=r"`x0` and the data of the problem must be of one library"):
+        run(*args, x0=start)
 
 
 def test_integers_are_converted() -> None:

@@ -125,6 +125,11 @@ def dtype_kind(dtype: Any) -> str:
     return kind
 
 
+def is_tensor(values: Any) -> bool:
+    """Whether it is a torch tensor, dense or sparse; torch is not imported to know."""
+    return hasattr(values, "new_tensor")
+
+
 def _as_float64(array: Any) -> Any:
     if hasattr(array, "astype"):
         return array.astype(np.float64)

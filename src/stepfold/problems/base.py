@@ -11,7 +11,7 @@ from typing import Any, Generic
 
 import numpy as np
 
-from stepfold._checks import check_numbers
+from stepfold._checks import check_numbers, is_tensor
 from stepfold._typing import ArrayT, Operator
 
 
@@ -68,3 +68,21 @@ def check_rows(name: str, rows: Any, length: int, source: str) -> Any:
             f"got {tuple(rows.shape)}"
         )
     return check_numbers(name, rows, allow_complex=True)
+
+
+def check_library(name: str, rows: Any, partner: str, values: Any) -> None:
+    """Raise if one is a torch tensor and the other an array of NumPy or SciPy.
+
+    Products of the two are made by way of conversions that NumPy is about to give up. A matrix-free
+    operator is taken at its word.
+    """
+    if is_tensor(rows) and (isinstance(values, np.ndarray) or hasattr(values, "tocsr")):
+        remedy = f"`{name}.numpy()`, or make {partner} a tensor"
+    elif isinstance(rows, np.ndarray) and is_tensor(values):
+        remedy = f"`torch.from_numpy({name})`, or make {partner} an array"
+    else:
+        return
+    raise TypeError(
+        f"`{name}` and {partner} must be of one library, NumPy or torch, got "
+        f"{type(rows).__name__} and {type(values).__name__}; pass {remedy}"
+    )

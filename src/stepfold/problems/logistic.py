@@ -14,7 +14,7 @@ import numpy as np
 from stepfold._checks import check_matrix
 from stepfold._typing import ArrayT, Operator
 from stepfold.problems._rows import namespace
-from stepfold.problems.base import Problem, apply, check_rows
+from stepfold.problems.base import Problem, apply, check_library, check_rows
 from stepfold.problems.penalties.base import check_nonnegative
 from stepfold.spectrum import Gram
 
@@ -43,6 +43,7 @@ class Logistic(Problem[ArrayT]):
     def __init__(self, operator: Operator, labels: ArrayT, *, ridge: float = 0.0) -> None:
         self.operator: Any = check_matrix("operator", operator)
         rows = check_rows("labels", labels, self.operator.shape[0], "the rows of `operator`")
+        check_library("labels", rows, "`operator`", self.operator)
         if not bool((abs(rows) == 1).all()):
             raise ValueError(
                 "`labels` must be -1 or 1, got another value; turn labels 0 and 1 into "

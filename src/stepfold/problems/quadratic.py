@@ -15,7 +15,13 @@ import numpy as np
 from stepfold._checks import check_matrix, dtype_kind
 from stepfold._typing import ArrayT, Operator
 from stepfold.kernels import Sweep, least_squares_sweep, quadratic_sweep
-from stepfold.problems.base import Problem, apply, apply_adjoint, check_rows
+from stepfold.problems.base import (
+    Problem,
+    apply,
+    apply_adjoint,
+    check_library,
+    check_rows,
+)
 from stepfold.spectrum import Gram
 
 
@@ -31,7 +37,8 @@ class LeastSquares(Problem[ArrayT]):
         ridge: μ, at least 0; the smallest eigenvalue of the Hessian is then at least μ.
 
     Raises:
-        TypeError: If an argument is not a matrix, or not of numbers.
+        TypeError: If an argument is not a matrix or not of numbers, or if one is a tensor and the
+            other an array.
         ValueError: If shapes do not fit, an entry is not finite, or ``ridge`` is negative.
 
     >>> problem = LeastSquares(np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([2.0, 3.0]))
@@ -42,6 +49,7 @@ class LeastSquares(Problem[ArrayT]):
     def __init__(self, operator: Operator, rhs: ArrayT, *, ridge: float = 0.0) -> None:
         self.operator: Any = check_matrix("operator", operator, allow_complex=True)
         self.rhs: ArrayT = check_rows("rhs", rhs, self.operator.shape[0], "the rows of `operator`")
+        check_library("rhs", self.rhs, "`operator`", self.operator)
         if not 0 <= ridge < math.inf:
             raise ValueError(f"`ridge` must be at least 0 and finite, got {ridge!r}")
         self.ridge = float(ridge)
@@ -118,7 +126,8 @@ class Quadratic(Problem[ArrayT]):
         rhs: b, of shape (n,), or (batch, n) for as many problems with the same A.
 
     Raises:
-        TypeError: If an argument is not a matrix, or not of numbers.
+        TypeError: If an argument is not a matrix or not of numbers, or if one is a tensor and the
+            other an array.
         ValueError: If A is not square, shapes do not fit, or an entry is not finite.
 
     >>> Quadratic(np.diag([2.0, 1.0]), np.array([2.0, 3.0])).gradient(np.array([1.0, 0.0]))
@@ -133,6 +142,7 @@ class Quadratic(Problem[ArrayT]):
                 "for a rectangular matrix use `LeastSquares`"
             )
         self.rhs: ArrayT = check_rows("rhs", rhs, self._hessian.shape[0], "`hessian`")
+        check_library("rhs", self.rhs, "`hessian`", self._hessian)
         self._sweep: Sweep | None = None
         self.choose_kernel()
 

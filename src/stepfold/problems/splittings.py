@@ -23,7 +23,7 @@ import numpy as np
 from stepfold._checks import check_matrix
 from stepfold._typing import ArrayT, Operator
 from stepfold.kernels.relaxation import relax_rows
-from stepfold.problems.base import apply, check_rows
+from stepfold.problems.base import apply, check_library, check_rows
 from stepfold.problems.fixed_point import FixedPoint
 
 
@@ -106,6 +106,7 @@ class _System:
         if self._is_sparse:
             self.matrix = self.matrix.tocsr()
         self.rhs: Any = check_rows("rhs", rhs, self.matrix.shape[0], "`matrix`")
+        check_library("rhs", self.rhs, "`matrix`", self.matrix)
         self.diagonal: Any = self.matrix.diagonal()
         zeros = np.flatnonzero(np.asarray((self.diagonal == 0).tolist()))
         if zeros.size:

@@ -17,7 +17,7 @@ from stepfold._checks import check_count
 from stepfold._typing import ArrayT
 from stepfold.iterations import GradientDescent, Iteration
 from stepfold.problems import Composite, Preconditioned, Problem
-from stepfold.problems.base import check_rows
+from stepfold.problems.base import check_library, check_rows
 from stepfold.result import Result, Status
 from stepfold.schedules import Schedule
 from stepfold.solve.composite import solve_composite
@@ -185,6 +185,7 @@ def _start(x0: Any, linear_term: Any) -> tuple[Any, Any]:
         # At 0 the gradient is minus the linear term: no product needs to be made.
         return 0 * linear_term, -linear_term
     x0 = check_rows("x0", x0, linear_term.shape[-1], "the problem")
+    check_library("x0", x0, "the data of the problem", linear_term)
     if x0.shape != linear_term.shape:
         raise ValueError(
             f"`x0` must have the shape of the solution, {tuple(linear_term.shape)}, "

@@ -17,7 +17,7 @@ from stepfold._checks import check_count
 from stepfold._typing import ArrayT
 from stepfold.iterations import Fista, Iteration
 from stepfold.problems import Composite
-from stepfold.problems.base import check_rows
+from stepfold.problems.base import check_library, check_rows
 from stepfold.problems.penalties import Penalty
 from stepfold.result import Result, Status
 from stepfold.schedules import Schedule
@@ -119,6 +119,7 @@ def solve_composite(
     zero: Any = 0 * composite.linear_term
     if x0 is not None:
         x0 = check_rows("x0", x0, zero.shape[-1], "the problem")
+        check_library("x0", x0, "the data of the problem", zero)
         if x0.shape != zero.shape:
             raise ValueError(
                 f"`x0` must have the shape of the solution, {tuple(zero.shape)}, got "

@@ -16,6 +16,8 @@ _SAFE = {4: (1e-30, 1e36), 8: (1e-280, 1e300)}
 def norms(rows: Any) -> FloatArray:
     """Euclidean norm of a vector, shape (1,), or of each row of a batch, shape (batch,)."""
     if isinstance(rows, np.ndarray):
+        if rows.dtype == np.float16:
+            rows = rows.astype(np.float32)  # sums of halves overflow at 65504
         low, high = _SAFE[4 if rows.dtype in (np.float32, np.complex64) else 8]
         if rows.ndim == 1:
             squares = np.array([np.vdot(rows, rows).real], dtype=np.float64)
@@ -31,7 +33,7 @@ def _scaled_norms(rows: Any) -> FloatArray:
     sizes: Any = abs(rows)
     if sizes.ndim == 1:
         sizes = sizes[None]
-    if getattr(sizes.dtype, "itemsize", 8) < 4:
+    if not isinstance(sizes, np.ndarray) and sizes.dtype.itemsize < 4:
         sizes = sizes.float()  # a bfloat16 has eight bits: its sums would have none
     peaks: Any = sizes.max(1) if isinstance(sizes, np.ndarray) else sizes.amax(1)
     peak = np.asarray(peaks.tolist(), dtype=np.float64)
