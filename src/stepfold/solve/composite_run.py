@@ -72,6 +72,7 @@ class CompositeRun:
         self._best: Any = None
         self._scores = np.empty(0)
         self._done: NDArray[np.bool_] = np.empty(0, dtype=bool)
+        self._done_at = np.empty(0, dtype=np.int64)
         self._improved_at = 0
         self.scale: FloatArray = np.zeros(1)
         """What the norms are at 0."""
@@ -130,6 +131,7 @@ class CompositeRun:
         if self._best is None:
             self._first = norms
             self._best, self._scores, self._done = x, scores, met
+            self._done_at = np.zeros(met.shape, dtype=np.int64)
             return measured
         # A row that is done keeps the iterate that met the tolerances.
         better = ~self._done & (met | (scores < self._scores))
@@ -139,6 +141,7 @@ class CompositeRun:
             self._best = x if whole else put_rows(self._best, places, x[places.tolist()])
             self._scores = np.where(better, scores, self._scores)
             self._improved_at = self._checks.num_seen
+        self._done_at[met & ~self._done] = self._num_steps
         self._done |= met
         return measured
 
@@ -167,7 +170,8 @@ class CompositeRun:
     def result(self) -> Result[Any]:
         """The record of the run."""
         steps, products, seconds, norms, all_gaps = zip(*self._checks.entries(), strict=True)
-        shape = (len(steps), -1) if self._best.ndim == 2 else (len(steps),)
+        is_batch = self._best.ndim == 2
+        shape = (len(steps), -1) if is_batch else (len(steps),)
         gaps, notes = None, []
         if self._smallest_gaps is not None:
             gaps = np.reshape(all_gaps, shape)
@@ -184,6 +188,9 @@ class CompositeRun:
             np.array(seconds),
             gaps=gaps,
         )
+        # One operator and one schedule serve all rows: what ended the run ended each that was left.
+        ends = [Status.CONVERGED if done else self.status for done in self._done.tolist()]
+        num_steps = np.where(self._done, self._done_at, self._num_steps).tolist()
         return Result(
             self._best,
             self.status,
@@ -191,6 +198,8 @@ class CompositeRun:
             history,
             self._schedule,
             notes=tuple(notes),
+            row_statuses=tuple(ends) if is_batch else (),
+            row_num_steps=tuple(num_steps) if is_batch else (),
             reason=self._reason(),
         )
 
