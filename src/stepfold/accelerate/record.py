@@ -15,6 +15,7 @@ from stepfold.problems.fixed_point import FixedPoint, epsilon_of
 from stepfold.result import History, Result, Status
 from stepfold.schedules import Schedule
 from stepfold.solve.norms import norms
+from stepfold.solve.thinned import Thinned
 
 # Evaluations without a better iterate after which a run is given up: at rounding, and above it.
 PATIENCE_AT_ROUNDING, PATIENCE = 24, 1000
@@ -67,7 +68,7 @@ class Record:
         self.best, self.best_residual = x, residual
         self.first = self.last = self.best_norm = float(norms(residual.reshape(-1))[0])
         self._best_at = self.num_evaluations
-        self._rows: list[tuple[int, float, int, float]] = []
+        self._rows: Thinned[tuple[int, float, int, float]] = Thinned()
         self.tolerance = max(limits.rtol * self.first, limits.atol)
         self.status: Status | None = None
         self.schedule = Schedule(np.ones(1), "plain")
@@ -160,7 +161,7 @@ class Record:
     def result(self, notes: Sequence[str] = ()) -> Result[Any]:
         """The record of the run, with sentences on it."""
         assert self.status is not None  # noqa: S101
-        steps, sizes, evaluations, seconds = zip(*self._rows, strict=True)
+        steps, sizes, evaluations, seconds = zip(*self._rows.entries(), strict=True)
         x = self.best if self._answer is None else self._answer
         return Result(
             np.asarray(x) if isinstance(x, np.generic) else x,

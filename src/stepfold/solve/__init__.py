@@ -26,6 +26,7 @@ from stepfold.solve.norms import norms
 from stepfold.solve.record import Criteria, Record
 from stepfold.solve.run import Run
 from stepfold.solve.sweep import check_low_precision
+from stepfold.solve.thinned import Thinned
 
 __all__ = ["Guard", "solve", "solve_composite"]
 
@@ -144,7 +145,7 @@ def solve(
     # A gradient costs one product more than the linear term: Aᵀ(Ax − b) beside Aᵀb.
     record.num_products = problem.products_per_gradient - 1
     if keep_iterates:
-        record.iterates = []
+        record.iterates = Thinned()
     run = Run(problem, schedule, iteration, record, watch, callback, low_precision, begin)
     # Vectors that the run has let go of must not live on here.
     del linear_term, begin

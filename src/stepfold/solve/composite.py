@@ -66,7 +66,8 @@ def solve_composite(
     Returns:
         The best iterate at a check, by the measure that is stopped on, row by row; a status with
         advice; and the history, whose ``gradient_norms`` are the measure of ``rtol``, and whose
-        ``gaps`` the duality gaps, None where none is known.
+        ``gaps`` the duality gaps, None where none is known. A row of a batch that has not met the
+        tolerances ends as the run does.
 
     Raises:
         TypeError: If an argument has the wrong type.

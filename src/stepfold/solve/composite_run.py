@@ -20,6 +20,7 @@ from stepfold.result import History, Result, Status
 from stepfold.schedules import Schedule
 from stepfold.solve.norms import put_rows
 from stepfold.solve.sweep import counted
+from stepfold.solve.thinned import Thinned
 
 # A run is stalled when nothing has got better during this share of its checks, and this many.
 STALLED_SHARE, STALLED_CHECKS = 0.5, 50
@@ -64,10 +65,14 @@ class CompositeRun:
         # A gradient costs one product more than the linear term: Aᵀ(Ax − b) beside Aᵀb.
         self._num_products = composite.problem.products_per_gradient - 1
         self._num_steps = 0
-        self._checks: list[tuple[int, int, float, Measured]] = []
+        # No gradients: each would be as large as an iterate.
+        self._checks: Thinned[tuple[int, int, float, FloatArray, FloatArray | None]] = Thinned()
+        self._first = np.zeros(1)
+        self._smallest_gaps: FloatArray | None = None
         self._best: Any = None
         self._scores = np.empty(0)
         self._done: NDArray[np.bool_] = np.empty(0, dtype=bool)
+        self._done_at = np.empty(0, dtype=np.int64)
         self._improved_at = 0
         self.scale: FloatArray = np.zeros(1)
         """What the norms are at 0."""
@@ -117,10 +122,16 @@ class CompositeRun:
     def _check(self, x: Any, measured: Measured | None) -> Measured:
         measured = self.look(x) if measured is None else measured
         seconds = time.perf_counter() - self._begin
-        self._checks.append((self._num_steps, self._num_products, seconds, measured))
+        norms, gaps = measured.norms, measured.gaps
+        self._checks.append((self._num_steps, self._num_products, seconds, norms, gaps))
+        if gaps is not None:
+            smallest = gaps if self._smallest_gaps is None else self._smallest_gaps
+            self._smallest_gaps = np.minimum(smallest, gaps)
         scores, met = self._judge(measured)
         if self._best is None:
+            self._first = norms
             self._best, self._scores, self._done = x, scores, met
+            self._done_at = np.zeros(met.shape, dtype=np.int64)
             return measured
         # A row that is done keeps the iterate that met the tolerances.
         better = ~self._done & (met | (scores < self._scores))
@@ -129,7 +140,8 @@ class CompositeRun:
             whole = bool(better.all())
             self._best = x if whole else put_rows(self._best, places, x[places.tolist()])
             self._scores = np.where(better, scores, self._scores)
-            self._improved_at = len(self._checks)
+            self._improved_at = self._checks.num_seen
+        self._done_at[met & ~self._done] = self._num_steps
         self._done |= met
         return measured
 
@@ -146,25 +158,24 @@ class CompositeRun:
         if self._done.all():
             self.status = Status.CONVERGED
             return True
-        if not (
-            measured.norms <= DIVERGED * np.maximum(self.scale, self._checks[0][3].norms)
-        ).all():
+        if not (measured.norms <= DIVERGED * np.maximum(self.scale, self._first)).all():
             self.status = Status.DIVERGED
             return True
-        since = len(self._checks) - self._improved_at
-        if since > max(STALLED_CHECKS, STALLED_SHARE * len(self._checks)):
+        since = self._checks.num_seen - self._improved_at
+        if since > max(STALLED_CHECKS, STALLED_SHARE * self._checks.num_seen):
             self.status = Status.STALLED
             return True
         return False
 
     def result(self) -> Result[Any]:
         """The record of the run."""
-        steps, products, seconds, looks = zip(*self._checks, strict=True)
-        shape = (len(looks), -1) if self._best.ndim == 2 else (len(looks),)
+        steps, products, seconds, norms, all_gaps = zip(*self._checks.entries(), strict=True)
+        is_batch = self._best.ndim == 2
+        shape = (len(steps), -1) if is_batch else (len(steps),)
         gaps, notes = None, []
-        if looks[0].gaps is not None:
-            gaps = np.reshape([entry.gaps for entry in looks], shape)
-            smallest = float(np.max(np.min([entry.gaps for entry in looks], axis=0)))
+        if self._smallest_gaps is not None:
+            gaps = np.reshape(all_gaps, shape)
+            smallest = float(self._smallest_gaps.max())
             if math.isfinite(smallest):
                 notes.append(
                     f"The duality gap came down to {smallest:.3g}: the objective is at most that "
@@ -172,11 +183,14 @@ class CompositeRun:
                 )
         history = History(
             np.array(steps),
-            np.reshape([entry.norms for entry in looks], shape),
+            np.reshape(norms, shape),
             np.array(products),
             np.array(seconds),
             gaps=gaps,
         )
+        # One operator and one schedule serve all rows: what ended the run ended each that was left.
+        ends = [Status.CONVERGED if done else self.status for done in self._done.tolist()]
+        num_steps = np.where(self._done, self._done_at, self._num_steps).tolist()
         return Result(
             self._best,
             self.status,
@@ -184,6 +198,8 @@ class CompositeRun:
             history,
             self._schedule,
             notes=tuple(notes),
+            row_statuses=tuple(ends) if is_batch else (),
+            row_num_steps=tuple(num_steps) if is_batch else (),
             reason=self._reason(),
         )
 

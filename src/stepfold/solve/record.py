@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stepfold._typing import FloatArray
 from stepfold.result import History, Status
 from stepfold.solve.norms import epsilon, norms, put_rows
+from stepfold.solve.thinned import Thinned
 
 # A period that converges lowers the norm. After this many period ends without a new minimum only
 # rounding is left; with momentum, whose norm may rise and swing for about √κ steps, or measured in
@@ -83,13 +84,13 @@ class Record:
         self._previous: Any = None
         self._start = time.perf_counter()
         self._longest_period = self._last_time = 0.0
-        self._checks: list[tuple[int, FloatArray, int, float]] = []
-        self.iterates: list[Any] | None = None
+        self._checks: Thinned[tuple[int, FloatArray, int, float]] = Thinned()
+        self.iterates: Thinned[Any] | None = None
 
     def check(self, x: Any, gradient: Any) -> None:
         """Record the gradient at the iterate ``x`` of the active rows; some may have converged."""
         size = norms(gradient)
-        if not self._checks:
+        if not self._checks.num_seen:
             self._first = size
             reference = np.where(self._reference > 0, self._reference, size)
             self._tolerance = np.maximum(self.criteria.rtol * reference, self.criteria.atol)
@@ -107,7 +108,7 @@ class Record:
         self._choose(x, size, ratios)
         if self.iterates is not None:
             all_rows = self.active.size == len(self.statuses)
-            self.iterates.append(x if all_rows else put_rows(self.iterates[-1], self.active, x))
+            self.iterates.append(x if all_rows else put_rows(self.iterates.last, self.active, x))
         self._end(self._converged(x, size), Status.CONVERGED)
 
     def _choose(self, x: Any, size: FloatArray, ratios: FloatArray) -> None:
@@ -173,7 +174,7 @@ class Record:
         rows = self._rows
         patience: float = STALLED_AFTER
         if not self.is_monotone:
-            patience = max(patience, STALLED_FRACTION * len(self._checks))
+            patience = max(patience, STALLED_FRACTION * self._checks.num_seen)
         waited = np.minimum(self._since_best[rows], self._since_closer[rows]) >= patience
         below = self.last_norms[rows] <= self._first[rows]
         self._end(waited & below & (self._rising[rows] < STALLED_AFTER), Status.STALLED)
@@ -250,13 +251,14 @@ class Record:
     def history(self) -> History:
         """Return everything recorded."""
         # Empty if the run was interrupted before its first gradient was done.
-        columns = zip(*self._checks, strict=True) if self._checks else ([], [], [], [])
+        checks = self._checks.entries()
+        columns = zip(*checks, strict=True) if checks else ([], [], [], [])
         num_steps, size, num_products, seconds = columns
         table = np.array(size)
         return History(
             np.array(num_steps, dtype=np.int64),
-            table if self.is_batch or not self._checks else table[:, 0],
+            table if self.is_batch or not checks else table[:, 0],
             np.array(num_products, dtype=np.int64),
             np.array(seconds),
-            None if self.iterates is None else tuple(self.iterates),
+            None if self.iterates is None else tuple(self.iterates.entries()),
         )
