@@ -1,6 +1,7 @@
 """Checks let good arguments through unchanged and name what is wrong with bad ones."""
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,6 +9,14 @@ import scipy.sparse as sp
 import torch
 
 from stepfold._checks import check_count, check_finite, check_matrix, check_numbers, check_vector
+
+HOLES = np.array([[1.0, 0.0, 0.0], [0.0, 2.0, np.inf], [0.0, np.nan, 3.0]])
+LAYOUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "coo": lambda dense: dense.to_sparse(),
+    "csr": lambda dense: dense.to_sparse_csr(),
+    "csc": lambda dense: dense.to_sparse_csc(),
+    "bsr": lambda dense: dense.to_sparse_bsr((1, 1)),
+}
 
 
 @pytest.mark.parametrize("value", [3, np.int32(3), np.uint8(3), np.array(3)])
@@ -161,16 +170,54 @@ def test_complex_and_other_matrices_are_refused(matrix: object) -> None:
     ("matrix", "message"),
     [
         (np.array([[1.0, np.nan]]), r"`operator` must be finite, got nan at index \(0, 1\)"),
-        (sp.csr_array([[0.0, np.inf]]), r"`operator.data` must be finite, got inf at index 0"),
-        (torch.tensor([[1.0, torch.nan]]), r"`operator` must be finite, got a NaN or infinite"),
+        (sp.csr_array([[0.0, np.inf]]), r"`operator` must be finite, got inf at index \(0, 1\)"),
+        (sp.csc_array(HOLES), r"`operator` must be finite, got inf at index \(1, 2\)"),
+        (sp.bsr_array(HOLES), r"`operator` must be finite, got inf at index \(1, 2\)"),
+        (torch.tensor(HOLES), r"`operator` must be finite, got inf at index \(1, 2\)"),
+        (torch.tensor(HOLES).to_sparse(), r"`operator` must be finite, got inf at index \(1, 2\)"),
+        (
+            torch.sparse_coo_tensor(
+                [[1, 1, 0], [1, 1, 0]],
+                [1e308, 1e308, 1.0],
+                dtype=torch.double,
+                check_invariants=True,
+            ),
+            r"`operator` must be finite, got inf at index \(1, 1\)",
+        ),
     ],
-    ids=["ndarray", "csr", "torch"],
+    ids=["ndarray", "csr", "csc", "bsr", "torch", "torch sparse", "sum of duplicates"],
 )
 def test_matrices_with_entries_that_are_not_finite_are_refused(
     matrix: object, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message + ".*remove or replace"):
         check_matrix("operator", matrix)
+
+
+def test_padding_of_a_stored_diagonal_is_no_entry() -> None:
+    check_finite("x", sp.dia_array((np.array([[np.nan, 1.0]]), [1]), shape=(2, 2)))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.filterwarnings("ignore:Sparse .* beta state:UserWarning")
+def test_sparse_tensors_become_coordinates(layout: str) -> None:
+    dense = torch.tensor([[1, 2], [0, 3]])
+    matrix = check_matrix("operator", LAYOUTS[layout](dense))
+    assert (matrix.layout, matrix.dtype) == (torch.sparse_coo, torch.float64)
+    assert matrix.to_dense().tolist() == dense.tolist()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.filterwarnings("ignore:Sparse .* beta state:UserWarning")
+def test_the_place_in_a_sparse_tensor_is_that_in_the_matrix(layout: str) -> None:
+    matrix = LAYOUTS[layout](torch.tensor([[1.0, 0.0], [torch.nan, torch.inf]]))
+    with pytest.raises(ValueError, match=r"`operator` must be finite, got nan at index \(1, 0\)"):
+        check_matrix("operator", matrix)
+
+
+def test_sparse_rows_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"`rhs` must be dense, got .*; pass `rhs.to_dense\(\)`"):
+        check_numbers("rhs", torch.eye(2).to_sparse())
 
 
 @pytest.mark.parametrize("rows", [np.ones(2, np.float32), torch.ones(2), torch.ones(2).double()])
@@ -193,5 +240,5 @@ def test_rows_that_are_not_real_are_refused(rows: object) -> None:
 
 @pytest.mark.parametrize("rows", [np.array([1.0, np.inf]), torch.tensor([1.0, torch.inf])])
 def test_rows_that_are_not_finite_are_refused(rows: object) -> None:
-    with pytest.raises(ValueError, match=r"`rhs` must be finite, got "):
+    with pytest.raises(ValueError, match=r"`rhs` must be finite, got inf at index 1; remove"):
         check_numbers("rhs", rows)

@@ -107,6 +107,21 @@ def test_float32_stays_float32(factor: np.ndarray, backend: str) -> None:
     assert (result.status, result.x.dtype) == (Status.CONVERGED, np.float32)
 
 
+@pytest.mark.parametrize("convert", ["to_sparse", "to_sparse_csr", "to_sparse_csc"])
+@pytest.mark.parametrize("batch", [(), (2,)])
+@pytest.mark.filterwarnings("ignore:Sparse .* beta state:UserWarning")
+def test_sparse_tensors_are_solved_as_dense_ones(
+    factor: np.ndarray, convert: str, batch: tuple[int, ...]
+) -> None:
+    rhs = rows((*batch, 20))
+    operator = getattr(torch.tensor(factor), convert)()
+    problem = LeastSquares(operator, torch.tensor(rhs))
+    bounds = estimate_bounds(problem.hessian)
+    result = solve(problem, chebyshev_steps(bounds, 16), rtol=1e-12)
+    expected = np.linalg.lstsq(factor, rhs.T, rcond=None)[0].T
+    np.testing.assert_allclose(result.x.numpy(), expected, atol=1e-10)
+
+
 @pytest.mark.parametrize("size", [3, 100])
 @pytest.mark.parametrize("batch", [(), (2,)])
 @pytest.mark.parametrize("pose", [LeastSquares, Quadratic])

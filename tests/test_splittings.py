@@ -155,3 +155,8 @@ def test_operators_without_entries_are_refused() -> None:
     operator = scipy.sparse.linalg.aslinearoperator(_matrix())
     with pytest.raises(TypeError, match="a splitting needs its entries"):
         gauss_seidel(operator, np.ones(N))
+
+
+def test_a_splitting_of_a_sparse_tensor_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"got a sparse tensor: .* `matrix.to_dense\(\)`"):
+        jacobi_iteration(torch.eye(2).to_sparse(), torch.ones(2))

@@ -36,21 +36,39 @@ def check_vector(name: str, values: Any) -> FloatArray:
 
 
 def check_finite(name: str, array: Any) -> None:
-    """Raise if a NumPy array holds NaN or infinity, naming the place of the first one."""
-    if array.dtype.kind in "fc" and (array.flags.c_contiguous or array.flags.f_contiguous):
+    """Raise if a NumPy or SciPy array holds NaN or infinity, naming the place of the first one.
+
+    First is by rows; the place in a sparse array is that in the matrix.
+    """
+    is_sparse = hasattr(array, "tocsr")
+    entries = array.data if is_sparse else array
+    if entries.dtype.kind in "fc" and (entries.flags.c_contiguous or entries.flags.f_contiguous):
         # A finite sum has finite terms: one pass at the memory's speed, without memory for flags.
         # (A BLAS product is faster, but its threads spin on afterwards, on the cores kernels need.)
         with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(array.sum()):
+            if np.isfinite(entries.sum()):
                 return
-    finite = np.isfinite(array)
-    if not finite.all():
+    finite = np.isfinite(entries)
+    if finite.all():
+        return
+    if is_sparse:
+        triplets = array.tocoo()
+        bad = np.flatnonzero(~np.isfinite(triplets.data))
+        if bad.size:  # a stored diagonal may reach beyond the matrix
+            first = bad[np.lexsort((triplets.col[bad], triplets.row[bad]))[0]]
+            place = (int(triplets.row[first]), int(triplets.col[first]))
+            raise _not_finite(name, triplets.data[first], place)
+    else:
         index = tuple(int(i) for i in np.unravel_index(int(np.argmin(finite)), finite.shape))
-        place = index[0] if len(index) == 1 else index
-        raise ValueError(
-            f"`{name}` must be finite, got {array[index]} at index {place}; "
-            "remove or replace the missing and infinite entries first"
-        )
+        raise _not_finite(name, array[index], index)
+
+
+def _not_finite(name: str, value: Any, index: tuple[int, ...]) -> ValueError:
+    place = index[0] if len(index) == 1 else index
+    return ValueError(
+        f"`{name}` must be finite, got {value} at index {place}; "
+        "remove or replace the missing and infinite entries first"
+    )
 
 
 def check_matrix(name: str, matrix: Any, *, allow_complex: bool = False) -> Any:
@@ -58,7 +76,8 @@ def check_matrix(name: str, matrix: Any, *, allow_complex: bool = False) -> Any:
 
     Entries are looked at where they are known (ndarray, sparse array, torch tensor); a matrix-free
     operator is taken at its word. Sparse arrays in the other byte order, for which SciPy has no
-    products, are copied into this machine's.
+    products, are copied into this machine's; sparse tensors in rows, columns or blocks, of which
+    torch has no transpose, become lists of coordinates.
     """
     if isinstance(matrix, (list, tuple, np.matrix)):
         # Products of an `np.matrix`, which `todense` of a sparse matrix returns, stay matrices.
@@ -79,32 +98,41 @@ def check_matrix(name: str, matrix: Any, *, allow_complex: bool = False) -> Any:
     is_sparse = hasattr(matrix, "tocsr")
     if is_sparse and matrix.format not in ("csr", "csc"):
         matrix = matrix.tocsr()
+    if is_sparse_tensor(matrix):
+        matrix = matrix.to_sparse_coo().coalesce()
     if kind in "bui":
         matrix = _as_float64(matrix)
-    if is_sparse:
-        if not matrix.dtype.isnative:
-            matrix = matrix.astype(matrix.dtype.newbyteorder("="))
-        check_finite(f"{name}.data", matrix.data)
-    else:
-        check_entries(name, matrix)
+    if is_sparse and not matrix.dtype.isnative:
+        matrix = matrix.astype(matrix.dtype.newbyteorder("="))
+    check_entries(name, matrix)
     return matrix
 
 
 def check_entries(name: str, array: Any) -> None:
-    """Raise if an entry is NaN or infinite: of a NumPy array or of a torch tensor."""
-    if isinstance(array, np.ndarray):
+    """Raise if an entry is NaN or infinite, as far as entries are known."""
+    if isinstance(array, np.ndarray) or hasattr(array, "tocsr"):
         check_finite(name, array)
-    elif hasattr(array, "isfinite") and not bool(array.isfinite().all()):
-        raise ValueError(
-            f"`{name}` must be finite, got a NaN or infinite entry; "
-            "remove or replace the missing and infinite entries first"
-        )
+    elif is_tensor(array):
+        is_sparse = is_sparse_tensor(array)
+        values = array.values() if is_sparse else array
+        finite = values.isfinite()
+        if not bool(finite.all()):
+            first = finite.logical_not().nonzero()[0].tolist()
+            value = values[tuple(first)].item()
+            if is_sparse:
+                first[:1] = array.indices()[:, first[0]].tolist()
+            raise _not_finite(name, value, tuple(first))
 
 
 def check_numbers(name: str, rows: Any, *, allow_complex: bool = False) -> Any:
     """Return vectors as rows ready for arithmetic: finite, integers turned to float64."""
     kind = dtype_kind(getattr(rows, "dtype", None))
     _check_kind(name, kind, rows, allow_complex)
+    if is_sparse_tensor(rows):
+        raise TypeError(
+            f"`{name}` must be dense, got a tensor of layout {rows.layout}; "
+            f"pass `{name}.to_dense()`"
+        )
     check_entries(name, rows)
     return _as_float64(rows) if kind in "bui" else rows
 
@@ -128,6 +156,11 @@ def dtype_kind(dtype: Any) -> str:
 def is_tensor(values: Any) -> bool:
     """Whether it is a torch tensor, dense or sparse; torch is not imported to know."""
     return hasattr(values, "new_tensor")
+
+
+def is_sparse_tensor(values: Any) -> bool:
+    """Whether it is a torch tensor of one of the sparse layouts."""
+    return is_tensor(values) and "sparse" in str(values.layout)
 
 
 def _as_float64(array: Any) -> Any:

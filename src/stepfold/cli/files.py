@@ -95,7 +95,7 @@ def _load(path: Path) -> Any:
         ) from None
     if array.dtype.kind not in "buif":
         raise click.UsageError(f"{path} must hold real numbers, got dtype {array.dtype}")
-    check_finite(str(path), array.data if hasattr(array, "tocsr") else array)
+    check_finite(str(path), array)
     return array
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import os
 import sys
@@ -11,7 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -92,18 +91,24 @@ def _is_own(path: Path, folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def plain_warnings(category: type[Warning]) -> Iterator[None]:
+def plain_warnings(plain: type[Warning]) -> Iterator[None]:
     """Show warnings of a kind as one line on standard error, without a place in our source."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", category)
+        warnings.simplefilter("always", plain)
         usual = warnings.showwarning
 
-        @functools.wraps(usual)
-        def show(message: Any, kind: type[Warning], *place: Any, **options: Any) -> None:
-            if issubclass(kind, category):
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, plain):
                 click.echo(f"Warning: {message}", err=True)
             else:
-                usual(message, kind, *place, **options)
+                usual(message, category, filename, lineno, file, line)
 
         warnings.showwarning = show
         yield

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_matrix
+from stepfold._checks import check_matrix, is_sparse_tensor
 from stepfold._typing import ArrayT, Operator
 from stepfold.kernels.relaxation import relax_rows
 from stepfold.problems.base import apply, check_library, check_rows
@@ -102,6 +102,11 @@ class _System:
             raise TypeError(
                 "`matrix` must be an ndarray, a sparse array or a tensor, got "
                 f"{type(self.matrix).__name__}: a splitting needs its entries"
+            )
+        if is_sparse_tensor(self.matrix):
+            raise TypeError(
+                "`matrix` must be a dense tensor or a SciPy sparse array, got a sparse tensor: "
+                "torch solves with no sparse triangle; pass `matrix.to_dense()`"
             )
         if self._is_sparse:
             self.matrix = self.matrix.tocsr()

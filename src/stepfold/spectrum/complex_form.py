@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import dtype_kind
+from stepfold._checks import dtype_kind, is_tensor
 from stepfold.spectrum.gram import Gram
-from stepfold.spectrum.target import has_entries, is_tensor
+from stepfold.spectrum.target import has_entries
 
 # Up to this many rows or columns the real form is written out, so that all methods apply to it;
 # beyond, it is a map that makes complex products.

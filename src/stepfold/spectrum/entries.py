@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, is_tensor
 from stepfold._typing import FloatArray
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
 from stepfold.spectrum.exact import check_range, indefinite, not_symmetric
-from stepfold.spectrum.target import Target, has_entries, is_tensor, tensor_to_numpy
+from stepfold.spectrum.target import Target, has_entries, tensor_to_numpy
 
 # Entries read at a time: the absolute values of a block are all the memory that is needed.
 BLOCK = 2**20

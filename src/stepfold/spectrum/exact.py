@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_matrix
+from stepfold._checks import check_matrix, is_tensor
 from stepfold._typing import FloatArray, Operator
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
 from stepfold.spectrum.complex_form import is_complex, real_form
 from stepfold.spectrum.gram import Gram
-from stepfold.spectrum.target import Target, has_entries, is_tensor, tensor_to_numpy
+from stepfold.spectrum.target import Target, has_entries, tensor_to_numpy
 
 
 def exact_eigenvalues(hessian: Operator) -> FloatArray:

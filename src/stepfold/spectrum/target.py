@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._checks import is_sparse_tensor, is_tensor
 from stepfold._typing import FloatArray, Operator
 from stepfold.spectrum.gram import Gram
 
@@ -60,13 +61,8 @@ class Target:
 def has_entries(matrix: Any) -> bool:
     """Whether entries can be read: NumPy and SciPy matrices and dense torch tensors."""
     if is_tensor(matrix):
-        return not matrix.is_sparse and "sparse" not in str(matrix.layout)
+        return not is_sparse_tensor(matrix)
     return isinstance(matrix, np.ndarray) or hasattr(matrix, "toarray")
-
-
-def is_tensor(matrix: Any) -> bool:
-    """Whether a matrix is a torch tensor; torch is not imported to find out."""
-    return type(matrix).__module__.split(".")[0] == "torch" and hasattr(matrix, "new_tensor")
 
 
 def tensor_to_numpy(tensor: Any) -> tuple[Any, float]:

@@ -55,9 +55,7 @@ def as_matrix(name: str, matrix: Any) -> Any:
 
 def check_entries(name: str, matrix: Any) -> None:
     """Raise if an entry is not finite, as far as entries are known."""
-    if hasattr(matrix, "tocsr"):
-        check_finite(f"{name}.data", matrix.data)
-    elif isinstance(matrix, np.ndarray):
+    if isinstance(matrix, np.ndarray) or hasattr(matrix, "tocsr"):
         check_finite(name, matrix)
 
 
