@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from cli_runner import assert_refused, stepfold
@@ -14,6 +15,12 @@ def cosine(x): return np.cos(x)
 def tensor(x): return x.cos()
 def grows(x): return 2 * x + 1
 def cuts(x): return x[:1]
+def noisy(x): return np.cos(x) + np.random.default_rng().random(x.shape)
+def divides(x):
+    return x + 1 / number_of(x)
+def number_of(x): return 3 - number
+def deep(x): return np.linalg.inv(x)
+def silent(x): raise KeyError
 class Model:
     step = staticmethod(np.cos)
 """
@@ -85,6 +92,55 @@ def test_bad_input_is_refused_in_one_line(
     folder: Path, arguments: list[str], words: list[str]
 ) -> None:
     assert_refused(stepfold("accelerate", *arguments, "--x0", "x0.npy"), *words)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("divides", ["divides raised ZeroDivisionError", "mymap_of_the_test.py, line 10, in div"]),
+        ("deep", ["raised LinAlgError: ", "(mymap_of_the_test.py, line 12, in deep)"]),
+        ("silent", ["raised KeyError (mymap_of_the_test.py, line 13, in silent)"]),
+    ],
+)
+@pytest.mark.parametrize("method", ["relaxation", "plain"])
+def test_what_the_map_raises_is_one_line_with_its_place(
+    folder: Path, name: str, words: list[str], method: str
+) -> None:
+    arguments = [f"mymap_of_the_test:{name}", "--x0", "x0.npy", "--method", method]
+    assert_refused(stepfold("accelerate", *arguments), *words, "STEPFOLD_TRACEBACK=1")
+
+
+def test_a_traceback_of_the_map_is_shown_on_request(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEPFOLD_TRACEBACK", "1")
+    with pytest.raises(click.ClickException, match="divides raised ZeroDivisionError") as caught:
+        stepfold("accelerate", "mymap_of_the_test:divides", "--x0", "x0.npy")
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("x = 1\nf = x / 0\n", ["ZeroDivisionError: division by zero", "line 2, in <module>"]),
+        ("import no_such_package\n", ["No module named 'no_such_package'", "line 1"]),
+        ("def f(x) return x\n", ["SyntaxError: ", "broken_map_of_the_test.py, line 1"]),
+    ],
+)
+def test_a_module_that_fails_to_import_is_one_line_with_its_place(
+    folder: Path, source: str, words: list[str]
+) -> None:
+    (folder / "broken_map_of_the_test.py").write_text(source)
+    run = stepfold("accelerate", "broken_map_of_the_test:f", "--x0", "x0.npy")
+    assert_refused(run, "importing broken_map_of_the_test raised ", *words)
+
+
+def test_a_stochastic_map_is_one_line_of_warning(folder: Path) -> None:
+    arguments = ["mymap_of_the_test:noisy", "--x0", "x0.npy", "--max-evaluations", "20", "--json"]
+    run = stepfold("accelerate", *arguments)
+    assert run.json()["status"] == "BUDGET"
+    assert run.err.startswith("Warning: The map is stochastic: two evaluations at x0 differ by ")
+    assert (run.err.count("\n"), ".py" in run.err) == (1, False)
 
 
 @pytest.mark.parametrize("start", ["missing.npy", "mymap_of_the_test.py"])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +16,8 @@ from stepfold.accelerate import anderson, plain_iteration, steffensen
 from stepfold.cli.files import load_array, save_vector
 from stepfold.cli.options import given_bounds, output_options
 from stepfold.cli.output import PERIOD, check_output
+from stepfold.cli.user_function import load_function, plain_warnings
+from stepfold.problems.fixed_point import StochasticMapWarning
 
 METHODS: dict[str, Callable[..., Any]] = {
     "relaxation": run_accelerate,
@@ -102,15 +101,12 @@ def accelerate(
         import torch
 
         x0 = torch.from_numpy(x0)
+    own_map = load_function(function)
     begun = time.perf_counter()
-    result = METHODS[method](
-        load_function(function),
-        x0,
-        rtol=rtol,
-        atol=atol,
-        max_evaluations=max_evaluations,
-        **options,
-    )
+    with plain_warnings(StochasticMapWarning):
+        result = METHODS[method](
+            own_map, x0, rtol=rtol, atol=atol, max_evaluations=max_evaluations, **options
+        )
     seconds = time.perf_counter() - begun
     if output is not None:
         save_vector(output, np.asarray(result.x))
@@ -133,33 +129,3 @@ def accelerate(
         else:
             click.echo(f"solution: {output}")
     return 0 if result.converged else 1
-
-
-def load_function(name: str) -> Callable[..., Any]:
-    """The callable that ``module:function`` names; the current folder is looked in first.
-
-    Raises:
-        click.UsageError: If there is no such module or function.
-    """
-    module_name, colon, path = name.partition(":")
-    if not (module_name and colon and path):
-        raise click.UsageError(f"give FUNCTION as module:function, got {name!r}")
-    folder = os.getcwd()
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and not module_name.startswith(error.name):
-            raise  # a module that the user's own module wants
-        raise click.UsageError(
-            f"there is no module {module_name!r} here or among the installed ones"
-        ) from None
-    for part in path.split("."):
-        if not hasattr(found, part):
-            raise click.UsageError(f"module {module_name!r} has no {path!r}")
-        found = getattr(found, part)
-    if not callable(found):
-        raise click.UsageError(f"{name} must be callable, got {type(found).__name__}")
-    function: Callable[..., Any] = found
-    return function
