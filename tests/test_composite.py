@@ -45,6 +45,15 @@ def _sparse_data(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return matrix, matrix[:, :5] @ np.ones(5) + 0.1 * rng.standard_normal(50)
 
 
+@pytest.mark.parametrize("given", [{"weight": 0.1}, {"weight": 0.0}, {"ratio": 0.5}])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_solution_for_a_matrix_of_zeros_is_zero(method: str, given: dict[str, float]) -> None:
+    objective = lasso(np.zeros((3, 2)), np.ones(3), **given)
+    result = solve_composite(objective, iteration=METHODS[method])
+    assert (result.status, result.num_steps) == (Status.CONVERGED, 0)
+    assert result.x.tolist() == [0.0, 0.0]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_lasso_agrees_with_scikit_learn(method: str) -> None:
     matrix, rhs = _sparse_data()
@@ -370,6 +379,11 @@ def test_a_matrix_of_low_rank_is_completed() -> None:
             ValueError,
             "`gap_rtol` must be at least 0",
         ),
+        (
+            lambda p: solve_composite(Composite(p, L1(1.0)), gap_atol="a"),
+            TypeError,
+            "`gap_atol` must be a real number, got str",
+        ),
         (lambda p: Composite(p, L1(1.0)).fixed_point(0.0), ValueError, "`gamma` must be above 0"),
         (lambda _: lasso(np.eye(2), np.ones(2)), ValueError, "exactly one of `weight` and `ratio`"),
         (lambda _: lasso(np.eye(2), np.ones(2), weight=-1.0), ValueError, "`weight` must be"),
@@ -381,7 +395,7 @@ def test_a_matrix_of_low_rank_is_completed() -> None:
             "must be real",
         ),
         (
-            lambda _: Composite(LeastSquares(np.zeros((2, 2)), np.ones(2)), L1(1.0)).step,
+            lambda _: landweber(LeastSquares(np.zeros((2, 2)), np.ones(2))),
             ValueError,
             "nothing to take steps on",
         ),

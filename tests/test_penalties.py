@@ -251,8 +251,43 @@ def test_numbers_for_rows_of_another_length_are_refused(penalty: Penalty, name: 
 
 
 def test_a_weight_that_is_no_number_is_refused() -> None:
-    with pytest.raises(TypeError, match="`weight` must be a number, got str"):
+    with pytest.raises(TypeError, match="`weight` must be a real number, got str"):
         L1("heavy")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        L1,
+        Ball,
+        Simplex,
+        TotalVariation,
+        lambda weight: ElasticNet(weight, 1.0),
+        lambda weight: ElasticNet(1.0, weight),
+        lambda weight: GroupL1(weight, [0, 0]),
+        lambda weight: NuclearNorm(weight, (1, 2)),
+    ],
+)
+def test_a_weight_for_each_entry_is_refused(make: Callable[..., Penalty]) -> None:
+    with pytest.raises(ValueError, match=r"must be one number, got shape \(2,\)"):
+        make(np.array([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("step", [-1, -0.5, np.float64(-1.0), math.nan])
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        L1(1.0),
+        ElasticNet(1.0, 1.0),
+        GroupL1(1.0, [0, 0, 1]),
+        NuclearNorm(1.0, (1, 3)),
+        TotalVariation(1.0),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_negative_step_is_refused(penalty: Penalty, step: float) -> None:
+    with pytest.raises(ValueError, match=r"`step` must be at least 0, got "):
+        penalty.prox(np.ones(3), step)
 
 
 def test_labels_that_are_not_integers_are_refused() -> None:

@@ -147,6 +147,35 @@ def test_norms_of_float16_do_not_overflow_in_half_precision() -> None:
     assert norms(np.full(4, 6e-8, np.float16)) == pytest.approx(2 * float(np.float16(6e-8)))
 
 
+def _tracked(place: str) -> tuple[Any, Any, Any]:
+    data = {"operator": torch.eye(2), "rhs": torch.ones(2), "x0": torch.zeros(2)}
+    data[place].requires_grad_()
+    return tuple(data.values())
+
+
+@pytest.mark.parametrize("place", ["operator", "rhs", "x0"])
+@pytest.mark.parametrize("pose", [LeastSquares, Quadratic])
+@pytest.mark.parametrize("run", [solve, solve_composite])
+def test_tensors_that_require_derivatives_are_refused(
+    run: Callable[..., Any], pose: Callable[..., Any], place: str
+) -> None:
+    operator, rhs, x0 = _tracked(place)
+    problem = pose(operator, rhs)
+    args = [problem, CHEBYSHEV] if run is solve else [Composite(problem, L1(1.0))]
+    name = "x0" if place == "x0" else "problem"
+    with pytest.raises(ValueError, match=rf"`{name}` must hold no tensor .* `tensor.detach\(\)`"):
+        run(*args, x0=x0)
+
+
+@pytest.mark.parametrize("place", ["operator", "rhs", "x0"])
+def test_tensors_that_require_derivatives_pass_where_none_are_recorded(place: str) -> None:
+    operator, rhs, x0 = _tracked(place)
+    with torch.no_grad():
+        result = solve(Quadratic(operator, rhs), CHEBYSHEV, x0)
+    assert not result.x.requires_grad
+    assert result.status is Status.CONVERGED
+
+
 @pytest.mark.parametrize("run", [solve, solve_composite])
 @pytest.mark.parametrize(("of", "start"), [(np.eye(2), torch.ones(2)), (torch.eye(2), np.ones(2))])
 def test_a_start_of_another_library_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -19,6 +20,21 @@ def check_count(name: str, value: int, *, minimum: int = 1) -> int:
     if isinstance(value, bool) or count < minimum:
         raise ValueError(f"`{name}` must be an integer of at least {minimum}, got {value!r}")
     return count
+
+
+def check_nonnegative(name: str, value: Any, *, allow_infinite: bool = False) -> Any:
+    """Return a number of at least 0, as it is; a tensor or an array must hold one entry."""
+    kind = dtype_kind(getattr(value, "dtype", None))
+    if not hasattr(value, "__float__") or kind == "c":
+        raise TypeError(f"`{name}` must be a real number, got {type(value).__name__}")
+    if math.prod(getattr(value, "shape", ())) != 1:
+        raise ValueError(f"`{name}` must be one number, got shape {tuple(value.shape)}")
+    if allow_infinite:
+        if not value >= 0:
+            raise ValueError(f"`{name}` must be at least 0, got {value!r}")
+    elif not 0 <= value < math.inf:
+        raise ValueError(f"`{name}` must be at least 0 and finite, got {value!r}")
+    return value
 
 
 def check_vector(name: str, values: Any) -> FloatArray:

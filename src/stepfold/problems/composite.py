@@ -22,7 +22,7 @@ from typing import Any, Generic
 
 import numpy as np
 
-from stepfold._checks import check_matrix, dtype_kind
+from stepfold._checks import check_matrix, check_nonnegative, dtype_kind
 from stepfold._typing import ArrayT, Operator
 from stepfold.problems._rows import largest
 from stepfold.problems.base import Problem
@@ -83,8 +83,9 @@ class Composite(Generic[ArrayT]):
 
     @property
     def step(self) -> float:
-        """1/b for the upper bound b: with it the objective never grows."""
-        return safe_step(self.bounds)
+        """1/b for the upper bound b: with it the objective never grows. 1 for a Hessian of 0."""
+        # Where the gradient is the same everywhere every step is safe.
+        return 1.0 if self.bounds.upper == 0 else safe_step(self.bounds)
 
     def value(self, x: ArrayT) -> Any:
         """``f(x) + g(x)``, one number or one per row."""
@@ -229,8 +230,7 @@ def lasso(
         check_matrix("operator", operator), rhs, ridge=ridge
     )
     if ratio is not None:
-        if not 0 <= ratio < np.inf:
-            raise ValueError(f"`ratio` must be at least 0 and finite, got {ratio!r}")
+        check_nonnegative("ratio", ratio)
         weight = ratio * float(abs(problem.linear_term).max())  # type: ignore[arg-type]
     assert weight is not None  # noqa: S101
     return Composite(problem, L1(weight))

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_matrix
+from stepfold._checks import check_matrix, check_nonnegative
 from stepfold._typing import ArrayT, Operator
 from stepfold.problems._rows import namespace
 from stepfold.problems.base import Problem, apply, check_library, check_rows
-from stepfold.problems.penalties.base import check_nonnegative
 from stepfold.spectrum import Gram
 
 

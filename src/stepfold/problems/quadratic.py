@@ -7,12 +7,11 @@ numbers up to rounding.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_matrix, dtype_kind
+from stepfold._checks import check_matrix, check_nonnegative, dtype_kind
 from stepfold._typing import ArrayT, Operator
 from stepfold.kernels import Sweep, least_squares_sweep, quadratic_sweep
 from stepfold.problems.base import (
@@ -50,9 +49,7 @@ class LeastSquares(Problem[ArrayT]):
         self.operator: Any = check_matrix("operator", operator, allow_complex=True)
         self.rhs: ArrayT = check_rows("rhs", rhs, self.operator.shape[0], "the rows of `operator`")
         check_library("rhs", self.rhs, "`operator`", self.operator)
-        if not 0 <= ridge < math.inf:
-            raise ValueError(f"`ridge` must be at least 0 and finite, got {ridge!r}")
-        self.ridge = float(ridge)
+        self.ridge = float(check_nonnegative("ridge", ridge))
         self._transpose = self.operator.T
         self._is_complex = dtype_kind(getattr(self.operator, "dtype", None)) == "c"
         self._sweep: Sweep | None = None

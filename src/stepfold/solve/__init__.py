@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.iterations import GradientDescent, Iteration
 from stepfold.problems import Composite, Preconditioned, Problem
-from stepfold.problems.base import check_library, check_rows
 from stepfold.result import Result, Status
 from stepfold.schedules import Schedule
 from stepfold.solve.composite import solve_composite
@@ -25,6 +24,7 @@ from stepfold.solve.guard import Guard, watch_for
 from stepfold.solve.norms import norms
 from stepfold.solve.record import Criteria, Record
 from stepfold.solve.run import Run
+from stepfold.solve.start import check_start, check_untracked
 from stepfold.solve.sweep import check_low_precision
 from stepfold.solve.thinned import Thinned
 
@@ -87,8 +87,8 @@ def solve(
     Raises:
         TypeError: If ``problem`` is not a `Problem`, ``schedule`` not a `Schedule`, or ``x0`` not
             an array.
-        ValueError: If ``x0`` does not fit, a tolerance or a budget is negative, or an argument
-            asks for what the iteration or the bounds cannot give.
+        ValueError: If ``x0`` does not fit, a tolerance or a budget is negative, a tensor requires
+            derivatives, or an argument asks for what the iteration or the bounds cannot give.
 
     >>> from stepfold import LeastSquares, chebyshev_steps, estimate_bounds
     >>> problem = LeastSquares(np.diag([3.0, 2.0, 1.0]), np.array([3.0, 2.0, 1.0]))
@@ -137,6 +137,7 @@ def solve(
             "that was made for bounds, or `guard=Guard(bounds)`"
         )
     linear_term: Any = problem.linear_term
+    check_untracked(problem, linear_term, x0)
     begin = _start(x0, linear_term)
     lower = bounds.lower if bounds is not None and bounds.lower > 0 else None
     if isinstance(problem, Preconditioned):
@@ -167,13 +168,13 @@ def _criteria(
     max_seconds: float | None,
 ) -> Criteria:
     for name, tolerance in (("rtol", rtol), ("atol", atol), ("error_rtol", error_rtol)):
-        if tolerance is not None and not 0 <= tolerance < math.inf:
-            raise ValueError(f"`{name}` must be at least 0 and finite, got {tolerance!r}")
+        if tolerance is not None or name == "atol":
+            check_nonnegative(name, tolerance)
     max_steps = check_count("max_steps", max_steps, minimum=0)
     if max_products is not None:
         max_products = check_count("max_products", max_products, minimum=0)
-    if max_seconds is not None and not max_seconds >= 0:
-        raise ValueError(f"`max_seconds` must be at least 0, got {max_seconds!r}")
+    if max_seconds is not None:
+        check_nonnegative("max_seconds", max_seconds, allow_infinite=True)
     if rtol is None:
         rtol = DEFAULT_RTOL if error_rtol is None else math.inf
     return Criteria(rtol, atol, error_rtol, max_steps, max_products, max_seconds)
@@ -184,12 +185,5 @@ def _start(x0: Any, linear_term: Any) -> tuple[Any, Any]:
     if x0 is None:
         # At 0 the gradient is minus the linear term: no product needs to be made.
         return 0 * linear_term, -linear_term
-    x0 = check_rows("x0", x0, linear_term.shape[-1], "the problem")
-    check_library("x0", x0, "the data of the problem", linear_term)
-    if x0.shape != linear_term.shape:
-        raise ValueError(
-            f"`x0` must have the shape of the solution, {tuple(linear_term.shape)}, "
-            f"got {tuple(x0.shape)}"
-        )
     # A copy: the result may be the start, and must not share memory with the caller's.
-    return 1 * x0, None
+    return 1 * check_start(x0, linear_term), None

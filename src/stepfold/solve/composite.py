@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.iterations import Fista, Iteration
 from stepfold.problems import Composite
-from stepfold.problems.base import check_library, check_rows
 from stepfold.problems.penalties import Penalty
 from stepfold.result import Result, Status
 from stepfold.schedules import Schedule
 from stepfold.solve.composite_run import CompositeRun, Limits
+from stepfold.solve.start import check_start, check_untracked
 
 DEFAULT_RTOL = 1e-8
 # Steps between two checks, each of which costs about what a step does.
@@ -97,6 +97,10 @@ def solve_composite(
             f"`iteration` must make an Iteration from a penalty, got {type(method).__name__}; "
             "give `Fista` or `ProximalGradient` itself, not an instance"
         )
+    tolerances = {"rtol": rtol, "atol": atol, "gap_rtol": gap_rtol, "gap_atol": gap_atol}
+    for name, tolerance in tolerances.items():
+        if tolerance is not None or name.endswith("atol"):
+            check_nonnegative(name, tolerance)
     on_gap = gap_rtol is not None or gap_atol > 0
     if on_gap and not composite.has_gap:
         raise ValueError(
@@ -104,12 +108,8 @@ def solve_composite(
             f"{type(composite.penalty).__name__} on {type(composite.problem).__name__}; give "
             "`rtol`, or add a ridge term to least squares"
         )
-    tolerances = {"rtol": rtol, "atol": atol, "gap_rtol": gap_rtol, "gap_atol": gap_atol}
-    for name, tolerance in tolerances.items():
-        if tolerance is not None and not 0 <= tolerance < math.inf:
-            raise ValueError(f"`{name}` must be at least 0 and finite, got {tolerance!r}")
-    if max_seconds is not None and not max_seconds >= 0:
-        raise ValueError(f"`max_seconds` must be at least 0, got {max_seconds!r}")
+    if max_seconds is not None:
+        check_nonnegative("max_seconds", max_seconds, allow_infinite=True)
     if max_products is not None:
         max_products = check_count("max_products", max_products, minimum=0)
     limits = Limits(
@@ -117,15 +117,10 @@ def solve_composite(
         math.inf if max_products is None else max_products,
         math.inf if max_seconds is None else max_seconds,
     )
+    check_untracked(composite.problem, composite.linear_term, x0)
     zero: Any = 0 * composite.linear_term
     if x0 is not None:
-        x0 = check_rows("x0", x0, zero.shape[-1], "the problem")
-        check_library("x0", x0, "the data of the problem", zero)
-        if x0.shape != zero.shape:
-            raise ValueError(
-                f"`x0` must have the shape of the solution, {tuple(zero.shape)}, got "
-                f"{tuple(x0.shape)}"
-            )
+        x0 = check_start(x0, zero)
     if rtol is None and not on_gap and atol == 0:
         rtol = DEFAULT_RTOL
     run = CompositeRun(composite, schedule, method, limits, callback)

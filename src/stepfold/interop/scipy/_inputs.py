@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_finite
+from stepfold._checks import check_finite, check_nonnegative
 from stepfold.interop.scipy._ends import UNKNOWN_LOWER
 from stepfold.spectrum import SpectralBounds
 
@@ -33,7 +32,17 @@ def as_matrix(name: str, matrix: Any) -> Any:
 
     Raises:
         TypeError: If it is no linear operator.
+        ValueError: If it has no rows or no columns.
     """
+    operator = _as_operator(name, matrix)
+    if 0 in operator.shape:
+        raise ValueError(
+            f"`{name}` must have at least one row and one column, got shape {operator.shape}"
+        )
+    return operator
+
+
+def _as_operator(name: str, matrix: Any) -> Any:
     from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
     if hasattr(matrix, "tocsr"):
@@ -93,9 +102,7 @@ def powers_of_two(rows: Any) -> Any:
 
 def check_tolerance(name: str, value: float) -> float:
     """Return a tolerance as a ``float``, at least 0 and finite."""
-    if not 0 <= value < math.inf:
-        raise ValueError(f"`{name}` must be at least 0 and finite, got {value!r}")
-    return float(value)
+    return float(check_nonnegative(name, value))
 
 
 def interval(bounds: SpectralBounds | None) -> tuple[float, float] | None:

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_vector
+from stepfold._checks import check_nonnegative, check_vector
 from stepfold._typing import ArrayT
 from stepfold.problems._rows import fitting, indicator
 from stepfold.problems.penalties.base import (
     PENALTIES,
     ConjugatePenalty,
     DualDomain,
-    check_nonnegative,
 )
 
 

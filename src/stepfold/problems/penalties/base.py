@@ -7,7 +7,6 @@ gap: see `stepfold.problems.composite`.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal
@@ -32,6 +31,9 @@ class Penalty(ABC):
         """``argmin_x g(x) + ‖x − v‖²/(2·step)``, of the shape of ``v``.
 
         ``step`` may be a tensor that is being trained, so arithmetic only.
+
+        Raises:
+            ValueError: If ``step`` is a negative number and the operator depends on it.
         """
 
 
@@ -55,10 +57,7 @@ class ConjugatePenalty(Penalty):
 PENALTIES: Registry[Callable[..., Penalty]] = Registry("penalty", "stepfold.problems.penalties")
 
 
-def check_nonnegative(name: str, value: Any) -> Any:
-    """Return a weight or a radius, which must be at least 0 and finite."""
-    if not hasattr(value, "__float__"):
-        raise TypeError(f"`{name}` must be a number, got {type(value).__name__}")
-    if not 0 <= value < math.inf:
-        raise ValueError(f"`{name}` must be at least 0 and finite, got {value!r}")
-    return value
+def check_step(step: Any) -> None:
+    """Raise for a negative step; one that is being trained is not looked at."""
+    if isinstance(step, int | float) and not step >= 0:
+        raise ValueError(f"`step` must be at least 0, got {step!r}; it is γ of ‖x − v‖²/(2γ)")

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from stepfold._checks import check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.problems.penalties.base import (
     PENALTIES,
     ConjugatePenalty,
     DualDomain,
-    check_nonnegative,
+    check_step,
 )
 from stepfold.problems.penalties.l1 import L1, soft_threshold
 
@@ -44,6 +45,7 @@ class ElasticNet(ConjugatePenalty):
 
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
         """Soft thresholding by ``step·μ``, divided by ``1 + step·ρ``."""
+        check_step(step)
         shrunk: Any = soft_threshold(v, step * self.weight)
         scaled: ArrayT = shrunk / (1 + step * self.ridge)
         return scaled

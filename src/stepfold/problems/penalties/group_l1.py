@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stepfold._checks import check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.problems._rows import indicator, largest, like
 from stepfold.problems.penalties.base import (
     PENALTIES,
     ConjugatePenalty,
     DualDomain,
-    check_nonnegative,
+    check_step,
 )
 from stepfold.problems.penalties.l1 import norm_scale
 
@@ -61,6 +62,7 @@ class GroupL1(ConjugatePenalty):
 
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
         """``max(1 − step·μ/‖v_g‖, 0)·v_g`` in each group."""
+        check_step(step)
         squares = self._squares(v)
         # A group of zeros has norm 1 here: it stays zero, and its derivative is a number.
         norms = (squares + (squares == 0)) ** 0.5

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from stepfold._checks import check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.problems._rows import indicator, largest
 from stepfold.problems.penalties.base import (
     PENALTIES,
     ConjugatePenalty,
     DualDomain,
-    check_nonnegative,
+    check_step,
 )
 
 
@@ -37,6 +38,7 @@ class L1(ConjugatePenalty):
 
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
         """``v − clip(v, −step·μ, step·μ)``: soft thresholding."""
+        check_step(step)
         return soft_threshold(v, step * self.weight)
 
     @property

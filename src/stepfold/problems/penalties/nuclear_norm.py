@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.problems._rows import indicator, namespace
 from stepfold.problems.penalties.base import (
     PENALTIES,
     ConjugatePenalty,
     DualDomain,
-    check_nonnegative,
+    check_step,
 )
 from stepfold.problems.penalties.l1 import norm_scale
 
@@ -46,6 +46,7 @@ class NuclearNorm(ConjugatePenalty):
 
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
         """Soft thresholding of the singular values by ``step·μ``."""
+        check_step(step)
         left, values, right = namespace(v).linalg.svd(self._matrices(v), full_matrices=False)
         shrunk = (values - step * self.weight).clip(0, None)
         product: ArrayT = ((left * shrunk[..., None, :]) @ right).reshape(v.shape)

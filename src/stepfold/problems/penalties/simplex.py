@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._checks import check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.problems._rows import indicator, largest, like
 from stepfold.problems.penalties.base import (
     PENALTIES,
     ConjugatePenalty,
     DualDomain,
-    check_nonnegative,
 )
 
 

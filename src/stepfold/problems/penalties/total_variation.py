@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_nonnegative
 from stepfold._typing import ArrayT
-from stepfold.problems.penalties.base import PENALTIES, Penalty, check_nonnegative
+from stepfold.problems.penalties.base import PENALTIES, Penalty, check_step
 from stepfold.problems.penalties.nuclear_norm import check_shape
 
 
@@ -81,6 +81,7 @@ class TotalVariation(Penalty):
 
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
         """By the inner method, row by row; no derivative passes through it."""
+        check_step(step)
         if not isinstance(v, np.ndarray):
             raise TypeError(
                 f"`TotalVariation` works on NumPy arrays, got {type(v).__name__}; its inner method "
