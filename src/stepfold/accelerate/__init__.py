@@ -29,6 +29,7 @@ from stepfold.problems.fixed_point import FixedPoint, first_residual, start_of
 from stepfold.result import Result, Status
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
+from stepfold.spectrum.ellipse import Ellipse
 
 __all__ = ["accelerate", "anderson", "constant_relaxation", "plain_iteration", "steffensen"]
 
@@ -42,7 +43,7 @@ def accelerate(
     max_evaluations: int = 10_000,
     max_seconds: float = math.inf,
     schedule: Schedule | None = None,
-    bounds: SpectralBounds | None = None,
+    bounds: SpectralBounds | Ellipse | None = None,
     period: int | None = None,
     safeguard: bool = True,
     stop: Callable[[ArrayT], bool] | None = None,
@@ -58,7 +59,9 @@ def accelerate(
         max_evaluations: Budget of evaluations of f, never exceeded.
         max_seconds: Budget of time, looked at between periods.
         schedule: Relaxations ωₜ to repeat; if not given, Chebyshev's, for what has been learned.
-        bounds: Interval assumed to hold the spectrum of ``B = I − J``; learned if not given.
+        bounds: Interval or `Ellipse` assumed to hold the spectrum of ``B = I − J``; learned if not
+            given. An ellipse is given up for what is learned when a period on it fails, or does
+            clearly less than it promises, or less than plain steps.
         period: T; chosen from the bounds if not given.
         safeguard: Whether a period is turned down that did not bring the residual down. The run
             then goes back to the best iterate, raises the lower bound, and pays with plain steps
@@ -101,7 +104,7 @@ def accelerate(
 
 def _policy(
     schedule: Schedule | None,
-    bounds: SpectralBounds | None,
+    bounds: SpectralBounds | Ellipse | None,
     period: int | None,
     *,
     safeguard: bool,
@@ -111,12 +114,12 @@ def _policy(
             f"`schedule` must be a Schedule, got {type(schedule).__name__}; "
             "wrap relaxations as `Schedule(steps)`"
         )
-    if bounds is not None and not isinstance(bounds, SpectralBounds):
+    if bounds is not None and not isinstance(bounds, (SpectralBounds, Ellipse)):
         raise TypeError(
-            f"`bounds` must be SpectralBounds, got {type(bounds).__name__}; "
+            f"`bounds` must be SpectralBounds or an Ellipse, got {type(bounds).__name__}; "
             "wrap the ends as `SpectralBounds(lower, upper)`"
         )
-    if bounds is not None and bounds.lower == 0:
+    if isinstance(bounds, SpectralBounds) and bounds.lower == 0:
         raise ValueError(
             "`bounds.lower` must be above 0, got 0.0: no Chebyshev steps exist for it; "
             "leave `bounds` out and they are learned"

@@ -43,7 +43,8 @@ LARGEST_RATIO = 1e8
 TINY = 1e-10
 # Above this share of the largest Ritz value imaginary parts are worth an ellipse.
 COMPLEX = 0.1
-# An assumed lower end that is too high shows in a factor this much above the promised one.
+# An assumed lower end that is too high, or an ellipse that is too small, shows in a factor this
+# much above the promised one.
 BROKEN_PROMISE = 1.5
 
 
@@ -53,13 +54,14 @@ class Policy:
     def __init__(
         self,
         schedule: Schedule | None,
-        bounds: SpectralBounds | None,
+        bounds: SpectralBounds | Ellipse | None,
         num_steps: int | None,
         *,
         safeguard: bool,
     ) -> None:
         self.safeguard = safeguard
-        self.bounds: SpectralBounds | None = bounds
+        interval = None if isinstance(bounds, Ellipse) else bounds
+        self.bounds: SpectralBounds | None = interval
         self.ellipse: Ellipse | None = None
         self.values: NDArray[np.complex128] = np.zeros(0, dtype=np.complex128)
         """Ritz values of the last period, right of the imaginary axis."""
@@ -69,7 +71,9 @@ class Policy:
         """Whether no relaxation promised more than plain steps when that was last asked."""
         self.repelling: float | None = None
         """Real part, 1 or more, of an eigenvalue of J that the last Ritz values showed."""
-        self._given, self._assumed, self._num_steps = schedule, bounds, num_steps
+        self._given, self._assumed, self._num_steps = schedule, interval, num_steps
+        # An ellipse that is assumed, until a period on it fails.
+        self._assumed_ellipse = bounds if isinstance(bounds, Ellipse) else None
 
     @property
     def plain_rate(self) -> float:
@@ -80,6 +84,8 @@ class Policy:
         """The next period, of at most ``room`` steps."""
         if self._given is not None:
             period = scheduled_period(self._given, room)
+        elif self._assumed_ellipse is not None:
+            period = self._elliptic_period(self._assumed_ellipse, room)
         elif self.bounds is None:
             return plain_period(min(FIRST_PERIOD, room))
         elif self._assumed is not None:
@@ -96,13 +102,20 @@ class Policy:
         steps = math.ceil(STEPS_PER_ROOT * math.sqrt(bounds.condition_number))
         return min(max(2, steps), LONGEST_PERIOD, room)
 
+    def _elliptic_period(self, ellipse: Ellipse, room: int) -> Period:
+        if self._num_steps is not None:
+            return elliptic_period(ellipse, min(self._num_steps, room))
+        steps, rate = LONGEST_PERIOD, ellipse.rate
+        if rate < 1:  # it rounds to 1 where the origin is next to the ellipse
+            steps = math.ceil(-2 / math.log(rate)) if rate > 0 else 1
+        return elliptic_period(ellipse, min(steps, LONGEST_PERIOD, room))
+
     def _best_period(self, bounds: SpectralBounds, room: int) -> Period:
         """The period that promises most per step: on the Ritz values and on the region."""
         num_steps = self._length(bounds, room)
         candidates = [chebyshev_period(bounds, num_steps)]
         if self.ellipse is not None and 0 < self.ellipse.rate < 1:
-            steps = self._num_steps or math.ceil(-2 / math.log(self.ellipse.rate))
-            candidates.append(elliptic_period(self.ellipse, min(steps, LONGEST_PERIOD, room)))
+            candidates.append(self._elliptic_period(self.ellipse, room))
         best, best_rate = plain_period(min(max(num_steps, PLAIN_PERIOD), room)), self.plain_rate
         for period in candidates:
             seen = float(np.abs(period.polynomial(self.values)).max(initial=0.0))
@@ -123,7 +136,7 @@ class Policy:
         if not values.size:
             return
         self.values = values
-        if self._assumed is not None or self._given is not None:
+        if any(a is not None for a in (self._assumed, self._assumed_ellipse, self._given)):
             return
         lower, upper = BELOW * float(values.real[0]), max(1.0, ABOVE * float(values.real[-1]))
         if self.bounds is not None:
@@ -140,11 +153,14 @@ class Policy:
         # A plain iteration that does not converge is worth nothing.
         worth = math.log(factor) / math.log(rate) if 0 < rate < 1 else math.inf
         self.debt = max(self.debt + num_steps - worth, -float(LONGEST_PERIOD))
+        broken = factor > BROKEN_PROMISE * period.factor
+        if worth < num_steps or broken:
+            self._assumed_ellipse = None
         if self._assumed is None or self.bounds is None or not self.safeguard:
             return
         if worth < num_steps:
             self._move_lower(RISE)
-        elif factor > BROKEN_PROMISE * period.factor:
+        elif broken:
             self._move_lower(1 / FALL)
 
     def pay(self, num_steps: int) -> None:
@@ -156,6 +172,7 @@ class Policy:
         """Book a failure: a debt, and an interval that asks for less."""
         self.num_rejected += 1
         self.debt = max(self.debt, 0.0) + num_steps
+        self._assumed_ellipse = None
         if self.bounds is None:
             return
         largest = float(self.values.real.max(initial=0.0))
