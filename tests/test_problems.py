@@ -212,3 +212,15 @@ def test_data_of_two_libraries_are_refused(
 ) -> None:
     with pytest.raises(TypeError, match=rf"and `{name}` must be of one library, .*; pass `.*, or"):
         pose(matrix, rhs)
+
+
+@pytest.mark.parametrize("pose", [LeastSquares, Quadratic])
+def test_a_tensor_with_an_operator_of_scipy_is_refused(pose: Callable[..., object]) -> None:
+    with pytest.raises(TypeError, match=r"must be of one library, .* pass `rhs.numpy\(\)`"):
+        pose(aslinearoperator(np.eye(2)), torch.ones(2))
+
+
+@pytest.mark.parametrize("pose", [LeastSquares, Quadratic])
+def test_an_array_with_a_sparse_tensor_is_refused(pose: Callable[..., object]) -> None:
+    with pytest.raises(TypeError, match=r"one library, .* pass `torch.from_numpy\(rhs\)`"):
+        pose(torch.eye(2).to_sparse(), np.ones((3, 2)))

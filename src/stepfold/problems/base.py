@@ -73,10 +73,10 @@ def check_rows(name: str, rows: Any, length: int, source: str) -> Any:
 def check_library(name: str, rows: Any, partner: str, values: Any) -> None:
     """Raise if one is a torch tensor and the other an array of NumPy or SciPy.
 
-    Products of the two are made by way of conversions that NumPy is about to give up. A matrix-free
-    operator is taken at its word.
+    Products of the two are made by way of conversions that NumPy is about to give up. Matrix-free
+    operators are taken at their word, but SciPy's, which turn whatever they get into arrays.
     """
-    if is_tensor(rows) and (isinstance(values, np.ndarray) or hasattr(values, "tocsr")):
+    if is_tensor(rows) and _makes_arrays(values):
         remedy = f"`{name}.numpy()`, or make {partner} a tensor"
     elif isinstance(rows, np.ndarray) and is_tensor(values):
         remedy = f"`torch.from_numpy({name})`, or make {partner} an array"
@@ -86,3 +86,10 @@ def check_library(name: str, rows: Any, partner: str, values: Any) -> None:
         f"`{name}` and {partner} must be of one library, NumPy or torch, got "
         f"{type(rows).__name__} and {type(values).__name__}; pass {remedy}"
     )
+
+
+def _makes_arrays(operator: Any) -> bool:
+    if isinstance(operator, np.ndarray) or hasattr(operator, "tocsr"):
+        return True
+    modules = [kind.__module__ for kind in type(operator).__mro__]
+    return any(module.startswith("scipy.sparse.linalg") for module in modules)
