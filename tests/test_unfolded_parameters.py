@@ -294,7 +294,7 @@ def _values(network: UnfoldedIteration) -> list[np.ndarray]:
     ("options", "error", "message"),
     [
         ({"num_layers": 0}, ValueError, r"`num_layers` must be an integer of at least 1"),
-        ({"num_layers": 3}, ValueError, r"at least the number of steps, 4, got 3; give more layers"),
+        ({"num_layers": 3}, ValueError, r"the number of steps, 4, got 3; give more layers"),
         ({"iteration": 3}, TypeError, r"`iteration` must be an Iteration or a function"),
         ({"parameters": {"beta": 1.0}}, ValueError, r"attributes of GradientDescent, got 'beta'"),
         ({"recompute_every": 0}, ValueError, r"`recompute_every` must be an integer of at least"),
