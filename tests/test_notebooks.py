@@ -9,7 +9,6 @@ import nbformat
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "examples").glob("*.ipynb"))
-SLOW = {"explaining"}  # draws two dozen files
 NAMES = [path.stem for path in NOTEBOOKS]
 
 
@@ -34,11 +33,6 @@ def test_a_notebook_is_valid_teaches_and_holds_no_output(notebook) -> None:
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
 
 
-@pytest.mark.parametrize(
-    "notebook",
-    [pytest.param(p, id=p.stem, marks=[pytest.mark.slow] * (p.stem in SLOW)) for p in NOTEBOOKS],
-    indirect=True,
-)
 def test_a_notebook_runs_without_error_or_warning(notebook, tmp_path) -> None:
     from nbclient import NotebookClient
 
