@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -109,6 +110,34 @@ def test_a_restarted_process_waits_for_a_late_one_not_for_its_dead_predecessor(t
     with _running([*LAUNCHER, "--max-restarts=1", str(tmp_path / "late.py")]) as process:
         _, errors = process.communicate(timeout=120)  # hung for ten minutes at least before
     assert process.returncode == 0, errors
+
+
+ENDED = """
+from pathlib import Path
+import torch
+from stepfold.unfolded import process_group
+
+def threads():
+    return [name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")]
+
+with process_group():
+    torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))(torch.ones(2)).sum().backward()
+    assert "pt_gloo_runloop" in threads(), threads()
+assert "pt_gloo_runloop" not in threads(), threads()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds threads in /proc")
+def test_no_thread_of_the_group_is_left_that_could_outlive_the_interpreter() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    command = [sys.executable, "-c", ENDED]
+    done = subprocess.run(
+        command, env={**_environment(), **address, **alone}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_processes_meet_under_a_name_that_no_earlier_ones_have_used() -> None:

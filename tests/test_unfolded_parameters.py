@@ -13,7 +13,14 @@ import torch
 from torch import nn
 
 from stepfold import GradientDescent, LeastSquares, Quadratic, Schedule, solve
-from stepfold.iterations import HeavyBall, Nesterov, ProximalGradient, Relaxation, SemiIteration
+from stepfold.iterations import (
+    Fista,
+    HeavyBall,
+    Nesterov,
+    ProximalGradient,
+    Relaxation,
+    SemiIteration,
+)
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.penalties import L1
 from stepfold.unfolded import BatchedLeastSquares, Trainable, UnfoldedIteration
@@ -31,6 +38,7 @@ ITERATIONS = {
     "Nesterov of convex functions": (Nesterov(None), {}),
     "semi-iteration": (SemiIteration(0.6), {"contraction": 0.6}),
     "proximal gradient": (ProximalGradient(L1(0.4)), {"penalty.weight": 0.4}),
+    "FISTA": (Fista(L1(0.4)), {"penalty.weight": 0.4}),
 }
 
 

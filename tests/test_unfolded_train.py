@@ -346,7 +346,7 @@ def test_a_sampler_that_yields_no_sample_is_refused(drawn) -> None:
     [
         ({"stages": []}, r"`stages` must hold at least one stage"),
         ({"stages": [Stage(4, 1)]}, r"`num_layers` must be at most the network's 3, got 4"),
-        ({"clip_norm": 0.0}, r"`clip_norm` must be positive, got 0\.0"),
+        ({"clip_norm": 0.0}, r"`clip_norm` must be positive and finite, got 0\.0; None clips"),
         ({"batches_per_step": 0}, r"`batches_per_step` must be an integer of at least 1"),
         ({"most_skipped": -1}, r"`most_skipped` must be an integer of at least 0"),
         ({"seed": -1}, r"`seed` must be an integer of at least 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import operator
 from typing import Any
 
@@ -35,6 +36,14 @@ def check_nonnegative(name: str, value: Any, *, allow_infinite: bool = False) ->
     elif not 0 <= value < math.inf:
         raise ValueError(f"`{name}` must be at least 0 and finite, got {value!r}")
     return value
+
+
+def check_positive(name: str, value: Any, remedy: str) -> None:
+    """Raise unless it is a positive, finite real number; True and "1" are none."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"`{name}` must be a positive number, got {value!r}; {remedy}")
+    if not 0 < float(value) < math.inf:
+        raise ValueError(f"`{name}` must be positive and finite, got {value!r}; {remedy}")
 
 
 def check_vector(name: str, values: Any) -> FloatArray:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from stepfold.iterations import Iteration
 from stepfold.unfolded import distributed
 from stepfold.unfolded.checkpoints import load_checkpoint, remove_drafts, save_checkpoint
-from stepfold.unfolded.losses import Loss
+from stepfold.unfolded.losses import Loss, check_loss_value
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.options import Options, settings_of
 from stepfold.unfolded.progress import Progress
@@ -117,6 +117,11 @@ class Loop:
 
     def _make_optimizer(self) -> None:
         self.optimizer = self.options.optimizer(self.trained)
+        if not isinstance(self.optimizer, torch.optim.Optimizer):
+            raise TypeError(
+                "`optimizer` must make a torch.optim.Optimizer, got "
+                f"{type(self.optimizer).__name__}"
+            )
         closure = inspect.signature(self.optimizer.step).parameters.get("closure")
         if closure is not None and closure.default is closure.empty:
             raise TypeError(
@@ -173,14 +178,7 @@ class Loop:
         return loss
 
     def _backward(self, stage: Stage, rng: np.random.Generator) -> float:
-        value = self.objective(stage.num_layers, rng)
-        if not isinstance(value, Tensor) or value.ndim:
-            found = (
-                f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            )
-            raise ValueError(
-                f"`loss` must return a scalar tensor, got {found}; average it over the batch"
-            )
+        value = check_loss_value(self.objective(stage.num_layers, rng))
         if not value.requires_grad:
             raise ValueError(
                 "`loss` must depend on the network's parameters, got a constant; compute it from "
@@ -235,7 +233,7 @@ class Loop:
             return
         with torch.no_grad():
             rng = np.random.default_rng(held_out.seed)
-            value = held_out.loss(self.network, stage.num_layers, rng).item()
+            value = check_loss_value(held_out.loss(self.network, stage.num_layers, rng)).item()
         # All processes must come to the same decision.
         value = distributed.gathered(value)[0]
         if value < self.counts.best_loss:

@@ -7,6 +7,7 @@ by torch.distributed, and `train` shares the mini-batches of each step out among
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import time
 from collections.abc import Iterator
@@ -46,6 +47,11 @@ def process_group(timeout: timedelta = LONGEST_WAIT) -> Iterator[None]:
     if not launched or torch.distributed.is_initialized():
         yield
         return
+    # DistributedDataParallel imports this module, whose functions take the group that there is as
+    # a default argument and so keep it and its threads beyond `destroy_process_group`; one that
+    # drops its last tensor while the interpreter ends aborts the process. Before there is a group
+    # the import is harmless.
+    importlib.import_module("torch.distributed.nn.functional")
     from torch.distributed.rendezvous import rendezvous
 
     backend = "gloo"

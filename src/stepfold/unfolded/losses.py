@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_nonnegative
 from stepfold.iterations import GradientDescent
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import mean_squared_error
@@ -25,19 +25,57 @@ from stepfold.unfolded.samplers import GaussianLeastSquares, Sample, Sampler
 
 
 class Loss(Protocol):
-    """Something that training can minimise."""
+    """Something that training can minimise: an object, or a bare function.
 
-    @property
-    def measure(self) -> SpectralMeasure | None:
-        """Distribution of the error over the eigenvalues, where there is one and it is known.
-
-        With it training reports exact mean squared errors and spectral radii.
-        """
+    It may have an attribute ``measure``, the `SpectralMeasure` of the error; with it training
+    reports exact mean squared errors and spectral radii (see `measure_of`). A ``state_dict`` and a
+    ``load_state_dict`` make whatever it remembers a part of checkpoints.
+    """
 
     def __call__(
         self, network: UnfoldedIteration, num_layers: int, rng: np.random.Generator
     ) -> Tensor:
         """Loss of the first ``num_layers`` layers on fresh random data, a scalar tensor."""
+
+
+def measure_of(loss: Loss) -> SpectralMeasure | None:
+    """Distribution of the error over the eigenvalues that a loss knows; None if it knows none.
+
+    Raises:
+        TypeError: If its attribute ``measure`` is something else.
+
+    >>> measure_of(lambda network, num_layers, rng: network.steps.sum()) is None
+    True
+    """
+    measure = getattr(loss, "measure", None)
+    if measure is not None and not isinstance(measure, SpectralMeasure):
+        raise TypeError(
+            f"`loss.measure` must be a SpectralMeasure or None, got {type(measure).__name__}; call "
+            "the attribute otherwise if it is something else"
+        )
+    return measure
+
+
+def check_loss(name: str, loss: Any) -> None:
+    """Raise unless it can be called, and knows its measure or none."""
+    if not callable(loss):
+        raise TypeError(
+            f"`{name}` must be a function `(network, num_layers, rng)` that returns a scalar "
+            f"tensor, got {type(loss).__name__}"
+        )
+    measure_of(loss)
+
+
+def check_loss_value(value: Any) -> Tensor:
+    """Return what a loss has returned, which must be one number in a tensor."""
+    if isinstance(value, Tensor) and value.ndim == 0 and not value.is_complex():
+        return value
+    found, remedy = type(value).__name__, "average it over the batch"
+    if isinstance(value, Tensor):
+        found = f"shape {tuple(value.shape)}"
+        if value.ndim == 0:
+            found, remedy = str(value.dtype), "it must be real"
+    raise ValueError(f"`loss` must return a scalar tensor, got {found}; {remedy}")
 
 
 Criterion = Callable[[Any, Sample], Tensor]
@@ -94,6 +132,8 @@ class SampledLoss:
         criterion: Criterion = squared_error,
         discount: float = 0.0,
     ) -> None:
+        if not hasattr(discount, "__float__"):
+            raise TypeError(f"`discount` must be a number between 0 and 1, got {discount!r}")
         if not 0 <= discount <= 1:
             raise ValueError(f"`discount` must lie between 0 and 1, got {discount!r}")
         self.sampler = sampler
@@ -175,9 +215,7 @@ class SpectralLoss:
         self.measure = measure
         self._batch_size = check_count("batch_size", batch_size)
         self._eigenvalues = torch.tensor(measure.nodes.tolist(), dtype=torch.float64)
-        if not 0 <= noise < np.inf:
-            raise ValueError(f"`noise` must be at least 0 and finite, got {noise!r}")
-        self.noise = noise
+        self.noise = check_nonnegative("noise", noise)
 
     def __call__(
         self, network: UnfoldedIteration, num_layers: int, rng: np.random.Generator

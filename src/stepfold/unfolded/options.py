@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_positive
 from stepfold.unfolded._describe import describe
-from stepfold.unfolded.losses import Loss
+from stepfold.unfolded.losses import Loss, check_loss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.progress import Progress
 from stepfold.unfolded.stages import Stage
@@ -34,6 +34,7 @@ class HeldOut:
         seed: Seed of the held-out data; another one than the training's.
 
     Raises:
+        TypeError: If ``loss`` cannot be called, or a count is not an integer.
         ValueError: If a count is not positive.
     """
 
@@ -43,8 +44,10 @@ class HeldOut:
     seed: int = 2**32
 
     def __post_init__(self) -> None:
+        check_loss("loss", self.loss)
         check_count("every", self.every)
         check_count("patience", self.patience)
+        check_count("seed", self.seed, minimum=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +65,35 @@ class Options:
     seed: int
     checkpoint: Path | None
     checkpoint_every: int | None
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("`stages` must hold at least one stage, got none")
+        for stage in self.stages:
+            if not isinstance(stage, Stage):
+                raise TypeError(
+                    "`stages` must be a list of Stage, such as `incremental(num_layers)` makes, "
+                    f"with {type(stage).__name__} in it"
+                )
+        for name in ("optimizer", "scheduler"):
+            check_factory(name, getattr(self, name))
+        if self.held_out is not None and not isinstance(self.held_out, HeldOut):
+            raise TypeError(
+                f"`held_out` must be a HeldOut, got {type(self.held_out).__name__}; write "
+                "`HeldOut(loss)`"
+            )
+        if self.clip_norm is not None:
+            check_positive("clip_norm", self.clip_norm, "None clips nothing")
+
+
+def check_factory(name: str, make: Any) -> None:
+    """Raise unless it makes an optimiser of parameters, or a scheduler of an optimiser."""
+    if make is not None and not callable(make):
+        argument = {"optimizer": "parameters", "scheduler": "optimizer"}[name]
+        raise TypeError(
+            f"`{name}` must be a function of the {argument} that makes one, got "
+            f"{type(make).__name__}; write `lambda {argument}: …`"
+        )
 
 
 def settings_of(

@@ -52,8 +52,8 @@ class Trainable:
             values of either sign.
 
     Raises:
-        ValueError: If ``period`` is not positive, or ``initial`` is not finite, or is negative
-            though its constraint is `Positive`.
+        ValueError: If ``period`` is not positive, or, when a network is made, longer than that, or
+            ``initial`` is not finite, or is negative though its constraint is `Positive`.
 
     >>> Trainable(0.1, period=1).initial
     0.1
@@ -70,6 +70,12 @@ class Trainable:
     def copies(self, name: str, num_layers: int, dtype: torch.dtype) -> Tensor:
         """Initial values stacked, shape (copies, …)."""
         num_copies = num_layers if self.period is None else self.period
+        if num_copies > num_layers:
+            raise ValueError(
+                f"`period` of {name!r} must be at most the number of layers, {num_layers}, got "
+                f"{self.period}: copies that no layer uses would stay untrained; give a shorter "
+                "period or more layers"
+            )
         if isinstance(self.initial, Schedule):
             values = torch.tensor(self.initial.steps.tolist(), dtype=dtype)
         elif isinstance(self.initial, (list, tuple)):

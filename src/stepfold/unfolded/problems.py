@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_entries
+from stepfold._checks import check_entries, check_nonnegative
 from stepfold.problems import Problem
 
 
@@ -47,11 +46,9 @@ class BatchedLeastSquares(Problem[Tensor]):
                 f"`rhs` must have shape {tuple(operators.shape[:2])} to fit `operators`, got "
                 f"{tuple(rhs.shape)}"
             )
-        if not 0 <= ridge < math.inf:
-            raise ValueError(f"`ridge` must be at least 0 and finite, got {ridge!r}")
         self.operators = operators
         self.rhs = rhs
-        self.ridge = float(ridge)
+        self.ridge = float(check_nonnegative("ridge", ridge))
 
     @property
     def hessian(self) -> Tensor:

@@ -22,6 +22,7 @@ from stepfold.result.training import RUN_FILE
 from stepfold.unfolded import distributed
 from stepfold.unfolded._describe import describe
 from stepfold.unfolded.checkpoints import differing, replace_file
+from stepfold.unfolded.losses import measure_of
 from stepfold.unfolded.networks import NETWORKS, Task
 from stepfold.unfolded.options import Callback
 
@@ -133,8 +134,8 @@ def train_in_folder(
             figures = {name: float(value) for name, value in task.evaluate(task.network).items()}
             finite = {name: x if math.isfinite(x) else None for name, x in figures.items()}
             _write(folder / EVALUATION, finite)
-        if task.loss.measure is not None:
-            _write(folder / SPECTRUM, task.loss.measure.to_dict())
+        if (measure := measure_of(task.loss)) is not None:
+            _write(folder / SPECTRUM, measure.to_dict())
         _write(folder / RUN_FILE, run.to_dict())
     return run
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
-from stepfold._checks import check_count, check_matrix
+from stepfold._checks import check_count, check_matrix, check_nonnegative
 from stepfold.measure import SpectralMeasure
 from stepfold.problems import LeastSquares, Problem, Quadratic
 from stepfold.spectrum import Gram, exact_eigenvalues
@@ -72,11 +72,9 @@ class GaussianLeastSquares:
                 f"`operator` must be a NumPy array, got {type(operator).__name__}; write a sampler "
                 "of your own for other operators"
             )
-        if not 0 <= noise < np.inf:
-            raise ValueError(f"`noise` must be at least 0 and finite, got {noise!r}")
         self._matrix = torch.tensor(self._operator, dtype=dtype)
         self.batch_size = check_count("batch_size", batch_size)
-        self.noise = float(noise)
+        self.noise = float(check_nonnegative("noise", noise))
         self._hessian = None
         if gram:
             self._hessian = torch.tensor(self._operator.T @ self._operator, dtype=dtype)

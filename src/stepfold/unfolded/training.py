@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from stepfold.result import TrainingHistory, TrainingRun
 from stepfold.unfolded import distributed
 from stepfold.unfolded._loop import Loop
 from stepfold.unfolded.checkpoints import check_place
-from stepfold.unfolded.losses import Loss
+from stepfold.unfolded.losses import Loss, check_loss, measure_of
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.options import (
     Callback,
@@ -57,7 +57,8 @@ def train(
 
     Args:
         network: T layers, at their initial values.
-        loss: What to minimise; fresh random data at every call.
+        loss: What to minimise, an object or a function ``(network, num_layers, rng)``; fresh random
+            data at every call.
         stages: What to train one after the other: `incremental` (the default, with 500 iterations
             each), `all_at_once`, `greedy_then_refined` or a list of one's own.
         optimizer: Makes a torch optimiser of the parameters; Adam with learning rate 0.002, the
@@ -86,6 +87,7 @@ def train(
         known and layers descend gradients, exact mean squared error and spectral radius.
 
     Raises:
+        TypeError: If an argument is of another kind than it must be, before the work starts.
         ValueError: If a number is out of range, the stages go deeper than the network, the loss is
             not a scalar, or the checkpoint is damaged or of another training; the message names
             the difference, and the file stays as it is.
@@ -103,17 +105,26 @@ def train(
     >>> round(run.schedule[0], 2)  # the optimum is 0.4
     0.4
     """
-    stages = incremental(network.num_layers) if stages is None else list(stages)
-    if not stages:
-        raise ValueError("`stages` must hold at least one stage, got none")
-    for stage in stages:
-        network.check_num_layers(stage.num_layers)
-    if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"`clip_norm` must be positive, got {clip_norm!r}; None clips nothing")
+    if not isinstance(network, UnfoldedIteration):
+        raise TypeError(
+            f"`network` must be an UnfoldedIteration, got {type(network).__name__}; layers of "
+            "your own are `UnfoldedIteration(schedule, iteration=step)`"
+        )
+    check_loss("loss", loss)
+    stages = incremental(network.num_layers) if stages is None else stages
+    if not isinstance(stages, Iterable):
+        found = "one Stage; write `[stage]`" if isinstance(stages, Stage) else type(stages).__name__
+        raise TypeError(f"`stages` must be a list of Stage, got {found}")
+    if callback is not None and not callable(callback):
+        raise TypeError(
+            f"`callback` must be a function of a Progress, got {type(callback).__name__}"
+        )
+    if checkpoint is not None and not isinstance(checkpoint, (str, os.PathLike)):
+        raise TypeError(f"`checkpoint` must be the path of a file, got {type(checkpoint).__name__}")
     if checkpoint is None and (resume or checkpoint_every is not None):
         raise ValueError("`checkpoint` must name a file for `resume` or `checkpoint_every`")
     options = Options(
-        stages=stages,
+        stages=list(stages),
         optimizer=optimizer or functools.partial(torch.optim.Adam, lr=0.002),
         scheduler=scheduler,
         restart_optimizer=restart_optimizer,
@@ -127,6 +138,8 @@ def train(
             None if checkpoint_every is None else check_count("checkpoint_every", checkpoint_every)
         ),
     )
+    for stage in options.stages:
+        network.check_num_layers(stage.num_layers)
     if options.checkpoint is not None:
         check_place(options.checkpoint)
     loop = Loop(network, loss, options)
@@ -137,8 +150,8 @@ def train(
             )
         loop.load()
     distributed.wait()  # nobody writes a checkpoint before everybody has looked for one
-    done = sum(stage.num_iterations for stage in stages[: loop.counts.stage])
-    total = sum(stage.num_iterations for stage in stages)
+    done = sum(stage.num_iterations for stage in options.stages[: loop.counts.stage])
+    total = sum(stage.num_iterations for stage in options.stages)
     shown = progress and distributed.rank() == 0
     with progress_bar(total, done + loop.counts.iteration, shown=shown) as show:
 
@@ -230,7 +243,7 @@ def _outcome(loop: Loop, finished: bool) -> TrainingRun:
     columns: dict[str, Any] = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     if loop.options.held_out is None:
         columns["held_out_losses"] = None
-    measure = loop.loss.measure
+    measure = measure_of(loop.loss)
     mean_squared_errors = spectral_radii = None
     if measure is not None and isinstance(loop.network.iteration, GradientDescent):
         learned = [row["steps"][: row["num_layers"]] for row in rows]

@@ -40,12 +40,13 @@ def noisy_dugd(
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
     """
+    from stepfold.unfolded.losses import measure_of
     from stepfold.unfolded.networks.dugd import dugd
     from stepfold.unfolded.networks.ridge import du_ridge, ridge_error
 
     depths = [int(depth) for depth in np.arange(1, num_layers + 1)]
     aware = dugd(num_layers=num_layers, noise=noise)
-    measure = aware.loss.measure
+    measure = measure_of(aware.loss)
     assert measure is not None, "the loss of `dugd` knows its measure"  # noqa: S101
     bounds = measure.bounds
     run = trained(aware, num_iterations=num_iterations, seed=seed, progress=progress)

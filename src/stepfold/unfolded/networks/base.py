@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_positive
 from stepfold._registry import Registry
 from stepfold.result import TrainingRun
 from stepfold.unfolded.losses import Loss
@@ -54,6 +54,7 @@ class TrainingSettings:
         seed: Seed of the data.
 
     Raises:
+        TypeError: If a value is of another type, such as a number in quotes.
         ValueError: If there is no such strategy or optimiser, or a number is out of range.
     """
 
@@ -70,16 +71,24 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         for name, known in (("strategy", STRATEGIES), ("optimizer", OPTIMIZERS)):
-            if getattr(self, name) not in known:
+            if getattr(self, name) not in tuple(known):
                 raise ValueError(
                     f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)!r}"
                 )
-        for name in ("num_iterations", "look_every"):
-            check_count(name, getattr(self, name))
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(
-                f"`learning_rate` must be positive and finite, got {self.learning_rate!r}"
+        check_count("num_iterations", self.num_iterations)
+        check_positive("learning_rate", self.learning_rate, "0.002 is the published one")
+        if not isinstance(self.restart_optimizer, bool):
+            raise TypeError(
+                f"`restart_optimizer` must be true or false, got {self.restart_optimizer!r}"
             )
+        if self.clip_norm is not None:
+            check_positive("clip_norm", self.clip_norm, "None clips nothing")
+        if self.patience is not None:
+            check_count("patience", self.patience)
+        check_count("look_every", self.look_every)
+        if self.batches_per_step is not None:
+            check_count("batches_per_step", self.batches_per_step)
+        check_count("seed", self.seed, minimum=0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from stepfold._checks import check_count
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
 from stepfold.schedules import Schedule
-from stepfold.unfolded.losses import SampledLoss
+from stepfold.unfolded.losses import SampledLoss, measure_of
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.networks.base import NETWORKS, Task
 from stepfold.unfolded.networks.dugd import dugd
@@ -115,7 +115,7 @@ def du_ridge(
     if not 0 < initial_ridge < np.inf:
         # Trained is ξ = |ξ'|, which has no slope at 0.
         raise ValueError(f"`initial_ridge` must be positive and finite, got {initial_ridge!r}")
-    measure = dugd(num_layers=1, matrix=matrix, matrix_seed=matrix_seed).loss.measure
+    measure = measure_of(dugd(num_layers=1, matrix=matrix, matrix_seed=matrix_seed).loss)
     assert measure is not None, "the loss of `dugd` knows its measure"  # noqa: S101
     steps = np.full(check_count("num_layers", num_layers), initial_step)
     network = UnfoldedIteration(
