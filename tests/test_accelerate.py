@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepfold import FixedPoint, Schedule, SpectralBounds, Status, accelerate, chebyshev_steps
+from stepfold.accelerate import anderson, plain_iteration
 from stepfold.problems.fixed_point import StochasticMapWarning
 
 EIGENVALUES = np.geomspace(0.01, 1.0, 60)
@@ -275,6 +276,23 @@ def test_an_interrupt_returns_the_best_iterate(matrix: np.ndarray) -> None:
     assert result.status is Status.INTERRUPTED
     size = np.linalg.norm(function(result.x) - result.x)
     assert size < 0.2 * np.linalg.norm(function(START) - START)
+
+
+@pytest.mark.parametrize("method", [accelerate, plain_iteration, anderson])
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_interrupt_at_the_start_returns_the_start(method: Any, at: int) -> None:
+    calls = []
+
+    def interrupted(x: np.ndarray) -> np.ndarray:
+        calls.append(1)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return x / 2
+
+    result = method(interrupted, np.ones(3))
+    assert (result.status, result.x.tolist()) == (Status.INTERRUPTED, [1.0, 1.0, 1.0])
+    assert (result.history.num_evaluations.size == 0) == (at <= 2)
+    assert "interrupted" in result.to_dict()["advice"]
 
 
 def test_a_stochastic_map_is_warned_of() -> None:

@@ -18,6 +18,8 @@ from stepfold import (
     solve_composite,
 )
 from stepfold.iterations import heavy_ball
+from stepfold.problems import Composite
+from stepfold.problems.penalties import ElasticNet
 from stepfold.solve.thinned import Thinned
 
 LIMIT = 8
@@ -127,3 +129,30 @@ def test_a_hundred_thousand_are_kept_whole_and_one_more_halves_them() -> None:
     assert numbers.entries() == list(range(100_000))
     numbers.append(100_000)
     assert numbers.entries() == list(range(0, 100_001, 2))
+
+
+@pytest.mark.parametrize(("width", "limit"), [(1, 100_000), (100, 100_000), (1000, 10_000)])
+def test_wide_entries_are_bounded_by_their_numbers(width: int, limit: int) -> None:
+    numbers: Thinned[int] = Thinned(width)
+    for number in range(limit + 1):
+        numbers.append(number)
+    assert numbers.entries() == list(range(0, limit + 1, 2))
+
+
+def test_of_the_widest_entries_a_few_are_kept_all_the_same() -> None:
+    assert Thinned(10**9).limit == 64
+
+
+@pytest.mark.parametrize("method", [solve, solve_composite])
+def test_the_history_of_a_huge_batch_is_bounded_by_its_numbers(
+    monkeypatch: pytest.MonkeyPatch, method: Any
+) -> None:
+    monkeypatch.setattr(Thinned, "most_numbers", 1000)
+    monkeypatch.setattr(Thinned, "fewest", 4)
+    rhs = np.random.default_rng(0).standard_normal((50, 20))
+    problem = Quadratic(np.diag(EIGENVALUES), rhs)
+    posed = problem if method is solve else Composite(problem, ElasticNet(0.01, 0.01))
+    history = method(posed, Schedule([1.0]), rtol=0.0, max_steps=101).history
+    numbers = history.gradient_norms.size + (0 if history.gaps is None else history.gaps.size)
+    assert 400 <= numbers <= 1100
+    assert (history.num_steps[0], history.num_steps[-1]) == (0, 101)

@@ -22,7 +22,7 @@ import numpy as np
 from stepfold._checks import check_count
 from stepfold._typing import ArrayT
 from stepfold.accelerate.policy import Policy
-from stepfold.accelerate.record import Limits, Record
+from stepfold.accelerate.record import Limits, Record, interrupted_at
 from stepfold.accelerate.rivals import anderson, constant_relaxation, plain_iteration, steffensen
 from stepfold.accelerate.run import Run
 from stepfold.problems.fixed_point import FixedPoint, first_residual, start_of
@@ -93,7 +93,10 @@ def accelerate(
     before = problem.num_evaluations
     # What diverges overflows on the way to the look that says so.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        residual = first_residual(problem, x)
+        try:
+            residual = first_residual(problem, x)
+        except KeyboardInterrupt:
+            return interrupted_at(x)
         record = Record(problem, x, residual, limits, before)
         try:
             Run(problem, policy, record, callback, stop).go(x, residual)

@@ -48,6 +48,13 @@ class Limits:
         check_count("max_evaluations", self.max_evaluations, minimum=2)
 
 
+def interrupted_at(x: Any) -> Result[Any]:
+    """The record of a run that was interrupted before the residual at its start was known."""
+    counts, sizes = np.zeros(0, dtype=np.int64), np.zeros(0)
+    history = History(counts, sizes, counts, sizes)
+    return Result(x, Status.INTERRUPTED, 0, history, Schedule(np.ones(1), "plain"))
+
+
 class Record:
     """Measurements of one run, and its best iterate.
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from stepfold._checks import check_count
 from stepfold._typing import ArrayT
-from stepfold.accelerate.record import Limits, Record
+from stepfold.accelerate.record import Limits, Record, interrupted_at
 from stepfold.accelerate.run import EXPLOSION, broken
 from stepfold.problems.fixed_point import FixedPoint, bare_residual, first_residual, start_of
 from stepfold.result import Result, Status
@@ -214,7 +214,10 @@ def _iterate(
     x: Any = start_of(x0)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         before = problem.num_evaluations
-        residual = first_residual(problem, x)
+        try:
+            residual = first_residual(problem, x)
+        except KeyboardInterrupt:
+            return interrupted_at(x)
         record = Record(problem, x, residual, limits, before)
         record.schedule = Schedule(np.array([omega]), name)
         try:

@@ -15,7 +15,7 @@ from stepfold.accelerate import accelerate as run_accelerate
 from stepfold.accelerate import anderson, plain_iteration, steffensen
 from stepfold.cli.files import load_array, save_vector
 from stepfold.cli.options import given_bounds, output_options
-from stepfold.cli.output import PERIOD, check_output
+from stepfold.cli.output import PERIOD, check_output, last
 from stepfold.cli.user_function import load_function, plain_warnings
 from stepfold.problems.fixed_point import StochasticMapWarning
 
@@ -120,10 +120,10 @@ def accelerate(
     else:
         sizes = history.residual_norms
         click.echo(f"{result.status.name}: {result.advice}")
-        click.echo(
-            f"{history.num_evaluations[-1]} evaluations, {seconds:.2f} s; residual norm "
-            f"{sizes[0]:.4g} at the start, {np.nanmin(sizes):.4g} at best"
-        )
+        line = f"{last(history.num_evaluations)} evaluations, {seconds:.2f} s"
+        if len(sizes):
+            line += f"; residual norm {sizes[0]:.4g} at the start, {np.nanmin(sizes):.4g} at best"
+        click.echo(line)
         if output is None:
             click.echo(np.array2string(np.asarray(result.x), threshold=20))
         else:

@@ -16,7 +16,7 @@ from stepfold.cli.files import (
     save_vector,
 )
 from stepfold.cli.options import given_bounds, output_options, problem_options
-from stepfold.cli.output import check_output
+from stepfold.cli.output import check_output, last
 from stepfold.planner import plan
 from stepfold.schedules import SCHEDULES
 from stepfold.solve import solve as run_solve
@@ -97,7 +97,6 @@ def solve(
     seconds = time.perf_counter() - start
     save_vector(output, result.x)
     history = result.history
-    norms = history.gradient_norms.reshape(len(history.num_steps), -1).max(axis=1)
     if as_json:
         record = result.to_dict()
         del record["x"]
@@ -106,9 +105,11 @@ def solve(
         click.echo(f"problem: {matrix}, {why}")
         click.echo(f"schedule: {schedule.name} steps of period {schedule.num_steps}")
         click.echo(f"{result.status.name}: {result.advice}")
-        click.echo(
-            f"{result.num_steps} steps, {history.num_products[-1]} products, {seconds:.2f} s; "
-            f"gradient norm {norms[0]:.4g} at the start, {norms.min():.4g} at the solution written"
-        )
+        line = f"{result.num_steps} steps, {last(history.num_products)} products, {seconds:.2f} s"
+        if len(history.num_steps):
+            norms = history.gradient_norms.reshape(len(history.num_steps), -1).max(axis=1)
+            line += f"; gradient norm {norms[0]:.4g} at the start, "
+            line += f"{norms.min():.4g} at the solution written"
+        click.echo(line)
         click.echo(f"solution: {output}")
     return 0 if result.converged else 1

@@ -13,7 +13,7 @@ import numpy as np
 from stepfold.accelerate import accelerate
 from stepfold.cli.files import load_matrix, load_vector, save_vector
 from stepfold.cli.options import output_options
-from stepfold.cli.output import check_output
+from stepfold.cli.output import check_output, last
 from stepfold.iterations import Fista, ProximalGradient
 from stepfold.problems import Composite
 from stepfold.problems import lasso as pose_lasso
@@ -98,7 +98,7 @@ def lasso(
     save_vector(output, result.x)
     gaps = np.atleast_1d(objective.gap(result.x))
     # An evaluation of the map is a gradient: two products.
-    products = int(result.history.num_products[-1]) * (2 if method == "relaxation" else 1)
+    products = last(result.history.num_products) * (2 if method == "relaxation" else 1)
     record: dict[str, Any] = {
         "status": result.status.name,
         "advice": result.advice,

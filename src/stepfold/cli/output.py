@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import IO
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
 from stepfold.planner import LONGEST_PERIOD
 
@@ -36,6 +38,11 @@ def show_table(
     if not console.is_terminal:
         console = Console(highlight=False, width=110)
     console.print(table)
+
+
+def last(counts: NDArray[np.int64]) -> int:
+    """The last of a history's counts; 0 if the run was interrupted before the first was made."""
+    return int(counts[-1]) if counts.size else 0
 
 
 _STYLES = {"pass": "green", "FAIL": "bold red"}

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stepfold.problems.base import Problem
+from stepfold.problems.logistic import Logistic
 from stepfold.problems.quadratic import LeastSquares, Quadratic
 
 
@@ -35,6 +36,13 @@ def take_rows(problem: Problem[Any], rows: Sequence[int]) -> Problem[Any] | None
 @take_rows.register(Quadratic)
 def _take_rhs(problem: Any, rows: Sequence[int]) -> Any:
     return with_rhs(problem, problem.rhs[list(rows)])
+
+
+@take_rows.register(Logistic)
+def _take_labels(problem: Any, rows: Sequence[int]) -> Any:
+    twin = copy.copy(problem)
+    twin.labels = problem.labels[list(rows)]
+    return twin
 
 
 def with_rhs(problem: Any, rhs: Any) -> Any:

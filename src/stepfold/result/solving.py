@@ -37,8 +37,11 @@ class Status(enum.Enum):
 class History:
     """Measurements at the start, at the end of every period, and where the guard stopped one.
 
-    A long run is thinned: each time that there are 100 000 checks, every second one is dropped, and
-    from then on only each 2nd, 4th, … is kept; the first and the last always are.
+    Empty if the run was interrupted before the first was made.
+
+    A long run is thinned: each time that there are 100 000 checks, or ten million numbers of a
+    batch, every second check is dropped, and from then on only each 2nd, 4th, … is kept; the first
+    and the last always are.
 
     Args:
         num_steps: Steps taken so far, shape (checks,).

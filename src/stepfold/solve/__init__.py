@@ -146,7 +146,7 @@ def solve(
     # A gradient costs one product more than the linear term: Aᵀ(Ax − b) beside Aᵀb.
     record.num_products = problem.products_per_gradient - 1
     if keep_iterates:
-        record.iterates = Thinned()
+        record.iterates = Thinned(len(record.statuses))  # in step with the checks
     run = Run(problem, schedule, iteration, record, watch, callback, low_precision, begin)
     # Vectors that the run has let go of must not live on here.
     del linear_term, begin

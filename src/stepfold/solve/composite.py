@@ -20,7 +20,7 @@ from stepfold.problems import Composite
 from stepfold.problems.penalties import Penalty
 from stepfold.result import Result, Status
 from stepfold.schedules import Schedule
-from stepfold.solve.composite_run import CompositeRun, Limits
+from stepfold.solve.composite_run import CompositeRun, Limits, Tolerances
 from stepfold.solve.start import check_start, check_untracked
 
 DEFAULT_RTOL = 1e-8
@@ -53,7 +53,8 @@ def solve_composite(
         iteration: From the penalty to what a step does: `Fista` or `ProximalGradient`, or a
             function such as ``lambda g: Fista(g, restart=False)``.
         rtol: Stop when ``‖x − prox_{γg}(x − γ∇f(x))‖/γ ≤ max(rtol·(that at 0), atol)``, γ the last
-            step of a period; 1e-8 if no tolerance on the gap is given. All rows of a batch must.
+            step of a period; 1e-8 if no tolerance on the gap is given. Each row of a batch by
+            itself: rows that are done leave the sweep.
         atol: See ``rtol``.
         gap_rtol: Stop when the duality gap is at most ``max(gap_rtol·(objective at 0), gap_atol)``.
             If ``rtol`` is given too, both must hold.
@@ -66,8 +67,8 @@ def solve_composite(
     Returns:
         The best iterate at a check, by the measure that is stopped on, row by row; a status with
         advice; and the history, whose ``gradient_norms`` are the measure of ``rtol``, and whose
-        ``gaps`` the duality gaps, None where none is known. A row of a batch that has not met the
-        tolerances ends as the run does.
+        ``gaps`` the duality gaps, None where none is known. Each row of a batch has a status of
+        its own, and one that diverges or stalls does not end the others.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -101,8 +102,10 @@ def solve_composite(
     for name, tolerance in tolerances.items():
         if tolerance is not None or name.endswith("atol"):
             check_nonnegative(name, tolerance)
-    on_gap = gap_rtol is not None or gap_atol > 0
-    if on_gap and not composite.has_gap:
+    if rtol is None and gap_rtol is None and atol == gap_atol == 0:
+        rtol = DEFAULT_RTOL
+    asked = Tolerances(rtol, atol, gap_rtol, gap_atol)
+    if asked.on_gap and not composite.has_gap:
         raise ValueError(
             f"`gap_rtol` and `gap_atol` need a duality gap, and none is known for "
             f"{type(composite.penalty).__name__} on {type(composite.problem).__name__}; give "
@@ -121,22 +124,13 @@ def solve_composite(
     zero: Any = 0 * composite.linear_term
     if x0 is not None:
         x0 = check_start(x0, zero)
-    if rtol is None and not on_gap and atol == 0:
-        rtol = DEFAULT_RTOL
-    run = CompositeRun(composite, schedule, method, limits, callback)
+    # A copy: the result may be the start, and must not share memory with the caller's.
+    start = zero if x0 is None else 1 * x0
+    run = CompositeRun(composite, schedule, method, asked, limits, callback, start)
     # An iterate that diverges overflows on the way to the check that says so.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        look = run.look(zero)
-        run.scale = look.norms
-        if rtol is not None or atol > 0:
-            run.norm_tolerance = np.maximum((rtol or 0.0) * look.norms, atol)
-        if on_gap:
-            # Where 0 is infeasible its objective is infinite, and no measure for anything.
-            sizes = np.where(np.isfinite(look.values), abs(look.values), 0.0)
-            run.gap_tolerance = np.maximum((gap_rtol or 0.0) * sizes, gap_atol)
         try:
-            # A copy: the result may be the start, and must not share memory with the caller's.
-            run.go(zero if x0 is None else 1 * x0, look if x0 is None else None)
+            run.go(zero, from_zero=x0 is None)
         except KeyboardInterrupt:
-            run.status = Status.INTERRUPTED
+            run.stop(Status.INTERRUPTED)
     return run.result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,12 @@ AS_GOOD = 2.0
 RESTING = 100.0
 # By how much that distance, and such a gradient, must fall for the run to be still on its way.
 CLOSER = 0.95
+
+
+def worst_end(ends: Sequence[Status | None]) -> Status:
+    """How a batch ended whose rows ended so."""
+    order = [Status.INTERRUPTED, Status.DIVERGED, Status.STALLED, Status.BUDGET]
+    return next((status for status in order if status in ends), Status.CONVERGED)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ class Record:
         self._previous: Any = None
         self._start = time.perf_counter()
         self._longest_period = self._last_time = 0.0
-        self._checks: Thinned[tuple[int, FloatArray, int, float]] = Thinned()
+        self._checks: Thinned[tuple[int, FloatArray, int, float]] = Thinned(count)
         self.iterates: Thinned[Any] | None = None
 
     def check(self, x: Any, gradient: Any) -> None:
@@ -228,8 +235,7 @@ class Record:
     @property
     def status(self) -> Status:
         """The worst of the rows' ends."""
-        order = [Status.INTERRUPTED, Status.DIVERGED, Status.STALLED, Status.BUDGET]
-        return next((status for status in order if status in self.statuses), Status.CONVERGED)
+        return worst_end(self.statuses)
 
     def is_near_rounding(self) -> bool:
         """Whether the gradient has come down so far that rounding explains why it stays."""

@@ -13,6 +13,9 @@ class Thinned(Generic[T]):
     Whenever more than `limit` entries would be kept, every second one is dropped, and from then on
     every second one that was to be kept is let go.
 
+    Args:
+        width: How many numbers an entry holds; of wide ones fewer are kept.
+
     >>> numbers = Thinned()
     >>> numbers.limit = 4
     >>> for number in range(10):
@@ -22,8 +25,11 @@ class Thinned(Generic[T]):
     """
 
     limit = 100_000
+    # 80 MB of double precision; but a history of a handful of entries tells nothing.
+    most_numbers, fewest = 10_000_000, 64
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 1) -> None:
+        self.limit = min(self.limit, max(self.most_numbers // width, self.fewest))
         self._kept: list[T] = []
         self._stride = 1
         self.num_seen = 0

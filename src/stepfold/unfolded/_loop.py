@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from stepfold.iterations import Iteration
 from stepfold.unfolded import distributed
 from stepfold.unfolded._state import State
+from stepfold.unfolded.choice import as_loss
 from stepfold.unfolded.losses import Loss, check_loss_value
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.options import Options
 from stepfold.unfolded.progress import Progress
+from stepfold.unfolded.samplers import Sampler
 from stepfold.unfolded.stages import Stage
 
 
@@ -41,16 +43,18 @@ class Loop:
         device: Where it takes place.
     """
 
-    def __init__(self, network: UnfoldedIteration, loss: Loss, options: Options) -> None:
+    def __init__(self, network: UnfoldedIteration, loss: Loss | Sampler, options: Options) -> None:
         self.network = network
-        self.loss = loss
+        self.loss = as_loss(network, loss)
+        held_out = options.held_out
+        self._held_out_loss = None if held_out is None else as_loss(network, held_out.loss)
         self.options = options
-        self.state = State(network, loss, options)
+        self.state = State(network, self.loss, options)
         self.device = self.state.trained[0].device
         # Steps are in every layer; a function may ignore them, or a shallow stage another value.
         plain = isinstance(network.iteration, Iteration) and len(network.stacked_parameters()) == 1
         self._objective = distributed.wrapped(
-            _Objective(network, loss), self.device, may_leave_out=not plain
+            _Objective(network, self.loss), self.device, may_leave_out=not plain
         )
         self._is_shared = distributed.num_processes() > 1
 
@@ -186,11 +190,12 @@ class Loop:
 
     def _look(self, stage: Stage) -> None:
         held_out = self.options.held_out
-        if held_out is None:
+        if held_out is None or self._held_out_loss is None:
             return
         with torch.no_grad():
             rng = np.random.default_rng(held_out.seed)
-            value = check_loss_value(held_out.loss(self.network, stage.num_layers, rng)).item()
+            loss = self._held_out_loss(self.network, stage.num_layers, rng)
+        value = check_loss_value(loss).item()
         # All processes must come to the same decision.
         value = distributed.gathered(value)[0]
         counts = self.state.counts

@@ -7,6 +7,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from stepfold._checks import check_count, check_nonnegative
@@ -47,7 +48,7 @@ class NuclearNorm(ConjugatePenalty):
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
         """Soft thresholding of the singular values by ``step·μ``."""
         check_step(step)
-        left, values, right = namespace(v).linalg.svd(self._matrices(v), full_matrices=False)
+        left, values, right = self._decomposition(v)
         shrunk = (values - step * self.weight).clip(0, None)
         product: ArrayT = ((left * shrunk[..., None, :]) @ right).reshape(v.shape)
         return product
@@ -75,7 +76,19 @@ class NuclearNorm(ConjugatePenalty):
         return x.reshape((*x.shape[:-1], rows, columns))
 
     def _singular_values(self, x: Any) -> Any:
-        return namespace(x).linalg.svd(self._matrices(x), full_matrices=False)[1]
+        return self._decomposition(x)[1]
+
+    def _decomposition(self, x: Any) -> tuple[Any, Any, Any]:
+        """Singular value decompositions; where an entry is not finite the values are NaN."""
+        matrices, xp = self._matrices(x), namespace(x)
+        finite = xp.isfinite(matrices).all(-1).all(-1)
+        if bool(finite.all()):
+            left, values, right = xp.linalg.svd(matrices, full_matrices=False)
+            return left, values, right
+        # LAPACK refuses those, and with them the rows of a batch that are well.
+        safe = xp.where(finite[..., None, None], matrices, 0.0)
+        left, values, right = xp.linalg.svd(safe, full_matrices=False)
+        return left, xp.where(finite[..., None], values, math.nan), right
 
 
 def check_shape(shape: Any) -> tuple[int, int]:
