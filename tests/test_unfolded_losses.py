@@ -9,6 +9,7 @@ from test_unfolded_module import HeavyBall
 
 from stepfold import (
     LeastSquares,
+    Quadratic,
     Schedule,
     SpectralMeasure,
     chebyshev_steps,
@@ -16,10 +17,13 @@ from stepfold import (
 )
 from stepfold.unfolded import (
     GaussianLeastSquares,
+    HeldOut,
     SampledLoss,
     SpectralLoss,
     UnfoldedIteration,
+    all_at_once,
     loss_for,
+    train,
     train_incrementally,
 )
 
@@ -200,6 +204,49 @@ def test_the_loss_in_the_eigenbasis_is_chosen_where_it_is_the_same(noise: float)
     standard_error = np.sqrt((losses.var(axis=1) / 400).sum())
     assert abs(losses[0].mean() - losses[1].mean()) < 4 * standard_error
     assert losses[0].std() == pytest.approx(losses[1].std(), rel=0.2)
+
+
+def test_a_sampler_in_place_of_a_loss_is_trained_on_in_the_eigenbasis() -> None:
+    sampler = GaussianLeastSquares(_matrix(12, 6), batch_size=5)
+    runs = [
+        train(
+            UnfoldedIteration(Schedule([0.5, 0.9])),
+            loss,
+            all_at_once(2, 30),
+            held_out=HeldOut(held_out, every=10),
+        )
+        for loss, held_out in (
+            (sampler, sampler),
+            (
+                SpectralLoss(sampler.measure, batch_size=5),
+                SpectralLoss(sampler.measure, batch_size=5),
+            ),
+        )
+    ]
+    assert runs[0].schedule == runs[1].schedule
+    assert runs[0].history.mean_squared_errors is not None
+
+
+def test_a_sampler_of_ones_own_is_trained_on_as_it_draws() -> None:
+    def sampler(rng: np.random.Generator, size: int = 3) -> tuple[Quadratic, torch.Tensor]:
+        solutions = torch.from_numpy(rng.standard_normal((size, 2)))
+        hessian = torch.diag(torch.tensor([1.0, 3.0], dtype=torch.float64))
+        return Quadratic(hessian, solutions @ hessian), solutions
+
+    first, second = (
+        train_incrementally(UnfoldedIteration(Schedule([0.3])), loss, num_iterations=40)
+        for loss in (sampler, SampledLoss(sampler))
+    )
+    assert first.schedule == second.schedule != Schedule([0.3])
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_nothing_is_computed_beside_the_device_of_the_network(noise) -> None:
+    # Tensors on "meta" have no values; to mix them with others is an error, as on a GPU.
+    network = UnfoldedIteration(Schedule([0.5, 0.9])).to("meta")
+    measure = SpectralMeasure.from_eigenvalues([1.0, 3.0])
+    loss = SpectralLoss(measure, noise=noise)(network, 2, np.random.default_rng(0))
+    assert loss.device.type == "meta"
 
 
 def test_momentum_is_trained_on_drawn_problems() -> None:

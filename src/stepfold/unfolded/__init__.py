@@ -12,6 +12,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
+from stepfold.unfolded.choice import loss_for
 from stepfold.unfolded.distributed import process_group
 from stepfold.unfolded.exact import train_exactly
 from stepfold.unfolded.local import LocalSpectra, local_spectra
@@ -19,7 +20,6 @@ from stepfold.unfolded.losses import (
     Loss,
     SampledLoss,
     SpectralLoss,
-    loss_for,
     squared_error,
     squared_residual,
 )

@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from stepfold.iterations import Iteration
 from stepfold.unfolded import distributed
 from stepfold.unfolded.checkpoints import load_checkpoint, remove_drafts, save_checkpoint
+from stepfold.unfolded.choice import as_loss
 from stepfold.unfolded.losses import Loss, check_loss_value
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.options import Options, settings_of
 from stepfold.unfolded.progress import Progress
+from stepfold.unfolded.samplers import Sampler
 from stepfold.unfolded.stages import Stage
 
 
@@ -52,9 +54,11 @@ class _Objective(nn.Module):
 class Loop:
     """One training under way."""
 
-    def __init__(self, network: UnfoldedIteration, loss: Loss, options: Options) -> None:
+    def __init__(self, network: UnfoldedIteration, loss: Loss | Sampler, options: Options) -> None:
         self.network = network
-        self.loss = loss
+        self.loss = as_loss(network, loss)
+        held_out = options.held_out
+        self.held_out_loss = None if held_out is None else as_loss(network, held_out.loss)
         self.options = options
         self.trained = [p for p in network.parameters() if p.requires_grad]
         if not self.trained:
@@ -63,7 +67,7 @@ class Loop:
         # Steps are in every layer; a function may ignore them, or a shallow stage another value.
         plain = isinstance(network.iteration, Iteration) and len(network.stacked_parameters()) == 1
         self.objective = distributed.wrapped(
-            _Objective(network, loss), self.device, may_leave_out=not plain
+            _Objective(network, self.loss), self.device, may_leave_out=not plain
         )
         self.rngs = {
             batch: _generator(options.seed, batch)
@@ -76,7 +80,7 @@ class Loop:
         self._begun = time.perf_counter()
         self._make_optimizer()
         self.settings = (
-            settings_of(network, loss, self.optimizer, self.scheduler, options)
+            settings_of(network, self.loss, self.optimizer, self.scheduler, options)
             if options.checkpoint
             else {}
         )
@@ -229,11 +233,11 @@ class Loop:
 
     def _look(self, stage: Stage) -> None:
         held_out = self.options.held_out
-        if held_out is None:
+        if held_out is None or self.held_out_loss is None:
             return
         with torch.no_grad():
             rng = np.random.default_rng(held_out.seed)
-            value = check_loss_value(held_out.loss(self.network, stage.num_layers, rng)).item()
+            value = check_loss_value(self.held_out_loss(self.network, stage.num_layers, rng)).item()
         # All processes must come to the same decision.
         value = distributed.gathered(value)[0]
         if value < self.counts.best_loss:

@@ -21,7 +21,7 @@ from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import mean_squared_error
 from stepfold.schedules import Schedule, noisy_mean_squared_error
 from stepfold.unfolded.module import UnfoldedIteration
-from stepfold.unfolded.samplers import GaussianLeastSquares, Sample, Sampler
+from stepfold.unfolded.samplers import Sample, Sampler
 
 
 class Loss(Protocol):
@@ -57,11 +57,11 @@ def measure_of(loss: Loss) -> SpectralMeasure | None:
 
 
 def check_loss(name: str, loss: Any) -> None:
-    """Raise unless it can be called, and knows its measure or none."""
+    """Raise unless it can be called, as a sampler can, and knows its measure or none."""
     if not callable(loss):
         raise TypeError(
             f"`{name}` must be a function `(network, num_layers, rng)` that returns a scalar "
-            f"tensor, got {type(loss).__name__}"
+            f"tensor, or a sampler, got {type(loss).__name__}"
         )
     measure_of(loss)
 
@@ -230,19 +230,22 @@ class SpectralLoss:
         rest = rng.chisquare(self._batch_size - 1, squares.size) if self._batch_size > 1 else 0.0
         noises = cross * cross + rest / self._batch_size
         residuals = self._residuals(network, num_layers)
-        positive = self._eigenvalues > 0
+        eigenvalues = self._eigenvalues.to(residuals.device)
+        positive = eigenvalues > 0
         fitted = torch.where(positive, 1 - residuals, 0.0) / torch.where(
-            positive, self._eigenvalues.sqrt(), 1.0
+            positive, eigenvalues.sqrt(), 1.0
         )
         scale = np.sqrt(self.noise)
         moments = [squares, -2 * scale * np.sqrt(squares) * cross, self.noise * noises]
-        own, mixed, foreign = (torch.tensor(weights * moment) for moment in moments)
+        own, mixed, foreign = (
+            torch.tensor(weights * moment, device=residuals.device) for moment in moments
+        )
         return (own * residuals**2 + mixed * residuals * fitted + foreign * fitted**2).sum()
 
     def given(self, network: UnfoldedIteration, num_layers: int, squares: Any) -> Tensor:
         """Loss for given mean squares of the initial error along each eigenvector, shape (n,)."""
         residuals = self._residuals(network, num_layers)
-        weights = torch.tensor(squares, dtype=torch.float64)
+        weights = torch.tensor(squares, dtype=torch.float64, device=residuals.device)
         if weights.shape != self._eigenvalues.shape:
             raise ValueError(
                 f"`squares` must have shape {tuple(self._eigenvalues.shape)}, one for each "
@@ -263,26 +266,4 @@ class SpectralLoss:
                 f"{type(network.iteration).__name__}; use `SampledLoss`"
             )
         gammas = network.layer_steps(num_layers)
-        return torch.prod(1 - gammas[:, None] * self._eigenvalues, 0)
-
-
-def loss_for(network: UnfoldedIteration, sampler: Sampler) -> SampledLoss | SpectralLoss:
-    """Mean squared error on the sampler's problems, in the eigenbasis where that is the same.
-
-    It is for gradient descent on what `GaussianLeastSquares` draws: then training costs T·n
-    operations instead of T products with the matrix for a batch, for the same random losses.
-
-    Args:
-        network: What is to be trained.
-        sampler: Where its data come from.
-
-    >>> from stepfold import Schedule
-    >>> from stepfold.unfolded import GaussianLeastSquares
-    >>> sampler = GaussianLeastSquares(np.eye(3), batch_size=2)
-    >>> type(loss_for(UnfoldedIteration(Schedule([0.5])), sampler)).__name__
-    'SpectralLoss'
-    """
-    if isinstance(network.iteration, GradientDescent) and isinstance(sampler, GaussianLeastSquares):
-        # The variance of an entry of x is 1, so that of the noise is its share already.
-        return SpectralLoss(sampler.measure, batch_size=sampler.batch_size, noise=sampler.noise**2)
-    return SampledLoss(sampler)
+        return torch.prod(1 - gammas[:, None] * self._eigenvalues.to(gammas.device), 0)

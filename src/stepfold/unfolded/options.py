@@ -14,6 +14,7 @@ from stepfold.unfolded._describe import describe
 from stepfold.unfolded.losses import Loss, check_loss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.progress import Progress
+from stepfold.unfolded.samplers import Sampler
 from stepfold.unfolded.stages import Stage
 
 OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
@@ -28,7 +29,8 @@ class HeldOut:
     The stage then goes back to the values with which that loss was smallest.
 
     Args:
-        loss: Loss on held-out data; it is handed the same generator state every time.
+        loss: Loss on held-out data, or their sampler, as in `train`; it is handed the same
+            generator state every time.
         every: Iterations between two looks.
         patience: Looks in a row without a new best loss after which the stage ends.
         seed: Seed of the held-out data; another one than the training's.
@@ -38,7 +40,7 @@ class HeldOut:
         ValueError: If a count is not positive.
     """
 
-    loss: Loss
+    loss: Loss | Sampler
     every: int = 50
     patience: int = 5
     seed: int = 2**32

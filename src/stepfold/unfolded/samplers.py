@@ -50,6 +50,7 @@ class GaussianLeastSquares:
         gram: Whether to pose the problems as quadratics with the Hessian HᵀH, made once: n² instead
             of 2mn multiplications a layer, for the rounding of a squared condition number.
         dtype: Floating-point type of the tensors.
+        device: Where they are; the CPU if not given.
 
     >>> sampler = GaussianLeastSquares(np.eye(3), batch_size=2)
     >>> problem, target = sampler(np.random.default_rng(0))
@@ -65,6 +66,7 @@ class GaussianLeastSquares:
         noise: float = 0.0,
         gram: bool = False,
         dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
     ) -> None:
         self._operator = check_matrix("operator", operator)
         if not isinstance(self._operator, np.ndarray):
@@ -72,12 +74,13 @@ class GaussianLeastSquares:
                 f"`operator` must be a NumPy array, got {type(operator).__name__}; write a sampler "
                 "of your own for other operators"
             )
-        self._matrix = torch.tensor(self._operator, dtype=dtype)
+        self._matrix = torch.tensor(self._operator, dtype=dtype, device=device)
         self.batch_size = check_count("batch_size", batch_size)
         self.noise = float(check_nonnegative("noise", noise))
         self._hessian = None
         if gram:
-            self._hessian = torch.tensor(self._operator.T @ self._operator, dtype=dtype)
+            hessian = self._operator.T @ self._operator
+            self._hessian = torch.tensor(hessian, dtype=dtype, device=device)
 
     @property
     def measure(self) -> SpectralMeasure:
@@ -96,7 +99,7 @@ class GaussianLeastSquares:
 
     def _normal(self, rng: np.random.Generator, length: int) -> Tensor:
         draw = rng.standard_normal((self.batch_size, length))
-        return torch.from_numpy(draw).to(self._matrix.dtype)
+        return torch.from_numpy(draw).to(self._matrix)
 
 
 class DataSetSampler:

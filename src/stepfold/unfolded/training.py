@@ -28,12 +28,13 @@ from stepfold.unfolded.options import (
     SchedulerFactory,
 )
 from stepfold.unfolded.progress import Progress, progress_bar
+from stepfold.unfolded.samplers import Sampler
 from stepfold.unfolded.stages import Stage, incremental
 
 
 def train(
     network: UnfoldedIteration,
-    loss: Loss,
+    loss: Loss | Sampler,
     stages: Sequence[Stage] | None = None,
     *,
     optimizer: OptimizerFactory | None = None,
@@ -58,7 +59,8 @@ def train(
     Args:
         network: T layers, at their initial values.
         loss: What to minimise, an object or a function ``(network, num_layers, rng)``; fresh random
-            data at every call.
+            data at every call. Or a sampler, a function ``(rng)``: then the mean squared error on
+            what it draws, in the eigenbasis where the problem allows (`loss_for`).
         stages: What to train one after the other: `incremental` (the default, with 500 iterations
             each), `all_at_once`, `greedy_then_refined` or a list of one's own.
         optimizer: Makes a torch optimiser of the parameters; Adam with learning rate 0.002, the
@@ -168,7 +170,7 @@ def train(
 
 def train_incrementally(
     network: UnfoldedIteration,
-    loss: Loss,
+    loss: Loss | Sampler,
     *,
     num_iterations: int = 500,
     optimizer: OptimizerFactory | None = None,
@@ -182,7 +184,7 @@ def train_incrementally(
 
     Args:
         network: T layers, at their initial steps.
-        loss: What to minimise; fresh random data at every call.
+        loss: What to minimise, or a sampler, as in `train`.
         num_iterations: Mini-batches per generation.
         optimizer: Makes a torch optimiser of the parameters; Adam with learning rate 0.002, the
             published one, if not given.

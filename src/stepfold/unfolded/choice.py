@@ -1,0 +1,58 @@
+"""Which loss a training minimises: the given one, or the fastest one that a sampler allows."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from stepfold.iterations import GradientDescent
+from stepfold.unfolded.losses import Loss, SampledLoss, SpectralLoss
+from stepfold.unfolded.module import UnfoldedIteration
+from stepfold.unfolded.samplers import GaussianLeastSquares, Sampler
+
+
+def loss_for(network: UnfoldedIteration, sampler: Sampler) -> SampledLoss | SpectralLoss:
+    """Mean squared error on the sampler's problems, in the eigenbasis where that is the same.
+
+    It is for gradient descent on what `GaussianLeastSquares` draws: then training costs T·n
+    operations instead of T products with the matrix for a batch, for the same random losses.
+
+    Args:
+        network: What is to be trained.
+        sampler: Where its data come from.
+
+    >>> from stepfold import Schedule
+    >>> from stepfold.unfolded import GaussianLeastSquares
+    >>> sampler = GaussianLeastSquares(np.eye(3), batch_size=2)
+    >>> type(loss_for(UnfoldedIteration(Schedule([0.5])), sampler)).__name__
+    'SpectralLoss'
+    """
+    if isinstance(network.iteration, GradientDescent) and isinstance(sampler, GaussianLeastSquares):
+        # The variance of an entry of x is 1, so that of the noise is its share already.
+        return SpectralLoss(sampler.measure, batch_size=sampler.batch_size, noise=sampler.noise**2)
+    return SampledLoss(sampler)
+
+
+def as_loss(network: UnfoldedIteration, given: Loss | Sampler) -> Loss:
+    """The loss itself; for a sampler, a function of the generator alone, that of `loss_for`.
+
+    >>> from stepfold import Schedule
+    >>> network = UnfoldedIteration(Schedule([0.5]))
+    >>> type(as_loss(network, lambda rng: rng.normal())).__name__
+    'SampledLoss'
+    """
+    chosen: Any = loss_for(network, given) if _takes_one(given) else given  # type: ignore[arg-type]
+    loss: Loss = chosen
+    return loss
+
+
+def _takes_one(function: Any) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # it does not tell
+        return False
+    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        return False
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [each for each in parameters if each.default is each.empty and each.kind in places]
+    return len(needed) == 1
