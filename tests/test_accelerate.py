@@ -10,10 +10,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.linalg import block_diag
 
 from stepfold import FixedPoint, Schedule, SpectralBounds, Status, accelerate, chebyshev_steps
 from stepfold.accelerate import anderson, plain_iteration
 from stepfold.problems.fixed_point import StochasticMapWarning
+from stepfold.problems.gallery import GALLERY
 
 EIGENVALUES = np.geomspace(0.01, 1.0, 60)
 START = np.random.default_rng(1).standard_normal(60)
@@ -244,7 +246,45 @@ def test_a_run_that_relaxation_cannot_help_says_so() -> None:
     turn = 0.8 * np.exp(2j * np.pi * np.arange(40) / 40)  # J: a circle around 0
     result = accelerate(lambda x: turn * x + 1, np.zeros(40, dtype=complex))
     assert result.converged
-    assert "Relaxation cannot help here: plain steps" in result.advice
+    assert "Relaxation cannot help here: " in result.advice
+
+
+def _fan(first: float, last: float, radius: float, count: int) -> np.ndarray:
+    """A Jacobian that turns ``count`` planes, each by another angle."""
+    angles = np.linspace(first, last, count)
+    blocks = [[[math.cos(t), -math.sin(t)], [math.sin(t), math.cos(t)]] for t in angles]
+    return radius * block_diag(*blocks)
+
+
+@pytest.mark.parametrize(
+    ("fan", "helps"),
+    [
+        ((0.3, math.pi, 0.97, 100), False),
+        ((0.3, 2.5, 0.9, 100), False),
+        ((0.5, math.pi, 0.9, 100), False),
+        ((0.0, math.pi, 0.95, 30), False),
+        ((0.3, 2.5, 0.97, 100), True),
+        ((0.5, math.pi, 0.97, 100), True),
+        ((0.8, math.pi, 0.9, 100), True),
+        ((0.0, 0.5, 0.97, 30), True),
+    ],
+)
+def test_the_advice_says_that_relaxation_cannot_help_where_it_does_not(
+    fan: tuple[float, float, float, int], helps: bool
+) -> None:
+    turn = _fan(*fan)
+    rhs = np.random.default_rng(0).standard_normal(len(turn))
+    plain = plain_iteration(lambda x: turn @ x + rhs, 0 * rhs)
+    ours = accelerate(lambda x: turn @ x + rhs, 0 * rhs)
+    share = ours.history.num_evaluations[-1] / plain.history.num_evaluations[-1]
+    assert share < 0.75 if helps else 0.9 < share < 1.15
+    assert ("Relaxation cannot help here" in ours.advice) is not helps
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_the_advice_does_not_call_a_gain_none(name: str) -> None:
+    member = GALLERY[name](np.random.default_rng(0))
+    assert "cannot help" not in accelerate(member.map, member.start).advice
 
 
 def test_periods_that_were_turned_down_are_counted() -> None:

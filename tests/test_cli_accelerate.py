@@ -21,6 +21,7 @@ def divides(x):
 def number_of(x): return 3 - number
 def deep(x): return np.linalg.inv(x)
 def silent(x): raise KeyError
+def interrupted(x): raise KeyboardInterrupt
 class Model:
     step = staticmethod(np.cos)
 """
@@ -46,6 +47,18 @@ def test_the_fixed_point_is_written(folder: Path, name: str, method: str) -> Non
     assert run.code == 0
     assert "CONVERGED" in run.out
     np.testing.assert_allclose(np.load(folder / "x.npy"), np.full((2, 3), 0.739085), atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["relaxation", "plain", "anderson"])
+def test_an_interrupt_in_the_first_evaluation_writes_the_start(folder: Path, method: str) -> None:
+    run = stepfold(
+        "accelerate", "mymap_of_the_test:interrupted", "--x0", "x0.npy", "-o", "x.npy",
+        "--method", method,
+    )  # fmt: skip
+    assert (run.code, run.err) == (1, "")
+    assert run.out.startswith("INTERRUPTED: The run was interrupted")
+    assert "\n0 evaluations, " in run.out
+    assert not np.load(folder / "x.npy").any()
 
 
 def test_tensors_are_passed_if_asked_for(folder: Path) -> None:

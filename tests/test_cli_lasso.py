@@ -114,3 +114,21 @@ def test_what_exists_is_not_replaced(tmp_path: Path, data: Any) -> None:
     assert _lasso(tmp_path, "--ratio", 0.5).code == 0
     assert_refused(_lasso(tmp_path, "--ratio", 0.5), "exists", "--force")
     assert _lasso(tmp_path, "--ratio", 0.5, "--force").code == 0
+
+
+@pytest.mark.parametrize("command", ["lasso", "solve"])
+def test_an_interrupt_before_the_first_check_writes_the_start(
+    tmp_path: Path, data: Any, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stepfold.solve.composite_run.look", interrupt)
+    monkeypatch.setattr("stepfold.solve.record.Record.check", interrupt)
+    options = ("--weight", 4.0) if command == "lasso" else ()
+    x = tmp_path / "x.npy"
+    run = stepfold(command, tmp_path / "A.npy", tmp_path / "b.npy", "-o", x, *options)
+    assert (run.code, run.err) == (1, "")
+    assert "INTERRUPTED: The run was interrupted" in run.out
+    assert "\n0 steps, " in run.out
+    assert not np.load(x).any()

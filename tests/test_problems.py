@@ -13,6 +13,7 @@ from scipy.sparse.linalg import aslinearoperator
 
 from stepfold import Gram, LeastSquares, Problem, Quadratic
 from stepfold.problems import Logistic, jacobi_iteration
+from stepfold.problems.base import check_library
 
 MATRIX = np.random.default_rng(0).standard_normal((5, 3))
 SYMMETRIC = MATRIX.T @ MATRIX
@@ -224,3 +225,47 @@ def test_a_tensor_with_an_operator_of_scipy_is_refused(pose: Callable[..., objec
 def test_an_array_with_a_sparse_tensor_is_refused(pose: Callable[..., object]) -> None:
     with pytest.raises(TypeError, match=r"one library, .* pass `torch.from_numpy\(rhs\)`"):
         pose(torch.eye(2).to_sparse(), np.ones((3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("pose", "name", "rows"),
+    [
+        (LeastSquares, "operator", "rhs"),
+        (Quadratic, "hessian", "rhs"),
+        (Logistic, "operator", "labels"),
+        (jacobi_iteration, "matrix", "rhs"),
+    ],
+)
+def test_tensors_of_two_dtypes_are_refused(
+    pose: Callable[..., object], name: str, rows: str
+) -> None:
+    message = (
+        rf"`{rows}` and `{name}` must be of one dtype, got torch.float64 and torch.float32: .*; "
+        rf"pass `{rows}.to\(torch.float32\)`, or convert `{name}`"
+    )
+    with pytest.raises(TypeError, match=message):
+        pose(torch.eye(2), torch.ones(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("convert", [lambda a: a.to_sparse(), lambda a: a.to_sparse_csr()])
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
+def test_sparse_tensors_of_two_dtypes_are_refused(convert: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match=r"must be of one dtype, got torch\.float64 and"):
+        LeastSquares(convert(torch.eye(2)), torch.ones(2, dtype=torch.float64))
+
+
+def test_a_complex_right_hand_side_of_a_real_tensor_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"pass `rhs.real`, or convert `operator`"):
+        LeastSquares(torch.eye(2), 1j * torch.ones(2))
+
+
+def test_tensors_on_two_devices_are_refused() -> None:
+    message = r"must be of one device, got cpu and meta: .*; pass `rhs.to\('meta'\)`"
+    with pytest.raises(TypeError, match=message):
+        check_library("rhs", torch.ones(2), "`operator`", torch.empty(2, 2, device="meta"))
+
+
+@pytest.mark.parametrize("pose", [LeastSquares, Quadratic])
+def test_arrays_of_two_dtypes_are_promoted(pose: Callable[..., Any]) -> None:
+    problem = pose(np.eye(2, dtype=np.float32), np.ones(2))
+    assert problem.gradient(np.zeros(2)).dtype == np.float64

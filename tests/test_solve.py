@@ -187,6 +187,15 @@ def test_a_start_of_another_library_is_refused(
         run(*args, x0=start)
 
 
+@pytest.mark.parametrize("run", [solve, solve_composite])
+def test_a_start_of_another_dtype_is_refused_if_it_is_a_tensor(run: Callable[..., Any]) -> None:
+    problem = LeastSquares(torch.eye(2), torch.ones(2))
+    args = [problem, CHEBYSHEV] if run is solve else [Composite(problem, L1(1.0))]
+    message = r"`x0` and the data of the problem must be of one dtype, .* `x0.to\(torch.float32\)`"
+    with pytest.raises(TypeError, match=message):
+        run(*args, x0=torch.ones(2, dtype=torch.float64))
+
+
 def test_integers_are_converted() -> None:
     matrix, rhs = np.array([[2, 1], [1, 3]]), np.array([3, 4])
     result = solve(Quadratic(matrix, rhs), chebyshev_steps(SpectralBounds(1, 4), 4), [0, 0])

@@ -46,6 +46,9 @@ COMPLEX = 0.1
 # An assumed lower end that is too high, or an ellipse that is too small, shows in a factor this
 # much above the promised one.
 BROKEN_PROMISE = 1.5
+# A run of more than a period that took this share of the evaluations of plain steps, or more of
+# them, has gained nothing worth the name.
+NO_GAIN = 0.9
 
 
 class Policy:
@@ -67,13 +70,16 @@ class Policy:
         """Ritz values of the last period, right of the imaginary axis."""
         self.debt = 0.0
         self.num_rejected = 0
-        self.prefers_plain = False
-        """Whether no relaxation promised more than plain steps when that was last asked."""
         self.repelling: float | None = None
         """Real part, 1 or more, of an eigenvalue of J that the last Ritz values showed."""
         self._given, self._assumed, self._num_steps = schedule, interval, num_steps
         # An ellipse that is assumed, until a period on it fails.
         self._assumed_ellipse = bounds if isinstance(bounds, Ellipse) else None
+        self._learns = schedule is None and bounds is None
+        # Steps of plain periods, of all, and what relaxation did: the sum of log factors.
+        self._num_plain = self._num_taken = 0
+        self._log_factor = 0.0
+        self._largest_rate = 0.0
 
     @property
     def plain_rate(self) -> float:
@@ -122,7 +128,6 @@ class Policy:
             rate = max(seen, period.factor) ** (1 / period.num_steps)
             if rate < best_rate:
                 best, best_rate = period, rate
-        self.prefers_plain = best.is_plain
         return best
 
     def learn(self, values: NDArray[np.complex128], *, accepted: bool) -> None:
@@ -136,6 +141,7 @@ class Policy:
         if not values.size:
             return
         self.values = values
+        self._largest_rate = max(self._largest_rate, self.plain_rate)
         if any(a is not None for a in (self._assumed, self._assumed_ellipse, self._given)):
             return
         lower, upper = BELOW * float(values.real[0]), max(1.0, ABOVE * float(values.real[-1]))
@@ -150,6 +156,8 @@ class Policy:
     def accept(self, period: Period, factor: float) -> None:
         """Book a period of relaxation that multiplied the residual by ``factor`` < 1."""
         rate, num_steps = self.plain_rate, period.num_steps
+        self._num_taken += num_steps
+        self._log_factor += math.log(factor)
         # A plain iteration that does not converge is worth nothing.
         worth = math.log(factor) / math.log(rate) if 0 < rate < 1 else math.inf
         self.debt = max(self.debt + num_steps - worth, -float(LONGEST_PERIOD))
@@ -165,12 +173,15 @@ class Policy:
 
     def pay(self, num_steps: int) -> None:
         """Book plain evaluations."""
+        self._num_taken += num_steps
+        self._num_plain += num_steps
         if self.debt > 0:
             self.debt = max(self.debt - SHARE * num_steps, 0.0)
 
     def reject(self, num_steps: int) -> None:
         """Book a failure: a debt, and an interval that asks for less."""
         self.num_rejected += 1
+        self._num_taken += num_steps
         self.debt = max(self.debt, 0.0) + num_steps
         self._assumed_ellipse = None
         if self.bounds is None:
@@ -191,12 +202,26 @@ class Policy:
                 f"The Jacobian was last seen to have an eigenvalue near {self.repelling:.4g}, "
                 "which no relaxation turns into a contraction."
             )
-        elif self.prefers_plain:
+        elif (
+            self._learns
+            and self._num_taken > LONGEST_PERIOD
+            and self._num_taken >= NO_GAIN * self._num_worth
+        ):
             notes.append(
-                f"Relaxation cannot help here: plain steps, of rate {self.plain_rate:.3g}, are as "
-                "good as any for the spectrum of I − J that was seen."
+                f"Relaxation cannot help here: {self._num_taken} steps of the run did what about "
+                f"{self._num_worth:.0f} plain ones do."
             )
         return notes
+
+    @property
+    def _num_worth(self) -> float:
+        """How many plain steps do what this run has done; infinite if they may not converge."""
+        # The slowest component that was ever seen: Ritz values find it late, from inside.
+        if self._log_factor == 0:
+            return float(self._num_plain)
+        if not 0 < self._largest_rate < 1:
+            return math.inf
+        return self._num_plain + self._log_factor / math.log(self._largest_rate)
 
     def _move_lower(self, factor: float) -> None:
         bounds = self.bounds

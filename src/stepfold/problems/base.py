@@ -71,11 +71,15 @@ def check_rows(name: str, rows: Any, length: int, source: str) -> Any:
 
 
 def check_library(name: str, rows: Any, partner: str, values: Any) -> None:
-    """Raise if one is a torch tensor and the other an array of NumPy or SciPy.
+    """Raise if one is a torch tensor and the other an array of NumPy or SciPy, or another tensor.
 
     Products of the two are made by way of conversions that NumPy is about to give up. Matrix-free
-    operators are taken at their word, but SciPy's, which turn whatever they get into arrays.
+    operators are taken at their word, but SciPy's, which turn whatever they get into arrays. Of two
+    tensors torch makes products only if dtype and device are the same; NumPy promotes.
     """
+    if is_tensor(rows) and is_tensor(values):
+        _check_twins(name, rows, partner, values)
+        return
     if is_tensor(rows) and _makes_arrays(values):
         remedy = f"`{name}.numpy()`, or make {partner} a tensor"
     elif isinstance(rows, np.ndarray) and is_tensor(values):
@@ -86,6 +90,20 @@ def check_library(name: str, rows: Any, partner: str, values: Any) -> None:
         f"`{name}` and {partner} must be of one library, NumPy or torch, got "
         f"{type(rows).__name__} and {type(values).__name__}; pass {remedy}"
     )
+
+
+def _check_twins(name: str, rows: Any, partner: str, values: Any) -> None:
+    for what in ("dtype", "device"):
+        mine, other = getattr(rows, what), getattr(values, what)
+        if mine == other:
+            continue
+        change = f"to({other if what == 'dtype' else repr(str(other))})"
+        if rows.is_complex() and not values.is_complex():
+            change = "real"
+        raise TypeError(
+            f"`{name}` and {partner} must be of one {what}, got {mine} and {other}: torch makes no "
+            f"products of the two; pass `{name}.{change}`, or convert {partner}"
+        )
 
 
 def _makes_arrays(operator: Any) -> bool:

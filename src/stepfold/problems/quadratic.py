@@ -37,7 +37,7 @@ class LeastSquares(Problem[ArrayT]):
 
     Raises:
         TypeError: If an argument is not a matrix or not of numbers, or if one is a tensor and the
-            other an array.
+            other an array, or a tensor of another dtype or device.
         ValueError: If shapes do not fit, an entry is not finite, or ``ridge`` is negative.
 
     >>> problem = LeastSquares(np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([2.0, 3.0]))
@@ -124,7 +124,7 @@ class Quadratic(Problem[ArrayT]):
 
     Raises:
         TypeError: If an argument is not a matrix or not of numbers, or if one is a tensor and the
-            other an array.
+            other an array, or a tensor of another dtype or device.
         ValueError: If A is not square, shapes do not fit, or an entry is not finite.
 
     >>> Quadratic(np.diag([2.0, 1.0]), np.array([2.0, 3.0])).gradient(np.array([1.0, 0.0]))
