@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +16,8 @@ from stepfold._typing import FloatArray
 from stepfold.iterations import GradientDescent, Iteration
 from stepfold.result import TrainingRun
 from stepfold.schedules import Schedule
+from stepfold.unfolded._layers import Layer, Layers, Step, layers_of
 from stepfold.unfolded.parameters import LayerValues, Positive, Trainable
-
-Step: TypeAlias = Callable[[Any, SimpleNamespace, Any], Any]
-"""A step of one's own, ``step(x, params, data)``: the next x; ``params.step`` is γₜ, other
-parameters of the layer have their names."""
 
 
 class UnfoldedIteration(nn.Module):
@@ -35,7 +30,9 @@ class UnfoldedIteration(nn.Module):
             `constant_steps`. With fewer of them than layers, layers share them periodically.
         iteration: What a layer does: an `Iteration`, or a function ``step(x, params, data)`` (a
             ``torch.nn.Module`` may be one) that returns the next x; `GradientDescent` if not given.
-            ``params.step`` is the layer's step size, other parameters go by their names.
+            ``params.step`` is the layer's step size, other parameters go by their names. A tensor
+            must keep its shape and dtype (the first layer may add a batch in front of the shape),
+            and so must tensors in a tuple; other states are the function's own affair.
         num_layers: T; the length of the schedule if not given.
         parameters: Further trainable values by name: a `Trainable`, or its ``initial`` alone, then
             one positive value per layer. For an `Iteration` a name is an attribute that each layer
@@ -124,21 +121,11 @@ class UnfoldedIteration(nn.Module):
     def _check_name(self, name: str) -> None:
         if hasattr(self.extra, name):
             raise ValueError(f"`parameters` cannot be called {name!r}, a word of torch's modules")
-        if not isinstance(self.iteration, Iteration):
-            if not name.isidentifier() or name == "step":
-                raise ValueError(
-                    "`parameters` of a function must have names that are identifiers, and not "
-                    f"'step', got {name!r}"
-                )
-            return
-        owner: Any = self.iteration
-        for part in name.split("."):
-            if not hasattr(owner, part):
-                raise ValueError(
-                    f"`parameters` must name attributes of {type(self.iteration).__name__}, got "
-                    f"{name!r}; {type(owner).__name__} has {', '.join(vars(owner)) or 'none'}"
-                )
-            owner = getattr(owner, part)
+        self._kind.check_name(name)
+
+    @property
+    def _kind(self) -> Layers:
+        return layers_of(self.iteration)
 
     def forward(
         self,
@@ -157,16 +144,18 @@ class UnfoldedIteration(nn.Module):
             every_layer: Whether to return the list of the iterates after each of these layers.
 
         Raises:
-            TypeError: If the problem or the start is not made of tensors, or there is no start.
-            ValueError: If ``num_layers`` is out of range.
+            TypeError: If the problem or the start is not made of tensors, or there is no start; or
+                if a step of one's own makes something else of a tensor.
+            ValueError: If ``num_layers`` is out of range, or a step of one's own returns another
+                shape or dtype than it was given; the message names the layer, from 0.
         """
         num_layers = self.check_num_layers(num_layers)
-        steps = self._layers(num_layers)
-        state = self._start(problem, x0)
+        layers = self._layers(num_layers)
+        state = self._kind.start(problem, x0)
         every = self.recompute_every if torch.is_grad_enabled() else None
         iterates: list[Any] = []
         for start in range(0, num_layers, every or num_layers):
-            segment = steps[start : start + (every or num_layers)]
+            segment = layers[start : start + (every or num_layers)]
             if every is None:
                 state, seen = self._run(segment, problem, state, every_layer)
             else:
@@ -174,7 +163,7 @@ class UnfoldedIteration(nn.Module):
                     self._run, segment, problem, state, every_layer, use_reentrant=False
                 )
             iterates += seen
-        return iterates if every_layer else self._iterate(state)
+        return iterates if every_layer else self._kind.iterate(state)
 
     def layer(self, index: int, problem: Any, x: Tensor) -> Tensor:
         """What layer ``index``, from 0, makes of an iterate.
@@ -185,7 +174,7 @@ class UnfoldedIteration(nn.Module):
         """
         check_count("index", index, minimum=0)
         chosen = self._layers(self.check_num_layers(index + 1))[index:]
-        state = self._start(problem, x)
+        state = self._kind.start(problem, x)
         if state is not x:
             raise TypeError(
                 f"layers of {type(self.iteration).__name__} hand on more than the iterate; they "
@@ -194,60 +183,23 @@ class UnfoldedIteration(nn.Module):
         output: Tensor = self._run(chosen, problem, state, False)[0]
         return output
 
-    def _start(self, problem: Any, x0: Any) -> Any:
-        own = not isinstance(self.iteration, Iteration)
-        if x0 is None:
-            if own or not hasattr(problem, "linear_term"):
-                raise TypeError("`x0` must be given: only a linear problem tells where to start")
-            x0 = 0 * problem.linear_term
-        if own:
-            return x0
-        if not isinstance(x0, Tensor):
-            raise TypeError(
-                f"the network needs a problem and a start made of torch tensors, got "
-                f"{type(x0).__name__}; make them by `torch.tensor(...)`, or run its `schedule()` "
-                "through `solve`"
-            )
-        return self.iteration.init(problem, x0)
-
-    def _layers(self, num_layers: int) -> list[tuple[Any, Tensor]]:
-        """What each layer does, with its own parameters in place, and its step."""
-        gammas = self.layer_steps(num_layers).unbind()
-        if isinstance(self.iteration, Iteration):
-            layers = [self.iteration] * num_layers
-            for name in self._names:
-                values = self._by_layer(name, num_layers)
-                layers = [
-                    _replaced(layer, name.split("."), value)
-                    for layer, value in zip(layers, values, strict=True)
-                ]
-            return list(zip(layers, gammas, strict=True))
-        columns = {name: self._by_layer(name, num_layers) for name in self._names}
-        return [
-            (SimpleNamespace(step=gamma, **{name: row[t] for name, row in columns.items()}), gamma)
-            for t, gamma in enumerate(gammas)
-        ]
-
-    def _by_layer(self, name: str, num_layers: int) -> list[Tensor]:
-        values: Any = self.extra[self._names[name]]
-        layers: list[Tensor] = values.by_layer(num_layers)
-        return layers
+    def _layers(self, num_layers: int) -> list[Layer]:
+        columns = {}
+        for name, key in self._names.items():
+            values: Any = self.extra[key]
+            columns[name] = values.by_layer(num_layers)
+        return self._kind.made(self.layer_steps(num_layers).unbind(), columns)
 
     def _run(
-        self, layers: Sequence[tuple[Any, Tensor]], problem: Any, state: Any, every_layer: bool
+        self, layers: Sequence[Layer], problem: Any, state: Any, every_layer: bool
     ) -> tuple[Any, list[Any]]:
+        kind = self._kind
         iterates = []
-        own = not isinstance(self.iteration, Iteration)
-        for layer, gamma in layers:
-            state = (
-                self.iteration(state, layer, problem) if own else layer.step(problem, state, gamma)
-            )
+        for layer in layers:
+            state = layer(problem, state)
             if every_layer:
-                iterates.append(self._iterate(state))
+                iterates.append(kind.iterate(state))
         return state, iterates
-
-    def _iterate(self, state: Any) -> Any:
-        return self.iteration.iterate(state) if isinstance(self.iteration, Iteration) else state
 
     def check_num_layers(self, num_layers: int | None) -> int:
         """Return ``num_layers``, or T for None, after checking its range."""
@@ -324,12 +276,3 @@ class UnfoldedIteration(nn.Module):
         'learned'
         """
         return Schedule(self.layer_steps(num_layers).detach().double().cpu().numpy(), "learned")
-
-
-def _replaced(owner: Any, path: Sequence[str], value: Tensor) -> Any:
-    """A shallow copy of ``owner`` with the attribute at ``path`` replaced, constructors unasked."""
-    clone = copy.copy(owner)
-    if len(path) > 1:
-        value = _replaced(getattr(owner, path[0]), path[1:], value)
-    object.__setattr__(clone, path[0], value)
-    return clone

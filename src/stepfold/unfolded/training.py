@@ -150,12 +150,12 @@ def train(
             raise FileExistsError(
                 f"{options.checkpoint} exists; give `resume=True` to go on from it, or another path"
             )
-        loop.load()
+        loop.state.load(options.checkpoint)
     distributed.wait()  # nobody writes a checkpoint before everybody has looked for one
-    done = sum(stage.num_iterations for stage in options.stages[: loop.counts.stage])
+    done = sum(stage.num_iterations for stage in options.stages[: loop.state.counts.stage])
     total = sum(stage.num_iterations for stage in options.stages)
     shown = progress and distributed.rank() == 0
-    with progress_bar(total, done + loop.counts.iteration, shown=shown) as show:
+    with progress_bar(total, done + loop.state.counts.iteration, shown=shown) as show:
 
         def watch(now: Progress) -> bool:
             show(now)
@@ -236,11 +236,11 @@ def _share(batches_per_step: int | None) -> int:
 
 
 def _outcome(loop: Loop, finished: bool) -> TrainingRun:
-    rows = loop.rows if finished else [*loop.rows, loop.row()]
+    rows = loop.state.rows if finished else [*loop.state.rows, loop.row()]
     stages = loop.options.stages[: len(rows)]
     longest = max(stage.num_iterations for stage in stages)
     losses = np.full((len(rows), longest), np.nan)
-    for row, stage_losses in zip(losses, loop.losses, strict=False):
+    for row, stage_losses in zip(losses, loop.state.losses, strict=False):
         row[: stage_losses.size] = stage_losses
     columns: dict[str, Any] = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     if loop.options.held_out is None:
