@@ -87,9 +87,7 @@ def accelerate(
       stepfold accelerate mymodel:update --x0 start.npy -o x.npy
     """
     if output is not None:
-        if output.suffix != ".npy":
-            raise click.UsageError(f"--output must end in .npy, got {output}")
-        check_output(output, force=force)
+        check_output(output, force=force, suffix=".npy")
     options: dict[str, Any] = {}
     bounds = given_bounds(lower, upper)
     if method == "relaxation":

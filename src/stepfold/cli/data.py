@@ -15,7 +15,7 @@ from stepfold.cli.files import (
     make_problem,
     save_vector,
 )
-from stepfold.cli.options import given_bounds, output_options, problem_options
+from stepfold.cli.options import given_bounds, output_options, problem_options, system_options
 from stepfold.cli.output import check_output, last
 from stepfold.planner import plan
 from stepfold.schedules import SCHEDULES
@@ -23,15 +23,7 @@ from stepfold.solve import solve as run_solve
 
 
 @click.command(short_help="Solve a system or least-squares problem from files.")
-@click.argument("matrix", type=click.Path(path_type=Path))
-@click.argument("rhs", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Where to write the solution (.npy).",
-)
+@system_options
 @click.option(
     "--method",
     type=click.Choice(sorted(SCHEDULES)),
@@ -47,7 +39,6 @@ from stepfold.solve import solve as run_solve
     show_default=True,
     help="Tolerance on the gradient norm, relative to that at 0.",
 )
-@click.option("--max-steps", type=int, default=100_000, show_default=True, help="Budget.")
 @problem_options
 @output_options
 def solve(
@@ -76,9 +67,7 @@ def solve(
     Example:
       stepfold solve A.npz b.npy -o x.npy --rtol 1e-10
     """
-    if output.suffix != ".npy":
-        raise click.UsageError(f"--output must end in .npy, got {output}")
-    check_output(output, force=force)
+    check_output(output, force=force, suffix=".npy")
     given = given_bounds(lower, upper)
     problem, why, found = make_problem(load_matrix(matrix), load_vector(rhs), kind, ridge)
     if schedule_file is not None:

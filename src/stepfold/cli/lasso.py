@@ -12,7 +12,7 @@ import numpy as np
 
 from stepfold.accelerate import accelerate
 from stepfold.cli.files import load_matrix, load_vector, save_vector
-from stepfold.cli.options import output_options
+from stepfold.cli.options import output_options, system_options
 from stepfold.cli.output import check_output, last
 from stepfold.iterations import Fista, ProximalGradient
 from stepfold.problems import Composite
@@ -28,15 +28,7 @@ METHODS = {
 
 
 @click.command(short_help="Solve a lasso or an elastic net from files.")
-@click.argument("matrix", type=click.Path(path_type=Path))
-@click.argument("rhs", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Where to write the solution (.npy).",
-)
+@system_options
 @click.option("--weight", type=float, help="Weight of the L1 norm.")
 @click.option("--ratio", type=float, help="The same, in units of max|Aᵀb|, where all becomes 0.")
 @click.option("--ridge", type=float, default=0.0, help="Weight μ ≥ 0 of a term ½μ‖x‖².")
@@ -54,7 +46,6 @@ METHODS = {
     show_default=True,
     help="Tolerance on the duality gap, relative to the objective at 0.",
 )
-@click.option("--max-steps", type=int, default=100_000, show_default=True, help="Budget.")
 @output_options
 def lasso(
     matrix: Path,
@@ -79,11 +70,9 @@ def lasso(
     Example:
       stepfold lasso A.npy b.npy --ratio 0.1 -o x.npy
     """
-    if output.suffix != ".npy":
-        raise click.UsageError(f"--output must end in .npy, got {output}")
     if (weight is None) == (ratio is None):
         raise click.UsageError("give --weight or --ratio, and not both")
-    check_output(output, force=force)
+    check_output(output, force=force, suffix=".npy")
     start = time.perf_counter()
     objective = pose_lasso(
         load_matrix(matrix), load_vector(rhs), weight=weight, ratio=ratio, ridge=ridge

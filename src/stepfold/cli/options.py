@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +11,20 @@ import click
 from stepfold.cli.files import KINDS
 from stepfold.cli.output import PERIOD
 from stepfold.spectrum import SpectralBounds
+
+
+def system_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what a command takes that solves for a matrix and a right-hand side from files."""
+    file = click.Path(path_type=Path)
+    options = (
+        click.argument("matrix", type=file),
+        click.argument("rhs", type=file),
+        click.option(
+            "-o", "--output", type=file, required=True, help="Where to write the solution (.npy)."
+        ),
+        click.option("--max-steps", type=int, default=100_000, show_default=True, help="Budget."),
+    )
+    return _with(options, command)
 
 
 def problem_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,19 +47,25 @@ def problem_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--upper", type=float, help="Largest eigenvalue of the Hessian, if known."),
         click.option("--period", type=PERIOD, help="T, the period; chosen if not given."),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _with(options, command)
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--force`` and ``--json``."""
-    command = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(
-        command
+    options = (
+        click.option("--force", is_flag=True, help="Replace what is at the output's path."),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
     )
-    return click.option("--force", is_flag=True, help="Replace what is at the output's path.")(
-        command
-    )
+    return _with(options, command)
+
+
+def _with(
+    options: Sequence[Callable[[Callable[..., Any]], Callable[..., Any]]],
+    command: Callable[..., Any],
+) -> Callable[..., Any]:
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def given_bounds(lower: float | None, upper: float | None) -> SpectralBounds | None:

@@ -48,8 +48,10 @@ def last(counts: NDArray[np.int64]) -> int:
 _STYLES = {"pass": "green", "FAIL": "bold red"}
 
 
-def check_output(path: Path, *, force: bool) -> None:
+def check_output(path: Path, *, force: bool, suffix: str | None = None) -> None:
     """Raise unless a file may be written at ``path``; before the work, not after it."""
+    if suffix is not None and path.suffix != suffix:
+        raise click.UsageError(f"--output must end in {suffix}, got {path}")
     if path.is_dir():
         raise click.UsageError(f"{path} is a folder; name a file")
     if path.exists() and not path.is_file():
