@@ -90,7 +90,7 @@ def learned_sor(
                     "right-hand sides.",
                     "As published, training goes from factors of 1, iteration by iteration, and "
                     "lowers the squared error. That falls by many orders, and Adam stops where "
-                    f"its gradients are small beside its constant of 1e-8. With as many "
+                    "its gradients are small beside its constant of 1e-8. With as many "
                     "mini-batches, all iterations trained at once from Chebyshev's factors, on the "
                     "logarithm of the error and at a rate that falls, training ends at the best "
                     "factors of the period. They beat Chebyshev's in the mean at this depth; the "
