@@ -87,6 +87,20 @@ def test_different_checkpoints_in_one_folder_are_written_side_by_side(tmp_path) 
         assert _train(tmp_path / "two").finished
 
 
+def test_what_a_link_points_to_is_replaced_and_claimed(tmp_path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "checkpoint", tmp_path / "link"
+    link.symlink_to(target)
+    with (
+        _another_process(target),
+        pytest.raises(FileExistsError, match=r"writing .*elsewhere/checkpoint"),
+    ):
+        _train(link)
+    assert _train(link).finished
+    assert link.is_symlink()
+    assert target.is_file()
+
+
 def test_a_claim_ends_with_its_block_and_leaves_no_file(tmp_path) -> None:
     for _ in range(2):
         with _lock.claimed(tmp_path / "x"):

@@ -114,7 +114,8 @@ def train(
     >>> round(run.schedule[0], 2)  # the optimum is 0.4
     0.4
     """
-    if not isinstance(network, UnfoldedIteration):
+    # What `torch.compile` returns passes everything on to the module that it was given.
+    if not isinstance(getattr(network, "_orig_mod", network), UnfoldedIteration):
         raise TypeError(
             f"`network` must be an UnfoldedIteration, got {type(network).__name__}; layers of "
             "your own are `UnfoldedIteration(schedule, iteration=step)`"
@@ -143,7 +144,7 @@ def train(
         batches_per_step=_share(batches_per_step),
         most_skipped=check_count("most_skipped", most_skipped, minimum=0),
         seed=check_count("seed", seed, minimum=0),
-        checkpoint=None if checkpoint is None else Path(checkpoint),
+        checkpoint=None if checkpoint is None else _target(Path(checkpoint)),
         checkpoint_every=(
             None if checkpoint_every is None else check_count("checkpoint_every", checkpoint_every)
         ),
@@ -238,6 +239,11 @@ def train_incrementally(
         seed=seed,
         progress=progress,
     )
+
+
+def _target(path: Path) -> Path:
+    # A link is followed: what it points to is replaced, not the link.
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _share(batches_per_step: int | None) -> int:
