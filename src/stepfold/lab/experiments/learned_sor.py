@@ -61,7 +61,7 @@ def learned_sor(
         name: {period: _errors(systems, schedule, num_layers) for period, schedule in each.items()}
         for name, each in factors.items()
     }
-    jacobi = _errors(systems, Schedule([1.0]), num_layers)
+    jacobi = _errors(systems, Schedule(np.ones(1)), num_layers)
     rates = {
         name: {
             period: spectral_radius(schedule, systems.eigenvalues) ** (1 / period)
