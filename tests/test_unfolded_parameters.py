@@ -23,7 +23,15 @@ from stepfold.iterations import (
 )
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.penalties import L1
-from stepfold.unfolded import BatchedLeastSquares, Trainable, UnfoldedIteration
+from stepfold.unfolded import (
+    BatchedLeastSquares,
+    GaussianLeastSquares,
+    SampledLoss,
+    Stage,
+    Trainable,
+    UnfoldedIteration,
+    train,
+)
 
 STEPS = Schedule([0.2, 0.1, 0.15, 0.12])
 DIAGONAL = torch.tensor([1.0, 3.0, 5.0], dtype=torch.float64)
@@ -283,6 +291,30 @@ def test_a_compiled_network_computes_the_same(name) -> None:
         output.square().sum().backward()
         outcomes.append([output.detach(), *(p.grad for p in network.stacked_parameters())])
     torch.testing.assert_close(outcomes[1], outcomes[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's own compiler
+@pytest.mark.skipif(
+    importlib.util.find_spec("torch._dynamo") is None, reason="torch has no compiler"
+)
+def test_a_compiled_network_is_trained_and_resumed_like_the_network(tmp_path) -> None:
+    sampler = GaussianLeastSquares(np.diag([1.0, 2.0]), batch_size=3)
+    stages = [Stage(4, 4)]
+    network = UnfoldedIteration(STEPS)
+    plain = train(network, SampledLoss(sampler), stages)
+    # Traced, but not translated into C++, which takes longer.
+    for stop in (2, None):
+        compiled: Any = torch.compile(UnfoldedIteration(STEPS), backend="eager")
+        run = train(
+            compiled,
+            SampledLoss(sampler),
+            stages,
+            checkpoint=tmp_path / "checkpoint",
+            resume=True,
+            callback=lambda now, stop=stop: now.done == stop,
+        )
+        assert run.finished == (stop is None)
+    np.testing.assert_allclose(run.schedule.steps, plain.schedule.steps, rtol=1e-6)
 
 
 def test_a_state_dict_brings_every_parameter_back() -> None:

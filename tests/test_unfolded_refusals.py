@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from stepfold import Schedule, SpectralMeasure
+from stepfold.problems import LeastSquares
 from stepfold.unfolded import (
     BatchedLeastSquares,
+    DataSetSampler,
     GaussianLeastSquares,
     HeldOut,
+    Sample,
     SampledLoss,
     SpectralLoss,
     Stage,
@@ -183,3 +186,93 @@ def test_more_copies_than_layers_are_refused() -> None:
             num_layers=3,
             parameters={"drift": Trainable(0.1, period=5)},
         )
+
+
+PROBLEM = LeastSquares(torch.eye(3), torch.ones(4, 3))
+ONES = torch.ones(4, 3)
+
+
+@pytest.mark.parametrize(
+    ("sample", "error", "message"),
+    [
+        (Sample(PROBLEM, torch.ones(4, 4)), ValueError, r"solutions of the shape .*, got \(4, 4\)"),
+        (Sample(PROBLEM, torch.ones(3)), ValueError, r"solutions of the shape .*, got \(3,\)"),
+        (Sample(PROBLEM, torch.ones(1, 3)), ValueError, r"solutions of the shape .*, got \(1, 3\)"),
+        (Sample(PROBLEM, ONES.int()), ValueError, r"solutions of the dtype .*, got torch\.int32"),
+        (Sample(PROBLEM, ONES, ONES[:, :2]), ValueError, r"starts of the shape .*, got \(4, 2\)"),
+        (Sample(PROBLEM, [1, 2], ONES), TypeError, r"sampler's `target`, a tensor, .*and list"),
+        (Sample(3, ONES), TypeError, r"a problem over tensors for GradientDescent, got int"),
+        (
+            Sample(LeastSquares(np.eye(3), np.ones((4, 3))), ONES),
+            TypeError,
+            r"a problem over tensors for GradientDescent, got LeastSquares: unsupported operand",
+        ),
+    ],
+)
+def test_a_sample_that_fits_nothing_is_refused_in_words(sample, error, message) -> None:
+    with pytest.raises(error, match=message):
+        train(_network(), SampledLoss(lambda _rng: sample))
+
+
+@pytest.mark.parametrize("discount", [0.0, 0.5])
+def test_a_criterion_that_returns_a_vector_is_refused(discount) -> None:
+    loss = SampledLoss(
+        lambda _rng: Sample(PROBLEM, ONES), criterion=lambda x, _: x.sum(0), discount=discount
+    )
+    with pytest.raises(ValueError, match=r"must return a scalar tensor, got shape \(3,\)"):
+        train(_network(), loss)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SampledLoss(None), r"`sampler` must be a function, got NoneType"),
+        (lambda: SampledLoss(_unwanted, criterion=3), r"`criterion` must be a function, got int"),
+        (
+            lambda: DataSetSampler([1.0, 2.0], batch_size=1, pose=None),
+            r"`pose` must be a function of a batch, got NoneType",
+        ),
+        (lambda: Trainable(0.1, constraint="positive"), r"`constraint` must make a module, .*str"),
+        (lambda: UnfoldedIteration(Schedule([0.3]), dtype=torch.int64), r"`dtype` must be a real"),
+        (
+            lambda: UnfoldedIteration(Schedule([0.3]), iteration=_unwanted, parameters=["a"]),
+            r"`parameters` must be a dictionary .*, got list",
+        ),
+        (lambda: _of_initial("0.1"), r"`initial` of 'drift' must hold numbers, got str"),
+        (lambda: _of_initial(None), r"`initial` of 'drift' must hold numbers, got NoneType"),
+        (
+            lambda: train(_network(), SPECTRAL, scheduler=lambda _optimizer: 0.9),
+            r"`scheduler` must make a learning-rate scheduler.*, got float",
+        ),
+    ],
+)
+def test_what_is_no_function_or_no_number_is_refused(make, message) -> None:
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def _of_initial(initial: Any) -> UnfoldedIteration:
+    return UnfoldedIteration(
+        Schedule([0.3, 0.2]), iteration=_unwanted, parameters={"drift": initial}
+    )
+
+
+@pytest.mark.parametrize(
+    ("initial", "found"),
+    [([], "an empty list"), ([np.ones(2), np.ones(3)], r"\(2,\), \(3,\)")],
+)
+def test_copies_of_different_shapes_are_refused(initial, found) -> None:
+    with pytest.raises(ValueError, match=rf"one entry for each copy, of one shape, got {found}"):
+        _of_initial(initial)
+
+
+def test_a_training_of_which_every_iteration_was_skipped_has_failed() -> None:
+    loss = SampledLoss(lambda _rng: Sample(PROBLEM, torch.full((4, 3), torch.nan)))
+    with pytest.raises(ArithmeticError, match=r"generation 1 every iteration, 4, was skipped.*NaN"):
+        train(_network(), loss, all_at_once(3, 4))
+
+
+def test_a_held_out_loss_that_was_never_finite_is_a_failure() -> None:
+    held_out = HeldOut(lambda network, _num_layers, _rng: network.steps.sum() * np.nan, every=2)
+    with pytest.raises(ArithmeticError, match=r"held-out loss was never finite in generation 1"):
+        train(_network(), SPECTRAL, all_at_once(3, 4), held_out=held_out)

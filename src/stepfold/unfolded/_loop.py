@@ -102,9 +102,20 @@ class Loop:
         if held_out:
             if state.counts.iteration % held_out.every:
                 self._look(stage)
-            if state.best is not None:
-                self.network.load_state_dict(state.best)
-        state.rows.append(self.row())
+            if state.best is None:
+                raise ArithmeticError(
+                    f"the held-out loss was never finite in generation {state.counts.stage + 1}; "
+                    "look for NaN in the held-out data, or lower the initial steps"
+                )
+            self.network.load_state_dict(state.best)
+        row = self.row()
+        if row["num_skipped"] == state.counts.iteration > 0:
+            raise ArithmeticError(
+                f"in generation {state.counts.stage + 1} every iteration, {row['num_skipped']}, "
+                "was skipped for a loss or a gradient that is not finite; look for NaN in the "
+                "data, or lower the initial steps"
+            )
+        state.rows.append(row)
         state.counts.stage += 1
         state.counts.iteration = 0
 

@@ -87,6 +87,11 @@ class State:
             )
         make = self._options.scheduler
         self.scheduler = None if make is None else make(self.optimizer)
+        if make is not None and not hasattr(self.scheduler, "step"):
+            raise TypeError(
+                "`scheduler` must make a learning-rate scheduler, such as those of "
+                f"torch.optim.lr_scheduler, got {type(self.scheduler).__name__}"
+            )
 
     def seconds(self) -> float:
         """Time spent, earlier processes included."""

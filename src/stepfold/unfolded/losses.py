@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from stepfold._checks import check_count, check_nonnegative
-from stepfold.iterations import GradientDescent
+from stepfold.iterations import GradientDescent, Iteration
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import mean_squared_error
 from stepfold.schedules import Schedule, noisy_mean_squared_error
@@ -93,6 +93,12 @@ def squared_error(output: Any, sample: Sample) -> Tensor:
             "the sampler must yield a `target` for `squared_error`, got None; train without one by "
             "`criterion=squared_residual`"
         )
+    if not isinstance(output, Tensor) or not isinstance(sample.target, Tensor):
+        raise TypeError(
+            "`squared_error` compares a tensor with the sampler's `target`, a tensor, got "
+            f"{type(output).__name__} and {type(sample.target).__name__}; give a `criterion` for "
+            "others"
+        )
     _check_like("solutions", sample.target, output, dtype=False)
     difference: Tensor = output - sample.target
     return (difference * difference).mean()
@@ -121,6 +127,7 @@ class SampledLoss:
             last layer counts) to 1 (all alike); weights add up to 1.
 
     Raises:
+        TypeError: If ``sampler`` or ``criterion`` cannot be called.
         ValueError: If ``discount`` is out of range.
     """
 
@@ -136,6 +143,9 @@ class SampledLoss:
             raise TypeError(f"`discount` must be a number between 0 and 1, got {discount!r}")
         if not 0 <= discount <= 1:
             raise ValueError(f"`discount` must lie between 0 and 1, got {discount!r}")
+        for name, function in (("sampler", sampler), ("criterion", criterion)):
+            if not callable(function):
+                raise TypeError(f"`{name}` must be a function, got {type(function).__name__}")
         self.sampler = sampler
         self.measure = measure
         self.criterion = criterion
@@ -169,12 +179,19 @@ class SampledLoss:
                 what = "solutions" if sample.start is None else "starts"
                 _check_like(what, start, sample.data.linear_term)
             raise
+        except (AttributeError, TypeError) as error:
+            if isinstance(network.iteration, Iteration):
+                raise TypeError(
+                    "the sampler must yield a problem over tensors for "
+                    f"{type(network.iteration).__name__}, got {type(sample.data).__name__}: {error}"
+                ) from error
+            raise
         if not every_layer:
             return self.criterion(output, sample)
         weights = self.discount ** np.arange(num_layers - 1, -1, -1.0)
         weights /= weights.sum()
         values = [
-            weight * self.criterion(x, sample)
+            weight * check_loss_value(self.criterion(x, sample))
             for weight, x in zip(weights.tolist(), output, strict=True)
         ]
         return torch.stack(values).sum()

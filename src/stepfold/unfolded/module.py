@@ -87,6 +87,13 @@ class UnfoldedIteration(nn.Module):
                 f"`schedule` must be a Schedule, got {type(schedule).__name__}; "
                 "wrap step sizes as `Schedule(steps)`"
             )
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise TypeError(f"`dtype` must be a real floating-point type of torch, got {dtype!r}")
+        if parameters is not None and not isinstance(parameters, Mapping):
+            raise TypeError(
+                "`parameters` must be a dictionary of initial values by their names, got "
+                f"{type(parameters).__name__}"
+            )
         self.num_layers = (
             schedule.num_steps if num_layers is None else check_count("num_layers", num_layers)
         )

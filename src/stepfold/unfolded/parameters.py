@@ -66,6 +66,11 @@ class Trainable:
     def __post_init__(self) -> None:
         if self.period is not None:
             check_count("period", self.period)
+        if self.constraint is not None and not callable(self.constraint):
+            raise TypeError(
+                "`constraint` must make a module, as the class `Positive` does, or be None, got "
+                f"{type(self.constraint).__name__}"
+            )
 
     def copies(self, name: str, num_layers: int, dtype: torch.dtype) -> Tensor:
         """Initial values stacked, shape (copies, …)."""
@@ -79,9 +84,16 @@ class Trainable:
         if isinstance(self.initial, Schedule):
             values = torch.tensor(self.initial.steps.tolist(), dtype=dtype)
         elif isinstance(self.initial, (list, tuple)):
-            values = torch.stack([_tensor(entry, dtype) for entry in self.initial])
+            entries = [_tensor(name, entry, dtype) for entry in self.initial]
+            if not entries or any(entry.shape != entries[0].shape for entry in entries):
+                shapes = ", ".join(str(tuple(entry.shape)) for entry in entries)
+                raise ValueError(
+                    f"`initial` of {name!r} must be a list of one entry for each copy, of one "
+                    f"shape, got {shapes or 'an empty list'}"
+                )
+            values = torch.stack(entries)
         else:
-            one = _tensor(self.initial, dtype)
+            one = _tensor(name, self.initial, dtype)
             values = one.expand(num_copies, *one.shape).clone()
         if len(values) != num_copies:
             raise ValueError(
@@ -98,8 +110,17 @@ class Trainable:
         return values
 
 
-def _tensor(value: Any, dtype: torch.dtype) -> Tensor:
-    tensor = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+def _tensor(name: str, value: Any, dtype: torch.dtype) -> Tensor:
+    if isinstance(value, Tensor):
+        tensor = value.detach()
+    else:
+        array = np.array(value)
+        if array.dtype.kind not in "buifc":
+            raise TypeError(
+                f"`initial` of {name!r} must hold numbers, got {type(value).__name__} of dtype "
+                f"{array.dtype}"
+            )
+        tensor = torch.from_numpy(array)
     return tensor.to(dtype) if not tensor.is_complex() else tensor
 
 

@@ -8,6 +8,7 @@ checkpoint are read without torch.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -21,7 +22,8 @@ from stepfold.result import TrainingRun
 from stepfold.result.training import RUN_FILE
 from stepfold.unfolded import distributed
 from stepfold.unfolded._describe import describe
-from stepfold.unfolded.checkpoints import differing, replace_file
+from stepfold.unfolded._lock import claimed
+from stepfold.unfolded.checkpoints import check_place, differing, remove_drafts, replace_file
 from stepfold.unfolded.losses import measure_of
 from stepfold.unfolded.networks import NETWORKS, Task
 from stepfold.unfolded.options import Callback
@@ -32,6 +34,7 @@ CHECKPOINT = "checkpoint.safetensors"
 SCHEDULE = "schedule.json"
 EVALUATION = "evaluation.json"
 SPECTRUM = "spectrum.json"
+WRITTEN = (SETTINGS, CHECKPOINT, RUN_FILE, SCHEDULE, EVALUATION, SPECTRUM)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,12 +101,33 @@ def train_in_folder(
 
     Raises:
         FileExistsError: If the folder holds an earlier training, and neither ``resume`` nor
-            ``force`` is true; or if it holds something else.
+            ``force`` is true; if it holds something else, or another training is writing there.
         ValueError: If the folder's training has other settings, each of which is named, or one of
             the order's is out of range.
     """
-    held = _held(folder, resume=resume, force=force)
     task = order.task()
+    _check_folder(folder)
+    with contextlib.ExitStack() as stack:
+        if distributed.rank() == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(claimed(folder / SETTINGS))
+            for name in WRITTEN:
+                remove_drafts(folder / name)
+        held = _held(folder, resume=resume, force=force)
+        return _train_claimed(
+            order,
+            task,
+            folder,
+            held,
+            checkpoint_every=checkpoint_every,
+            callback=callback,
+            progress=progress,
+        )
+
+
+def _train_claimed(
+    order: Order, task: Task, folder: Path, held: dict[str, Any] | None, **options: Any
+) -> TrainingRun:
     if task.training.batches_per_step is None:
         share = held["training"]["batches_per_step"] if held else distributed.num_processes()
         training = dataclasses.replace(task.training, batches_per_step=share)
@@ -116,18 +140,11 @@ def train_in_folder(
         )
     distributed.wait()  # everybody has looked before anything is written
     if distributed.rank() == 0 and not held:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in (CHECKPOINT, RUN_FILE, SCHEDULE, EVALUATION, SPECTRUM):
+        for name in WRITTEN[1:]:
             (folder / name).unlink(missing_ok=True)
         _write(folder / SETTINGS, settings)
     distributed.wait()
-    run = task.train(
-        checkpoint=folder / CHECKPOINT,
-        checkpoint_every=checkpoint_every,
-        resume=True,
-        callback=callback,
-        progress=progress,
-    )
+    run = task.train(checkpoint=folder / CHECKPOINT, resume=True, **options)
     if run.finished and distributed.rank() == 0:
         _write(folder / SCHEDULE, run.schedule.to_dict())
         if task.evaluate is not None:
@@ -174,25 +191,30 @@ def trained_task(folder: Path, *, batch_size: int | None = None) -> Task:
     return task
 
 
-def _held(folder: Path, *, resume: bool, force: bool) -> dict[str, Any] | None:
-    """Settings of the training to go on with; None if there is none, or it is to be replaced."""
-    path = folder / SETTINGS
+def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder; choose another one")
-    if not path.exists():
-        if folder.exists() and any(folder.iterdir()):
-            raise FileExistsError(
-                f"{folder} exists and is not the folder of a training; choose another one"
-            )
-        return None
-    if force:
+    check_place(folder / SETTINGS)
+    if not folder.exists() or (folder / SETTINGS).exists():
+        return
+    # What begins with this is left by a training that was killed as it began.
+    if any(not each.name.startswith(f".{SETTINGS}") for each in folder.iterdir()):
+        raise FileExistsError(
+            f"{folder} exists and is not the folder of a training; choose another one"
+        )
+
+
+def _held(folder: Path, *, resume: bool, force: bool) -> dict[str, Any] | None:
+    """Settings of the training to go on with; None if there is none, or it is to be replaced."""
+    # One that was refused, or killed, before its first checkpoint has nothing to keep.
+    if force or not any((folder / name).exists() for name in (CHECKPOINT, RUN_FILE)):
         return None
     if not resume:
         raise FileExistsError(
             f"{folder} already holds a training; go on with it by --resume, replace it by --force, "
             "or choose another folder"
         )
-    return _settings(path)
+    return _settings(folder / SETTINGS)
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -209,4 +231,11 @@ def _settings(path: Path) -> dict[str, Any]:
 
 def _write(path: Path, record: Any) -> None:
     text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
-    replace_file(path, (text + "\n").encode())
+    try:
+        replace_file(path, (text + "\n").encode())
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{error.strerror}: the record could not be written; make room and resume",
+            str(path),
+        ) from error

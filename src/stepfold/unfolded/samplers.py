@@ -139,6 +139,8 @@ class DataSetSampler:
         self._data: Any = data
         self._batch_size = check_count("batch_size", batch_size)
         self._pose = pose
+        if not callable(pose):
+            raise TypeError(f"`pose` must be a function of a batch, got {type(pose).__name__}")
         if len(self._data) == 0:
             raise ValueError("`data` must hold at least one item, got an empty data set")
         if len(self._data) < self._batch_size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ from stepfold.iterations import GradientDescent
 from stepfold.polynomial import mean_squared_error, spectral_radius
 from stepfold.result import TrainingHistory, TrainingRun
 from stepfold.unfolded import distributed
+from stepfold.unfolded._lock import claimed
 from stepfold.unfolded._loop import Loop
 from stepfold.unfolded.checkpoints import check_place
 from stepfold.unfolded.losses import Loss, check_loss, measure_of
@@ -93,7 +95,8 @@ def train(
         ValueError: If a number is out of range, the stages go deeper than the network, the loss is
             not a scalar, or the checkpoint is damaged or of another training; the message names
             the difference, and the file stays as it is.
-        FileExistsError: If there is a checkpoint and ``resume`` is false.
+        FileExistsError: If there is a checkpoint and ``resume`` is false, or another training is
+            writing it.
         OSError: If the checkpoint cannot be written; before the work if that is known by then; the
             previous one is intact.
         ArithmeticError: If too many iterations in a row are not finite; the message says when. The
@@ -107,7 +110,8 @@ def train(
     >>> round(run.schedule[0], 2)  # the optimum is 0.4
     0.4
     """
-    if not isinstance(network, UnfoldedIteration):
+    # What `torch.compile` returns passes everything on to the module that it was given.
+    if not isinstance(getattr(network, "_orig_mod", network), UnfoldedIteration):
         raise TypeError(
             f"`network` must be an UnfoldedIteration, got {type(network).__name__}; layers of "
             "your own are `UnfoldedIteration(schedule, iteration=step)`"
@@ -135,7 +139,7 @@ def train(
         batches_per_step=_share(batches_per_step),
         most_skipped=check_count("most_skipped", most_skipped, minimum=0),
         seed=check_count("seed", seed, minimum=0),
-        checkpoint=None if checkpoint is None else Path(checkpoint),
+        checkpoint=None if checkpoint is None else _target(Path(checkpoint)),
         checkpoint_every=(
             None if checkpoint_every is None else check_count("checkpoint_every", checkpoint_every)
         ),
@@ -145,6 +149,16 @@ def train(
     if options.checkpoint is not None:
         check_place(options.checkpoint)
     loop = Loop(network, loss, options)
+    with contextlib.ExitStack() as stack:
+        if options.checkpoint is not None and distributed.rank() == 0:
+            options.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(claimed(options.checkpoint))
+        finished = _run(loop, resume=resume, callback=callback, progress=progress)
+    return _outcome(loop, finished)
+
+
+def _run(loop: Loop, *, resume: bool, callback: Callback | None, progress: bool) -> bool:
+    options = loop.options
     if options.checkpoint is not None and options.checkpoint.exists():
         if not resume:
             raise FileExistsError(
@@ -164,8 +178,7 @@ def train(
             stops = [float(bool(callback(now)))]
             return distributed.summed(stops, loop.device) != [0.0]
 
-        finished = loop.run(watch if shown or callback else None)
-    return _outcome(loop, finished)
+        return loop.run(watch if shown or callback else None)
 
 
 def train_incrementally(
@@ -221,6 +234,11 @@ def train_incrementally(
         seed=seed,
         progress=progress,
     )
+
+
+def _target(path: Path) -> Path:
+    # A link is followed: what it points to is replaced, not the link.
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _share(batches_per_step: int | None) -> int:
