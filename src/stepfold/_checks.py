@@ -23,13 +23,19 @@ def check_count(name: str, value: int, *, minimum: int = 1) -> int:
     return count
 
 
-def check_nonnegative(name: str, value: Any, *, allow_infinite: bool = False) -> Any:
-    """Return a number of at least 0, as it is; a tensor or an array must hold one entry."""
+def check_real(name: str, value: Any) -> Any:
+    """Return a real number, as it is; a tensor or an array must hold one entry."""
     kind = dtype_kind(getattr(value, "dtype", None))
     if not hasattr(value, "__float__") or kind == "c":
         raise TypeError(f"`{name}` must be a real number, got {type(value).__name__}")
     if math.prod(getattr(value, "shape", ())) != 1:
         raise ValueError(f"`{name}` must be one number, got shape {tuple(value.shape)}")
+    return value
+
+
+def check_nonnegative(name: str, value: Any, *, allow_infinite: bool = False) -> Any:
+    """Return a number of at least 0, as it is; a tensor or an array must hold one entry."""
+    check_real(name, value)
     if allow_infinite:
         if not value >= 0:
             raise ValueError(f"`{name}` must be at least 0, got {value!r}")
@@ -44,6 +50,12 @@ def check_positive(name: str, value: Any, remedy: str) -> None:
         raise TypeError(f"`{name}` must be a positive number, got {value!r}; {remedy}")
     if not 0 < float(value) < math.inf:
         raise ValueError(f"`{name}` must be positive and finite, got {value!r}; {remedy}")
+
+
+def check_callable(name: str, value: Any) -> None:
+    """Raise unless it can be called or is None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"`{name}` must be a function or None, got {type(value).__name__}")
 
 
 def check_vector(name: str, values: Any) -> FloatArray:
@@ -120,6 +132,7 @@ def check_matrix(name: str, matrix: Any, *, allow_complex: bool = False) -> Any:
         )
     kind = dtype_kind(getattr(matrix, "dtype", None))
     _check_kind(name, kind, matrix, allow_complex)
+    _check_unmasked(name, matrix)
     is_sparse = hasattr(matrix, "tocsr")
     if is_sparse and matrix.format not in ("csr", "csc"):
         matrix = matrix.tocsr()
@@ -153,6 +166,11 @@ def check_numbers(name: str, rows: Any, *, allow_complex: bool = False) -> Any:
     """Return vectors as rows ready for arithmetic: finite, integers turned to float64."""
     kind = dtype_kind(getattr(rows, "dtype", None))
     _check_kind(name, kind, rows, allow_complex)
+    _check_unmasked(name, rows)
+    if hasattr(rows, "tocsr"):
+        raise TypeError(
+            f"`{name}` must be dense, got {type(rows).__name__}; pass `{name}.toarray()`"
+        )
     if is_sparse_tensor(rows):
         raise TypeError(
             f"`{name}` must be dense, got a tensor of layout {rows.layout}; "
@@ -166,6 +184,14 @@ def _check_kind(name: str, kind: str, array: Any, allow_complex: bool) -> None:
     if kind not in ("buifc" if allow_complex else "buif"):
         rule = "real or complex" if allow_complex else "real"
         raise TypeError(f"`{name}` must be {rule}, got dtype {array.dtype}")
+
+
+def _check_unmasked(name: str, array: Any) -> None:
+    if hasattr(array, "filled"):
+        raise TypeError(
+            f"`{name}` must be an array without a mask, got {type(array).__name__}; replace what "
+            f"is missing, as by `{name}.filled(0)`"
+        )
 
 
 def dtype_kind(dtype: Any) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_callable, check_count
 from stepfold._typing import ArrayT
 from stepfold.accelerate.policy import Policy
 from stepfold.accelerate.record import Limits, Record, interrupted_at
@@ -89,6 +89,8 @@ def accelerate(
     problem = map if isinstance(map, FixedPoint) else FixedPoint(map)
     limits = Limits(rtol, atol, max_evaluations, max_seconds)
     policy = _policy(schedule, bounds, period, safeguard=safeguard)
+    check_callable("stop", stop)
+    check_callable("callback", callback)
     x: Any = start_of(x0)
     before = problem.num_evaluations
     # What diverges overflows on the way to the look that says so.
@@ -126,6 +128,11 @@ def _policy(
         raise ValueError(
             "`bounds.lower` must be above 0, got 0.0: no Chebyshev steps exist for it; "
             "leave `bounds` out and they are learned"
+        )
+    if schedule is not None and bounds is not None:
+        raise ValueError(
+            "`bounds` must be left out where a `schedule` is given, got both: a schedule is obeyed "
+            "whatever it was made for"
         )
     if schedule is not None and period is not None:
         raise ValueError(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_nonnegative
 from stepfold.problems.fixed_point import FixedPoint, epsilon_of
 from stepfold.result import History, Result, Status
 from stepfold.schedules import Schedule
@@ -27,7 +27,7 @@ class Limits:
     """Tolerances and budgets of a run.
 
     Raises:
-        TypeError: If ``max_evaluations`` is no integer.
+        TypeError: If one of them is no number, or ``max_evaluations`` no integer.
         ValueError: If one of them is out of range.
     """
 
@@ -38,12 +38,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("rtol", "atol"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"`{name}` must be at least 0 and finite, got {getattr(self, name)!r}"
-                )
-        if not self.max_seconds >= 0:
-            raise ValueError(f"`max_seconds` must be at least 0, got {self.max_seconds!r}")
+            check_nonnegative(name, getattr(self, name))
+        check_nonnegative("max_seconds", self.max_seconds, allow_infinite=True)
         # Two are spent at the start, to see whether the map is repeatable.
         check_count("max_evaluations", self.max_evaluations, minimum=2)
 
@@ -119,7 +115,7 @@ class Record:
             return True
         if self.last <= self.tolerance:
             self._finish(Status.CONVERGED, "The residual norm fell below the tolerance.", x)
-        elif stop is not None and stop(x):
+        elif stop is not None and _says(stop, x):
             self._finish(Status.CONVERGED, "`stop` said that the iterate is good enough.", x)
         elif self.room <= 0:
             self.end(
@@ -179,3 +175,13 @@ class Record:
             notes=tuple(notes),
             reason=self._reason,
         )
+
+
+def _says(stop: Callable[[Any], bool], x: Any) -> bool:
+    answer: Any = stop(x)
+    if math.prod(getattr(answer, "shape", ())) != 1:
+        raise ValueError(
+            f"`stop` must return one truth value, got shape {tuple(answer.shape)}; "
+            "ask for all of them, as by `.all()`"
+        )
+    return bool(answer)

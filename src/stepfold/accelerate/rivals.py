@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_callable, check_count
 from stepfold._typing import ArrayT
 from stepfold.accelerate.record import Limits, Record, interrupted_at
 from stepfold.accelerate.run import EXPLOSION, broken
@@ -191,12 +191,19 @@ class _Mixing:
 
     def _shares(self, residual: Any) -> list[Any]:
         module: Any = sys.modules["torch"] if hasattr(residual, "detach") else np
-        columns = module.stack([change.reshape(-1) for change in self._changes]).T
+        columns = _widened(module.stack([change.reshape(-1) for change in self._changes]).T)
         orthogonal, triangle = module.linalg.qr(columns)
-        target = orthogonal.T.conj() @ residual.reshape(-1)
+        target = orthogonal.T.conj() @ _widened(residual.reshape(-1))
         small, right = np.array(triangle.tolist()), np.array(target.tolist())
         shares: list[Any] = np.linalg.lstsq(small, right, rcond=DEPENDENT)[0].tolist()
         return shares
+
+
+def _widened(array: Any) -> Any:
+    """In single precision at least: there is no QR in half of it."""
+    if array.dtype.itemsize > 2:
+        return array
+    return array.astype(np.float32) if isinstance(array, np.ndarray) else array.float()
 
 
 def _iterate(
@@ -211,6 +218,8 @@ def _iterate(
     omega: float = 1.0,
 ) -> Result[ArrayT]:
     problem = map if isinstance(map, FixedPoint) else FixedPoint(map)
+    check_callable("stop", stop)
+    check_callable("callback", callback)
     x: Any = start_of(x0)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         before = problem.num_evaluations

@@ -22,7 +22,7 @@ from typing import Any, Generic
 
 import numpy as np
 
-from stepfold._checks import check_matrix, check_nonnegative, dtype_kind
+from stepfold._checks import check_matrix, check_nonnegative, check_real, dtype_kind
 from stepfold._typing import ArrayT, Operator
 from stepfold.problems._rows import largest
 from stepfold.problems.base import Problem
@@ -89,6 +89,7 @@ class Composite(Generic[ArrayT]):
 
     def value(self, x: ArrayT) -> Any:
         """``f(x) + g(x)``, one number or one per row."""
+        self._check_shape(x)
         return look(self.problem, x).value + self.penalty.value(x)
 
     def optimality(self, x: ArrayT, gamma: float | None = None) -> Any:
@@ -98,7 +99,8 @@ class Composite(Generic[ArrayT]):
             x: Where.
             gamma: γ; `step` if not given.
         """
-        gamma = self.step if gamma is None else gamma
+        gamma = self.step if gamma is None else check_step(gamma)
+        self._check_shape(x)
         return optimality(self.penalty, x, self.problem.gradient(x), gamma)
 
     @property
@@ -126,7 +128,17 @@ class Composite(Generic[ArrayT]):
         Raises:
             ValueError: If none is known; see `has_gap`.
         """
+        self._check_shape(x)
         return self.gap_at(x, look(self.problem, x))
+
+    def _check_shape(self, x: Any) -> None:
+        # Not whether it is finite: what is asked about may have diverged.
+        shape, expected = getattr(x, "shape", None), tuple(self.linear_term.shape)
+        if shape is None or tuple(shape) != expected:
+            got = type(x).__name__ if shape is None else tuple(shape)
+            raise ValueError(
+                f"`x` must be an array of the shape of a solution, {expected}, got {got}"
+            )
 
     def gap_at(self, x: ArrayT, seen: Look) -> Any:
         """The same from a look at f that has been taken already."""
@@ -192,6 +204,11 @@ def landweber(problem: Problem[ArrayT], gamma: float | None = None) -> FixedPoin
     >>> landweber(LeastSquares(np.eye(2), np.ones(2)), 0.5).map(np.zeros(2))
     array([0.5, 0.5])
     """
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"`problem` must be a Problem, got {type(problem).__name__}; for a Composite take its "
+            "`fixed_point()`"
+        )
     step = safe_step(estimate_bounds(problem.hessian)) if gamma is None else check_step(gamma)
     return FixedPoint(lambda x: problem.gradient_step(x, step))
 
@@ -245,6 +262,6 @@ def safe_step(bounds: SpectralBounds) -> float:
 
 def check_step(gamma: float) -> float:
     """Return γ, which must be positive and finite."""
-    if not 0 < gamma < np.inf:
+    if not 0 < check_real("gamma", gamma) < np.inf:
         raise ValueError(f"`gamma` must be above 0 and finite, got {gamma!r}")
     return gamma

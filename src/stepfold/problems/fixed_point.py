@@ -109,7 +109,9 @@ def start_of(x0: Any) -> Any:
         raise ValueError(f"`x0` must hold at least one number, got shape {tuple(x0.shape)}")
     x0 = check_numbers("x0", x0.detach() if hasattr(x0, "detach") else x0, allow_complex=True)
     # Not `1 * x0`, which makes a scalar of an array without axes.
-    return x0.clone() if hasattr(x0, "clone") else np.array(x0)
+    if hasattr(x0, "clone"):
+        return x0.clone()
+    return np.array(x0, dtype=x0.dtype.newbyteorder("="))  # f's arithmetic would make it native
 
 
 def first_residual(problem: FixedPoint[Any], x: Any) -> Any:

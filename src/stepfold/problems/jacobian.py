@@ -107,7 +107,8 @@ def jacobian_spectrum(
 
     Raises:
         ValueError: If an eigenvalue of B has no positive real part, that is if J has one whose real
-            part is 1 or more: the iteration then has no polynomial that makes it converge.
+            part is 1 or more: the iteration then has no polynomial that makes it converge. Or if
+            the map is not finite near ``x``.
 
     >>> bounds = jacobian_spectrum(lambda x: np.array([0.9, 0.5, -0.2]) * x, np.zeros(3))
     >>> round(bounds.lower, 6), round(bounds.upper, 6)
@@ -120,16 +121,19 @@ def jacobian_spectrum(
     like = start_of(x)
 
     def product(vector: FloatArray) -> FloatArray:
-        return vector - _vector(jacobian.product(_array(vector, like)))
+        image = _vector(jacobian.product(_array(vector, like)))
+        if not np.isfinite(image).all():
+            raise ValueError("`map` must be differentiable near `x`, got what is not finite there")
+        return vector - image
 
     start = np.random.default_rng(seed).standard_normal(_vector(like).size)
-    values, residuals, _ = arnoldi_values(product, start, max_products, tolerance=rtol)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        values, residuals, _ = arnoldi_values(product, start, max_products, tolerance=rtol)
     spent = problem.num_evaluations - before
     smallest, largest = float(values.real[0]), float(values.real[-1])
-    if not np.isfinite(values).all():
-        raise ValueError("`map` must be differentiable near `x`, got products that are not finite")
     noise = REAL * float(np.abs(values).max())
-    if smallest <= 0:
+    rounding = epsilon_of(like) ** (1 if jacobian.method == "jvp" else 0.5)
+    if smallest <= rounding:
         raise ValueError(
             "the spectrum of I − J must lie right of the imaginary axis, got an eigenvalue near "
             f"{smallest:.4g}, that is {1 - smallest:.4g} of the Jacobian: near this point the map "
@@ -153,7 +157,7 @@ def jacobian_spectrum(
 
 def _vector(x: Any) -> FloatArray:
     """The real numbers of an array, as float64 of shape (n,)."""
-    values = np.ravel(x if isinstance(x, np.ndarray) else x.detach().cpu().numpy())
+    values = np.ravel(x if isinstance(x, (np.ndarray, np.generic)) else x.detach().cpu().numpy())
     if values.dtype.kind == "c":
         values = values.astype(np.complex128).view(np.float64)
     return values.astype(np.float64)

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_matrix, is_sparse_tensor
+from stepfold._checks import check_matrix, check_real, is_sparse_tensor
 from stepfold._typing import ArrayT, Operator
 from stepfold.kernels.relaxation import relax_rows
 from stepfold.problems.base import apply, check_library, check_rows
@@ -76,7 +76,7 @@ def sor(
     >>> sor(np.array([[2.0, 1.0], [1.0, 4.0]]), np.ones(2), 1.5).map(np.zeros(2))
     array([0.75   , 0.09375])
     """
-    if not 0 < omega < 2:
+    if not 0 < check_real("omega", omega) < 2:
         raise ValueError(f"`omega` must be above 0 and below 2, got {omega!r}")
     system = _System(matrix, rhs)
     sides = (False, True) if symmetric else (False,)
@@ -125,6 +125,10 @@ class _System:
 
     def residual(self, x: Any) -> Any:
         """``b − Ax``."""
+        if x.shape != self.rhs.shape:
+            raise ValueError(
+                f"`x` must have the shape of `rhs`, {tuple(self.rhs.shape)}, got {tuple(x.shape)}"
+            )
         return self.rhs - apply(self.matrix, x)
 
     def sweep(self, x: Any, omega: float, *, backward: bool) -> Any:

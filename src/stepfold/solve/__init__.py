@@ -13,9 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, check_nonnegative
+from stepfold._checks import check_callable, check_count, check_nonnegative
 from stepfold._typing import ArrayT
-from stepfold.iterations import GradientDescent, Iteration
+from stepfold.iterations import (
+    Fista,
+    GradientDescent,
+    Iteration,
+    ProximalGradient,
+    Relaxation,
+)
 from stepfold.problems import Composite, Preconditioned, Problem
 from stepfold.result import Result, Status
 from stepfold.schedules import Schedule
@@ -24,7 +30,7 @@ from stepfold.solve.guard import Guard, watch_for
 from stepfold.solve.norms import norms
 from stepfold.solve.record import Criteria, Record
 from stepfold.solve.run import Run
-from stepfold.solve.start import check_start, check_untracked
+from stepfold.solve.start import check_start, check_untracked, linear_term_of
 from stepfold.solve.sweep import check_low_precision
 from stepfold.solve.thinned import Thinned
 
@@ -112,6 +118,8 @@ def solve(
             "wrap step sizes as `Schedule(steps)`"
         )
     iteration = GradientDescent() if iteration is None else iteration
+    _check_iteration(iteration)
+    check_callable("callback", callback)
     if guard is not None and not isinstance(guard, Guard):
         raise TypeError(f"`guard` must be a Guard or None, got {guard!r}")
     if type(iteration) is not GradientDescent:
@@ -136,7 +144,7 @@ def solve(
             "`error_rtol` needs a lower bound above 0 of the spectrum, got none; take a schedule "
             "that was made for bounds, or `guard=Guard(bounds)`"
         )
-    linear_term: Any = problem.linear_term
+    linear_term: Any = linear_term_of(problem)
     check_untracked(problem, linear_term, x0)
     begin = _start(x0, linear_term)
     lower = bounds.lower if bounds is not None and bounds.lower > 0 else None
@@ -157,6 +165,24 @@ def solve(
         except KeyboardInterrupt:
             record.stop(Status.INTERRUPTED)
     return run.result()
+
+
+def _check_iteration(iteration: Any) -> None:
+    if not isinstance(iteration, Iteration):
+        got = f"class {iteration.__name__}" if isinstance(iteration, type) else repr(iteration)
+        raise TypeError(
+            f"`iteration` must be an Iteration, got {got}; give an instance, as `GradientDescent()`"
+        )
+    if isinstance(iteration, Relaxation):
+        raise TypeError(
+            "`iteration` must step on problems, got Relaxation, which steps on fixed points; "
+            "find those by `accelerate(map, x0)`"
+        )
+    if isinstance(iteration, (Fista, ProximalGradient)):
+        raise TypeError(
+            f"`iteration` must have no penalty, got {type(iteration).__name__}; minimise by "
+            "`solve_composite(Composite(problem, penalty))`"
+        )
 
 
 def _criteria(

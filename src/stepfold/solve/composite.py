@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, check_nonnegative
+from stepfold._checks import check_callable, check_count, check_nonnegative, dtype_kind
 from stepfold._typing import ArrayT
 from stepfold.iterations import Fista, Iteration
 from stepfold.problems import Composite
@@ -21,7 +21,7 @@ from stepfold.problems.penalties import Penalty
 from stepfold.result import Result, Status
 from stepfold.schedules import Schedule
 from stepfold.solve.composite_run import CompositeRun, Limits, Tolerances
-from stepfold.solve.start import check_start, check_untracked
+from stepfold.solve.start import check_start, check_untracked, linear_term_of
 
 DEFAULT_RTOL = 1e-8
 # Steps between two checks, each of which costs about what a step does.
@@ -92,8 +92,9 @@ def solve_composite(
             f"`schedule` must be a Schedule, got {type(schedule).__name__}; "
             "wrap step sizes as `Schedule(steps)`"
         )
-    method = iteration(composite.penalty)
-    if not isinstance(method, Iteration):
+    check_callable("callback", callback)
+    method = iteration(composite.penalty) if callable(iteration) else iteration
+    if not callable(iteration) or not isinstance(method, Iteration):
         raise TypeError(
             f"`iteration` must make an Iteration from a penalty, got {type(method).__name__}; "
             "give `Fista` or `ProximalGradient` itself, not an instance"
@@ -120,12 +121,16 @@ def solve_composite(
         math.inf if max_products is None else max_products,
         math.inf if max_seconds is None else max_seconds,
     )
-    check_untracked(composite.problem, composite.linear_term, x0)
-    zero: Any = 0 * composite.linear_term
+    linear_term: Any = linear_term_of(composite)
+    check_untracked(composite.problem, linear_term, x0)
+    zero = start = 0 * linear_term
     if x0 is not None:
-        x0 = check_start(x0, zero)
-    # A copy: the result may be the start, and must not share memory with the caller's.
-    start = zero if x0 is None else 1 * x0
+        # A copy: the result may be the start, and must not share memory with the caller's.
+        start = 1 * check_start(x0, zero)
+        if dtype_kind(start.dtype) == "c":
+            raise TypeError(
+                f"`x0` must be real, as the problem is, got dtype {start.dtype}; pass `x0.real`"
+            )
     run = CompositeRun(composite, schedule, method, asked, limits, callback, start)
     # An iterate that diverges overflows on the way to the check that says so.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):

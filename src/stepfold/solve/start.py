@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
+
+import numpy as np
 
 from stepfold.problems import Quadratic
 from stepfold.problems.base import check_library, check_rows
@@ -19,6 +22,19 @@ def check_start(x0: Any, linear_term: Any) -> Any:
             f"got {tuple(x0.shape)}"
         )
     return x0
+
+
+def linear_term_of(problem: Any) -> Any:
+    """The linear term of a problem or of a composite objective, which must be finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        term = problem.linear_term
+        finite = abs(term).max() < math.inf  # not where it is NaN
+    if not bool(finite):
+        raise ValueError(
+            f"`problem` must have a finite gradient at 0, got one that overflows {term.dtype}; "
+            "divide its matrix and its right-hand side by their norms"
+        )
+    return term
 
 
 def check_untracked(problem: Any, linear_term: Any, x0: Any) -> None:
