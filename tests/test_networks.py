@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from stepfold.unfolded.networks import NETWORKS
 
@@ -74,3 +75,26 @@ def test_figures_of_merit_are_finite_and_do_not_change_the_network(name) -> None
 def test_a_network_without_layers_is_refused(name) -> None:
     with pytest.raises(ValueError, match="num_layers"):
         NETWORKS[name](num_layers=0, **SMALL[name])
+
+
+@pytest.mark.parametrize(("restart", "gamma"), [(False, 0.1 ** (1 / 20)), (True, 0.1 ** (1 / 10))])
+def test_the_learning_rate_falls_to_its_end_over_what_one_optimiser_sees(restart, gamma) -> None:
+    task = task_named("consensus")
+    training = dataclasses.replace(
+        task.training,
+        num_iterations=10,
+        learning_rate=0.01,
+        final_learning_rate=0.001,
+        restart_optimizer=restart,
+    )
+    rates: list[float] = []
+
+    def record(optimizer, *_) -> None:
+        rates.append(optimizer.param_groups[0]["lr"])
+
+    handle = register_optimizer_step_pre_hook(record)
+    dataclasses.replace(task, training=training).train()
+    handle.remove()
+    assert rates[9] == pytest.approx(0.01 * gamma**9)
+    assert rates[10] == pytest.approx(0.01 if restart else 0.01 * gamma**10)
+    assert rates[-1] * gamma == pytest.approx(0.001)

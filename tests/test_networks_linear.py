@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import networkx
@@ -11,6 +12,7 @@ import torch
 from scipy.optimize import lsq_linear
 
 from stepfold.measure import SpectralMeasure
+from stepfold.polynomial import mean_squared_error
 from stepfold.schedules import noise_aware_ridge, noisy_mean_squared_error, optimal_steps
 from stepfold.unfolded.networks.box import (
     BinarySignals,
@@ -71,6 +73,44 @@ def test_the_network_with_factor_1_is_jacobi() -> None:
         x = x + (rhs - x @ JacobiSystems(6).matrix) / diagonal
     output = task.network(problem, torch.zeros_like(target)).detach().numpy()
     np.testing.assert_allclose(output, x)
+
+
+def test_the_exact_error_of_relaxed_jacobi_is_that_of_many_systems() -> None:
+    systems = JacobiSystems(8, batch_size=50_000)
+    problem, target, _ = systems(np.random.default_rng(0))
+    factors = np.array([0.7, 1.2, 0.9])
+    x = torch.zeros_like(target)
+    for factor in factors:
+        x = problem.relaxation_step(x, factor)
+    sampled = ((x - target) ** 2).mean().item() / (target**2).mean().item()
+    assert systems.mean_squared_error(factors) == pytest.approx(sampled, rel=0.03)
+    assert systems.mean_squared_error(np.array([])) == 1.0
+
+
+def test_trained_from_theory_relaxation_ends_below_chebyshev_and_at_the_best() -> None:
+    task = learned_sor(num_factors=2, num_layers=12, from_theory=True)
+    systems = JacobiSystems()
+    before = systems.mean_squared_error(np.resize(task.network.schedule(2).steps, 12))
+    training = dataclasses.replace(task.training, num_iterations=300)
+    dataclasses.replace(task, training=training).train()
+
+    def exact(factors) -> float:
+        return systems.mean_squared_error(np.resize(factors, 12))
+
+    after = exact(task.network.schedule(2).steps)
+    grid = np.linspace(0.5, 1.5, 201)
+    best = min(exact((first, second)) for first in grid for second in grid[grid >= first])
+    assert after < 0.97 * before
+    assert after < 1.01 * best
+
+
+@pytest.mark.parametrize("num_layers", [4, 8])
+def test_consensus_trained_from_theory_ends_at_the_optimum(num_layers) -> None:
+    task = consensus(num_layers=num_layers, from_theory=True)
+    run = task.train()
+    measure = task.loss.measure
+    best = mean_squared_error(optimal_steps(measure, num_layers), measure)
+    assert run.history.mean_squared_errors[-1] < 1.01 * best
 
 
 def test_without_ridge_the_error_is_that_of_noisy_least_squares() -> None:

@@ -142,6 +142,7 @@ OTHERS = {
         r"`optimizer\.lr` is 0\.002 there and 0\.1 here",
     ),
     "clipping": ({"clip_norm": 1.0}, r"`clip_norm` is None there and 1\.0 here"),
+    "logarithm": ({"relative": True}, r"`relative` is False there and True here"),
     "batch": (
         {"loss": SpectralLoss(MEASURE, batch_size=7)},
         r"`loss\.batch_size` is 200 there and 7 here",

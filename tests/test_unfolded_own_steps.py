@@ -49,7 +49,7 @@ def _late(wrong: Callable[[Tensor], Any], layer: int = 1) -> Callable[..., Any]:
         (
             lambda x: x[:, :2],
             ValueError,
-            r"in the shape .*\(4, 3\), got \(4, 2\) in layer 1; start",
+            r"in the shape .*\(4, 3\), got \(4, 2\) in layer 1 \(from 0\); start",
         ),
         (lambda x: x.mT, ValueError, r"\(4, 3\), got \(3, 4\) in layer 1"),
         (lambda x: x.sum(), ValueError, r"\(4, 3\), got \(\) in layer 1"),
@@ -57,11 +57,11 @@ def _late(wrong: Callable[[Tensor], Any], layer: int = 1) -> Callable[..., Any]:
         (
             lambda x: x.float(),
             ValueError,
-            r"dtype .*float64, got torch\.float32 in layer 1; .*to\(",
+            r"dtype .*float64, got torch\.float32 in layer 1 .*to\(",
         ),
         (lambda x: x > 0, ValueError, r"float64, got torch\.bool in layer 1"),
         (lambda x: x + 1j, ValueError, r"float64, got torch\.complex128 in layer 1"),
-        (lambda _: None, TypeError, r"return x as a tensor, .*got NoneType in layer 1; return the"),
+        (lambda _: None, TypeError, r"return x as a tensor, .*got NoneType in layer 1 .*; return"),
         (lambda x: x.detach().numpy(), TypeError, r"return x as a tensor.*got ndarray in layer 1"),
         (lambda x: (x, x), TypeError, r"return x as a tensor.*got tuple in layer 1"),
     ],

@@ -109,6 +109,12 @@ def test_an_argument_of_another_kind_is_refused_before_the_work(
     ("settings", "error", "message"),
     [
         ({"learning_rate": "0.1"}, TypeError, r"`learning_rate` must be a positive number, got '0"),
+        (
+            {"final_learning_rate": 0.0},
+            ValueError,
+            r"`final_learning_rate` must be positive and finite, got 0\.0; None keeps the rate",
+        ),
+        ({"relative": "yes"}, TypeError, r"`relative` must be true or false, got 'yes'"),
         ({"learning_rate": True}, TypeError, r"`learning_rate` must be a positive number, got Tr"),
         (
             {"learning_rate": np.nan},

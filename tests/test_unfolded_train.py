@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.optim.lr_scheduler import ExponentialLR
 from torch.utils.data import IterableDataset, TensorDataset
 
 from stepfold import Quadratic, Schedule, SpectralMeasure, mean_squared_error
 from stepfold.iterations import ProximalGradient, Relaxation
+from stepfold.lab.experiments._published import published_measure
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.penalties import L1
 from stepfold.result import TrainingRun
-from stepfold.schedules import chebyshev_steps, noisy_mean_squared_error
+from stepfold.schedules import chebyshev_steps, noisy_mean_squared_error, optimal_steps
 from stepfold.unfolded import (
     DataSetSampler,
     GaussianLeastSquares,
@@ -412,3 +414,48 @@ def test_a_noise_out_of_range_is_refused(noise) -> None:
         SpectralLoss(MEASURE, noise=noise)
     with pytest.raises(ValueError, match=r"`noise` must be at least 0 and finite"):
         GaussianLeastSquares(np.eye(2), noise=noise)
+
+
+def test_relative_gradients_are_those_of_the_logarithm() -> None:
+    taken = []
+    for scale, relative in ((1.0, True), (1e-30, True), (1.0, False)):
+        network = _network()
+        before = network.steps.detach().clone()
+        descent = functools.partial(torch.optim.SGD, lr=0.1)
+
+        def loss(net: UnfoldedIteration, depth: int, rng: Any, scale: float = scale) -> Any:
+            return scale * SpectralLoss(MEASURE)(net, depth, rng)
+
+        run = train(network, loss, all_at_once(3, 1), optimizer=descent, relative=relative)
+        taken.append((network.steps.detach() - before, run.history.losses[0, 0]))
+    (first, level), (second, small), (plain, same) = taken
+    assert small == pytest.approx(1e-30 * level, abs=0)
+    assert same == level
+    torch.testing.assert_close(second, first, rtol=1e-9, atol=0)
+    torch.testing.assert_close(first, plain / level, rtol=1e-9, atol=0)
+
+
+def test_a_loss_of_zero_leaves_relative_training_where_it_is() -> None:
+    network = UnfoldedIteration(Schedule([0.5]))
+    loss = SpectralLoss(SpectralMeasure.from_eigenvalues([2.0]))
+    run = train(network, loss, all_at_once(1, 3), relative=True)
+    assert run.schedule.steps.tolist() == [0.5]
+    assert run.history.num_skipped.sum() == 0
+
+
+@pytest.mark.parametrize(("relative", "within"), [(True, (1, 1.001)), (False, (1.05, 5))])
+def test_at_the_published_depth_only_relative_training_ends_at_the_optimum(
+    relative, within
+) -> None:
+    measure = published_measure()
+    run = train(
+        UnfoldedIteration(chebyshev_steps(measure.bounds, 25)),
+        SpectralLoss(measure),
+        all_at_once(25, 1000),
+        optimizer=functools.partial(torch.optim.Adam, lr=0.003),
+        scheduler=functools.partial(ExponentialLR, gamma=0.01 ** (1 / 1000)),
+        relative=relative,
+    )
+    best = mean_squared_error(optimal_steps(measure, 25), measure)
+    lowest, highest = within
+    assert lowest <= run.history.mean_squared_errors[-1] / best < highest

@@ -154,9 +154,11 @@ class Loop:
                 "`loss` must depend on the network's parameters, got a constant; compute it from "
                 "what the network returns, without `detach` or NumPy"
             )
-        num_batches = len(self.state.rngs)
-        (value if num_batches == 1 else value / num_batches).backward()
-        return value.item()
+        level = value.item()
+        # A loss of 0 has no logarithm; its gradient is 0 in any case.
+        scale = len(self.state.rngs) * (abs(level) or 1.0 if self.options.relative else 1.0)
+        (value if scale == 1 else value / scale).backward()
+        return level
 
     def _step(self, stage: Stage, loss: float) -> None:
         state = self.state

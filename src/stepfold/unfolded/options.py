@@ -60,6 +60,7 @@ class Options:
     optimizer: OptimizerFactory
     scheduler: SchedulerFactory | None
     restart_optimizer: bool
+    relative: bool
     clip_norm: float | None
     held_out: HeldOut | None
     batches_per_step: int
@@ -106,7 +107,14 @@ def settings_of(
     options: Options,
 ) -> dict[str, Any]:
     """What makes this training differ from another one, as JSON values; before it begins."""
-    compared = ("restart_optimizer", "clip_norm", "held_out", "batches_per_step", "seed")
+    compared = (
+        "restart_optimizer",
+        "relative",
+        "clip_norm",
+        "held_out",
+        "batches_per_step",
+        "seed",
+    )
     return {
         "network": {
             "iteration": describe(network.iteration),

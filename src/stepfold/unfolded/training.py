@@ -42,6 +42,7 @@ def train(
     optimizer: OptimizerFactory | None = None,
     scheduler: SchedulerFactory | None = None,
     restart_optimizer: bool = False,
+    relative: bool = False,
     clip_norm: float | None = None,
     held_out: HeldOut | None = None,
     batches_per_step: int | None = None,
@@ -70,6 +71,9 @@ def train(
         scheduler: Makes a learning-rate scheduler of the optimiser; it steps once an iteration.
         restart_optimizer: Whether each stage begins with a new optimiser (and scheduler); else one
             is kept throughout, as published.
+        relative: Whether gradients are divided by the loss, which makes them those of its
+            logarithm. Losses that fall by many orders keep Adam moving then; it stops where they
+            are small beside its ``eps``, 1e-8. Recorded losses stay as they are.
         clip_norm: Longest gradient; longer ones are shortened to it.
         held_out: When to end a stage early.
         batches_per_step: Mini-batches whose gradients are averaged in each step, a multiple of the
@@ -134,6 +138,7 @@ def train(
         optimizer=optimizer or functools.partial(torch.optim.Adam, lr=0.002),
         scheduler=scheduler,
         restart_optimizer=restart_optimizer,
+        relative=relative,
         clip_norm=clip_norm,
         held_out=held_out,
         batches_per_step=_share(batches_per_step),

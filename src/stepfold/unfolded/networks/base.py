@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from torch.optim.lr_scheduler import ExponentialLR
 
 from stepfold._checks import check_count, check_positive
 from stepfold._registry import Registry
@@ -45,6 +46,9 @@ class TrainingSettings:
         num_iterations: Mini-batches per stage.
         optimizer: "adam", "adamw", "rmsprop" or "sgd".
         learning_rate: Its learning rate.
+        final_learning_rate: What that falls to, geometrically, over all iterations, or over those
+            of a stage if each begins with a new optimiser; None keeps it.
+        relative: Whether gradients are those of the loss's logarithm.
         restart_optimizer: Whether each stage begins with a new one.
         clip_norm: Longest gradient; None clips nothing.
         patience: Looks at the held-out loss without a new best one that end a stage; None takes
@@ -62,6 +66,8 @@ class TrainingSettings:
     num_iterations: int = 500
     optimizer: str = "adam"
     learning_rate: float = 0.002
+    final_learning_rate: float | None = None
+    relative: bool = False
     restart_optimizer: bool = False
     clip_norm: float | None = None
     patience: int | None = None
@@ -77,10 +83,11 @@ class TrainingSettings:
                 )
         check_count("num_iterations", self.num_iterations)
         check_positive("learning_rate", self.learning_rate, "0.002 is the published one")
-        if not isinstance(self.restart_optimizer, bool):
-            raise TypeError(
-                f"`restart_optimizer` must be true or false, got {self.restart_optimizer!r}"
-            )
+        if self.final_learning_rate is not None:
+            check_positive("final_learning_rate", self.final_learning_rate, "None keeps the rate")
+        for name in ("relative", "restart_optimizer"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"`{name}` must be true or false, got {getattr(self, name)!r}")
         if self.clip_norm is not None:
             check_positive("clip_norm", self.clip_norm, "None clips nothing")
         if self.patience is not None:
@@ -126,8 +133,15 @@ class Task:
             held_out = HeldOut(self.held_out, settings.look_every, settings.patience)
         stages = STRATEGIES[settings.strategy](self.network.num_layers, settings.num_iterations)
         optimizer = functools.partial(OPTIMIZERS[settings.optimizer], lr=settings.learning_rate)
+        scheduler = None
+        if settings.final_learning_rate is not None:
+            length = settings.num_iterations * (1 if settings.restart_optimizer else len(stages))
+            ratio = settings.final_learning_rate / settings.learning_rate
+            scheduler = functools.partial(ExponentialLR, gamma=ratio ** (1 / length))
         chosen: dict[str, Any] = {
             "optimizer": optimizer,
+            "scheduler": scheduler,
+            "relative": settings.relative,
             "restart_optimizer": settings.restart_optimizer,
             "clip_norm": settings.clip_norm,
             "held_out": held_out,
