@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import subprocess
 import sys
@@ -186,3 +188,26 @@ def test_a_record_that_finds_no_room_is_written_when_there_is_some(monkeypatch) 
     assert_refused(run, "out/training.json", "record could not be written; make room and resume")
     assert stepfold("train", "dugd", *QUICK, "-o", "out", "--resume").code == 0
     assert TrainingRun.load("out").finished
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+def test_where_the_file_system_has_no_locks_training_goes_on_without(
+    tmp_path, monkeypatch, number
+) -> None:
+    def lockf(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.lockf", lockf)
+    with _lock.claimed(tmp_path / "x"):
+        with pytest.raises(FileExistsError, match=r"another training"), _lock.claimed(Path("x")):
+            pass
+        assert _train(tmp_path / "checkpoint").finished
+
+
+def test_a_lock_that_fails_otherwise_is_an_error(tmp_path, monkeypatch) -> None:
+    def lockf(*_: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("fcntl.lockf", lockf)
+    with pytest.raises(OSError, match=r"Input/output error"):
+        _train(tmp_path / "checkpoint")

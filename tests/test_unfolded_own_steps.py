@@ -49,7 +49,7 @@ def _late(wrong: Callable[[Tensor], Any], layer: int = 1) -> Callable[..., Any]:
         (
             lambda x: x[:, :2],
             ValueError,
-            r"in the shape .*\(4, 3\), got \(4, 2\) in layer 1; start",
+            r"in the shape .*\(4, 3\), got \(4, 2\) in layer 1 \(from 0\); start",
         ),
         (lambda x: x.mT, ValueError, r"\(4, 3\), got \(3, 4\) in layer 1"),
         (lambda x: x.sum(), ValueError, r"\(4, 3\), got \(\) in layer 1"),
@@ -57,11 +57,11 @@ def _late(wrong: Callable[[Tensor], Any], layer: int = 1) -> Callable[..., Any]:
         (
             lambda x: x.float(),
             ValueError,
-            r"dtype .*float64, got torch\.float32 in layer 1; .*to\(",
+            r"dtype .*float64, got torch\.float32 in layer 1 .*to\(",
         ),
         (lambda x: x > 0, ValueError, r"float64, got torch\.bool in layer 1"),
         (lambda x: x + 1j, ValueError, r"float64, got torch\.complex128 in layer 1"),
-        (lambda _: None, TypeError, r"return x as a tensor, .*got NoneType in layer 1; return the"),
+        (lambda _: None, TypeError, r"return x as a tensor, .*got NoneType in layer 1 .*; return"),
         (lambda x: x.detach().numpy(), TypeError, r"return x as a tensor.*got ndarray in layer 1"),
         (lambda x: (x, x), TypeError, r"return x as a tensor.*got tuple in layer 1"),
     ],
@@ -230,6 +230,22 @@ def test_every_product_is_in_half_precision_under_autocast_and_in_none_without(n
     # Steps are trained in their own precision.
     (gradient,) = {p.grad.dtype for p in network.parameters()}
     assert gradient == network.steps.dtype
+
+
+@pytest.mark.parametrize("name", ["least squares", "own step"])
+def test_recomputed_layers_are_in_half_precision_too(name) -> None:
+    network, data, start = _case(name)
+    gradients = []
+    for every in (None, 1):
+        network.recompute_every = every
+        network.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = network(data, start)
+        with Products() as backward:
+            output.float().square().sum().backward()
+        assert set(backward.dtypes) <= {torch.bfloat16}
+        gradients.append([p.grad.clone() for p in network.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
 def test_autocast_leaves_double_precision_alone() -> None:

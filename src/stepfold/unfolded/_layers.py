@@ -157,28 +157,28 @@ def _check_following(index: int, x: Any, following: Any, what: str) -> None:
                 return
             raise TypeError(
                 f"`iteration` must return {what} as a tensor, as it was given, got "
-                f"{type(following).__name__} in layer {index}; return the next x"
+                f"{type(following).__name__} in layer {index} (from 0); return the next x"
             )
         gained = following.ndim - x.ndim if index == 0 else 0
         if following.shape != x.shape and (gained <= 0 or following.shape[gained:] != x.shape):
             raise ValueError(
                 f"`iteration` must return {what} in the shape in which it was given, "
-                f"{tuple(x.shape)}, got {tuple(following.shape)} in layer {index}; start from the "
-                "shape that it returns, or mend its products and sums"
+                f"{tuple(x.shape)}, got {tuple(following.shape)} in layer {index} (from 0); "
+                "start from the shape that it returns, or mend its products and sums"
             )
         # Under autocast products are in half precision, and so may the iterate be.
         if following.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
             raise ValueError(
                 f"`iteration` must return {what} in the dtype in which it was given, {x.dtype}, "
-                f"got {following.dtype} in layer {index}; start in the dtype of the data, or end "
-                "the step by `.to(x.dtype)`"
+                f"got {following.dtype} in layer {index} (from 0); start in the dtype of the "
+                "data, or end the step by `.to(x.dtype)`"
             )
     elif isinstance(x, tuple):
         if not isinstance(following, tuple) or len(following) != len(x):
             found = f" of {len(following)}" if isinstance(following, tuple) else ""
             raise TypeError(
                 f"`iteration` must return {what} as a tuple of {len(x)}, as it was given, got "
-                f"{type(following).__name__}{found} in layer {index}"
+                f"{type(following).__name__}{found} in layer {index} (from 0)"
             )
         for place, (entry, other) in enumerate(zip(x, following, strict=True)):
             _check_following(index, entry, other, f"{what}[{place}]")
