@@ -198,7 +198,8 @@ class Loop:
             )
             raise ArithmeticError(
                 f"the {what}{again} in generation {counts.stage + 1}, iteration "
-                f"{counts.iteration}; lower the learning rate or the initial steps"
+                f"{counts.iteration}; lower the learning rate or the initial steps, or "
+                "look for NaN in the data"
             )
 
     def _look(self, stage: Stage) -> None:

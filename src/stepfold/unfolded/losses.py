@@ -100,6 +100,10 @@ def squared_error(output: Any, sample: Sample) -> Tensor:
             "others"
         )
     _check_like("solutions", sample.target, output, dtype=False)
+    if not output.numel():
+        raise ValueError(
+            f"the sampler must yield at least one item, got an empty batch, {tuple(output.shape)}"
+        )
     difference: Tensor = output - sample.target
     return (difference * difference).mean()
 
