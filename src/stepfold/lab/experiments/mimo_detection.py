@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import numpy as np
 
 from stepfold.lab.experiments._figures import curves
-from stepfold.lab.experiments._unfolded import trained
+from stepfold.lab.experiments._published import Seed
+from stepfold.lab.experiments._unfolded import MiniBatches, trained
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -36,10 +37,10 @@ def mimo_detection(
     num_layers: Annotated[int, Between(1, 64)] = 16,
     num_sending: Annotated[int, Between(2, 500)] = 50,
     num_receiving: Annotated[int, Between(1, 500)] = 32,
-    num_iterations: Annotated[int, Between(1, 100_000)] = 100,
+    num_iterations: MiniBatches = 100,
     batch_size: Annotated[int, Between(1, 100_000)] = 200,
     num_channels: Annotated[int, Between(1, 10_000)] = 100,
-    seed: Annotated[int, Between(0, 2**32 - 1)] = 0,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> Outcome:
     """Bit errors of projected gradients with trained steps in overloaded MIMO channels.
