@@ -7,6 +7,7 @@ from stepfold import Schedule, SpectralMeasure, chebyshev_steps, mean_squared_er
 from stepfold.lab.explanation import explain_run
 from stepfold.lab.explanation.learned import Learned, Verdict, last_drop
 from stepfold.result import TrainingHistory, TrainingRun
+from stepfold.schedules import noise_aware_steps, noisy_mean_squared_error
 from stepfold.unfolded import SpectralLoss, UnfoldedIteration, train_incrementally
 
 
@@ -91,7 +92,9 @@ def test_the_outcome_has_advice_figures_and_distances(measure: SpectralMeasure) 
     run = train_incrementally(network, SpectralLoss(measure), num_iterations=30)
     outcome = explain_run(run, measure, name="<my> run")
     assert outcome.title == "What <my> run learned"
-    assert Learned(run, measure, "").verdict.value in outcome.summary
+    assert Learned(run, measure, "").verdict is Verdict.UNFINISHED
+    assert "has not converged" in outcome.summary
+    assert "`optimal_steps` computes" in outcome.summary
     names = {figure.name for figure in outcome.figures}
     assert {"sorted_steps", "learned_steps", "residual_polynomials", "training"} <= names
     assert outcome.records["distances"]["gap"] > 1
@@ -101,3 +104,72 @@ def test_a_spectrum_that_reaches_zero_is_explained_without_chebyshev_steps() -> 
     measure = SpectralMeasure.from_eigenvalues(np.linspace(0, 2, 50))
     outcome = explain_run(run_with(Schedule([0.6, 1.2])), measure)
     assert "Chebyshev" not in outcome.records["distances"]["mean_squared_errors"]
+
+
+def test_steps_trained_with_noise_are_judged_by_the_noise_aware_ones(
+    measure: SpectralMeasure,
+) -> None:
+    run = run_with(noise_aware_steps(measure, 5, noise=0.5))
+    learned = Learned(run, measure, "", noise=0.5)
+    assert learned.verdict is Verdict.OPTIMAL
+    assert learned.gap == pytest.approx(1, rel=1e-9)
+    assert np.abs(learned.slopes).max() < 1e-5
+    assert Learned(run, measure, "").gap > 2
+
+
+def test_errors_with_noise_are_those_of_the_formula(measure: SpectralMeasure) -> None:
+    learned = Learned(run_with(Schedule([0.3, 0.8])), measure, "", noise=0.2)
+    steps, nodes = learned.run.schedule.steps, measure.nodes
+    p = np.prod(1 - steps[:, None] * nodes, axis=0)
+    expected = measure.weights @ (p**2 + 0.2 * (1 - p) ** 2 / nodes)
+    assert learned.errors["learned"] == pytest.approx(expected, rel=1e-12)
+    assert (learned.fit.residuals(steps) ** 2).sum() == pytest.approx(expected, rel=1e-12)
+
+
+def test_slopes_with_noise_are_those_of_the_logarithm_of_the_error(
+    measure: SpectralMeasure,
+) -> None:
+    steps, h = np.array([0.2, 0.4, 1.1]), 1e-6
+    learned = Learned(run_with(Schedule(steps)), measure, "", noise=0.3)
+
+    def error(steps: np.ndarray) -> float:
+        return noisy_mean_squared_error(steps, measure, noise=0.3)
+
+    finite = [
+        np.log(error(steps * (1 + h * unit)) / error(steps * (1 - h * unit))) / (2 * h)
+        for unit in np.eye(3)
+    ]
+    np.testing.assert_allclose(learned.slopes, finite, rtol=1e-5, atol=1e-7)
+
+
+def test_no_schedule_comes_below_the_least_errors(measure: SpectralMeasure) -> None:
+    learned = Learned(run_with(Schedule([0.3] * 4)), measure, "", noise=0.1)
+    best = [learned.error(learned.best_schedule(t)) for t in range(1, 5)]
+    assert (learned.least_errors <= np.array(best) * (1 + 1e-9)).all()
+    assert (np.diff(learned.least_errors) < 0).all()
+
+
+def test_the_summary_of_a_training_with_noise_names_its_limit(measure: SpectralMeasure) -> None:
+    run = run_with(noise_aware_steps(measure, 5, noise=0.5))
+    outcome = explain_run(run, measure, noise=0.5)
+    limit = measure.mean(0.5 / (measure.nodes + 0.5))
+    assert f"no error below {limit:.4g} is possible" in outcome.summary
+    assert {"schedules/noise-aware", "schedules/optimal-without-noise"} <= outcome.records.keys()
+    assert outcome.parameters["noise"] == 0.5
+
+
+@pytest.mark.parametrize("noise", [-1.0, np.nan, np.inf])
+def test_noise_out_of_range_is_refused(measure: SpectralMeasure, noise: float) -> None:
+    with pytest.raises(ValueError, match="`noise` must be at least 0 and finite"):
+        explain_run(run_with(Schedule([0.3])), measure, noise=noise)
+
+
+def test_a_run_judged_by_other_noise_than_it_met_is_told(measure: SpectralMeasure) -> None:
+    loss = SpectralLoss(measure, noise=0.5)
+    run = train_incrementally(UnfoldedIteration(Schedule([0.3] * 3)), loss, num_iterations=5)
+    said = [
+        " ".join(map(str, explain_run(run, measure, noise=noise).sections[0].paragraphs))
+        for noise in (0.0, 0.5)
+    ]
+    assert "other noise (`noise=`)" in said[0]
+    assert "other noise" not in said[1]

@@ -41,6 +41,53 @@ def _launch(*words: str, restarts: int = 0) -> list[str]:
     return [*LAUNCHER, f"--max-restarts={restarts}", "-m", "stepfold", "train", "dugd", *words]
 
 
+LEFT_OUT = """
+import sys
+import torch
+from stepfold import Schedule
+from stepfold.unfolded import Sample, SampledLoss, Stage, UnfoldedIteration, process_group, train
+from stepfold.unfolded import distributed
+
+class Step(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shift = torch.nn.Parameter(torch.tensor(0.1, dtype=torch.float64))
+
+    def forward(self, x, params, data):
+        shift = self.shift if x.any() else 0  # the first layer, which starts at 0, does without
+        return x - params.step * (x - data) + shift
+
+def sampler(rng):
+    data = torch.from_numpy(rng.standard_normal((4, 3)))
+    return Sample(data, data)
+
+network = UnfoldedIteration(Schedule([0.3, 0.2]), iteration=Step())
+with process_group():
+    loss = SampledLoss(sampler)
+    # Adam still has momentum for `shift` when the second stage leaves it out.
+    train(network, loss, [Stage(2, 8), Stage(1, 8)], batches_per_step=2)
+    if distributed.rank() == 0:
+        values = [*network.steps.tolist(), network.iteration.shift.item()]
+        print(" ".join(map(float.hex, values)))
+"""
+
+
+@pytest.mark.slow
+def test_a_parameter_that_a_stage_leaves_out_stays_where_it_is_as_with_one_process(
+    tmp_path,
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(LEFT_OUT)
+    ends = []
+    for launcher in ([sys.executable], LAUNCHER):
+        with _running([*launcher, str(program)]) as process:
+            shown, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        ends.append([float.fromhex(word) for word in shown.split()])
+    assert len(ends[0]) == 3
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-12)
+
+
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does_from_the_same_batches(tmp_path) -> None:
     with _running(_launch(*SETTINGS, "-o", str(tmp_path / "two"))) as process:

@@ -46,6 +46,7 @@ def accelerate(
     bounds: SpectralBounds | Ellipse | None = None,
     period: int | None = None,
     safeguard: bool = True,
+    batch: bool = False,
     stop: Callable[[ArrayT], bool] | None = None,
     callback: Callable[[int, ArrayT], None] | None = None,
 ) -> Result[ArrayT]:
@@ -66,13 +67,18 @@ def accelerate(
         safeguard: Whether a period is turned down that did not bring the residual down. The run
             then goes back to the best iterate, raises the lower bound, and pays with plain steps
             before it tries again. With False, ``schedule`` or ``bounds`` are needed, and obeyed.
+        batch: Whether the first axis of ``x0`` counts problems that do not touch each other. Each
+            row then has its own tolerance and its own end, and rests from then on, while f is
+            still asked about all rows. All share the relaxations.
         stop: Asked with the iterate after each period; True ends the run as converged.
         callback: Called as ``callback(t, x)`` after each step t = 1, 2, …; for watching.
 
     Returns:
         The iterate that met the tolerance, or else that of the smallest residual; a status with
         advice; and the history, whose ``gradient_norms`` are residual norms and whose
-        ``num_products`` are evaluations of f, one for a look whether f is repeatable included.
+        ``num_products`` are evaluations of f, one for a look whether f is repeatable included. With
+        ``batch`` each row is chosen by itself, and ``row_statuses`` and ``row_num_steps`` say how
+        and when it ended.
 
     Raises:
         TypeError: If ``map`` is not callable, ``x0`` not an array, or f changes the dtype.
@@ -92,14 +98,16 @@ def accelerate(
     check_callable("stop", stop)
     check_callable("callback", callback)
     x: Any = start_of(x0)
+    if batch and x.ndim == 0:
+        raise ValueError("`batch=True` needs an `x0` with an axis of rows, got a single number")
     before = problem.num_evaluations
     # What diverges overflows on the way to the look that says so.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         try:
             residual = first_residual(problem, x)
         except KeyboardInterrupt:
-            return interrupted_at(x)
-        record = Record(problem, x, residual, limits, before)
+            return interrupted_at(x, batch=batch)
+        record = Record(problem, x, residual, limits, before, batch=batch)
         try:
             Run(problem, policy, record, callback, stop).go(x, residual)
         except KeyboardInterrupt:

@@ -9,17 +9,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepfold._checks import check_count, check_nonnegative
+from stepfold._typing import FloatArray
 from stepfold.problems.fixed_point import FixedPoint, epsilon_of
 from stepfold.result import History, Result, Status
 from stepfold.schedules import Schedule
-from stepfold.solve.norms import norms
+from stepfold.solve.norms import norms, put_rows
+from stepfold.solve.record import worst_end
 from stepfold.solve.thinned import Thinned
 
 # Evaluations without a better iterate after which a run is given up: at rounding, and above it.
 PATIENCE_AT_ROUNDING, PATIENCE = 24, 1000
 ROUNDING = 100
+AT_ROUNDING = (
+    "The residual norm stopped falling at the precision of the arithmetic; loosen `rtol`, or use a "
+    "wider dtype."
+)
+STUCK = (
+    f"The residual norm has not fallen for {PATIENCE} evaluations, far above rounding: the map has "
+    "no fixed point, or is no contraction near the iterate, or is stochastic. Start elsewhere, or "
+    "damp the map."
+)
 
 
 @dataclass(frozen=True)
@@ -44,15 +56,27 @@ class Limits:
         check_count("max_evaluations", self.max_evaluations, minimum=2)
 
 
-def interrupted_at(x: Any) -> Result[Any]:
+def interrupted_at(x: Any, *, batch: bool = False) -> Result[Any]:
     """The record of a run that was interrupted before the residual at its start was known."""
-    counts, sizes = np.zeros(0, dtype=np.int64), np.zeros(0)
-    history = History(counts, sizes, counts, sizes)
-    return Result(x, Status.INTERRUPTED, 0, history, Schedule(np.ones(1), "plain"))
+    rows = x.shape[0] if batch else 0
+    counts, seconds = np.zeros(0, dtype=np.int64), np.zeros(0)
+    history = History(counts, np.zeros((0, rows)) if batch else seconds, counts, seconds)
+    return Result(
+        x,
+        Status.INTERRUPTED,
+        0,
+        history,
+        Schedule(np.ones(1), "plain"),
+        row_statuses=(Status.INTERRUPTED,) * rows,
+        row_num_steps=(0,) * rows,
+    )
 
 
 class Record:
     """Measurements of one run, and its best iterate.
+
+    A batch has a row for each problem, with its own best iterate, tolerance and end; what is no
+    batch is one row. Rows that have ended rest where they are, and count in no norm any more.
 
     Args:
         problem: Whose evaluations are counted, from ``before`` on.
@@ -60,24 +84,47 @@ class Record:
         residual: Its residual.
         limits: Tolerances and budgets.
         before: Evaluations that the problem had counted before the run.
+        batch: Whether the first axis counts problems.
     """
 
     def __init__(
-        self, problem: FixedPoint[Any], x: Any, residual: Any, limits: Limits, before: int
+        self,
+        problem: FixedPoint[Any],
+        x: Any,
+        residual: Any,
+        limits: Limits,
+        before: int,
+        *,
+        batch: bool = False,
     ) -> None:
         self._problem, self._before, self._limits = problem, before, limits
+        self._is_batch = batch
         self._begun = time.perf_counter()
         self.num_steps = 0
         self.best, self.best_residual = x, residual
-        self.first = self.last = self.best_norm = float(norms(residual.reshape(-1))[0])
-        self._best_at = self.num_evaluations
-        self._rows: Thinned[tuple[int, float, int, float]] = Thinned()
-        self.tolerance = max(limits.rtol * self.first, limits.atol)
-        self.status: Status | None = None
+        sizes = self._sizes(residual)
+        self._first = self._last = self._best_sizes = sizes
+        # Rows of all sizes count alike, or a small one might grow unseen.
+        self._weights = 1 / np.where(sizes > 0, sizes, 1.0) if batch else np.ones(1)
+        self._tolerances = np.maximum(limits.rtol * sizes, limits.atol)
+        self._best_at = np.full(sizes.size, self.num_evaluations)
+        self._active = np.ones(sizes.size, dtype=bool)
+        self._is_whole = True
+        self._ends: list[Status | None] = [None] * sizes.size
+        self._ended_at = np.zeros(sizes.size, dtype=np.int64)
+        self._rows: Thinned[tuple[int, FloatArray, int, float]] = Thinned(sizes.size)
         self.schedule = Schedule(np.ones(1), "plain")
-        self._reason = ""
-        self._answer: Any = None
+        self._reasons: dict[Status, str] = {}
         self.check()
+
+    def _sizes(self, array: Any) -> FloatArray:
+        return norms(array.reshape(array.shape[0], -1) if self._is_batch else array.reshape(-1))
+
+    def _total(self, sizes: FloatArray) -> float:
+        """One norm for the rows that are still in the run."""
+        if not self._is_batch:
+            return float(sizes[0])
+        return float(np.linalg.norm((sizes * self._weights)[self._active]))
 
     @property
     def num_evaluations(self) -> int:
@@ -89,92 +136,166 @@ class Record:
         """Evaluations left."""
         return self._limits.max_evaluations - self.num_evaluations
 
+    @property
+    def first(self) -> float:
+        """The residual norm at the start."""
+        return self._total(self._first)
+
+    @property
+    def last(self) -> float:
+        """The residual norm that was seen last, or that of the best iterate."""
+        return self._total(self._last)
+
+    @property
+    def is_met(self) -> bool:
+        """Whether all rows that are left meet their tolerances."""
+        met = self._last <= self._tolerances
+        return bool((met if self._is_whole else met[self._active]).all())
+
+    @property
+    def status(self) -> Status | None:
+        """How the run ended, by the worst of its rows; None if it has not."""
+        return None if self._is_whole or self._active.any() else worst_end(self._ends)
+
     def see(self, x: Any, residual: Any) -> float:
         """Take in an iterate; its residual norm."""
-        size = float(norms(residual.reshape(-1))[0])
+        sizes = self._sizes(residual)
         self.num_steps += 1
-        self.last = size
-        if size < self.best_norm:
-            if size < (1 - 1e-6) * self.best_norm:
-                self._best_at = self.num_evaluations
-            self.best, self.best_residual, self.best_norm = x, residual, size
-        return size
+        better = sizes < self._best_sizes
+        if not self._is_whole:
+            sizes = np.where(self._active, sizes, self._last)
+            better &= self._active
+        self._last = sizes
+        if better.any():
+            clearly = better & (sizes < (1 - 1e-6) * self._best_sizes)
+            self._best_at[clearly] = self.num_evaluations
+            self.best = _put(self.best, better, x)
+            self.best_residual = _put(self.best_residual, better, residual)
+            self._best_sizes = np.where(better, sizes, self._best_sizes)
+        return self.last
+
+    def step_back(self) -> tuple[Any, Any]:
+        """The best iterate and its residual, with which the run goes on."""
+        self._last = np.where(self._active, self._best_sizes, self._last)
+        return self.best, self.best_residual
+
+    def rested(self, x: Any, residual: Any) -> tuple[Any, Any]:
+        """The same with the rows that have ended where they end, and a residual of 0."""
+        return self._at_rest(x), self.active_part(residual)
+
+    def _at_rest(self, x: Any) -> Any:
+        return x if self._is_whole else _put(x, ~self._active, self.best)
+
+    def active_part(self, residual: Any) -> Any:
+        """A residual with zeros for the rows that have ended."""
+        return residual if self._is_whole else _put(residual, ~self._active, 0 * self.best)
 
     def check(self) -> None:
         """Write down where the run is."""
         seconds = time.perf_counter() - self._begun
-        self._rows.append((self.num_steps, self.last, self.num_evaluations, seconds))
+        self._rows.append((self.num_steps, self._last, self.num_evaluations, seconds))
 
     def noise(self, x: Any) -> float:
         """What rounding contributes to a residual norm at ``x``."""
-        return epsilon_of(x) * float(norms(x.reshape(-1))[0])
+        return epsilon_of(x) * self._total(self._sizes(x))
 
     def is_over(self, x: Any, stop: Callable[[Any], bool] | None) -> bool:
         """Whether there is a status, at the iterate ``x`` whose residual is the last one."""
         if self.status is not None:
             return True
-        if self.last <= self.tolerance:
-            self._finish(Status.CONVERGED, "The residual norm fell below the tolerance.", x)
-        elif stop is not None and _says(stop, x):
-            self._finish(Status.CONVERGED, "`stop` said that the iterate is good enough.", x)
+        met = self._active & (self._last <= self._tolerances)
+        if met.any():
+            self._finish("The residual norm fell below the tolerance.", x, met)
+            if self.status is not None:
+                return True
+        if stop is not None and _says(stop, self._at_rest(x)):
+            self._finish("`stop` said that the iterate is good enough.", x, self._active)
         elif self.room <= 0:
             self.end(
                 Status.BUDGET, "The budget was spent; raise `max_evaluations`, or loosen `rtol`."
             )
         elif time.perf_counter() - self._begun >= self._limits.max_seconds:
             self.end(Status.BUDGET, "The time was spent; raise `max_seconds`, or loosen `rtol`.")
-        elif self._is_stalled():
-            self.end(Status.STALLED, self._why_stalled())
+        else:
+            self._end_stalled()
         return self.status is not None
 
-    def end(self, status: Status, reason: str) -> None:
-        """End the run with the best iterate."""
-        self.status, self._reason = status, reason
+    def end(self, status: Status, reason: str, which: NDArray[np.bool_] | None = None) -> None:
+        """End rows, all that are left if not given, with their best iterates."""
+        which = self._active if which is None else which
+        for place in np.flatnonzero(which).tolist():
+            self._ends[place] = status
+            self._ended_at[place] = self.num_steps
+        self._reasons[status] = reason
+        self._active, self._is_whole = self._active & ~which, False
+        if self._active.any():
+            self.best_residual = self.active_part(self.best_residual)
+
+    def end_diverged(self, growth: float, broken: str, exploded: str) -> bool:
+        """End the rows that are not finite or have grown by more than ``growth``; whether any."""
+        if (self._last <= growth * self._first).all():
+            return False
+        infinite = self._active & ~np.isfinite(self._last)
+        large = self._active & ~infinite & (self._last > growth * self._first)
+        for which, reason in ((infinite, broken), (large, exploded)):
+            if which.any():
+                self.end(Status.DIVERGED, reason, which)
+        return bool((infinite | large).any())
 
     def interrupt(self) -> None:
         """End the run because somebody asked for it."""
         self.check()
-        self.end(
-            Status.INTERRUPTED, "The run was interrupted; the best iterate so far is returned."
-        )
+        self.end(Status.INTERRUPTED, Status.INTERRUPTED.value)
 
-    def _finish(self, status: Status, reason: str, x: Any) -> None:
-        self._answer = x
-        self.end(status, reason)
+    def _finish(self, reason: str, x: Any, which: NDArray[np.bool_]) -> None:
+        # What met the tolerance, whichever had the smallest residual.
+        self.best = _put(self.best, which, x)
+        self.end(Status.CONVERGED, reason, which)
 
-    def _is_at_rounding(self) -> bool:
-        return self.best_norm <= ROUNDING * self.noise(self.best)
-
-    def _is_stalled(self) -> bool:
-        patience = PATIENCE_AT_ROUNDING if self._is_at_rounding() else PATIENCE
-        return self.num_evaluations - self._best_at >= patience
-
-    def _why_stalled(self) -> str:
-        if self._is_at_rounding():
-            return (
-                "The residual norm stopped falling at the precision of the arithmetic; loosen "
-                "`rtol`, or use a wider dtype."
-            )
-        return (
-            f"The residual norm has not fallen for {PATIENCE} evaluations, far above rounding: the "
-            "map has no fixed point, or is no contraction near the iterate, or is stochastic. "
-            "Start elsewhere, or damp the map."
-        )
+    def _end_stalled(self) -> None:
+        if self.num_evaluations - self._best_at.min() < PATIENCE_AT_ROUNDING:
+            return
+        at_rounding = self._best_sizes <= ROUNDING * epsilon_of(self.best) * self._sizes(self.best)
+        patience = np.where(at_rounding, PATIENCE_AT_ROUNDING, PATIENCE)
+        stalled = self._active & (self.num_evaluations - self._best_at >= patience)
+        for which, reason in (
+            (stalled & at_rounding, AT_ROUNDING),
+            (stalled & ~at_rounding, STUCK),
+        ):
+            if which.any():
+                self.end(Status.STALLED, reason, which)
 
     def result(self, notes: Sequence[str] = ()) -> Result[Any]:
         """The record of the run, with sentences on it."""
-        assert self.status is not None  # noqa: S101
+        status = self.status
+        assert status is not None  # noqa: S101
         steps, sizes, evaluations, seconds = zip(*self._rows.entries(), strict=True)
-        x = self.best if self._answer is None else self._answer
+        table = np.array(sizes)
+        x = self.best
         return Result(
             np.asarray(x) if isinstance(x, np.generic) else x,
-            self.status,
+            status,
             self.num_steps,
-            History(np.array(steps), np.array(sizes), np.array(evaluations), np.array(seconds)),
+            History(
+                np.array(steps),
+                table if self._is_batch else table[:, 0],
+                np.array(evaluations),
+                np.array(seconds),
+            ),
             self.schedule,
             notes=tuple(notes),
-            reason=self._reason,
+            row_statuses=tuple(end for end in self._ends if end) if self._is_batch else (),
+            row_num_steps=tuple(self._ended_at.tolist()) if self._is_batch else (),
+            reason=self._reasons[status],
         )
+
+
+def _put(full: Any, which: NDArray[np.bool_], rows: Any) -> Any:
+    """A copy of ``full`` with some rows of another array; that itself if it is all of them."""
+    if which.all():
+        return rows
+    places = np.flatnonzero(which).tolist()
+    return put_rows(full, np.array(places), rows[places])
 
 
 def _says(stop: Callable[[Any], bool], x: Any) -> bool:

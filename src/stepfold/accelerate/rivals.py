@@ -6,7 +6,6 @@ does. The best iterate is returned all the same.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +17,7 @@ from stepfold._typing import ArrayT
 from stepfold.accelerate.record import Limits, Record, interrupted_at
 from stepfold.accelerate.run import EXPLOSION, broken
 from stepfold.problems.fixed_point import FixedPoint, bare_residual, first_residual, start_of
-from stepfold.result import Result, Status
+from stepfold.result import Result
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
 
@@ -233,17 +232,15 @@ def _iterate(
             while not record.is_over(x, stop):
                 x = advance(x, residual)
                 residual = bare_residual(problem, x)
-                size = record.see(x, residual)
+                record.see(x, residual)
                 record.check()
                 if callback is not None:
                     callback(record.num_steps, x)
-                if not math.isfinite(size):
-                    record.end(Status.DIVERGED, broken(record.num_evaluations))
-                elif size > EXPLOSION * record.first:
-                    record.end(
-                        Status.DIVERGED,
-                        "The residual grew without bounds; `accelerate` has a safeguard.",
-                    )
+                record.end_diverged(
+                    EXPLOSION,
+                    broken(record.num_evaluations),
+                    "The residual grew without bounds; `accelerate` has a safeguard.",
+                )
         except KeyboardInterrupt:
             record.interrupt()
     return record.result()

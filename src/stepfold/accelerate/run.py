@@ -11,7 +11,6 @@ from stepfold.accelerate.period import Period
 from stepfold.accelerate.policy import Policy
 from stepfold.accelerate.record import Record
 from stepfold.problems.fixed_point import FixedPoint, bare_residual
-from stepfold.result import Status
 
 # A period ends early when the residual is this many times what its polynomial allows.
 OVERSHOOT = 2.0
@@ -43,6 +42,7 @@ class Run:
         """Run from ``x``, whose residual is known, until there is a status."""
         record = self._record
         while not record.is_over(x, self._stop):
+            x, residual = record.rested(x, residual)
             period = self._policy.next_period(record.room)
             record.schedule = period.schedule
             x, residual = self._take(period, x, residual)
@@ -61,18 +61,18 @@ class Run:
         ):
             moved = x + omega * residual
             x, previous = moved if momentum == 0 else moved + momentum * (x - previous), x
-            residual = bare_residual(self._problem, x)
+            residual = record.active_part(bare_residual(self._problem, x))
             size = record.see(x, residual)
             if self._callback is not None:
                 self._callback(record.num_steps, x)
             if not math.isfinite(size):
                 break
             residuals.append(residual)
-            if size <= record.tolerance or size > EXPLOSION * record.first:
+            if record.is_met or size > EXPLOSION * record.first:
                 break
             if guarded and size > OVERSHOOT * max(1.0, growth) * start:
                 break
-        if size <= record.tolerance:
+        if record.is_met:
             return x, residual
         taken = len(residuals) - 1
         good = not guarded or (taken == period.num_steps and size < start)
@@ -80,13 +80,10 @@ class Run:
             policy.learn(ritz_values(residuals, period.moves[:taken, :taken]), accepted=good)
         if not good:
             policy.reject(record.num_evaluations - before)
-            record.last = record.best_norm
-            return record.best, record.best_residual
-        if not math.isfinite(size):
-            record.end(Status.DIVERGED, broken(record.num_evaluations))
-        elif size > EXPLOSION * record.first:
-            record.end(Status.DIVERGED, EXPLODED)
-        elif period.is_plain:
+            return record.step_back()
+        if record.end_diverged(EXPLOSION, broken(record.num_evaluations), EXPLODED):
+            return x, residual
+        if period.is_plain:
             policy.pay(taken)
         elif policy.safeguard:
             policy.accept(period, size / start)

@@ -216,7 +216,8 @@ class Loop:
             )
             raise ArithmeticError(
                 f"the {what}{again} in generation {counts.stage + 1}, iteration "
-                f"{counts.iteration}; begin anew with a lower learning rate or smaller steps"
+                f"{counts.iteration}; look for NaN in the data, or begin anew with a lower "
+                "learning rate or smaller steps"
             )
 
     def _look(self, stage: Stage) -> None:

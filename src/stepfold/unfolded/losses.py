@@ -83,9 +83,10 @@ Criterion = Callable[[Any, Sample], Tensor]
 
 
 def squared_error(output: Any, sample: Sample) -> Tensor:
-    """Mean over batch and coordinates of ``(output − target)²``.
+    """Mean over batch and coordinates of ``|output − target|²``.
 
     Raises:
+        TypeError: If one of them is no tensor.
         ValueError: If the target does not have the output's shape.
     """
     if sample.target is None:
@@ -100,18 +101,34 @@ def squared_error(output: Any, sample: Sample) -> Tensor:
             "others"
         )
     _check_like("solutions", sample.target, output, dtype=False)
-    difference: Tensor = output - sample.target
-    return (difference * difference).mean()
+    if not output.numel():
+        raise ValueError(
+            f"the sampler must yield at least one item, got an empty batch, {tuple(output.shape)}"
+        )
+    return _mean_square(output - sample.target)
 
 
 def squared_residual(output: Any, sample: Sample) -> Tensor:
     """Mean square of the gradient, or of the residual ``f(x) − x`` of a `FixedPoint`.
 
     No target is needed: training is unsupervised.
+
+    Raises:
+        TypeError: If the output is no tensor, or the data have neither.
     """
-    residual = getattr(sample.data, "residual", None) or sample.data.gradient
-    values: Tensor = residual(output)
-    return (values * values).mean()
+    residual = getattr(sample.data, "residual", None) or getattr(sample.data, "gradient", None)
+    if residual is None or not isinstance(output, Tensor):
+        raise TypeError(
+            "`squared_residual` needs a problem with a `gradient` or a `residual`, and its "
+            f"iterate, a tensor, got {type(sample.data).__name__} and {type(output).__name__}; "
+            "give a `criterion` for others"
+        )
+    return _mean_square(residual(output))
+
+
+def _mean_square(values: Tensor) -> Tensor:
+    square = (values * values.conj()).real if values.is_complex() else values * values
+    return square.mean()
 
 
 class SampledLoss:

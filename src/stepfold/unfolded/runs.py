@@ -2,8 +2,8 @@
 
 ``settings.json`` says what is trained, ``checkpoint.safetensors`` is replaced as it goes on, and
 ``training.json`` (a `TrainingRun`), ``schedule.json`` (a `Schedule`), ``evaluation.json`` and,
-where it is known, ``spectrum.json`` (a `SpectralMeasure`) are written at the end. All but the
-checkpoint are read without torch.
+where it is known, ``spectrum.json`` (a `SpectralMeasure`, and the ``noise`` η beside it) are
+written at the end. All but the checkpoint are read without torch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stepfold.unfolded import distributed
 from stepfold.unfolded._describe import describe
 from stepfold.unfolded._lock import claimed
 from stepfold.unfolded.checkpoints import check_place, differing, remove_drafts, replace_file
-from stepfold.unfolded.losses import measure_of
+from stepfold.unfolded.losses import SpectralLoss, measure_of
 from stepfold.unfolded.networks import NETWORKS, Task
 from stepfold.unfolded.options import Callback
 
@@ -152,7 +152,8 @@ def _train_claimed(
             finite = {name: x if math.isfinite(x) else None for name, x in figures.items()}
             _write(folder / EVALUATION, finite)
         if (measure := measure_of(task.loss)) is not None:
-            _write(folder / SPECTRUM, measure.to_dict())
+            noise = float(task.loss.noise) if isinstance(task.loss, SpectralLoss) else 0.0
+            _write(folder / SPECTRUM, {**measure.to_dict(), "noise": noise})
         _write(folder / RUN_FILE, run.to_dict())
     return run
 

@@ -2,7 +2,8 @@
 
 The mean squared error ``∫ p² dμ`` has no other minimum over T positive steps, up to order, than the
 optimal steps; so how far a training has come can be told exactly. Its gradient with respect to the
-logarithms of the steps, ``γₜ ∂ log MSE/∂γₜ``, has no unit and vanishes there.
+logarithms of the steps, ``γₜ ∂ log MSE/∂γₜ``, has no unit and vanishes there. With noise in the
+data the error is ``∫ p² dμ + η ∫ (1 − p)²/λ dμ``, and noise-aware steps take the optimum's place.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from stepfold.schedules import (
     Schedule,
     chebyshev_steps,
     constant_steps,
+    noise_aware_ridge,
+    noise_aware_steps,
+    noisy_mean_squared_error,
     optimal_steps,
     roundoff_amplification,
 )
@@ -38,22 +42,11 @@ STANDARD_ERRORS = 3
 
 
 class Verdict(enum.Enum):
-    """How a training ended; the value is advice."""
+    """How a training ended."""
 
-    OPTIMAL = (
-        "Training has found the optimum: no schedule of as many steps is noticeably better for "
-        "this spectrum. For less error, take more steps."
-    )
-    UNFINISHED = (
-        "Training has not converged: the loss still has a slope. `optimal_steps` computes the "
-        "optimum for this spectrum in milliseconds, `train_exactly` that for given data; or start "
-        "training from these steps, or train longer with a decaying learning rate."
-    )
-    STUCK = (
-        "Training rests where the loss is flat, far from the optimum: steps that are equal, or so "
-        "long that the loss no longer sees them, move together. Start from Chebyshev or optimal "
-        "steps instead."
-    )
+    OPTIMAL = "The error is close to the smallest possible one."
+    UNFINISHED = "The error still has a slope."
+    STUCK = "The error is flat, far from the smallest possible one."
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +57,18 @@ class Learned:
         run: What was trained.
         measure: How the first error is spread over the eigenvalues.
         name: What to call it.
+        noise: η of the data, as in `noisy_mean_squared_error`.
     """
 
     run: TrainingRun
     measure: SpectralMeasure
     name: str
+    noise: float = 0.0
+
+    @property
+    def best(self) -> str:
+        """What the report calls the best steps known."""
+        return "noise-aware" if self.noise else "optimal"
 
     @cached_property
     def schedules(self) -> dict[str, Schedule]:
@@ -78,16 +78,28 @@ class Learned:
         if bounds.lower > 0:
             schedules["Chebyshev"] = chebyshev_steps(bounds, count)
             schedules["constant"] = constant_steps(bounds, count)
-        schedules["optimal"] = optimal_steps(self.measure, count)
+        if self.noise:
+            schedules["optimal without noise"] = optimal_steps(self.measure, count)
+        schedules[self.best] = self.best_schedule(count)
         return schedules
+
+    def best_schedule(self, num_steps: int) -> Schedule:
+        """The best positive steps known: without noise the optimum, with noise a local one."""
+        if self.noise:
+            return noise_aware_steps(self.measure, num_steps, noise=self.noise)
+        return optimal_steps(self.measure, num_steps)
+
+    def error(self, schedule: Schedule) -> float:
+        """Mean squared error relative to the start, with the noise."""
+        if not self.noise:
+            return mean_squared_error(schedule, self.measure)
+        with np.errstate(over="ignore"):
+            return noisy_mean_squared_error(schedule, self.measure, noise=self.noise)
 
     @cached_property
     def errors(self) -> dict[str, float]:
         """Mean squared error at the end, relative to the start."""
-        return {
-            name: mean_squared_error(schedule, self.measure)
-            for name, schedule in self.schedules.items()
-        }
+        return {name: self.error(schedule) for name, schedule in self.schedules.items()}
 
     @cached_property
     def radii(self) -> dict[str, float]:
@@ -99,20 +111,49 @@ class Learned:
 
     @property
     def gap(self) -> float:
-        """Learned error over the smallest possible one; 1 is the optimum."""
-        return self.errors["learned"] / self.errors["optimal"]
+        """Learned error over that of the best steps; 1 is the optimum."""
+        return self.errors["learned"] / self.errors[self.best]
 
     @cached_property
-    def best_errors(self) -> FloatArray:
-        """Smallest error of 1 … T steps, shape (T,)."""
-        count = self.run.schedule.num_steps
-        return np.array([optimal_mean_squared_error(self.measure, t + 1) for t in range(count)])
+    def least_errors(self) -> FloatArray:
+        """Error below which no t gradients come, t = 1 … T, shape (T,)."""
+        lengths = range(1, self.run.schedule.num_steps + 1)
+        if not self.noise:
+            return np.array([optimal_mean_squared_error(self.measure, t) for t in lengths])
+        fit, errors = self.fit, []
+        for t in lengths:
+            best = noise_aware_ridge(self.measure, t, noise=self.noise)
+            values = fit.scale * best.residual_polynomial(fit.eigenvalues) - fit.target
+            errors.append(values @ values)
+        return np.array(errors)
 
-    @property
+    @cached_property
     def equivalent_steps(self) -> int:
-        """How many optimal steps do as well as the learned ones, or better; at most T."""
-        as_good = self.best_errors <= self.errors["learned"] * (1 + 1e-9)
-        return int(as_good.argmax()) + 1 if as_good.any() else self.best_errors.size
+        """How many of the best steps do as well as the learned ones, or better; at most T."""
+        enough = self.errors["learned"] * (1 + 1e-9)
+        few, many = 0, self.run.schedule.num_steps
+        # The error of the best steps falls with their number.
+        while many - few > 1:
+            middle = (few + many) // 2
+            if self.error(self.best_schedule(middle)) <= enough:
+                many = middle
+            else:
+                few = middle
+        return many
+
+    @cached_property
+    def fit(self) -> PolynomialFit:
+        """The error as a sum of squares."""
+        nodes, weights = self.measure.nodes, self.measure.weights
+        if not self.noise:
+            return PolynomialFit(nodes, np.sqrt(weights), np.zeros(nodes.size))
+        positive = nodes > 0
+        spread = np.sqrt(self.noise * weights[positive] / nodes[positive])
+        return PolynomialFit(
+            np.concatenate([nodes, nodes[positive]]),
+            np.concatenate([np.sqrt(weights), spread]),
+            np.concatenate([np.zeros(nodes.size), spread]),
+        )
 
     def deviation(self, reference: str) -> FloatArray:
         """Sorted learned steps relative to the sorted reference, less 1, shape (T,)."""
@@ -151,11 +192,8 @@ class Learned:
     def slopes(self) -> FloatArray:
         """``γₜ ∂ log MSE/∂γₜ``, shape (T,)."""
         steps = self.run.schedule.steps
-        fit = PolynomialFit(
-            self.measure.nodes, np.sqrt(self.measure.weights), np.zeros(self.measure.nodes.size)
-        )
-        values = fit.residuals(steps)
-        slopes: FloatArray = 2 * steps * (values @ fit.jacobian(steps)) / (values @ values)
+        values = self.fit.residuals(steps)
+        slopes: FloatArray = 2 * steps * (values @ self.fit.jacobian(steps)) / (values @ values)
         return slopes
 
     @property

@@ -6,30 +6,42 @@ import math
 
 import numpy as np
 
-from stepfold.lab.explanation.learned import TAIL, Learned, last_drop
+from stepfold._checks import check_nonnegative
+from stepfold._typing import FloatArray
+from stepfold.lab.explanation.learned import TAIL, Learned, Verdict, last_drop
 from stepfold.lab.figure import Axis, Curve, Figure
 from stepfold.lab.outcome import Outcome, Section, Table
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import residual_polynomial
 from stepfold.result import TrainingRun
+from stepfold.schedules import Schedule
 
 # Growth of rounding errors in the learned order from which another order is advised.
 UNSAFE = 1e3
+# A step below this share of 1/λ_max does nothing.
+IDLE = 1e-9
+# Relative difference from the error that training recorded that is more than rounding.
+SAME = 1e-6
 
 
-def explain_run(run: TrainingRun, measure: SpectralMeasure, *, name: str = "the run") -> Outcome:
-    """Learned steps beside Chebyshev's and the optimal ones, and what training has missed.
+def explain_run(
+    run: TrainingRun, measure: SpectralMeasure, *, name: str = "the run", noise: float = 0.0
+) -> Outcome:
+    """Learned steps beside Chebyshev's and the best ones, and what training has missed.
 
     Args:
         run: A training of gradient descent, by `train_incrementally`, `train_exactly` or any other.
         measure: How the first error is spread over the eigenvalues, such as `Loss.measure`.
         name: What to call it.
+        noise: η of the data, such as `SpectralLoss.noise`: errors are then those of
+            `noisy_mean_squared_error`, and the best steps `noise_aware_steps`.
 
     Returns:
         Sections with figures and tables; the summary ends with advice.
 
     Raises:
-        ValueError: If the measure has fewer distinct nodes above 0 than there are steps.
+        ValueError: If the measure has fewer distinct nodes above 0 than there are steps, or
+            ``noise`` is negative or not finite.
 
     >>> from stepfold import Schedule, SpectralMeasure
     >>> from stepfold.unfolded import SpectralLoss, UnfoldedIteration, train_incrementally
@@ -39,7 +51,7 @@ def explain_run(run: TrainingRun, measure: SpectralMeasure, *, name: str = "the 
     >>> "found the optimum" in explain_run(run, measure).summary
     True
     """
-    learned = Learned(run, measure, name)
+    learned = Learned(run, measure, name, float(check_nonnegative("noise", noise)))
     return Outcome(
         name="explain-run",
         title=f"What {name} learned",
@@ -51,7 +63,12 @@ def explain_run(run: TrainingRun, measure: SpectralMeasure, *, name: str = "the 
             _polynomial_section(learned),
             _training_section(learned),
         ],
-        parameters={"run": name, "num_steps": run.schedule.num_steps, "seed": run.seed},
+        parameters={
+            "run": name,
+            "num_steps": run.schedule.num_steps,
+            "seed": run.seed,
+            "noise": learned.noise,
+        },
         records={
             "distances": {
                 "verdict": learned.verdict.name,
@@ -62,7 +79,7 @@ def explain_run(run: TrainingRun, measure: SpectralMeasure, *, name: str = "the 
                 "slopes": learned.slopes.tolist(),
             },
             **{
-                f"schedules/{label.lower()}": schedule.to_dict()
+                f"schedules/{label.lower().replace(' ', '-')}": schedule.to_dict()
                 for label, schedule in learned.schedules.items()
             },
         },
@@ -73,11 +90,45 @@ def _summary(learned: Learned) -> str:
     count = learned.run.schedule.num_steps
     text = (
         f"{count} learned steps leave a mean squared error of {learned.errors['learned']:.4g}, "
-        f"relative to the start: {learned.gap:.4g} times the smallest possible one"
+        f"relative to the start{', with the noise' if learned.noise else ''}: {learned.gap:.4g} "
+        f"times {_smallest(learned)}"
     )
     if learned.equivalent_steps < count:
-        text += f"; {learned.equivalent_steps} optimal steps do as well"
-    return f"{text}. {learned.verdict.value}"
+        text += f"; {learned.equivalent_steps} {learned.best} steps do as well"
+    return f"{text}. {_advice(learned)}"
+
+
+def _smallest(learned: Learned) -> str:
+    # With noise a local minimum is known, which need not be the smallest.
+    return "that of the best known steps" if learned.noise else "the smallest possible one"
+
+
+def _advice(learned: Learned) -> str:
+    builder = f"`{'noise_aware' if learned.noise else 'optimal'}_steps`"
+    if learned.verdict is Verdict.OPTIMAL:
+        if learned.noise:
+            nodes = learned.measure.nodes
+            limit = learned.measure.mean(learned.noise / (nodes + learned.noise))
+            return (
+                f"Training has found the optimum: not even {builder} is noticeably better for this "
+                f"spectrum and noise. However many steps, no error below {limit:.4g} is possible."
+            )
+        return (
+            "Training has found the optimum: no schedule of as many steps is noticeably better for "
+            "this spectrum. For less error, take more steps."
+        )
+    if learned.verdict is Verdict.STUCK:
+        return (
+            "Training rests where the loss is flat, far from the optimum: steps that are equal, or "
+            "so long that the loss no longer sees them, move together. Start from Chebyshev steps, "
+            f"or those of {builder}, instead."
+        )
+    return (
+        f"Training has not converged: the loss still has a slope. {builder} computes the best "
+        f"steps for this spectrum{' and noise' if learned.noise else ''} in "
+        f"{'a second' if learned.noise else 'milliseconds'}, `train_exactly` those for given data; "
+        "or start training from these steps, or train longer with a decaying learning rate."
+    )
 
 
 def _distance_section(learned: Learned) -> Section:
@@ -85,37 +136,67 @@ def _distance_section(learned: Learned) -> Section:
         (
             label,
             f"{error:.4g}",
-            f"{error / learned.errors['optimal']:.4g}",
+            f"{error / learned.errors[learned.best]:.4g}",
             f"{learned.radii[label]:.4g}",
         )
         for label, error in sorted(learned.errors.items(), key=lambda item: item[1])
     )
     drop, is_noise = last_drop(learned.run.history.losses[-1])
+    noise = (
+        f"The data are noisy, η = {learned.noise:.4g}: what the steps fit of the noise counts, too."
+    )
     return Section(
         "How far it is from the optimum",
         (
-            "Mean squared error after all steps, relative to the start; how many times that is the "
-            "smallest possible; and the largest factor by which an eigenvector's share of the "
-            "error is multiplied.",
+            "Mean squared error after all steps, relative to the start; how many times "
+            f"{_smallest(learned)} that is; and the largest factor by which an eigenvector's share "
+            "of the error at the start is multiplied.",
+            *([noise] if learned.noise else []),
+            *_disagreement(learned),
             f"A change of one step by 1 % still changes the error by up to "
             f"{float(np.abs(learned.slopes).max()):.2g} %; at the optimum by nothing. Over the "
             f"last {TAIL:.0%} of the last stage the loss fell by {drop:.2%}"
             + (", which its noise explains." if is_noise else ", more than its noise explains."),
         ),
-        table=Table(("steps", "error", "over the optimum", "spectral radius"), rows),
+        table=Table(("steps", "error", "over the best", "spectral radius"), rows),
     )
+
+
+def _disagreement(learned: Learned) -> list[str]:
+    """A sentence if the error that training recorded is not that of this spectrum and noise."""
+    recorded = learned.run.history.mean_squared_errors
+    depths = learned.run.history.num_layers
+    if recorded is None or depths is None or depths[-1] < learned.run.schedule.num_steps:
+        return []
+    last, error = float(recorded[-1]), learned.errors["learned"]
+    if abs(last - error) <= SAME * max(last, error):
+        return []
+    return [
+        f"Training recorded an error of {last:.4g} at its end, here the same steps have "
+        f"{error:.4g}: it met another spectrum, or other noise (`noise=`), than they are judged by."
+    ]
+
+
+def _awake(learned: Learned, schedule: Schedule) -> FloatArray:
+    """Sorted steps; NaN for those so short that they do nothing."""
+    steps = np.sort(schedule.steps)
+    return np.where(steps * learned.measure.nodes[-1] > IDLE, steps, np.nan)
 
 
 def _steps_section(learned: Learned) -> Section:
     ranks = np.arange(1, learned.run.schedule.num_steps + 1)
     curves = [
-        Curve(label, ranks, np.sort(schedule.steps), "both", emphasis=label == "learned")
+        Curve(label, ranks, _awake(learned, schedule), "both", emphasis=label == "learned")
         for label, schedule in learned.schedules.items()
         if label != "constant"
     ]
     sentences = []
-    for label in ("Chebyshev", "optimal"):
+    for label in ("Chebyshev", learned.best):
         if label in learned.schedules:
+            idle = int(np.isnan(_awake(learned, learned.schedules[label])).sum())
+            if idle:
+                sentences.append(f"Of the {label} steps {idle} do nothing: fewer are enough.")
+                continue
             deviation = learned.deviation(label)
             sentence = (
                 f"Beside the {label} steps the median deviation is "
@@ -188,8 +269,14 @@ def _polynomial_section(learned: Learned) -> Section:
     return Section(
         "What they do to each eigenvalue",
         (
-            "The residual polynomial ∏(1 − γₜλ), in absolute value. Where the learned one stands "
-            "above the optimal one, training has not yet paid attention.",
+            "The residual polynomial ∏(1 − γₜλ), in absolute value. "
+            + (
+                "With noise it should not vanish: where eigenvalues are small, what is fitted of "
+                "the noise weighs more than what is left of the error."
+                if learned.noise
+                else "Where the learned one stands above the optimal one, training has not yet "
+                "paid attention."
+            ),
         ),
         figure=Figure(
             "residual_polynomials",
@@ -233,8 +320,13 @@ def _training_section(learned: Learned) -> Section:
     return Section(
         "Over training",
         (
-            "Mean squared error and squared spectral radius at the end of each stage: the one "
-            "bounds the other, MSE ≤ ρ² ≤ n·MSE, where all eigenvalues count alike. "
+            "Mean squared error and squared spectral radius at the end of each stage"
+            + (
+                ". "
+                if learned.noise
+                else ": the one bounds the other, MSE ≤ ρ² ≤ n·MSE, where all eigenvalues count "
+                "alike. "
+            )
             + (
                 "The radius fell at every stage."
                 if ratio < 1
@@ -248,7 +340,7 @@ def _training_section(learned: Learned) -> Section:
             (
                 Curve("mean squared error", stages, errors, "both", emphasis=True),
                 Curve("spectral radius, squared", stages, radii**2, "both"),
-                Curve("smallest possible error", stages, learned.best_errors[depths - 1]),
+                Curve("smallest possible error", stages, learned.least_errors[depths - 1]),
             ),
             Axis("stage"),
             Axis("value at its end", log=True),
