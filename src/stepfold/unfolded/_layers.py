@@ -61,6 +61,11 @@ class _Iterated:
                     f"{name!r}; {type(owner).__name__} has {', '.join(vars(owner)) or 'none'}"
                 )
             owner = getattr(owner, part)
+        if callable(owner):
+            raise ValueError(
+                f"`parameters` must name values of {type(self._iteration).__name__}, got {name!r}, "
+                "a method; its steps are trained without being named"
+            )
 
     def start(self, problem: Any, x0: Any) -> Any:
         if x0 is None:

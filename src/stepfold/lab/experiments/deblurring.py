@@ -13,7 +13,8 @@ import numpy as np
 
 from stepfold.iterations import Fista, Iteration, ProximalGradient
 from stepfold.lab.experiments._figures import curves
-from stepfold.lab.experiments._unfolded import best_weight, iterates, layers, trained
+from stepfold.lab.experiments._published import Seed
+from stepfold.lab.experiments._unfolded import MiniBatches, best_weight, iterates, layers, trained
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -35,9 +36,9 @@ CUT = slice(24, 104), slice(72, 152)
 def deblurring(
     *,
     num_layers: Annotated[int, Between(1, 32)] = 10,
-    num_iterations: Annotated[int, Between(1, 100_000)] = 400,
+    num_iterations: MiniBatches = 400,
     noise: Annotated[float, Between(1e-4, 0.2)] = 0.004,
-    seed: Annotated[int, Between(0, 2**32 - 1)] = 0,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> Outcome:
     """Real photographs deblurred by FISTA with learned steps, momentum and thresholds.

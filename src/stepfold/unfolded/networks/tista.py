@@ -12,7 +12,6 @@ Only the T steps γₜ are trained.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,7 +24,7 @@ from stepfold.schedules import Schedule
 from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
-from stepfold.unfolded.networks.sparse_signals import SparseSignals, normalised_error
+from stepfold.unfolded.networks.sparse_signals import SparseSignals, recovery
 
 # As published. The estimate of v² is a difference: after the last layer it is below this for six
 # signals in ten.
@@ -139,11 +138,3 @@ def tista(
         TrainingSettings(num_iterations=200, learning_rate=0.04),
         evaluate=lambda network: recovery(network, signals),
     )
-
-
-def recovery(network: UnfoldedIteration, signals: SparseSignals) -> Mapping[str, float]:
-    """Normalised mean squared error on one batch that training does not see."""
-    problem, target, _ = signals(np.random.default_rng([2**32, 0]))
-    with torch.no_grad():
-        output = network(problem, torch.zeros_like(target))
-    return {"NMSE in dB": normalised_error(output, target)}
