@@ -144,6 +144,8 @@ class SampledLoss:
         discount: Weight of a layer's criterion relative to that of the next one, from 0 (only the
             last layer counts) to 1 (all alike); weights add up to 1.
 
+    A sampler's own ``state_dict`` and ``load_state_dict`` are part of checkpoints.
+
     Raises:
         TypeError: If ``sampler`` or ``criterion`` cannot be called.
         ValueError: If ``discount`` is out of range.
@@ -216,6 +218,15 @@ class SampledLoss:
             for weight, x in zip(weights.tolist(), output, strict=True)
         ]
         return torch.stack(values).sum()
+
+    def state_dict(self) -> Any:
+        """What the sampler remembers, where it has a method of this name; else None."""
+        return self.sampler.state_dict() if hasattr(self.sampler, "state_dict") else None
+
+    def load_state_dict(self, state: Any) -> None:
+        """Hand the sampler what it remembered."""
+        if hasattr(self.sampler, "load_state_dict"):
+            self.sampler.load_state_dict(state)
 
 
 def _check_like(what: str, given: Any, expected: Any, *, dtype: bool = True) -> None:

@@ -29,7 +29,7 @@ from stepfold.schedules import Schedule, chebyshev_steps, constant_steps
 from stepfold.spectrum import SpectralBounds
 from stepfold.unfolded.losses import SampledLoss, SpectralLoss
 from stepfold.unfolded.module import UnfoldedIteration
-from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
+from stepfold.unfolded.networks.base import FROM_THEORY, NETWORKS, Task, TrainingSettings
 from stepfold.unfolded.samplers import Sample
 
 # Members of the club and those with a greater number that they met outside it.
@@ -75,16 +75,6 @@ def karate_club_laplacian() -> FloatArray:
         for friend in friends:
             laplacian[member, friend] = laplacian[friend, member] = -1
     return laplacian - np.diag(laplacian.sum(0))
-
-
-FROM_THEORY = TrainingSettings(
-    strategy="all-at-once",
-    num_iterations=1000,
-    learning_rate=0.01,
-    final_learning_rate=1e-4,
-    relative=True,
-)
-"""Training of steps that are good already: errors of 1e-16 are far below what Adam calls 0."""
 
 
 @dataclass(frozen=True, eq=False)
