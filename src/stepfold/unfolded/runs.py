@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import stepfold
+from stepfold.iterations import GradientDescent
 from stepfold.result import TrainingRun
 from stepfold.result.training import RUN_FILE
 from stepfold.unfolded import distributed
@@ -157,7 +158,8 @@ def _train_claimed(
             figures = {name: float(value) for name, value in task.evaluate(task.network).items()}
             finite = {name: x if math.isfinite(x) else None for name, x in figures.items()}
             _write(folder / EVALUATION, finite)
-        if (measure := measure_of(task.loss)) is not None:
+        measure = measure_of(task.loss)
+        if measure is not None and isinstance(task.network.iteration, GradientDescent):
             noise = float(task.loss.noise) if isinstance(task.loss, SpectralLoss) else 0.0
             _write(folder / SPECTRUM, {**measure.to_dict(), "noise": noise})
         _write(folder / RUN_FILE, run.to_dict())
