@@ -76,6 +76,7 @@ class TistaStep:
     def __call__(self, x: Tensor, params: LayerParameters, problem: Any) -> Tensor:
         """x⁺ for a batch."""
         gamma = params.step
+        self._backward = self._backward.to(x.device)
         residual = problem.rhs - x @ problem.operator.T
         moved = x + gamma * (residual @ self._backward)
         return posterior_mean(
