@@ -11,6 +11,7 @@ from stepfold import Schedule, SpectralMeasure
 from stepfold.cli import cli
 from stepfold.lab.explanation.folder import explain_folder
 from stepfold.result import TrainingHistory, TrainingRun
+from stepfold.unfolded.runs import Order, train_in_folder
 
 
 def write_training(folder: Path, *, spectrum: bool, finished: bool = True) -> Path:
@@ -80,4 +81,26 @@ def test_a_damaged_spectrum_is_named(tmp_path: Path) -> None:
     folder = write_training(tmp_path / "t", spectrum=True)
     (folder / "spectrum.json").write_text("{}")
     with pytest.raises(ValueError, match=r"spectrum\.json is not the record of a spectrum"):
+        explain_folder(folder)
+
+
+def test_the_noise_of_a_training_is_kept_beside_its_spectrum(tmp_path: Path) -> None:
+    matrix = np.random.default_rng(0).standard_normal((12, 6)) / np.sqrt(12)
+    order = Order(
+        "dugd", {"num_layers": 3, "matrix": matrix, "noise": 0.5}, {"num_iterations": 400}
+    )
+    run = train_in_folder(order, tmp_path / "t")
+    outcome = explain_folder(tmp_path / "t")
+    assert outcome.parameters["noise"] == 0.5
+    assert outcome.records["distances"]["verdict"] == "OPTIMAL"
+    recorded = run.history.mean_squared_errors[-1]
+    error = outcome.records["distances"]["mean_squared_errors"]["learned"]
+    assert error == pytest.approx(recorded, rel=1e-12)
+
+
+def test_damaged_noise_is_named(tmp_path: Path) -> None:
+    folder = write_training(tmp_path / "t", spectrum=True)
+    record = json.loads((folder / "spectrum.json").read_text())
+    (folder / "spectrum.json").write_text(json.dumps({**record, "noise": -1}))
+    with pytest.raises(ValueError, match=r"spectrum\.json is not .*`noise` must be at least 0"):
         explain_folder(folder)

@@ -208,7 +208,7 @@ BAD_FILES = {
     "rate": (FILE + "learning_rate = -1.0", "`learning_rate` must be positive and finite"),
     "optimiser": (FILE + 'optimizer = "adan"', "`optimizer` must be one of adam, adamw,"),
     "strategy": (FILE + 'strategy = "all"', "`strategy` must be one of incremental, all-at-once"),
-    "patience": (FILE + "patience = 3", "`patience` needs held-out data, which this network"),
+    "patience": (FILE + "patience = 0", "`patience` must be an integer of at least 1, got 0"),
 }
 
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from stepfold.polynomial import mean_squared_error
+from stepfold.schedules import optimal_steps
 from stepfold.unfolded.networks import NETWORKS
 
 SMALL = {
@@ -75,6 +77,13 @@ def test_figures_of_merit_are_finite_and_do_not_change_the_network(name) -> None
 def test_a_network_without_layers_is_refused(name) -> None:
     with pytest.raises(ValueError, match="num_layers"):
         NETWORKS[name](num_layers=0, **SMALL[name])
+
+
+def test_dugd_from_theory_ends_at_the_optimum_of_the_published_setting() -> None:
+    task = NETWORKS["dugd"](from_theory=True)
+    run = task.train()
+    best = mean_squared_error(optimal_steps(task.loss.measure, 25), task.loss.measure)
+    assert best <= run.history.mean_squared_errors[-1] < 1.001 * best
 
 
 @pytest.mark.parametrize(("restart", "gamma"), [(False, 0.1 ** (1 / 20)), (True, 0.1 ** (1 / 10))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 import torch
 from scipy.fft import dctn, idctn
 
+from stepfold.iterations import Fista
+from stepfold.lab.experiments.deblurring import _PictureVariation
+from stepfold.problems.penalties.total_variation import TotalVariation
+from stepfold.unfolded import Sample
+from stepfold.unfolded.networks.blur import Blurred, BlurredPatches, blur_matrix, held_out
 from stepfold.unfolded.networks.deblurring import (
-    Blurred,
-    BlurredPatches,
     WindowCosines,
-    blur_matrix,
-    held_out,
+    deblurring,
+    geometric_mean_error,
     peak_signal_to_noise_ratio,
     shrink,
 )
@@ -61,6 +65,35 @@ def test_shrinkage_is_the_mean_over_windows_with_cosines_thresholded() -> None:
             total[place] += idctn(moved, axes=(1, 2), norm="ortho") / 9
     expected = total[:, 2:-2, 2:-2]
     torch.testing.assert_close(shrink(x, torch.tensor(threshold)), torch.from_numpy(expected))
+
+
+def test_the_network_starts_as_fista() -> None:
+    task = deblurring(num_layers=5, side=12, batch_size=2)
+    sample = task.loss.sampler(np.random.default_rng(0))
+    method = Fista(WindowCosines(0.001), restart=False)  # a tenth of a hundredth
+    state = method.init(sample.data, sample.start)
+    for _ in range(5):
+        state = method.step(sample.data, state, 1.0)
+    output = task.network(sample.data, sample.start)
+    torch.testing.assert_close(output, method.iterate(state))
+
+
+def test_training_maximises_the_mean_ratio_of_the_pictures() -> None:
+    x = picture()
+    wrong = x + torch.tensor([0.1, 0.001])[:, None, None]
+    error = geometric_mean_error(wrong, Sample(None, x))
+    assert error.item() == pytest.approx(1e-4)
+    ratio = peak_signal_to_noise_ratio(wrong, x)
+    assert -10 * math.log10(error.item()) == pytest.approx(ratio)
+
+
+def test_the_total_variation_of_pictures_is_that_of_pyproximal() -> None:
+    x, ours = picture(), _PictureVariation(0.05)
+    theirs = TotalVariation(0.05, (7, 9))
+    rows = x.numpy().reshape(2, -1)
+    expected = theirs.prox(rows, 0.4).reshape(x.shape)
+    torch.testing.assert_close(ours.prox(x, 0.4), torch.from_numpy(expected), atol=2e-3, rtol=0)
+    np.testing.assert_allclose(ours.value(x).numpy(), theirs.value(rows))
 
 
 def test_without_threshold_nothing_changes() -> None:

@@ -147,9 +147,15 @@ def test_noise_that_is_not_positive_is_refused() -> None:
         NoisyCoordinates(MEASURE, noise=0.0)
 
 
-def test_a_ridge_term_of_zero_which_no_gradient_would_move_is_refused() -> None:
-    with pytest.raises(ValueError, match="`initial_ridge` must be positive and finite, got 0"):
-        du_ridge(initial_ridge=0.0)
+def test_a_ridge_term_of_zero_has_a_gradient() -> None:
+    task = du_ridge(num_layers=4, initial_ridge=0.0, matrix=np.eye(4))
+    task.loss(task.network, 4, np.random.default_rng(0)).backward()
+    assert (task.network.stacked_parameters()[1].grad != 0).all()
+
+
+def test_a_negative_ridge_term_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"`initial_ridge` must be at least 0 and finite, got -1"):
+        du_ridge(initial_ridge=-1.0)
 
 
 def test_solutions_over_the_box_are_those_of_scipy() -> None:

@@ -144,8 +144,8 @@ def test_a_folder_that_holds_only_what_a_killed_beginning_leaves_is_begun_anew()
 
 
 def test_a_training_that_was_refused_before_its_work_is_in_nobody_s_way() -> None:
-    refused = stepfold("train", "dugd", *QUICK, "--set", "training.patience=3", "-o", "out")
-    assert_refused(refused, "`patience` needs held-out data")
+    refused = stepfold("train", "dugd", *QUICK, "--set", "training.patience=0", "-o", "out")
+    assert_refused(refused, "`patience` must be an integer of at least 1")
     assert stepfold("train", "dugd", *QUICK, "-o", "out").code == 0
 
 

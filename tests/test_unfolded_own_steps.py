@@ -232,6 +232,22 @@ def test_every_product_is_in_half_precision_under_autocast_and_in_none_without(n
     assert gradient == network.steps.dtype
 
 
+@pytest.mark.parametrize("name", ["least squares", "own step"])
+def test_recomputed_layers_are_in_half_precision_too(name) -> None:
+    network, data, start = _case(name)
+    gradients = []
+    for every in (None, 1):
+        network.recompute_every = every
+        network.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = network(data, start)
+        with Products() as backward:
+            output.float().square().sum().backward()
+        assert set(backward.dtypes) <= {torch.bfloat16}
+        gradients.append([p.grad.clone() for p in network.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
 def test_autocast_leaves_double_precision_alone() -> None:
     problem = LeastSquares(torch.eye(3, dtype=torch.float64) / 3, START)
     network = UnfoldedIteration(Schedule([0.3, 0.2]))

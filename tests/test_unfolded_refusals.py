@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stepfold import Schedule, SpectralMeasure
-from stepfold.problems import LeastSquares
+from stepfold.problems import LeastSquares, Quadratic
 from stepfold.unfolded import (
     BatchedLeastSquares,
     DataSetSampler,
@@ -218,6 +218,12 @@ ONES = torch.ones(4, 3)
 def test_a_sample_that_fits_nothing_is_refused_in_words(sample, error, message) -> None:
     with pytest.raises(error, match=message):
         train(_network(), SampledLoss(lambda _rng: sample))
+
+
+def test_an_empty_batch_is_refused_and_not_taken_for_a_loss_that_is_not_finite() -> None:
+    loss = SampledLoss(lambda _rng: Sample(Quadratic(torch.eye(3), ONES[0]), ONES[:0]))
+    with pytest.raises(ValueError, match=r"at least one item, got an empty batch, \(0, 3\)"):
+        train(_network(), loss)
 
 
 @pytest.mark.parametrize("discount", [0.0, 0.5])

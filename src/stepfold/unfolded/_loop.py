@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from stepfold.iterations import Iteration
 from stepfold.unfolded import distributed
@@ -57,9 +60,14 @@ class Loop:
             _Objective(network, self.loss), self.device, may_leave_out=not plain
         )
         self._is_shared = distributed.num_processes() > 1
+        self._buffers = list(network.buffers())
 
     def run(self, watch: Callable[[Progress], bool] | None) -> bool:
-        """Train to the end; false if ``watch`` stopped it."""
+        """Train to the end; false if ``watch`` stopped it. Leaves torch's generators alone."""
+        with torch.random.fork_rng():
+            return self._run(watch)
+
+    def _run(self, watch: Callable[[Progress], bool] | None) -> bool:
         counts, options = self.state.counts, self.options
         while counts.stage < len(options.stages):
             stage = options.stages[counts.stage]
@@ -121,14 +129,16 @@ class Loop:
 
     def _iterate(self, stage: Stage) -> float:
         state, counts = self.state, self.state.counts
-        state.optimizer.zero_grad()
+        for parameter in state.trained:  # the optimiser may have a part of them only
+            parameter.grad = None
+        before = [values.clone() for values in self._buffers]
         total = 0.0
-        for index, rng in enumerate(state.rngs.values(), start=1):
+        for index, batch in enumerate(state.rngs, start=1):
             if index < len(state.rngs) and self._is_shared:
                 with self._objective.no_sync():  # type: ignore[operator]
-                    total += self._backward(stage, rng)
+                    total += self._backward(stage, batch)
             else:
-                total += self._backward(stage, rng)
+                total += self._backward(stage, batch)
         (total,) = distributed.summed([total], self.device)
         loss = total / self.options.batches_per_step
         state.losses[counts.stage][counts.iteration] = loss
@@ -136,6 +146,8 @@ class Loop:
             counts.num_skipped_in_a_row = 0
             self._step(stage, loss)
         else:
+            for values, value in zip(self._buffers, before, strict=True):
+                values.copy_(value)
             self._skip(loss)
         counts.iteration += 1
         held_out = self.options.held_out
@@ -147,8 +159,11 @@ class Loop:
             self._look(stage)
         return loss
 
-    def _backward(self, stage: Stage, rng: np.random.Generator) -> float:
-        value = check_loss_value(self._objective(stage.num_layers, rng))
+    def _backward(self, stage: Stage, batch: int) -> float:
+        # Torch's generators, too, depend on the batch alone, not on who computes it, or when.
+        counts = self.state.counts
+        _seed(self.device, self.options.seed, batch, counts.stage, counts.iteration)
+        value = check_loss_value(self._objective(stage.num_layers, self.state.rngs[batch]))
         if not value.requires_grad:
             raise ValueError(
                 "`loss` must depend on the network's parameters, got a constant; compute it from "
@@ -162,28 +177,31 @@ class Loop:
 
     def _step(self, stage: Stage, loss: float) -> None:
         state = self.state
+        stacked = self.network.stacked_parameters()
+        if stage.first_layer:  # else they would count in the norm, and in the optimiser's moments
+            for each in stacked:
+                if each.grad is not None and len(each) == self.network.num_layers:
+                    each.grad[: stage.first_layer] = 0
         if self.options.clip_norm is not None:
             nn.utils.clip_grad_norm_(state.trained, self.options.clip_norm)
-        kept = self._earlier_layers(stage)
+        kept = [rows for each in stacked for rows in self._left_alone(each.detach(), stage)]
         before = [rows.clone() for rows in kept]
         state.optimizer.step()
         # Gradients of 0 would not do: momentum goes on, and so does weight decay.
         for rows, values in zip(kept, before, strict=True):
             rows.copy_(values)
-        if isinstance(state.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            state.scheduler.step(loss)
+        if isinstance(state.scheduler, ReduceLROnPlateau):
+            if self.options.held_out is None:
+                state.scheduler.step(loss)
         elif state.scheduler is not None:
             state.scheduler.step()
 
-    def _earlier_layers(self, stage: Stage) -> list[Tensor]:
-        """Values of the layers that the stage keeps; views of the parameters."""
-        if stage.first_layer == 0:
-            return []
-        return [
-            values.detach()[: stage.first_layer]
-            for values in self.network.stacked_parameters()
-            if len(values) == self.network.num_layers
-        ]
+    def _left_alone(self, values: Tensor, stage: Stage) -> list[Tensor]:
+        """Copies that only layers outside the stage use; views."""
+        outside = [values[stage.num_layers :]]
+        if len(values) == self.network.num_layers:
+            outside.append(values[: stage.first_layer])
+        return [rows for rows in outside if len(rows)]
 
     def _skip(self, loss: float) -> None:
         counts = self.state.counts
@@ -198,14 +216,16 @@ class Loop:
             )
             raise ArithmeticError(
                 f"the {what}{again} in generation {counts.stage + 1}, iteration "
-                f"{counts.iteration}; lower the learning rate or the initial steps"
+                f"{counts.iteration}; look for NaN in the data, or begin anew with a lower "
+                "learning rate or smaller steps"
             )
 
     def _look(self, stage: Stage) -> None:
         held_out = self.options.held_out
         if held_out is None or self._held_out_loss is None:
             return
-        with torch.no_grad():
+        _seed(self.device, held_out.seed)
+        with torch.no_grad(), _evaluated(self.network):
             rng = np.random.default_rng(held_out.seed)
             loss = self._held_out_loss(self.network, stage.num_layers, rng)
         value = check_loss_value(loss).item()
@@ -217,6 +237,8 @@ class Loop:
             self.state.best = copy.deepcopy(self.network.state_dict())
         else:
             counts.num_looks += 1
+        if isinstance(self.state.scheduler, ReduceLROnPlateau):
+            self.state.scheduler.step(value)
 
     def _is_stale(self) -> bool:
         held_out = self.options.held_out
@@ -241,6 +263,27 @@ class Loop:
     def _save(self) -> None:
         if self.options.checkpoint is not None:
             self.state.save(self.options.checkpoint)
+
+
+def _seed(device: torch.device, *numbers: int) -> None:
+    """Let torch's generators start from what these numbers make."""
+    seed = zlib.crc32(" ".join(map(str, numbers)).encode())
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)  # a hundredth of the time of the other
+    else:
+        torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def _evaluated(network: nn.Module) -> Iterator[None]:
+    """Without dropout and the like, and without a trace in running averages."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _is_finite(gradient: Tensor | None) -> bool:

@@ -100,10 +100,7 @@ class State:
     def save(self, path: Path) -> None:
         """Replace the checkpoint at ``path``; process 0 does it for all."""
         generators = distributed.gathered(
-            (
-                {batch: rng.bit_generator.state for batch, rng in self.rngs.items()},
-                distributed.generator_state(),
-            )
+            {batch: rng.bit_generator.state for batch, rng in self.rngs.items()}
         )
         if distributed.rank():
             return
@@ -113,8 +110,7 @@ class State:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler else None,
             "loss": self.loss.state_dict() if hasattr(self.loss, "state_dict") else None,
-            "data": {batch: s for states, _ in generators for batch, s in states.items()},
-            "torch": [states for _, states in generators],
+            "data": {batch: s for states in generators for batch, s in states.items()},
             "best": self.best,
             "losses": self.losses[: self.counts.stage + 1],
             "rows": self.rows,
@@ -134,9 +130,6 @@ class State:
             self.loss.load_state_dict(state["loss"])
         for batch, rng in self.rngs.items():
             rng.bit_generator.state = state["data"][batch]
-        states = state["torch"]
-        if distributed.rank() < len(states):
-            distributed.set_generator_state(states[distributed.rank()])
         self.counts = Counts(**state["counts"])
         self.best = state["best"]
         self.rows = state["rows"]

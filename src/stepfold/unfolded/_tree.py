@@ -23,11 +23,14 @@ def flatten(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
     """
     if isinstance(value, (np.ndarray, Tensor)):
         tensor = torch.as_tensor(value).detach()
+        is_complex = tensor.is_complex()
+        if is_complex:  # of which safetensors knows one precision only
+            tensor = torch.view_as_real(tensor.resolve_conj())
         # A copy with plain strides, which `clone` would not make of one expanded number: training
         # goes on, and safetensors refuses tensors that share memory.
         tensors[path or "value"] = torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
         kind = "array" if isinstance(value, np.ndarray) else "tensor"
-        return {"$": kind, "name": path or "value"}
+        return {"$": kind, "name": path or "value", **({"complex": True} if is_complex else {})}
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, (int, np.integer)):
@@ -46,7 +49,8 @@ def flatten(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
         return {"$": "counter" if isinstance(value, Counter) else "dict", "items": pairs}
     raise TypeError(
         f"a checkpoint cannot hold {path.lstrip('.')!r}, which is {type(value).__name__}; it keeps "
-        "numbers, strings, lists, tuples, dictionaries and tensors only"
+        "numbers, strings, lists, tuples, dictionaries and tensors only; leave it out of the "
+        "`state_dict`, or train without a checkpoint"
     )
 
 
@@ -59,6 +63,7 @@ def unflatten(value: Any, tensors: dict[str, Tensor]) -> Any:
     kind = value["$"]
     if kind in ("tensor", "array"):
         tensor = tensors[value["name"]]
+        tensor = torch.view_as_complex(tensor) if value.get("complex") else tensor
         return tensor.numpy() if kind == "array" else tensor
     if kind == "float":
         return float(value["value"])

@@ -60,6 +60,17 @@ def save_checkpoint(path: Path, settings: dict[str, Any], state: dict[str, Any])
         ) from error
 
 
+def check_storable(**owners: Any) -> None:
+    """Raise unless a checkpoint can hold what their ``state_dict`` return; before the work.
+
+    Raises:
+        TypeError: If a state holds something else than data, with its place.
+    """
+    for name, owner in owners.items():
+        if hasattr(owner, "state_dict"):
+            flatten(owner.state_dict(), {}, f".{name}")
+
+
 def check_place(path: Path) -> None:
     """Raise unless a checkpoint may be written to ``path``; before the work, not after it."""
     if path.is_dir():

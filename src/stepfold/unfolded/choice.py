@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from torch import nn
+
 from stepfold.iterations import GradientDescent
 from stepfold.unfolded.losses import Loss, SampledLoss, SpectralLoss
 from stepfold.unfolded.module import UnfoldedIteration
@@ -47,6 +49,8 @@ def as_loss(network: UnfoldedIteration, given: Loss | Sampler) -> Loss:
 
 
 def _takes_one(function: Any) -> bool:
+    if isinstance(function, nn.Module):
+        function = function.forward  # calls of a module take anything and pass it on
     try:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:  # it does not tell

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed
-from torch import Tensor, nn
+from torch import nn
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -159,18 +159,3 @@ def wrapped(module: nn.Module, device: torch.device, *, may_leave_out: bool) -> 
         device_ids=[device] if device.type == "cuda" else None,
         find_unused_parameters=may_leave_out,
     )
-
-
-def generator_state() -> dict[str, Tensor]:
-    """State of torch's global generators, on this process' devices."""
-    state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def set_generator_state(state: dict[str, Tensor]) -> None:
-    """Put torch's global generators into a state that `generator_state` returned."""
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, dtype_kind
 from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import FloatArray, Operator
 from stepfold.measure import SpectralMeasure, error_measure
@@ -83,6 +83,11 @@ def train_exactly(
         )
     start = time.perf_counter()
     term: Any = problem.linear_term
+    if dtype_kind(term.dtype) == "c":
+        raise TypeError(
+            f"`problem` must be real, got {term.dtype}; write real and imaginary parts as "
+            "coordinates of their own"
+        )
     _check_rows("solutions", solutions, term)
     if x0 is not None:
         _check_rows("x0", x0, term)
@@ -99,7 +104,8 @@ def train_exactly(
     else:
         schedule, relative = _fit_to_noisy(problem.hessian, descent, errors, num_steps)
     schedule = Schedule(schedule.steps, "exactly trained", schedule.order)
-    loss = relative * float((errors * errors).mean())
+    flat = _flat(errors)
+    loss = relative * float((flat * flat).mean())
     history = TrainingHistory(
         steps=schedule.steps[None],
         losses=np.array([[loss]]),
@@ -117,7 +123,9 @@ def _check_rows(name: str, rows: Any, term: Any) -> None:
             f"`{name}` must have the shape of the problem's solutions, {tuple(term.shape)}, got "
             f"{shape or type(rows).__name__}"
         )
-    if not math.isfinite(float(abs(rows).sum())):
+    if dtype_kind(rows.dtype) == "c":
+        raise TypeError(f"`{name}` must be real, got {rows.dtype}")
+    if not math.isfinite(float(abs(rows).max())):  # a sum would overflow in half precision
         raise ValueError(f"`{name}` must be finite, got nan or inf; leave out such rows")
 
 
@@ -140,7 +148,6 @@ def _fit_to_noisy(
     # Along node θ the iterate is share·(1 − p(θ))/θ, and should be `wanted`.
     full = shares / nodes
     fit = PolynomialFit(nodes / unit, full, full - krylov.wanted[seen])
-    measure = SpectralMeasure(nodes / unit, full * full)
     best = fit.refine(np.maximum((unit / krylov.roots).real, IDLE))
     if fit.value(best) > NEGLIGIBLE * krylov.unreachable:
         # Complex roots. Shorter fits, filled up with steps that do nothing, lead to good minima.
@@ -179,13 +186,18 @@ class _Krylov:
         norm, target_norm = _norm(direction), _norm(target)
         if norm == 0:
             raise ValueError("the gradient at the start is 0: no step size moves it")
+        size = math.sqrt(direction.shape[0])
         coefficients: list[float] = []
 
         def product(vector: Any) -> Any:
             coefficients.append(float(vector @ target))
             rows = vector.reshape(shape)
+            if not isinstance(vector, np.ndarray):  # tensors multiply only their like
+                # Entries near 1 do not vanish in half precision.
+                rows = (size * rows).to(descent.dtype)
             image: Any = hessian @ (rows if rows.ndim == 1 else rows.T)
-            return _flat(image if rows.ndim == 1 else image.T)
+            image = _flat(image if rows.ndim == 1 else image.T)
+            return image if isinstance(vector, np.ndarray) else image / size
 
         steps = lanczos(product, direction, num_steps)
         if steps.diagonal.size < num_steps:

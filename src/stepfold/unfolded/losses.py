@@ -20,6 +20,7 @@ from stepfold.iterations import GradientDescent, Iteration
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import mean_squared_error
 from stepfold.schedules import Schedule, noisy_mean_squared_error
+from stepfold.unfolded._device import moved
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.samplers import Sample, Sampler
 
@@ -83,9 +84,10 @@ Criterion = Callable[[Any, Sample], Tensor]
 
 
 def squared_error(output: Any, sample: Sample) -> Tensor:
-    """Mean over batch and coordinates of ``(output − target)²``.
+    """Mean over batch and coordinates of ``|output − target|²``.
 
     Raises:
+        TypeError: If one of them is no tensor.
         ValueError: If the target does not have the output's shape.
     """
     if sample.target is None:
@@ -100,18 +102,34 @@ def squared_error(output: Any, sample: Sample) -> Tensor:
             "others"
         )
     _check_like("solutions", sample.target, output, dtype=False)
-    difference: Tensor = output - sample.target
-    return (difference * difference).mean()
+    if not output.numel():
+        raise ValueError(
+            f"the sampler must yield at least one item, got an empty batch, {tuple(output.shape)}"
+        )
+    return _mean_square(output - sample.target)
 
 
 def squared_residual(output: Any, sample: Sample) -> Tensor:
     """Mean square of the gradient, or of the residual ``f(x) − x`` of a `FixedPoint`.
 
     No target is needed: training is unsupervised.
+
+    Raises:
+        TypeError: If the output is no tensor, or the data have neither.
     """
-    residual = getattr(sample.data, "residual", None) or sample.data.gradient
-    values: Tensor = residual(output)
-    return (values * values).mean()
+    residual = getattr(sample.data, "residual", None) or getattr(sample.data, "gradient", None)
+    if residual is None or not isinstance(output, Tensor):
+        raise TypeError(
+            "`squared_residual` needs a problem with a `gradient` or a `residual`, and its "
+            f"iterate, a tensor, got {type(sample.data).__name__} and {type(output).__name__}; "
+            "give a `criterion` for others"
+        )
+    return _mean_square(residual(output))
+
+
+def _mean_square(values: Tensor) -> Tensor:
+    square = (values * values.conj()).real if values.is_complex() else values * values
+    return square.mean()
 
 
 class SampledLoss:
@@ -125,6 +143,8 @@ class SampledLoss:
             (needs none) or a function of one's own.
         discount: Weight of a layer's criterion relative to that of the next one, from 0 (only the
             last layer counts) to 1 (all alike); weights add up to 1.
+
+    A sampler's own ``state_dict`` and ``load_state_dict`` are part of checkpoints.
 
     Raises:
         TypeError: If ``sampler`` or ``criterion`` cannot be called.
@@ -167,6 +187,9 @@ class SampledLoss:
                 "the sampler must yield torch tensors, got NumPy arrays; make them by "
                 "`torch.from_numpy(...)`"
             )
+        device = network.layer_steps(1).device
+        if device.type != "cpu":
+            sample = moved(sample, device)
         start = sample.start
         if start is None and isinstance(sample.target, Tensor):
             start = torch.zeros_like(sample.target)
@@ -195,6 +218,15 @@ class SampledLoss:
             for weight, x in zip(weights.tolist(), output, strict=True)
         ]
         return torch.stack(values).sum()
+
+    def state_dict(self) -> Any:
+        """What the sampler remembers, where it has a method of this name; else None."""
+        return self.sampler.state_dict() if hasattr(self.sampler, "state_dict") else None
+
+    def load_state_dict(self, state: Any) -> None:
+        """Hand the sampler what it remembered."""
+        if hasattr(self.sampler, "load_state_dict"):
+            self.sampler.load_state_dict(state)
 
 
 def _check_like(what: str, given: Any, expected: Any, *, dtype: bool = True) -> None:

@@ -38,7 +38,8 @@ class UnfoldedIteration(nn.Module):
             one positive value per layer. For an `Iteration` a name is an attribute that each layer
             replaces, such as "momentum" of `HeavyBall` or "penalty.weight" of `ProximalGradient`;
             for a function it is any identifier but "step".
-        train_steps: Whether the steps are trained; else only the other parameters are.
+        train_steps: Whether the steps are trained; else only the other parameters are, and the
+            weights of a step that is a module.
         recompute_every: Layers in a segment of which only the start is kept for the backward pass,
             which computes the rest again: less memory for one more forward pass. About √T keeps
             least. None keeps everything.
@@ -114,7 +115,8 @@ class UnfoldedIteration(nn.Module):
         self.steps = nn.Parameter(torch.tensor(schedule.steps.tolist(), dtype=dtype))
         parametrize.register_parametrization(self, "steps", Positive())
         if not train_steps:
-            self.requires_grad_(False)
+            # Not the weights of a step that is a module: they are trained, and the caller's own.
+            self.parametrizations.requires_grad_(False)
         self._names: dict[str, str] = {}
         self.extra = nn.ModuleDict()
         for name, trainable in (parameters or {}).items():
@@ -256,8 +258,15 @@ class UnfoldedIteration(nn.Module):
         """Take the steps and parameters that a run has learned.
 
         Raises:
-            ValueError: If they are those of another network.
+            ValueError: If they are those of another network, or the network's step is a module with
+                weights or buffers, which a run does not hold.
         """
+        if isinstance(self.iteration, nn.Module) and self.iteration.state_dict():
+            names = ", ".join(self.iteration.state_dict())
+            raise ValueError(
+                f"`run` does not hold what the step, {type(self.iteration).__name__}, has learned "
+                f"({names}); keep `network.state_dict()` and load that"
+            )
         learned = {name: np.shape(values) for name, values in run.parameters.items()}
         own = {name: tuple(self.values(name).shape) for name in self._names}
         if learned != own or run.schedule.num_steps != self.num_layers:

@@ -119,6 +119,7 @@ def settings_of(
         "network": {
             "iteration": describe(network.iteration),
             "num_layers": network.num_layers,
+            "trained": [name for name, x in network.named_parameters() if x.requires_grad],
             "values": {
                 name: f"{value.dtype} of shape {tuple(value.shape)}"
                 for name, value in network.state_dict().items()

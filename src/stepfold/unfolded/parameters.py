@@ -23,7 +23,8 @@ class Positive(nn.Module):
     """Parametrisation by absolute values.
 
     Published training uses ``|γ|``: it keeps values positive, forbids no long step and, unlike a
-    softplus, leaves the size of an Adam update alone.
+    softplus, leaves the size of an Adam update alone. At 0 its slope is 1, so that a value may
+    start there.
 
     >>> Positive()(torch.tensor([-0.5, 2.0])).tolist()
     [0.5, 2.0]
@@ -31,7 +32,8 @@ class Positive(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """``|values|``."""
-        return values.abs()
+        # torch's `abs` has slope 0 at 0, and what starts there would stay there.
+        return torch.where(values < 0, -values, values)
 
     def right_inverse(self, values: Tensor) -> Tensor:
         """The values themselves."""
@@ -48,12 +50,14 @@ class Trainable:
         period: None gives each layer a copy of its own, 1 lets all layers share one, p lets the
             layers use p copies in turn.
         constraint: Makes a module that maps what the optimiser changes to the values that layers
-            see, as ``torch.nn.utils.parametrize`` wants it; `Positive` if not given, None for
-            values of either sign.
+            see, and whose method ``right_inverse`` maps values back to one tensor that gives them;
+            `Positive` if not given, None for values of either sign.
 
     Raises:
+        TypeError: If ``constraint`` makes no module, or, when a network is made, ``initial`` is not
+            made of real numbers.
         ValueError: If ``period`` is not positive, or, when a network is made, longer than that, or
-            ``initial`` is not finite, or is negative though its constraint is `Positive`.
+            ``initial`` is not finite, or no value that ``constraint`` gives.
 
     >>> Trainable(0.1, period=1).initial
     0.1
@@ -102,7 +106,7 @@ class Trainable:
             )
         if not bool(values.isfinite().all()):
             raise ValueError(f"`initial` of {name!r} must be finite, got a NaN or infinite entry")
-        if self.constraint is Positive and not values.is_complex() and bool((values < 0).any()):
+        if self.constraint is Positive and bool((values < 0).any()):
             raise ValueError(
                 f"`initial` of {name!r} must not be negative, got {values.min().item():g}; give "
                 "`constraint=None` for values of either sign"
@@ -121,7 +125,53 @@ def _tensor(name: str, value: Any, dtype: torch.dtype) -> Tensor:
                 f"{array.dtype}"
             )
         tensor = torch.from_numpy(array)
-    return tensor.to(dtype) if not tensor.is_complex() else tensor
+    if tensor.is_complex():
+        raise TypeError(
+            f"`initial` of {name!r} must be real, got {tensor.dtype}; train real and imaginary "
+            "parts as two parameters"
+        )
+    return tensor.to(dtype)
+
+
+def _check_constraint(name: str, constraint: Any, values: Tensor) -> None:
+    """Raise unless it is a module that gives ``values``, from one tensor."""
+    if not isinstance(constraint, nn.Module):
+        raise TypeError(
+            f"`constraint` of {name!r} must make a torch.nn.Module, got {type(constraint).__name__}"
+        )
+    there: Any = getattr(constraint, "right_inverse", None)
+    with torch.no_grad():
+        original = values if there is None else there(values)
+        if not isinstance(original, Tensor):
+            raise ValueError(
+                f"`constraint` of {name!r} must have a `right_inverse` that returns one tensor, "
+                f"got {type(original).__name__}"
+            )
+        given = constraint(original)
+    if given.shape != values.shape or given.dtype != values.dtype:
+        raise ValueError(
+            f"`constraint` of {name!r} must keep shape and dtype, {tuple(values.shape)} of "
+            f"{values.dtype}, got {tuple(given.shape)} of {given.dtype}"
+        )
+    # Inverses round, iterative ones more.
+    rtol = max(1e-3, 8 * torch.finfo(values.dtype).eps)
+    near = torch.allclose(given, values, rtol=rtol, atol=rtol * float(values.abs().max()))
+    if near and not bool(original.isfinite().all()):
+        raise ValueError(
+            f"`constraint` of {name!r} reaches the initial values from infinity only, from which "
+            "training does not return; give others"
+        )
+    if not near:
+        worst = int((given - values).abs().nan_to_num(torch.inf).argmax())
+        remedy = (
+            "give it a method `right_inverse(values)` that returns what it maps to them"
+            if there is None
+            else "give `initial` values that it can take, or mend its `right_inverse`"
+        )
+        raise ValueError(
+            f"`constraint` of {name!r} must give the initial values, and gives "
+            f"{given.flatten()[worst].item():g} for {values.flatten()[worst].item():g}; {remedy}"
+        )
 
 
 class LayerValues(nn.Module):
@@ -137,9 +187,12 @@ class LayerValues(nn.Module):
         self, name: str, trainable: Trainable, num_layers: int, dtype: torch.dtype
     ) -> None:
         super().__init__()
-        self.stacked = nn.Parameter(trainable.copies(name, num_layers, dtype))
+        values = trainable.copies(name, num_layers, dtype)
+        self.stacked = nn.Parameter(values)
         if trainable.constraint is not None:
-            parametrize.register_parametrization(self, "stacked", trainable.constraint())
+            constraint = trainable.constraint()
+            _check_constraint(name, constraint, values)
+            parametrize.register_parametrization(self, "stacked", constraint)
 
     def by_layer(self, num_layers: int) -> list[Tensor]:
         """Values of the first ``num_layers`` layers."""

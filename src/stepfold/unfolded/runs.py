@@ -2,8 +2,8 @@
 
 ``settings.json`` says what is trained, ``checkpoint.safetensors`` is replaced as it goes on, and
 ``training.json`` (a `TrainingRun`), ``schedule.json`` (a `Schedule`), ``evaluation.json`` and,
-where it is known, ``spectrum.json`` (a `SpectralMeasure`) are written at the end. All but the
-checkpoint are read without torch.
+where it is known, ``spectrum.json`` (a `SpectralMeasure`, and the ``noise`` η beside it) are
+written at the end. All but the checkpoint are read without torch.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import stepfold
+from stepfold.iterations import GradientDescent
 from stepfold.result import TrainingRun
 from stepfold.result.training import RUN_FILE
 from stepfold.unfolded import distributed
 from stepfold.unfolded._describe import describe
+from stepfold.unfolded._device import check_device
 from stepfold.unfolded._lock import claimed
 from stepfold.unfolded.checkpoints import check_place, differing, remove_drafts, replace_file
-from stepfold.unfolded.losses import measure_of
+from stepfold.unfolded.losses import SpectralLoss, measure_of
 from stepfold.unfolded.networks import NETWORKS, Task
 from stepfold.unfolded.options import Callback
 
@@ -81,6 +83,7 @@ def train_in_folder(
     *,
     resume: bool = False,
     force: bool = False,
+    device: str = "cpu",
     checkpoint_every: int | None = None,
     callback: Callback | None = None,
     progress: bool = False,
@@ -92,6 +95,7 @@ def train_in_folder(
         folder: Made if need be.
         resume: Whether to go on from the folder's checkpoint; begins anew where there is none.
         force: Whether to replace an earlier training.
+        device: Where to train, as torch names it; evaluation is on the CPU.
         checkpoint_every: Iterations after which the checkpoint is replaced, beside stages' ends.
         callback: As in `train`.
         progress: As in `train`.
@@ -105,7 +109,9 @@ def train_in_folder(
         ValueError: If the folder's training has other settings, each of which is named, or one of
             the order's is out of range.
     """
+    check_device(device)
     task = order.task()
+    task.network.to(device)
     _check_folder(folder)
     with contextlib.ExitStack() as stack:
         if distributed.rank() == 0:
@@ -147,12 +153,15 @@ def _train_claimed(
     run = task.train(checkpoint=folder / CHECKPOINT, resume=True, **options)
     if run.finished and distributed.rank() == 0:
         _write(folder / SCHEDULE, run.schedule.to_dict())
+        task.network.to("cpu")
         if task.evaluate is not None:
             figures = {name: float(value) for name, value in task.evaluate(task.network).items()}
             finite = {name: x if math.isfinite(x) else None for name, x in figures.items()}
             _write(folder / EVALUATION, finite)
-        if (measure := measure_of(task.loss)) is not None:
-            _write(folder / SPECTRUM, measure.to_dict())
+        measure = measure_of(task.loss)
+        if measure is not None and isinstance(task.network.iteration, GradientDescent):
+            noise = float(task.loss.noise) if isinstance(task.loss, SpectralLoss) else 0.0
+            _write(folder / SPECTRUM, {**measure.to_dict(), "noise": noise})
         _write(folder / RUN_FILE, run.to_dict())
     return run
 

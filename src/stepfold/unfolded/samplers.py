@@ -1,8 +1,8 @@
 """Where training data come from: a generative model, or a data set.
 
 A sampler is a callable ``(rng) -> Sample``. Its randomness comes from the generator that it is
-handed and from torch's global one, which checkpoints keep; so a training that was interrupted goes
-on with the draws that it would have seen.
+handed, or from torch's, which training seeds anew for every mini-batch; so one that was interrupted
+goes on with the draws that it would have seen.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from stepfold.result import TrainingHistory, TrainingRun
 from stepfold.unfolded import distributed
 from stepfold.unfolded._lock import claimed
 from stepfold.unfolded._loop import Loop
-from stepfold.unfolded.checkpoints import check_place
+from stepfold.unfolded.checkpoints import check_place, check_storable
 from stepfold.unfolded.losses import Loss, check_loss, measure_of
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.options import (
@@ -68,7 +68,9 @@ def train(
             each), `all_at_once`, `greedy_then_refined` or a list of one's own.
         optimizer: Makes a torch optimiser of the parameters; Adam with learning rate 0.002, the
             published one, if not given.
-        scheduler: Makes a learning-rate scheduler of the optimiser; it steps once an iteration.
+        scheduler: Makes a learning-rate scheduler of the optimiser; it steps after
+            every iteration that is not skipped; ``ReduceLROnPlateau`` after every look at held-out
+            data instead, where there are any.
         restart_optimizer: Whether each stage begins with a new optimiser (and scheduler); else one
             is kept throughout, as published.
         relative: Whether gradients are divided by the loss, which makes them those of its
@@ -81,7 +83,8 @@ def train(
             the result does not depend, up to rounding, on who computes it.
         most_skipped: Iterations in a row that may be skipped because their loss or gradient is not
             finite; one more stops the training.
-        seed: Seed of the data; the same seed gives the same run.
+        seed: Seed of the data, and of torch's generators meanwhile; the same seed gives the same
+            run.
         callback: Sees a `Progress` after every iteration; if it returns True the training stops
             there, with its checkpoint written.
         progress: Whether to show a progress bar on standard error.
@@ -154,6 +157,9 @@ def train(
     if options.checkpoint is not None:
         check_place(options.checkpoint)
     loop = Loop(network, loss, options)
+    if options.checkpoint is not None:
+        state = loop.state
+        check_storable(optimizer=state.optimizer, scheduler=state.scheduler, loss=loop.loss)
     with contextlib.ExitStack() as stack:
         if options.checkpoint is not None and distributed.rank() == 0:
             options.checkpoint.parent.mkdir(parents=True, exist_ok=True)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from stepfold.iterations import Iteration
+from stepfold.lab.parameters import Between
 from stepfold.result import TrainingRun
 
 if TYPE_CHECKING:
     from stepfold.unfolded import Progress, Sample, UnfoldedIteration
     from stepfold.unfolded.networks import Task
+
+MiniBatches = Annotated[int, Between(1, 100_000)]
 
 
 def trained(

@@ -8,7 +8,8 @@ import numpy as np
 
 from stepfold.iterations import Fista, ProximalGradient
 from stepfold.lab.experiments._figures import curves
-from stepfold.lab.experiments._unfolded import iterates, layers, trained
+from stepfold.lab.experiments._published import Seed
+from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -24,9 +25,9 @@ from stepfold.spectrum import SpectralBounds
 def box_least_squares(
     *,
     num_layers: Annotated[int, Between(2, 64)] = 25,
-    num_iterations: Annotated[int, Between(1, 100_000)] = 100,
+    num_iterations: MiniBatches = 100,
     spread: Annotated[float, Between(0.1, 100)] = 3.0,
-    seed: Annotated[int, Between(0, 2**32 - 1)] = 0,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> Outcome:
     """Learned steps of projected gradients over a box, beside FISTA and Chebyshev steps.
@@ -138,9 +139,9 @@ def box_least_squares(
 def binary_least_squares(
     *,
     num_layers: Annotated[int, Between(2, 64)] = 30,
-    num_iterations: Annotated[int, Between(1, 100_000)] = 40,
+    num_iterations: MiniBatches = 40,
     noise: Annotated[float, Between(0, 100)] = 3.0,
-    seed: Annotated[int, Between(0, 2**32 - 1)] = 0,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> Outcome:
     """Learned steps and slopes of projected gradients for signals of −1 and 1.
@@ -156,6 +157,7 @@ def binary_least_squares(
 
     from stepfold.unfolded.networks.box import BinarySignals, binary
     from stepfold.unfolded.networks.mimo import bit_error_rate
+    from stepfold.unfolded.networks.sparse_signals import lipschitz_constant
 
     task = binary(num_layers=num_layers, noise=noise)
     run = trained(task, num_iterations=num_iterations, seed=seed, progress=progress)
@@ -163,7 +165,7 @@ def binary_least_squares(
     sample = signals(np.random.default_rng([2**32, 0]))
     start = 0 * sample.target
     matrix = signals.matrix
-    short = [1 / float(np.linalg.norm(matrix.double().numpy(), 2)) ** 2] * num_layers
+    short = [1 / lipschitz_constant(matrix)] * num_layers
     gram = matrix.T @ matrix + noise**2 * torch.eye(matrix.shape[1])
     linear = torch.linalg.solve(gram, (sample.data.rhs @ matrix).T).T
     points = {

@@ -9,7 +9,8 @@ import numpy as np
 
 from stepfold._typing import FloatArray
 from stepfold.lab.experiments._figures import curves
-from stepfold.lab.experiments._unfolded import trained
+from stepfold.lab.experiments._published import Seed
+from stepfold.lab.experiments._unfolded import MiniBatches, trained
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -27,8 +28,8 @@ NUM_STARTS = 1000
 def consensus(
     *,
     num_layers: Annotated[int, Between(2, 32)] = 16,
-    num_iterations: Annotated[int, Between(1, 100_000)] = 500,
-    seed: Annotated[int, Between(0, 2**32 - 1)] = 0,
+    num_iterations: MiniBatches = 500,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> Outcome:
     """Learned steps of consensus on the karate club beside Chebyshev's and the optimum.

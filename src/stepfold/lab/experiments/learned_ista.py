@@ -10,7 +10,8 @@ from typing import Annotated
 import numpy as np
 
 from stepfold.lab.experiments._figures import curves
-from stepfold.lab.experiments._unfolded import layers, trained
+from stepfold.lab.experiments._published import Seed
+from stepfold.lab.experiments._unfolded import MiniBatches, layers, trained
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.experiments.tista import rivals
 from stepfold.lab.figure import Axis, Figure
@@ -22,8 +23,8 @@ from stepfold.lab.parameters import Between
 def learned_ista(
     *,
     num_layers: Annotated[int, Between(1, 64)] = 16,
-    num_iterations: Annotated[int, Between(1, 100_000)] = 200,
-    seed: Annotated[int, Between(0, 2**32 - 1)] = 0,
+    num_iterations: MiniBatches = 200,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> Outcome:
     """Steps and thresholds learned for ISTA, with and without its matrices (LISTA).

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import numpy as np
 
 from stepfold.lab.experiments._figures import curves
-from stepfold.lab.experiments._unfolded import trained
+from stepfold.lab.experiments._published import Seed
+from stepfold.lab.experiments._unfolded import MiniBatches, trained
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -36,9 +37,10 @@ def mimo_detection(
     num_layers: Annotated[int, Between(1, 64)] = 16,
     num_sending: Annotated[int, Between(2, 500)] = 50,
     num_receiving: Annotated[int, Between(1, 500)] = 32,
-    num_iterations: Annotated[int, Between(1, 100_000)] = 100,
+    num_iterations: MiniBatches = 100,
+    batch_size: Annotated[int, Between(1, 100_000)] = 200,
     num_channels: Annotated[int, Between(1, 10_000)] = 100,
-    seed: Annotated[int, Between(0, 2**32 - 1)] = 0,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> Outcome:
     """Bit errors of projected gradients with trained steps in overloaded MIMO channels.
@@ -48,6 +50,7 @@ def mimo_detection(
         num_sending: Antennas that send.
         num_receiving: Antennas that receive, at most as many.
         num_iterations: Mini-batches per generation, each through a channel of its own.
+        batch_size: Receptions in a mini-batch.
         num_channels: Channels on which errors are counted.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
@@ -55,7 +58,11 @@ def mimo_detection(
     from stepfold.unfolded.networks.mimo import OverloadedMimo, error_rates, tpg_detector
 
     task = tpg_detector(
-        num_layers=num_layers, num_sending=num_sending, num_receiving=num_receiving, snr=20.0
+        num_layers=num_layers,
+        num_sending=num_sending,
+        num_receiving=num_receiving,
+        snr=20.0,
+        batch_size=batch_size,
     )
     run = trained(task, num_iterations=num_iterations, seed=seed, progress=progress)
     rates = [
@@ -139,6 +146,7 @@ def mimo_detection(
             "num_sending": num_sending,
             "num_receiving": num_receiving,
             "num_iterations": num_iterations,
+            "batch_size": batch_size,
             "num_channels": num_channels,
             "seed": seed,
             "SNR in training, dB": 20.0,

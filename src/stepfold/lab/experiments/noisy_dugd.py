@@ -7,7 +7,8 @@ from typing import Annotated
 import numpy as np
 
 from stepfold.lab.experiments._figures import curves
-from stepfold.lab.experiments._unfolded import trained
+from stepfold.lab.experiments._published import Seed
+from stepfold.lab.experiments._unfolded import MiniBatches, trained
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -27,8 +28,8 @@ def noisy_dugd(
     *,
     num_layers: Annotated[int, Between(1, 32)] = 10,
     noise: Annotated[float, Between(1e-6, 100)] = 0.1,
-    num_iterations: Annotated[int, Between(1, 100_000)] = 500,
-    seed: Annotated[int, Between(0, 2**32 - 1)] = 0,
+    num_iterations: MiniBatches = 500,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> Outcome:
     """Noise-aware DUGD and DU-ridge against the noise-aware optimum, by depth.

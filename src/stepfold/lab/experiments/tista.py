@@ -13,7 +13,8 @@ import numpy as np
 from stepfold._typing import FloatArray
 from stepfold.iterations import Fista, ProximalGradient
 from stepfold.lab.experiments._figures import curves
-from stepfold.lab.experiments._unfolded import best_weight, iterates, layers, trained
+from stepfold.lab.experiments._published import Seed
+from stepfold.lab.experiments._unfolded import MiniBatches, best_weight, iterates, layers, trained
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -36,9 +37,9 @@ def rivals(signals: SparseSignals, sample: Any, tuning: Any, num_steps: int) -> 
         tuning: Where the weight of the penalty is chosen, for the last iteration.
         num_steps: Iterations.
     """
-    from stepfold.unfolded.networks.sparse_signals import normalised_error
+    from stepfold.unfolded.networks.sparse_signals import lipschitz_constant, normalised_error
 
-    gammas = [1 / signals.lipschitz_constant()] * num_steps
+    gammas = [1 / lipschitz_constant(signals.matrix)] * num_steps
     found = {}
     for name, kind in (("ISTA", ProximalGradient), ("FISTA", Fista)):
 
@@ -85,9 +86,9 @@ def tista(
     num_layers: Annotated[int, Between(1, 32)] = 12,
     num_unknowns: Annotated[int, Between(2, 5000)] = 500,
     num_rows: Annotated[int, Between(1, 5000)] = 250,
-    num_iterations: Annotated[int, Between(1, 100_000)] = 200,
+    num_iterations: MiniBatches = 200,
     batch_size: Annotated[int, Between(1, 100_000)] = 1000,
-    seed: Annotated[int, Between(0, 2**32 - 1)] = 0,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> Outcome:
     """Trainable ISTA recovers sparse signals in a dozen layers; ISTA and FISTA need hundreds.

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stepfold._checks import check_nonnegative
 from stepfold.lab.explanation.network import explain_network
 from stepfold.lab.explanation.training import explain_run
 from stepfold.lab.outcome import Outcome
@@ -37,7 +38,8 @@ def explain_folder(folder: Path) -> Outcome:
     run = TrainingRun.load(folder)
     name = str(folder)
     if (folder / SPECTRUM).exists():
-        return explain_run(run, _spectrum(folder / SPECTRUM), name=name)
+        measure, noise = _spectrum(folder / SPECTRUM)
+        return explain_run(run, measure, name=name, noise=noise)
     if not (folder / SETTINGS).exists():
         return explain_network(run, name=name)
     from stepfold.unfolded.runs import evaluation
@@ -46,9 +48,12 @@ def explain_folder(folder: Path) -> Outcome:
     return explain_network(run, name=name, figures_of_merit=figures, spectra=_spectra(folder))
 
 
-def _spectrum(path: Path) -> SpectralMeasure:
+def _spectrum(path: Path) -> tuple[SpectralMeasure, float]:
+    """Spectrum that a training was on, and the noise η of its data."""
     try:
-        return SpectralMeasure.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        record = json.loads(path.read_text(encoding="utf-8"))
+        measure = SpectralMeasure.from_dict(record)
+        return measure, float(check_nonnegative("noise", record.get("noise", 0.0)))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not the record of a spectrum: {error}") from None
 

@@ -2,7 +2,8 @@
 
 The mean squared error ``∫ p² dμ`` has no other minimum over T positive steps, up to order, than the
 optimal steps; so how far a training has come can be told exactly. Its gradient with respect to the
-logarithms of the steps, ``γₜ ∂ log MSE/∂γₜ``, has no unit and vanishes there.
+logarithms of the steps, ``γₜ ∂ log MSE/∂γₜ``, has no unit and vanishes there. With noise in the
+data the error is ``∫ p² dμ + η ∫ (1 − p)²/λ dμ``, and noise-aware steps take the optimum's place.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from stepfold._typing import FloatArray
+from stepfold.lab.explanation.shared import added_up, best_shared_steps, period_of
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import mean_squared_error, optimal_mean_squared_error, spectral_radius
 from stepfold.result import TrainingRun
@@ -21,6 +23,9 @@ from stepfold.schedules import (
     Schedule,
     chebyshev_steps,
     constant_steps,
+    noise_aware_ridge,
+    noise_aware_steps,
+    noisy_mean_squared_error,
     optimal_steps,
     roundoff_amplification,
 )
@@ -31,6 +36,8 @@ from stepfold.schedules.ordering import outside_in_order
 CLOSE = 0.05
 # Largest share by which the error changes for a change of one step by 1 % that counts as none.
 FLAT = 1e-3
+# Times the rounding of the best steps that counts as no error.
+ROUNDING = 16
 # Last part of a stage's losses that is compared with the part before it.
 TAIL = 0.1
 # Standard errors by which means of noisy losses must differ to be called different.
@@ -38,22 +45,13 @@ STANDARD_ERRORS = 3
 
 
 class Verdict(enum.Enum):
-    """How a training ended; the value is advice."""
+    """How a training ended."""
 
-    OPTIMAL = (
-        "Training has found the optimum: no schedule of as many steps is noticeably better for "
-        "this spectrum. For less error, take more steps."
-    )
-    UNFINISHED = (
-        "Training has not converged: the loss still has a slope. `optimal_steps` computes the "
-        "optimum for this spectrum in milliseconds, `train_exactly` that for given data; or start "
-        "training from these steps, or train longer with a decaying learning rate."
-    )
-    STUCK = (
-        "Training rests where the loss is flat, far from the optimum: steps that are equal, or so "
-        "long that the loss no longer sees them, move together. Start from Chebyshev or optimal "
-        "steps instead."
-    )
+    STOPPED = "The training was stopped before its end."
+    OPTIMAL = "The error is close to the smallest possible one."
+    SHARED = "The error is close to the smallest that steps of the same period can have."
+    UNFINISHED = "The error still has a slope."
+    STUCK = "The error is flat, far from the smallest possible one."
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +62,18 @@ class Learned:
         run: What was trained.
         measure: How the first error is spread over the eigenvalues.
         name: What to call it.
+        noise: η of the data, as in `noisy_mean_squared_error`.
     """
 
     run: TrainingRun
     measure: SpectralMeasure
     name: str
+    noise: float = 0.0
+
+    @property
+    def best(self) -> str:
+        """What the report calls the best steps known."""
+        return "noise-aware" if self.noise else "optimal"
 
     @cached_property
     def schedules(self) -> dict[str, Schedule]:
@@ -78,16 +83,52 @@ class Learned:
         if bounds.lower > 0:
             schedules["Chebyshev"] = chebyshev_steps(bounds, count)
             schedules["constant"] = constant_steps(bounds, count)
-        schedules["optimal"] = optimal_steps(self.measure, count)
+        if self.noise:
+            schedules["optimal without noise"] = optimal_steps(self.measure, count)
+        if self.period < count:
+            schedules[self.aim] = self._best_shared()
+        schedules[self.best] = self.best_schedule(count)
         return schedules
+
+    @cached_property
+    def period(self) -> int:
+        """Number of layers after which the learned steps repeat; T if they do not."""
+        # Those of layers not trained yet are alike, and not shared.
+        steps = self.run.schedule.steps
+        return period_of(steps) if self.run.finished else int(steps.size)
+
+    @property
+    def aim(self) -> str:
+        """What the report calls the best steps that training could have come to."""
+        is_free = self.period == self.run.schedule.num_steps
+        return self.best if is_free else f"best of period {self.period}"
+
+    def _best_shared(self) -> Schedule:
+        count, bounds = self.run.schedule.num_steps, self.measure.bounds
+        starts = [self.run.schedule.steps[: self.period], self.best_schedule(self.period).steps]
+        if bounds.lower > 0:
+            starts.append(chebyshev_steps(bounds, self.period).steps)
+        positive = self.measure.nodes[self.measure.nodes > 0]
+        reach = (float(positive[0]), float(positive[-1]))
+        return best_shared_steps(self.log_error, starts, count, reach)
+
+    def best_schedule(self, num_steps: int) -> Schedule:
+        """The best positive steps known: without noise the optimum, with noise a local one."""
+        if self.noise:
+            return noise_aware_steps(self.measure, num_steps, noise=self.noise)
+        return optimal_steps(self.measure, num_steps)
+
+    def error(self, schedule: Schedule) -> float:
+        """Mean squared error relative to the start, with the noise."""
+        if not self.noise:
+            return mean_squared_error(schedule, self.measure)
+        with np.errstate(over="ignore"):
+            return noisy_mean_squared_error(schedule, self.measure, noise=self.noise)
 
     @cached_property
     def errors(self) -> dict[str, float]:
         """Mean squared error at the end, relative to the start."""
-        return {
-            name: mean_squared_error(schedule, self.measure)
-            for name, schedule in self.schedules.items()
-        }
+        return {name: self.error(schedule) for name, schedule in self.schedules.items()}
 
     @cached_property
     def radii(self) -> dict[str, float]:
@@ -97,22 +138,86 @@ class Learned:
             for name, schedule in self.schedules.items()
         }
 
+    @cached_property
+    def rounding(self) -> float:
+        """Error below which the best steps are not known to 16 digits, so that it counts as 0."""
+        steps = self.schedules[self.best].steps
+        # Their reciprocals are known to a unit of rounding of the largest eigenvalue.
+        shifts = np.finfo(float).eps * self.measure.nodes[-1] * steps**2
+        with np.errstate(over="ignore", invalid="ignore"):
+            spread = np.abs(self.fit.jacobian(steps)) @ shifts
+            return float(spread @ spread)
+
     @property
-    def gap(self) -> float:
-        """Learned error over the smallest possible one; 1 is the optimum."""
-        return self.errors["learned"] / self.errors["optimal"]
+    def is_lost(self) -> bool:
+        """Whether the best steps need more than 16 digits, so that there is no telling them."""
+        least = self._best_error(self.run.schedule.num_steps)
+        tolerance = float(np.sqrt(np.finfo(float).eps))
+        return not self.errors[self.best] <= (1 + CLOSE) * least + tolerance
+
+    def is_negligible(self, error: float) -> bool:
+        """Whether an error is 0 as far as rounding can tell."""
+        # Where eigenvalues are far apart rounding may hide everything; errors then count as found.
+        floor = min(self.rounding, float(np.finfo(float).eps))
+        if optimal_mean_squared_error(self.measure, self.run.schedule.num_steps) == 0:
+            floor = max(floor, self.errors[self.best])
+        return error <= ROUNDING * floor
+
+    def gap(self, reference: str) -> float:
+        """Learned error over that of a reference; 1 if both are 0 up to rounding.
+
+        Infinite if only the reference's is.
+        """
+        learned, other = self.errors["learned"], self.errors[reference]
+        if not self.is_negligible(other):
+            return learned / other
+        return 1.0 if self.is_negligible(learned) else float("inf")
 
     @cached_property
-    def best_errors(self) -> FloatArray:
-        """Smallest error of 1 … T steps, shape (T,)."""
-        count = self.run.schedule.num_steps
-        return np.array([optimal_mean_squared_error(self.measure, t + 1) for t in range(count)])
+    def least_errors(self) -> FloatArray:
+        """Error below which no t gradients come, t = 1 … T, shape (T,)."""
+        lengths = range(1, self.run.schedule.num_steps + 1)
+        if not self.noise:
+            return np.array([optimal_mean_squared_error(self.measure, t) for t in lengths])
+        fit, errors = self.fit, []
+        for t in lengths:
+            best = noise_aware_ridge(self.measure, t, noise=self.noise)
+            values = fit.scale * best.residual_polynomial(fit.eigenvalues) - fit.target
+            errors.append(values @ values)
+        return np.array(errors)
 
-    @property
+    @cached_property
     def equivalent_steps(self) -> int:
-        """How many optimal steps do as well as the learned ones, or better; at most T."""
-        as_good = self.best_errors <= self.errors["learned"] * (1 + 1e-9)
-        return int(as_good.argmax()) + 1 if as_good.any() else self.best_errors.size
+        """How many of the best steps do as well as the learned ones, or better; at most T."""
+        enough = self.errors["learned"] * (1 + 1e-9)
+        few, many = 0, self.run.schedule.num_steps
+        # The error of the best steps falls with their number.
+        while many - few > 1:
+            middle = (few + many) // 2
+            if self._best_error(middle) <= enough:
+                many = middle
+            else:
+                few = middle
+        return many
+
+    def _best_error(self, num_steps: int) -> float:
+        if not self.noise:
+            return optimal_mean_squared_error(self.measure, num_steps)
+        return self.error(self.best_schedule(num_steps))
+
+    @cached_property
+    def fit(self) -> PolynomialFit:
+        """The error as a sum of squares."""
+        nodes, weights = self.measure.nodes, self.measure.weights
+        if not self.noise:
+            return PolynomialFit(nodes, np.sqrt(weights), np.zeros(nodes.size))
+        positive = nodes > 0
+        spread = np.sqrt(self.noise * weights[positive] / nodes[positive])
+        return PolynomialFit(
+            np.concatenate([nodes, nodes[positive]]),
+            np.concatenate([np.sqrt(weights), spread]),
+            np.concatenate([np.zeros(nodes.size), spread]),
+        )
 
     def deviation(self, reference: str) -> FloatArray:
         """Sorted learned steps relative to the sorted reference, less 1, shape (T,)."""
@@ -147,22 +252,32 @@ class Learned:
         """Growth of heads and tails of the factors in the learned order."""
         return roundoff_amplification(self.run.schedule.steps, self.measure.bounds)
 
+    def log_error(self, steps: FloatArray) -> tuple[float, FloatArray]:
+        """Logarithm of the error of T steps, and ``γₜ ∂ log MSE/∂γₜ``, shape (T,)."""
+        values = self.fit.residuals(steps)
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = float(values @ values)
+            slopes = 2 * steps * (values @ self.fit.jacobian(steps))
+        if error == 0:
+            return -np.inf, np.zeros(steps.size)
+        if not np.isfinite(error):
+            return np.inf, np.full(steps.size, np.nan)
+        return float(np.log(error)), slopes / error
+
     @cached_property
     def slopes(self) -> FloatArray:
-        """``γₜ ∂ log MSE/∂γₜ``, shape (T,)."""
-        steps = self.run.schedule.steps
-        fit = PolynomialFit(
-            self.measure.nodes, np.sqrt(self.measure.weights), np.zeros(self.measure.nodes.size)
-        )
-        values = fit.residuals(steps)
-        slopes: FloatArray = 2 * steps * (values @ fit.jacobian(steps)) / (values @ values)
-        return slopes
+        """``γₜ ∂ log MSE/∂γₜ`` with respect to the p values that layers share, shape (p,)."""
+        return added_up(self.log_error(self.run.schedule.steps)[1], self.period)
 
     @property
     def verdict(self) -> Verdict:
         """Whether training had converged, and to what."""
-        if self.gap <= 1 + CLOSE:
+        if not self.run.finished:
+            return Verdict.STOPPED
+        if self.gap(self.best) <= 1 + CLOSE:
             return Verdict.OPTIMAL
+        if self.gap(self.aim) <= 1 + CLOSE:
+            return Verdict.SHARED
         return Verdict.STUCK if float(np.abs(self.slopes).max()) <= FLAT else Verdict.UNFINISHED
 
 

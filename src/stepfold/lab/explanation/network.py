@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 # Loss falling by less than this over the last tenth of a stage is called settled.
 SETTLED = 0.01
+UNKNOWN = (
+    "Nobody knows the optimum of such a network: compare several seeds, and starts from Chebyshev "
+    "steps."
+)
 
 
 def explain_network(
@@ -25,6 +29,7 @@ def explain_network(
     name: str = "the run",
     figures_of_merit: Mapping[str, float] | None = None,
     spectra: LocalSpectra | None = None,
+    remark: str = "",
 ) -> Outcome:
     """Learned steps and parameters, the loss over training, and local spectra if there are any.
 
@@ -33,17 +38,16 @@ def explain_network(
         name: What to call it.
         figures_of_merit: Measured on the finished network, by name.
         spectra: What each layer does near its iterate, from ``stepfold.unfolded.local_spectra``.
+        remark: Why a known optimum is not what to compare it with, if one is known.
     """
-    drop, is_noise = last_drop(run.history.losses[-1])
-    skipped = int(np.sum(np.asarray(run.history.num_skipped)))
     return Outcome(
         name="explain-run",
         title=f"What {name} learned",
-        summary=_advice(run, drop, is_noise),
+        summary=f"{_advice(run)} {remark or UNKNOWN}" if run.finished else _advice(run),
         sections=[
             _values_section(run),
             *([_local_section(spectra)] if spectra is not None else []),
-            _loss_section(run, drop, is_noise, skipped),
+            loss_section(run, drop_sentence(run)),
             *([_merit_section(figures_of_merit)] if figures_of_merit else []),
         ],
         parameters={"run": name, "num_steps": run.schedule.num_steps, "seed": run.seed},
@@ -51,9 +55,13 @@ def explain_network(
     )
 
 
-def _advice(run: TrainingRun, drop: float, is_noise: bool) -> str:
+def _advice(run: TrainingRun) -> str:
     if not run.finished:
-        return "The training was stopped before its end; go on with --resume."
+        return (
+            "The training was stopped before its end; go on with it by --resume, or `resume=True` "
+            "in Python, before judging it."
+        )
+    drop, is_noise = last_drop(run.history.losses[-1])
     if drop > SETTLED and not is_noise:
         return (
             f"Training has not converged: over the last {TAIL:.0%} of its last stage the loss "
@@ -64,10 +72,7 @@ def _advice(run: TrainingRun, drop: float, is_noise: bool) -> str:
             f"Training went astray: over the last {TAIL:.0%} of its last stage the loss rose by "
             f"{-drop:.1%}. Lower the learning rate, or clip gradients."
         )
-    return (
-        "The loss had settled when training ended. For a network that is not linear nobody knows "
-        "the optimum: compare several seeds, and starts from Chebyshev steps."
-    )
+    return "The loss had settled when training ended."
 
 
 def _values_section(run: TrainingRun) -> Section:
@@ -148,23 +153,35 @@ def _local_section(spectra: LocalSpectra) -> Section:
     )
 
 
-def _loss_section(run: TrainingRun, drop: float, is_noise: bool, skipped: int) -> Section:
+def drop_sentence(run: TrainingRun) -> str:
+    """How much the loss fell at last."""
+    drop, is_noise = last_drop(run.history.losses[-1])
+    change = f"Over the last {TAIL:.0%} of the last stage the loss changed by {-drop:+.2%}"
+    if is_noise:
+        return f"{change}, no more than its noise explains."
+    return f"{change}, more than its noise explains."
+
+
+def loss_section(run: TrainingRun, *sentences: str) -> Section:
+    """The loss of every mini-batch that was recorded."""
     losses = run.history.losses[np.isfinite(run.history.losses)]
-    change = f"Over the last {TAIL:.0%} of the last stage the loss changed by {-drop:+.2%}" + (
-        ", which its noise explains." if is_noise else ", more than its noise explains."
-    )
+    if not losses.size:
+        return Section("Over training", ("No finite loss was recorded.",))
+    skipped = int(np.sum(np.asarray(run.history.num_skipped)))
     if skipped:
-        change += f" {skipped} iterations were skipped, their gradients not being finite."
+        sentences += (
+            f"{skipped} iterations were skipped, their losses or gradients not being finite.",
+        )
     return Section(
         "Over training",
-        (change,),
+        ("The loss of each mini-batch, as it was recorded.", *sentences),
         figure=Figure(
             "training",
             "Loss over training",
             "Loss of each mini-batch.",
             (Curve("loss", np.arange(1, losses.size + 1), losses, "line", emphasis=True),),
             Axis("mini-batch"),
-            Axis("loss", log=bool(losses.size and losses.min() > 0)),
+            Axis("loss", log=bool(losses.min() > 0)),
         ),
     )
 

@@ -6,30 +6,47 @@ import math
 
 import numpy as np
 
-from stepfold.lab.explanation.learned import TAIL, Learned, last_drop
+from stepfold._checks import check_nonnegative
+from stepfold._typing import FloatArray
+from stepfold.lab._fields import plain
+from stepfold.lab.explanation.advice import smallest, summary
+from stepfold.lab.explanation.learned import Learned
+from stepfold.lab.explanation.network import drop_sentence, explain_network, loss_section
 from stepfold.lab.figure import Axis, Curve, Figure
 from stepfold.lab.outcome import Outcome, Section, Table
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import residual_polynomial
 from stepfold.result import TrainingRun
+from stepfold.schedules import Schedule
 
 # Growth of rounding errors in the learned order from which another order is advised.
 UNSAFE = 1e3
+# A step below this share of 1/λ_max does nothing.
+IDLE = 1e-9
+# Relative difference from the error that training recorded that is more than rounding.
+SAME = 1e-6
 
 
-def explain_run(run: TrainingRun, measure: SpectralMeasure, *, name: str = "the run") -> Outcome:
-    """Learned steps beside Chebyshev's and the optimal ones, and what training has missed.
+def explain_run(
+    run: TrainingRun, measure: SpectralMeasure, *, name: str = "the run", noise: float = 0.0
+) -> Outcome:
+    """Learned steps beside Chebyshev's and the best ones, and what training has missed.
 
     Args:
         run: A training of gradient descent, by `train_incrementally`, `train_exactly` or any other.
         measure: How the first error is spread over the eigenvalues, such as `Loss.measure`.
         name: What to call it.
+        noise: η of the data, such as `SpectralLoss.noise`: errors are then those of
+            `noisy_mean_squared_error`, and the best steps `noise_aware_steps`.
 
     Returns:
-        Sections with figures and tables; the summary ends with advice.
+        Sections with figures and tables; the summary ends with advice. Steps that repeat after p
+        layers are also compared with the best that do. Where there is no optimum to compare with
+        (other parameters were trained, too, or there are more steps than distinct eigenvalues) it
+        says so, and shows what can be seen of any network.
 
     Raises:
-        ValueError: If the measure has fewer distinct nodes above 0 than there are steps.
+        ValueError: If ``noise`` is negative or not finite.
 
     >>> from stepfold import Schedule, SpectralMeasure
     >>> from stepfold.unfolded import SpectralLoss, UnfoldedIteration, train_incrementally
@@ -39,11 +56,14 @@ def explain_run(run: TrainingRun, measure: SpectralMeasure, *, name: str = "the 
     >>> "found the optimum" in explain_run(run, measure).summary
     True
     """
-    learned = Learned(run, measure, name)
+    noise = float(check_nonnegative("noise", noise))
+    learned = Learned(run, measure, name, noise)
+    if (reason := _without_optimum(learned)) is not None:
+        return explain_network(run, name=name, remark=reason)
     return Outcome(
         name="explain-run",
         title=f"What {name} learned",
-        summary=_summary(learned),
+        summary=summary(learned),
         sections=[
             _distance_section(learned),
             _steps_section(learned),
@@ -51,33 +71,58 @@ def explain_run(run: TrainingRun, measure: SpectralMeasure, *, name: str = "the 
             _polynomial_section(learned),
             _training_section(learned),
         ],
-        parameters={"run": name, "num_steps": run.schedule.num_steps, "seed": run.seed},
+        parameters={
+            "run": name,
+            "num_steps": run.schedule.num_steps,
+            "seed": run.seed,
+            "noise": noise,
+        },
         records={
             "distances": {
                 "verdict": learned.verdict.name,
-                "gap": learned.gap,
+                "period": learned.period,
+                "gap": plain(learned.gap(learned.best)),
+                "gap_within_period": plain(learned.gap(learned.aim)),
                 "equivalent_steps": learned.equivalent_steps,
-                "mean_squared_errors": learned.errors,
-                "spectral_radii": learned.radii,
-                "slopes": learned.slopes.tolist(),
+                "mean_squared_errors": _plain(learned.errors),
+                "spectral_radii": _plain(learned.radii),
+                "slopes": [plain(slope) for slope in learned.slopes.tolist()],
             },
             **{
-                f"schedules/{label.lower()}": schedule.to_dict()
+                f"schedules/{label.lower().replace(' ', '-')}": schedule.to_dict()
                 for label, schedule in learned.schedules.items()
             },
         },
     )
 
 
-def _summary(learned: Learned) -> str:
-    count = learned.run.schedule.num_steps
-    text = (
-        f"{count} learned steps leave a mean squared error of {learned.errors['learned']:.4g}, "
-        f"relative to the start: {learned.gap:.4g} times the smallest possible one"
-    )
-    if learned.equivalent_steps < count:
-        text += f"; {learned.equivalent_steps} optimal steps do as well"
-    return f"{text}. {learned.verdict.value}"
+def _plain(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: plain(value) for name, value in values.items()}
+
+
+def _without_optimum(learned: Learned) -> str | None:
+    """Why there is nothing to compare a run with; None if there is."""
+    run, measure = learned.run, learned.measure
+    if run.parameters:
+        return (
+            f"It has trained {', '.join(run.parameters)} beside the steps, so that the optimum of "
+            "gradient steps alone is not what to compare it with: compare several seeds, and "
+            "starts from Chebyshev steps."
+        )
+    count = run.schedule.num_steps
+    distinct = measure.gauss_nodes_of_weighted(count).size
+    if distinct < count:
+        return (
+            f"The spectrum has {distinct} distinct eigenvalue{'s' if distinct > 1 else ''} above "
+            f"0, and as many steps reach the smallest error already: {count} have no optimum to "
+            f"compare them with. Take {distinct}, which `optimal_steps` computes."
+        )
+    if learned.is_lost:
+        return (
+            f"The best {count} steps for this spectrum need more than the 16 digits that numbers "
+            "have, so that there is nothing to compare them with. Take a shorter period."
+        )
+    return None
 
 
 def _distance_section(learned: Learned) -> Section:
@@ -85,37 +130,79 @@ def _distance_section(learned: Learned) -> Section:
         (
             label,
             f"{error:.4g}",
-            f"{error / learned.errors['optimal']:.4g}",
+            _multiple(error, learned),
             f"{learned.radii[label]:.4g}",
         )
         for label, error in sorted(learned.errors.items(), key=lambda item: item[1])
     )
-    drop, is_noise = last_drop(learned.run.history.losses[-1])
+    noise = (
+        f"The data are noisy, η = {learned.noise:.4g}: what the steps fit of the noise counts, too."
+    )
     return Section(
         "How far it is from the optimum",
         (
-            "Mean squared error after all steps, relative to the start; how many times that is the "
-            "smallest possible; and the largest factor by which an eigenvector's share of the "
-            "error is multiplied.",
-            f"A change of one step by 1 % still changes the error by up to "
-            f"{float(np.abs(learned.slopes).max()):.2g} %; at the optimum by nothing. Over the "
-            f"last {TAIL:.0%} of the last stage the loss fell by {drop:.2%}"
-            + (", which its noise explains." if is_noise else ", more than its noise explains."),
+            "Mean squared error after all steps, relative to the start; how many times "
+            f"{smallest(learned)} that is; and the largest factor by which an eigenvector's share "
+            "of the error at the start is multiplied.",
+            *([noise] if learned.noise else []),
+            *_disagreement(learned),
+            f"{_slope(learned)}{drop_sentence(learned.run)}",
         ),
-        table=Table(("steps", "error", "over the optimum", "spectral radius"), rows),
+        table=Table(("steps", "error", "over the best", "spectral radius"), rows),
     )
+
+
+def _slope(learned: Learned) -> str:
+    slope = float(np.abs(learned.slopes).max())
+    if learned.is_negligible(learned.errors["learned"]) or not math.isfinite(slope):
+        return ""  # it is that of rounding, or there is none
+    what = "step" if learned.aim == learned.best else "of the values that layers share"
+    return (
+        f"A change of one {what} by 1 % still changes the error by up to {slope:.2g} %; at the "
+        "optimum by nothing. "
+    )
+
+
+def _multiple(error: float, learned: Learned) -> str:
+    best = learned.errors[learned.best]
+    return "—" if learned.is_negligible(best) else f"{error / best:.4g}"
+
+
+def _disagreement(learned: Learned) -> list[str]:
+    """A sentence if the error that training recorded is not that of this spectrum and noise."""
+    recorded = learned.run.history.mean_squared_errors
+    depths = learned.run.history.num_layers
+    if recorded is None or depths is None or depths[-1] < learned.run.schedule.num_steps:
+        return []
+    last, error = float(recorded[-1]), learned.errors["learned"]
+    if abs(last - error) <= SAME * max(last, error):
+        return []
+    return [
+        f"Training recorded an error of {last:.4g} at its end, here the same steps have "
+        f"{error:.4g}: it met another spectrum, or other noise (`noise=`), than they are judged by."
+    ]
+
+
+def _awake(learned: Learned, schedule: Schedule) -> FloatArray:
+    """Sorted steps; NaN for those so short that they do nothing."""
+    steps = np.sort(schedule.steps)
+    return np.where(steps * learned.measure.nodes[-1] > IDLE, steps, np.nan)
 
 
 def _steps_section(learned: Learned) -> Section:
     ranks = np.arange(1, learned.run.schedule.num_steps + 1)
     curves = [
-        Curve(label, ranks, np.sort(schedule.steps), "both", emphasis=label == "learned")
+        Curve(label, ranks, _awake(learned, schedule), "both", emphasis=label == "learned")
         for label, schedule in learned.schedules.items()
         if label != "constant"
     ]
     sentences = []
-    for label in ("Chebyshev", "optimal"):
+    for label in ("Chebyshev", learned.best):
         if label in learned.schedules:
+            idle = int(np.isnan(_awake(learned, learned.schedules[label])).sum())
+            if idle:
+                sentences.append(f"Of the {label} steps {idle} do nothing: fewer are enough.")
+                continue
             deviation = learned.deviation(label)
             sentence = (
                 f"Beside the {label} steps the median deviation is "
@@ -188,8 +275,14 @@ def _polynomial_section(learned: Learned) -> Section:
     return Section(
         "What they do to each eigenvalue",
         (
-            "The residual polynomial ∏(1 − γₜλ), in absolute value. Where the learned one stands "
-            "above the optimal one, training has not yet paid attention.",
+            "The residual polynomial ∏(1 − γₜλ), in absolute value. "
+            + (
+                "With noise it should not vanish: where eigenvalues are small, what is fitted of "
+                "the noise weighs more than what is left of the error."
+                if learned.noise
+                else "Where the learned one stands above the optimal one, training has not yet "
+                "paid attention."
+            ),
         ),
         figure=Figure(
             "residual_polynomials",
@@ -214,18 +307,13 @@ def _training_section(learned: Learned) -> Section:
     history = learned.run.history
     errors, radii = history.mean_squared_errors, history.spectral_radii
     if errors is None or radii is None or errors.size < 2:
-        losses = history.losses[np.isfinite(history.losses)]
-        return Section(
-            "Over training",
-            ("The loss of each mini-batch, as it was recorded.",),
-            figure=Figure(
-                "training",
-                "Loss over training",
-                "Loss against the mini-batch.",
-                (Curve("loss", np.arange(1, losses.size + 1), losses, "both", emphasis=True),),
-                Axis("mini-batch"),
-                Axis("loss", log=bool(losses.min() > 0)),
-            ),
+        if radii is None or not learned.run.finished or learned.run.schedule.num_steps == 1:
+            return loss_section(learned.run)
+        return loss_section(
+            learned.run,
+            "All layers were trained together, so that one spectral radius is known, "
+            f"{float(radii[-1]):.4g} at the end; `train_incrementally`, or the strategy "
+            '"incremental", records one for each depth.',
         )
     stages = np.arange(1, errors.size + 1)
     depths = np.asarray(history.num_layers)
@@ -233,8 +321,13 @@ def _training_section(learned: Learned) -> Section:
     return Section(
         "Over training",
         (
-            "Mean squared error and squared spectral radius at the end of each stage: the one "
-            "bounds the other, MSE ≤ ρ² ≤ n·MSE, where all eigenvalues count alike. "
+            "Mean squared error and squared spectral radius at the end of each stage"
+            + (
+                ". "
+                if learned.noise
+                else ": the one bounds the other, MSE ≤ ρ² ≤ n·MSE, where all eigenvalues count "
+                "alike. "
+            )
             + (
                 "The radius fell at every stage."
                 if ratio < 1
@@ -248,7 +341,7 @@ def _training_section(learned: Learned) -> Section:
             (
                 Curve("mean squared error", stages, errors, "both", emphasis=True),
                 Curve("spectral radius, squared", stages, radii**2, "both"),
-                Curve("smallest possible error", stages, learned.best_errors[depths - 1]),
+                Curve("smallest possible error", stages, learned.least_errors[depths - 1]),
             ),
             Axis("stage"),
             Axis("value at its end", log=True),

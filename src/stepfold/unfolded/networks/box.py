@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,12 @@ from stepfold.iterations import ProximalGradient
 from stepfold.problems import LeastSquares
 from stepfold.problems.penalties import Box
 from stepfold.schedules import Schedule
+from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
 from stepfold.unfolded.networks.mimo import bit_error_rate
+from stepfold.unfolded.networks.sparse_signals import lipschitz_constant
 from stepfold.unfolded.samplers import Sample
 
 
@@ -179,7 +180,7 @@ class SlopedLayer:
     def __init__(self, unit: float) -> None:
         self.unit = unit
 
-    def __call__(self, x: Tensor, params: SimpleNamespace, problem: Any) -> Tensor:
+    def __call__(self, x: Tensor, params: LayerParameters, problem: Any) -> Tensor:
         """The layer on a batch."""
         moved = problem.gradient_step(x, self.unit * params.step)
         projected: Tensor = (params.slope * moved).clamp(-1, 1)
@@ -219,7 +220,7 @@ def box(
         batch_size=batch_size,
         matrix_seed=matrix_seed,
     )
-    step = 1 / float(np.linalg.norm(sampler.matrix.numpy(), 2)) ** 2
+    step = 1 / lipschitz_constant(sampler.matrix)
     steps = Schedule(np.full(check_count("num_layers", num_layers), step))
     return Task(
         UnfoldedIteration(steps, iteration=ProximalGradient(Box(-1.0, 1.0))),
@@ -254,10 +255,9 @@ def binary(
     sampler = BinarySignals(
         num_unknowns, num_rows, noise=noise, batch_size=batch_size, matrix_seed=matrix_seed
     )
-    unit = 1 / float(np.linalg.norm(sampler.matrix.double().numpy(), 2)) ** 2
     network = UnfoldedIteration(
         Schedule(np.ones(check_count("num_layers", num_layers))),
-        iteration=SlopedLayer(unit),
+        iteration=SlopedLayer(1 / lipschitz_constant(sampler.matrix)),
         parameters={"slope": 1.0},
         dtype=torch.float32,
     )

@@ -1,18 +1,19 @@
-"""Deblurring photographs: gradient steps and shrinkage of 3×3 cosine coefficients, both trained.
+"""Deblurring photographs: FISTA with steps, momentum and shrinkage trained in every layer.
 
-``y = Kx + w``, K a Gaussian blur, mirrored at the edges. A layer takes a gradient step of
-``½‖Kx − y‖²``, cuts the picture into all 3×3 windows, moves the eight cosine coefficients of each
-window that are not its mean towards 0, each by a threshold of its own, and averages the windows.
-With equal thresholds that is the average of nine proximal operators, one for each way to tile the
-picture with windows (a proximal average); `WindowCosines` offers it to proximal methods.
+``y = Kx + w``, K a Gaussian blur, mirrored at the edges. A layer goes on in the direction of the
+last one, takes a gradient step of ``½‖Kx − y‖²``, cuts the picture into all 3×3 windows, moves the
+eight cosine coefficients of each window that are not its mean towards 0, each by a threshold of its
+own, and averages the windows. With equal thresholds that is the average of nine proximal operators,
+one for each way to tile the picture with windows (a proximal average); `WindowCosines` offers it to
+proximal methods. Training starts from FISTA itself.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,113 +22,19 @@ from torch.nn import functional
 
 from stepfold._checks import check_count
 from stepfold._typing import FloatArray
+from stepfold.iterations import Iteration
 from stepfold.problems.penalties import Penalty
 from stepfold.schedules import Schedule
 from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
-from stepfold.unfolded.networks.photographs import HELD_OUT, TRAINING, photographs
+from stepfold.unfolded.networks.blur import BlurredPatches, held_out
+from stepfold.unfolded.networks.photographs import TRAINING, photographs
 from stepfold.unfolded.networks.sparse_signals import soft_threshold
+from stepfold.unfolded.parameters import Trainable
 from stepfold.unfolded.samplers import Sample
 
-SIDE = 192
-"""Rows and columns of a held-out picture."""
-
 _UNIT = 0.01  # thresholds are trained in hundredths of the range of values
-
-
-def blur_matrix(size: int, width: float) -> Tensor:
-    """Gaussian blur of a line of ``size`` pixels, mirrored at the ends, shape (size, size).
-
-    >>> blur_matrix(4, 0.5).sum(1).tolist()
-    [1.0, 1.0, 1.0, 1.0]
-    """
-    radius = math.ceil(4 * width)
-    offsets = np.arange(-radius, radius + 1)
-    kernel = np.exp(-0.5 * (offsets / width) ** 2)
-    kernel /= kernel.sum()
-    matrix = np.zeros((size, size))
-    for offset, weight in zip(offsets, kernel, strict=True):
-        places = (np.arange(size) + offset) % (2 * size)
-        np.add.at(matrix, (np.arange(size), np.minimum(places, 2 * size - 1 - places)), weight)
-    return torch.from_numpy(matrix.astype(np.float32))
-
-
-class Blurred(NamedTuple):
-    """Blurred pictures as a smooth problem over pictures, shape (batch, rows, columns)."""
-
-    matrix: Tensor
-    """Blur of a line."""
-    seen: Tensor
-    """y."""
-
-    def gradient_step(self, x: Any, gamma: Any) -> Any:
-        """``x − gamma·Kᵀ(Kx − y)``."""
-        residual = self.matrix @ x @ self.matrix.T - self.seen
-        return x - gamma * (self.matrix.T @ residual @ self.matrix)
-
-
-class BlurredPatches:
-    """Sampler of square patches of photographs, blurred and noisy.
-
-    Args:
-        pictures: Grey pictures with values from 0 to 1.
-        side: Rows and columns of a patch.
-        width: Standard deviation of the blur in pixels.
-        noise: That of the noise.
-        batch_size: Patches in a batch.
-
-    Raises:
-        ValueError: If a number is out of range, or a picture is smaller than a patch.
-    """
-
-    def __init__(
-        self,
-        pictures: list[FloatArray],
-        *,
-        side: int = 48,
-        width: float = 1.5,
-        noise: float = 0.004,
-        batch_size: int = 8,
-    ) -> None:
-        for name, value in (("width", width), ("noise", noise)):
-            if not 0 < value < math.inf:
-                raise ValueError(f"`{name}` must be positive and finite, got {value!r}")
-        smallest = min(min(picture.shape) for picture in pictures)
-        if not 3 <= check_count("side", side) <= smallest:
-            raise ValueError(
-                f"`side` must be at least 3 and at most the smallest side of a picture, "
-                f"{smallest}, got {side}"
-            )
-        self._pictures = [picture.astype(np.float32) for picture in pictures]
-        self._side = side
-        self._noise = noise
-        self._batch_size = check_count("batch_size", batch_size)
-        self._matrix = blur_matrix(side, width)
-
-    def __call__(self, rng: np.random.Generator) -> Sample:
-        """A batch of blurred patches, and the sharp ones; the network starts from the blurred."""
-        patches = []
-        for index in rng.integers(len(self._pictures), size=self._batch_size):
-            picture = self._pictures[index]
-            row, column = (rng.integers(length - self._side + 1) for length in picture.shape)
-            patches.append(picture[row : row + self._side, column : column + self._side])
-        return self.blurred(np.stack(patches), rng)
-
-    def blurred(self, pictures: Any, rng: np.random.Generator) -> Sample:
-        """These pictures of the patches' size, blurred and noisy."""
-        sharp = torch.from_numpy(pictures)
-        noise = torch.from_numpy(rng.standard_normal(pictures.shape, np.float32))
-        seen = self._matrix @ sharp @ self._matrix.T + self._noise * noise
-        return Sample(Blurred(self._matrix, seen), sharp, seen)
-
-
-def held_out(*, width: float = 1.5, noise: float = 0.004) -> Sample:
-    """The upper left 192 × 192 pixels of three photographs, blurred and noisy."""
-    pictures = [picture[:SIDE, :SIDE] for picture in photographs(HELD_OUT)]
-    sampler = BlurredPatches(pictures, side=SIDE, width=width, noise=noise)
-    stacked = np.stack(pictures).astype(np.float32)
-    return sampler.blurred(stacked, np.random.default_rng([2**32, 3]))
 
 
 def _cosines() -> Tensor:
@@ -185,8 +92,56 @@ class WindowCosines(Penalty):
         return shrink(v, torch.as_tensor(step * self.weight, dtype=v.dtype))
 
 
-def _deblurring_layer(x: Tensor, params: SimpleNamespace, problem: Blurred) -> Tensor:
-    return shrink(problem.gradient_step(x, params.step), _UNIT * params.threshold)
+class Inertial(Iteration[tuple[Tensor, Tensor], Tensor]):
+    """``shrink(z − γ∇f(z))`` with ``z = x + β(x − x⁻)``; the state is x and x⁻.
+
+    Args:
+        momentum: β.
+        threshold: Shape (8,), or () for all coefficients, in hundredths of the range of values.
+    """
+
+    def __init__(self, momentum: Any, threshold: Any) -> None:
+        self.momentum = momentum
+        self.threshold = threshold
+
+    def init(self, problem: Any, x0: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """The start, at rest."""
+        return x0, x0
+
+    def step(
+        self,
+        problem: Any,
+        state: tuple[Tensor, Tensor],
+        gamma: Any,
+        gradient: Any = None,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor]:
+        """One evaluation of K and one of its transpose, as in FISTA."""
+        x, previous = state
+        ahead = problem.gradient_step(x + self.momentum * (x - previous), gamma)
+        return shrink(ahead, _UNIT * self.threshold), x
+
+    def iterate(self, state: tuple[Tensor, Tensor]) -> Tensor:
+        """x."""
+        return state[0]
+
+
+def fista_momentum(num_layers: int) -> FloatArray:
+    """Momentum with which each iteration of FISTA begins, shape (num_layers,).
+
+    >>> fista_momentum(4).round(3)
+    array([0.   , 0.   , 0.282, 0.434])
+    """
+    weights = [1.0, 1.0]
+    for _ in range(num_layers - 1):
+        weights.append((1 + math.sqrt(1 + 4 * weights[-1] ** 2)) / 2)
+    return np.array([(t - 1) / after for t, after in itertools.pairwise(weights)])
+
+
+def geometric_mean_error(output: Tensor, sample: Sample) -> Tensor:
+    """Geometric mean, over the pictures, of their mean squared errors: of one mean PSNR."""
+    errors = ((output - sample.target) ** 2).mean((-2, -1))
+    mean: Tensor = errors.log().mean().exp()
+    return mean
 
 
 def peak_signal_to_noise_ratio(output: Tensor, target: Tensor) -> float:
@@ -205,10 +160,10 @@ def deblurring(
     num_layers: int = 10,
     width: float = 1.5,
     noise: float = 0.004,
-    side: int = 48,
+    side: int = 32,
     batch_size: int = 8,
 ) -> Task:
-    """Deblurring of photographs with trained steps and thresholds.
+    """Deblurring of photographs with trained steps, momentum and thresholds.
 
     Args:
         num_layers: T.
@@ -220,16 +175,26 @@ def deblurring(
     sampler: Any = BlurredPatches(
         photographs(TRAINING), side=side, width=width, noise=noise, batch_size=batch_size
     )
+    momentum = fista_momentum(check_count("num_layers", num_layers))
     network = UnfoldedIteration(
-        Schedule(np.ones(check_count("num_layers", num_layers))),
-        iteration=_deblurring_layer,
-        parameters={"threshold": np.full(8, 0.1)},
+        Schedule(np.ones(num_layers)),
+        iteration=Inertial(0.0, 0.1),
+        parameters={
+            "momentum": Trainable(momentum.tolist(), constraint=None),
+            "threshold": np.full(8, 0.1),
+        },
         dtype=torch.float32,
     )
     return Task(
         network,
-        SampledLoss(sampler),
-        TrainingSettings(num_iterations=60, learning_rate=0.02),
+        SampledLoss(sampler, criterion=geometric_mean_error),
+        TrainingSettings(
+            strategy="all-at-once",
+            num_iterations=400,
+            learning_rate=0.05,
+            final_learning_rate=0.0025,
+            relative=True,
+        ),
         evaluate=lambda network: restored_quality(network, held_out(width=width, noise=noise)),
     )
 

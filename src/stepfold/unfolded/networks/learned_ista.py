@@ -10,7 +10,7 @@ References:
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,22 +19,27 @@ from torch import Tensor
 
 from stepfold._checks import check_count
 from stepfold.schedules import Schedule
+from stepfold.unfolded._layers import LayerParameters, Step
 from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
-from stepfold.unfolded.networks.sparse_signals import SparseSignals, soft_threshold
-from stepfold.unfolded.networks.tista import recovery
+from stepfold.unfolded.networks.sparse_signals import (
+    SparseSignals,
+    lipschitz_constant,
+    recovery,
+    soft_threshold,
+)
 from stepfold.unfolded.parameters import Trainable
 
 LONGEST_GRADIENT = 1e-3
 """Of the mean squared error; longer gradients are shortened to this."""
 
 
-def _thresholded_gradient(x: Tensor, params: SimpleNamespace, problem: Any) -> Tensor:
+def _thresholded_gradient(x: Tensor, params: LayerParameters, problem: Any) -> Tensor:
     return soft_threshold(problem.gradient_step(x, params.step), params.threshold)
 
 
-def _learned_matrices(x: Tensor, params: SimpleNamespace, problem: Any) -> Tensor:
+def _learned_matrices(x: Tensor, params: LayerParameters, problem: Any) -> Tensor:
     pulled = problem.rhs @ params.forward_matrix.T - x @ params.square_matrix.T
     return soft_threshold(x + params.step * pulled, params.threshold)
 
@@ -75,19 +80,7 @@ def learned_ista(
         batch_size=batch_size,
         matrix_seed=matrix_seed,
     )
-    step = 1 / signals.lipschitz_constant()
-    network = UnfoldedIteration(
-        Schedule(np.full(check_count("num_layers", num_layers), step)),
-        iteration=_thresholded_gradient,
-        parameters={"threshold": step * weight},
-        dtype=torch.float32,
-    )
-    return Task(
-        network,
-        SampledLoss(signals),
-        TrainingSettings(num_iterations=200, learning_rate=0.01, clip_norm=LONGEST_GRADIENT),
-        evaluate=lambda network: recovery(network, signals),
-    )
+    return _from_ista(signals, num_layers, weight, _thresholded_gradient, learning_rate=0.01)
 
 
 @NETWORKS.register("lista")
@@ -126,21 +119,37 @@ def lista(
         batch_size=batch_size,
         matrix_seed=matrix_seed,
     )
-    step = 1 / signals.lipschitz_constant()
-    matrix = signals.matrix
+    matrices = {
+        "forward_matrix": Trainable(signals.matrix.T, period=1, constraint=None),
+        "square_matrix": Trainable(signals.matrix.T @ signals.matrix, period=1, constraint=None),
+    }
+    return _from_ista(
+        signals, num_layers, weight, _learned_matrices, learning_rate=0.002, parameters=matrices
+    )
+
+
+def _from_ista(
+    signals: SparseSignals,
+    num_layers: int,
+    weight: float,
+    layer: Step,
+    *,
+    learning_rate: float,
+    parameters: Mapping[str, Trainable] | None = None,
+) -> Task:
+    """Layers with the step and the threshold of ISTA, to be trained on these signals."""
+    step = 1 / lipschitz_constant(signals.matrix)
     network = UnfoldedIteration(
         Schedule(np.full(check_count("num_layers", num_layers), step)),
-        iteration=_learned_matrices,
-        parameters={
-            "threshold": step * weight,
-            "forward_matrix": Trainable(matrix.T, period=1, constraint=None),
-            "square_matrix": Trainable(matrix.T @ matrix, period=1, constraint=None),
-        },
+        iteration=layer,
+        parameters={"threshold": step * weight, **(parameters or {})},
         dtype=torch.float32,
     )
     return Task(
         network,
         SampledLoss(signals),
-        TrainingSettings(num_iterations=200, learning_rate=0.002, clip_norm=LONGEST_GRADIENT),
+        TrainingSettings(
+            num_iterations=200, learning_rate=learning_rate, clip_norm=LONGEST_GRADIENT
+        ),
         evaluate=lambda network: recovery(network, signals),
     )

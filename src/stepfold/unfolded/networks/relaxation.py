@@ -13,6 +13,7 @@ References:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from stepfold.schedules import Schedule, chebyshev_steps, constant_steps
 from stepfold.spectrum import SpectralBounds
 from stepfold.unfolded.losses import SampledLoss, SpectralLoss
 from stepfold.unfolded.module import UnfoldedIteration
-from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
+from stepfold.unfolded.networks.base import FROM_THEORY, NETWORKS, Task, TrainingSettings
 from stepfold.unfolded.samplers import Sample
 
 # Members of the club and those with a greater number that they met outside it.
@@ -76,14 +77,21 @@ def karate_club_laplacian() -> FloatArray:
     return laplacian - np.diag(laplacian.sum(0))
 
 
-FROM_THEORY = TrainingSettings(
-    strategy="all-at-once",
-    num_iterations=1000,
-    learning_rate=0.01,
-    final_learning_rate=1e-4,
-    relative=True,
-)
-"""Training of steps that are good already: errors of 1e-16 are far below what Adam calls 0."""
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Jacobi's map for a batch, ``x − (D⁻¹Px − D⁻¹q)``.
+
+    Args:
+        scaled: ``D⁻¹P``.
+        rhs: ``D⁻¹q``, shape (batch, n).
+    """
+
+    scaled: Tensor
+    rhs: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The next x, shape (batch, n)."""
+        return x - (x @ self.scaled.T - self.rhs)
 
 
 class JacobiSystems:
@@ -129,11 +137,7 @@ class JacobiSystems:
         """A batch of systems, and their solutions, shape (batch, n)."""
         size = len(self._scaled)
         rhs = torch.from_numpy(rng.standard_normal((self._batch_size, size)))
-        scaled_rhs = rhs * self._inverse_diagonal
-
-        def sweep(x: Tensor) -> Tensor:
-            return x - (x @ self._scaled.T - scaled_rhs)
-
+        sweep = Sweep(self._scaled, rhs * self._inverse_diagonal)
         return Sample(FixedPoint(sweep), rhs @ self._inverse)
 
 

@@ -8,17 +8,17 @@ without products.
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_nonnegative
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
 from stepfold.schedules import Schedule
+from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.losses import SampledLoss, measure_of
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.networks.base import NETWORKS, Task
@@ -64,7 +64,7 @@ class NoisyCoordinates:
         return Sample(Seen(self._singular, seen), target)
 
 
-def _ridge_layer(x: Tensor, params: SimpleNamespace, data: Seen) -> Tensor:
+def _ridge_layer(x: Tensor, params: LayerParameters, data: Seen) -> Tensor:
     gradient = data.singular * (data.singular * x - data.seen) + params.ridge * x
     stepped: Tensor = x - params.step * gradient
     return stepped
@@ -102,7 +102,7 @@ def du_ridge(
     Args:
         num_layers: T.
         initial_step: Step of every layer before training, in units of 1 / Hessian.
-        initial_ridge: Ridge term before training, positive.
+        initial_ridge: Ridge term before training, at least 0.
         noise: η, variance of the data's noise over that of the unknowns.
         batch_size: Problems in a mini-batch.
         shared_ridge: Whether one ridge term serves all layers.
@@ -112,9 +112,7 @@ def du_ridge(
     >>> du_ridge(num_layers=3, matrix=np.eye(4)).network.learned()
     {'ridge': array([0.01])}
     """
-    if not 0 < initial_ridge < np.inf:
-        # Trained is ξ = |ξ'|, which has no slope at 0.
-        raise ValueError(f"`initial_ridge` must be positive and finite, got {initial_ridge!r}")
+    check_nonnegative("initial_ridge", initial_ridge)
     measure = measure_of(dugd(num_layers=1, matrix=matrix, matrix_seed=matrix_seed).loss)
     assert measure is not None, "the loss of `dugd` knows its measure"  # noqa: S101
     steps = np.full(check_count("num_layers", num_layers), initial_step)

@@ -8,6 +8,7 @@ ratio.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from stepfold._checks import check_count
 from stepfold.problems import LeastSquares
+from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.samplers import Sample
 
 
@@ -77,9 +79,22 @@ class SparseSignals:
         problem: LeastSquares[Any] = LeastSquares(self.matrix, seen)
         return Sample(problem, signals)
 
-    def lipschitz_constant(self) -> float:
-        """Largest eigenvalue of ``AᵀA``."""
-        return float(np.linalg.norm(self.matrix.double().numpy(), 2)) ** 2
+
+def recovery(network: UnfoldedIteration, signals: SparseSignals) -> Mapping[str, float]:
+    """Normalised mean squared error on one batch that training does not see."""
+    problem, target, _ = signals(np.random.default_rng([2**32, 0]))
+    with torch.no_grad():
+        output = network(problem, torch.zeros_like(target))
+    return {"NMSE in dB": normalised_error(output, target)}
+
+
+def lipschitz_constant(matrix: Tensor) -> float:
+    """Largest eigenvalue of ``AᵀA``, the Lipschitz constant of a least-squares gradient.
+
+    >>> round(lipschitz_constant(torch.diag(torch.tensor([3.0, 2.0]))), 6)
+    9.0
+    """
+    return float(np.linalg.norm(matrix.double().numpy(), 2)) ** 2
 
 
 def normalised_error(output: Tensor, target: Tensor) -> float:

@@ -12,8 +12,6 @@ Only the T steps γₜ are trained.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,10 +20,11 @@ from torch import Tensor
 
 from stepfold._checks import check_count
 from stepfold.schedules import Schedule
+from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
-from stepfold.unfolded.networks.sparse_signals import SparseSignals, normalised_error
+from stepfold.unfolded.networks.sparse_signals import SparseSignals, recovery
 
 # As published. The estimate of v² is a difference: after the last layer it is below this for six
 # signals in ten.
@@ -74,9 +73,10 @@ class TistaStep:
         self._noise_variance = signals.noise_variance
         self._density = signals.density
 
-    def __call__(self, x: Tensor, params: SimpleNamespace, problem: Any) -> Tensor:
+    def __call__(self, x: Tensor, params: LayerParameters, problem: Any) -> Tensor:
         """x⁺ for a batch."""
         gamma = params.step
+        self._backward = self._backward.to(x.device)
         residual = problem.rhs - x @ problem.operator.T
         moved = x + gamma * (residual @ self._backward)
         return posterior_mean(
@@ -139,11 +139,3 @@ def tista(
         TrainingSettings(num_iterations=200, learning_rate=0.04),
         evaluate=lambda network: recovery(network, signals),
     )
-
-
-def recovery(network: UnfoldedIteration, signals: SparseSignals) -> Mapping[str, float]:
-    """Normalised mean squared error on one batch that training does not see."""
-    problem, target, _ = signals(np.random.default_rng([2**32, 0]))
-    with torch.no_grad():
-        output = network(problem, torch.zeros_like(target))
-    return {"NMSE in dB": normalised_error(output, target)}
