@@ -20,6 +20,7 @@ from stepfold import (
     solve_composite,
 )
 from stepfold.accelerate import anderson, plain_iteration
+from stepfold.interop.scipy import chebyshev, lsq_chebyshev
 from stepfold.iterations import Fista, ProximalGradient, Relaxation
 from stepfold.problems import Composite, gauss_seidel, jacobi_iteration, landweber, sor
 from stepfold.problems.jacobian import jacobian_spectrum
@@ -167,6 +168,21 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: Quadratic(np.eye(8), sp.csr_array(RHS[None])),
         TypeError,
         r"`rhs` must be dense, got csr_array; pass `rhs\.toarray\(\)`",
+    ),
+    "SciPy's door, masked matrix": (
+        lambda: chebyshev(MASKED, ONES),
+        TypeError,
+        "`A` must be an array without a mask",
+    ),
+    "SciPy's door, masked right-hand side": (
+        lambda: lsq_chebyshev(MATRIX, MASKED[:, 0]),
+        TypeError,
+        "`b` must be an array without a mask",
+    ),
+    "SciPy's door, callback": (
+        lambda: chebyshev(np.eye(4), ONES, callback=3),
+        TypeError,
+        "`callback` must be a function or None, got int",
     ),
     "accelerate, sparse start": (
         lambda: accelerate(np.cos, sp.csr_array(np.eye(2))),  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
+from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.choice import loss_for
 from stepfold.unfolded.distributed import process_group
 from stepfold.unfolded.exact import train_exactly
@@ -37,6 +38,7 @@ __all__ = [
     "DataSetSampler",
     "GaussianLeastSquares",
     "HeldOut",
+    "LayerParameters",
     "LocalSpectra",
     "Loss",
     "Positive",

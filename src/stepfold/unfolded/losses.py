@@ -20,6 +20,7 @@ from stepfold.iterations import GradientDescent, Iteration
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import mean_squared_error
 from stepfold.schedules import Schedule, noisy_mean_squared_error
+from stepfold.unfolded._device import moved
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.samplers import Sample, Sampler
 
@@ -186,6 +187,9 @@ class SampledLoss:
                 "the sampler must yield torch tensors, got NumPy arrays; make them by "
                 "`torch.from_numpy(...)`"
             )
+        device = network.layer_steps(1).device
+        if device.type != "cpu":
+            sample = moved(sample, device)
         start = sample.start
         if start is None and isinstance(sample.target, Tensor):
             start = torch.zeros_like(sample.target)

@@ -23,6 +23,7 @@ from stepfold.result import TrainingRun
 from stepfold.result.training import RUN_FILE
 from stepfold.unfolded import distributed
 from stepfold.unfolded._describe import describe
+from stepfold.unfolded._device import check_device
 from stepfold.unfolded._lock import claimed
 from stepfold.unfolded.checkpoints import check_place, differing, remove_drafts, replace_file
 from stepfold.unfolded.losses import SpectralLoss, measure_of
@@ -97,6 +98,7 @@ def train_in_folder(
     *,
     resume: bool = False,
     force: bool = False,
+    device: str = "cpu",
     checkpoint_every: int | None = None,
     callback: Callback | None = None,
     progress: bool = False,
@@ -108,6 +110,7 @@ def train_in_folder(
         folder: Made if need be.
         resume: Whether to go on from the folder's checkpoint; begins anew where there is none.
         force: Whether to replace an earlier training.
+        device: Where to train, as torch names it; evaluation is on the CPU.
         checkpoint_every: Iterations after which the checkpoint is replaced, beside stages' ends.
         callback: As in `train`.
         progress: As in `train`.
@@ -121,7 +124,9 @@ def train_in_folder(
         ValueError: If the folder's training has other settings, each of which is named, or one of
             the order's is out of range.
     """
+    check_device(device)
     task = order.task()
+    task.network.to(device)
     _check_folder(folder)
     with contextlib.ExitStack() as stack:
         if distributed.rank() == 0:
@@ -163,6 +168,7 @@ def _train_claimed(
     run = task.train(checkpoint=folder / CHECKPOINT, resume=True, **options)
     if run.finished and distributed.rank() == 0:
         _write(folder / SCHEDULE, run.schedule.to_dict())
+        task.network.to("cpu")
         if task.evaluate is not None:
             figures = {name: float(value) for name, value in task.evaluate(task.network).items()}
             finite = {name: x if math.isfinite(x) else None for name, x in figures.items()}
