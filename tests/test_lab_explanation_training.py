@@ -206,6 +206,32 @@ def test_a_falling_loss_is_told_from_noise() -> None:
     assert not last_drop(np.linspace(2, 1, 500) + noise)[1]
 
 
+@pytest.mark.parametrize(
+    ("losses", "share"),
+    [
+        (np.linspace(-1.0, -2.0, 100), 0.055),
+        (np.linspace(-2.0, -1.0, 100), -0.086),
+        (np.linspace(0.5, -0.5, 100), 0.29),
+        (np.repeat([0.0, 1.0], [90, 10]), -1.0),
+    ],
+)
+def test_losses_of_either_sign_fall_or_rise_as_they_do(losses: np.ndarray, share: float) -> None:
+    found, is_noise = last_drop(losses)
+    assert found == pytest.approx(share, rel=0.03)
+    assert not is_noise
+
+
+def test_losses_that_are_zero_rest() -> None:
+    assert last_drop(np.zeros(100)) == (0.0, True)
+
+
+def test_a_stage_too_short_to_tell_is_said_to_be(measure: SpectralMeasure) -> None:
+    run = run_with(Schedule([0.3, 0.5]))
+    history = dataclasses.replace(run.history, losses=np.ones((1, 5)))
+    outcome = explain_run(dataclasses.replace(run, history=history), measure)
+    assert "too short to tell whether the loss still fell" in str(outcome.sections[0])
+
+
 def test_losses_that_are_no_numbers_are_left_out() -> None:
     losses = np.linspace(2.0, 1.0, 100)
     holes = np.insert(losses, 50, np.nan)
