@@ -16,7 +16,7 @@ from stepfold.unfolded import distributed
 from stepfold.unfolded._lock import claimed
 from stepfold.unfolded._loop import Loop
 from stepfold.unfolded._outcome import outcome_of
-from stepfold.unfolded.checkpoints import check_place, check_storable
+from stepfold.unfolded.checkpoints import check_place, check_storable, remove_drafts
 from stepfold.unfolded.losses import Loss, check_loss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.options import (
@@ -156,11 +156,17 @@ def train(
     loop = Loop(network, loss, options)
     if options.checkpoint is not None:
         state = loop.state
-        check_storable(optimizer=state.optimizer, scheduler=state.scheduler, loss=loop.loss)
+        check_storable(
+            network=network,
+            optimizer=state.optimizer,
+            scheduler=state.scheduler,
+            loss=loop.loss,
+        )
     with contextlib.ExitStack() as stack:
         if options.checkpoint is not None and distributed.rank() == 0:
             options.checkpoint.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(claimed(options.checkpoint))
+            remove_drafts(options.checkpoint)
         finished = _run(loop, resume=resume, callback=callback, progress=progress)
     return outcome_of(loop, finished=finished)
 
