@@ -51,7 +51,8 @@ def optimal_steps(spectrum: SpectralMeasure | SpectralBounds, num_steps: int) ->
     if not isinstance(spectrum, SpectralMeasure):
         raise TypeError(
             "`spectrum` must be a SpectralMeasure or SpectralBounds, got "
-            f"{type(spectrum).__name__}; wrap eigenvalues as `SpectralMeasure.from_eigenvalues(values)`"
+            f"{type(spectrum).__name__}; wrap eigenvalues as "
+            "`SpectralMeasure.from_eigenvalues(values)`"
         )
     roots = spectrum.gauss_nodes_of_weighted(num_steps)
     if roots.size < num_steps:
