@@ -50,6 +50,15 @@ def test_a_training_without_a_spectrum_is_told_by_its_losses(tmp_path: Path) -> 
     assert "has not converged" in outcome.summary
 
 
+def test_a_loss_lost_in_its_noise_is_not_called_settled(tmp_path: Path) -> None:
+    folder = write_training(tmp_path / "t", spectrum=False)
+    record = json.loads((folder / "training.json").read_text())
+    noise = np.random.default_rng(0).standard_normal(50)
+    record["history"]["losses"] = [(np.linspace(2, 1, 50) + noise).tolist()]
+    (folder / "training.json").write_text(json.dumps(record))
+    assert "cannot be told from its noise" in explain_folder(folder).summary
+
+
 def test_a_training_that_was_stopped_says_so(tmp_path: Path) -> None:
     folder = write_training(tmp_path / "t", spectrum=False, finished=False)
     assert "--resume" in explain_folder(folder).summary

@@ -97,6 +97,11 @@ def _advice(run: TrainingRun) -> str:
             f"Training went astray: over the last {TAIL:.0%} of its last stage the loss rose by "
             f"{-drop:.1%}. Lower the learning rate, or clip gradients."
         )
+    if abs(drop) > SETTLED:
+        return (
+            "Whether the loss still fell when training ended cannot be told from its noise; larger "
+            "batches, or more iterations in the last stage, would tell."
+        )
     return "The loss had settled when training ended."
 
 
