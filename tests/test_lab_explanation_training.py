@@ -105,7 +105,9 @@ def test_a_shared_step_at_its_best_is_not_called_unfinished() -> None:
     assert learned.verdict is Verdict.SHARED
     assert np.abs(learned.slopes).max() < 1e-4
     assert learned.gap("optimal") > 10
-    assert "has found the best steps that repeat" in explain_run(run_with(best), measure).summary
+    outcome = explain_run(run_with(best), measure)
+    assert "has found the best steps that repeat" in outcome.summary
+    assert "outside-in" not in str(outcome.sections)
 
 
 def test_slopes_over_shared_steps_are_those_of_the_logarithm_of_the_error() -> None:
@@ -204,6 +206,32 @@ def test_a_falling_loss_is_told_from_noise() -> None:
     noise = 0.01 * rng.standard_normal(500)
     assert last_drop(1 + noise)[1]
     assert not last_drop(np.linspace(2, 1, 500) + noise)[1]
+
+
+@pytest.mark.parametrize(
+    ("losses", "share"),
+    [
+        (np.linspace(-1.0, -2.0, 100), 0.055),
+        (np.linspace(-2.0, -1.0, 100), -0.086),
+        (np.linspace(0.5, -0.5, 100), 0.29),
+        (np.repeat([0.0, 1.0], [90, 10]), -1.0),
+    ],
+)
+def test_losses_of_either_sign_fall_or_rise_as_they_do(losses: np.ndarray, share: float) -> None:
+    found, is_noise = last_drop(losses)
+    assert found == pytest.approx(share, rel=0.03)
+    assert not is_noise
+
+
+def test_losses_that_are_zero_rest() -> None:
+    assert last_drop(np.zeros(100)) == (0.0, True)
+
+
+def test_a_stage_too_short_to_tell_is_said_to_be(measure: SpectralMeasure) -> None:
+    run = run_with(Schedule([0.3, 0.5]))
+    history = dataclasses.replace(run.history, losses=np.ones((1, 5)))
+    outcome = explain_run(dataclasses.replace(run, history=history), measure)
+    assert "too short to tell whether the loss still fell" in str(outcome.sections[0])
 
 
 def test_losses_that_are_no_numbers_are_left_out() -> None:

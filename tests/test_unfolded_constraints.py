@@ -21,7 +21,7 @@ from stepfold.unfolded import (
     all_at_once,
     train,
 )
-from stepfold.unfolded.losses import squared_error, squared_residual
+from stepfold.unfolded.criteria import squared_error, squared_residual
 
 ONES = torch.ones(4, 3, dtype=torch.float64)
 

@@ -84,6 +84,14 @@ def test_too_many_unknowns_are_refused() -> None:
         local_spectra(network, None, torch.zeros(3000))
 
 
+def test_a_jacobian_that_is_not_finite_is_refused() -> None:
+    network = UnfoldedIteration(
+        Schedule([0.5, 0.5]), iteration=lambda x, params, _data: params.step * x.sqrt()
+    )
+    with pytest.raises(ValueError, match="Jacobian of layer 0 is not finite"):
+        local_spectra(network, None, torch.zeros(2, dtype=torch.float64))
+
+
 def test_a_network_takes_back_what_it_has_learned() -> None:
     def make() -> UnfoldedIteration:
         return UnfoldedIteration(

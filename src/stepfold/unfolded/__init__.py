@@ -14,16 +14,11 @@ except ModuleNotFoundError as error:
 
 from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.choice import loss_for
+from stepfold.unfolded.criteria import squared_error, squared_residual
 from stepfold.unfolded.distributed import process_group
 from stepfold.unfolded.exact import train_exactly
 from stepfold.unfolded.local import LocalSpectra, local_spectra
-from stepfold.unfolded.losses import (
-    Loss,
-    SampledLoss,
-    SpectralLoss,
-    squared_error,
-    squared_residual,
-)
+from stepfold.unfolded.losses import Loss, SampledLoss, SpectralLoss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.options import HeldOut
 from stepfold.unfolded.parameters import Positive, Trainable

@@ -285,7 +285,11 @@ def last_drop(losses: FloatArray) -> tuple[float, bool]:
     """By what share the loss fell over the last tenth of a stage, and whether noise explains it.
 
     Args:
-        losses: Mini-batch losses of one stage, shape (iterations,); NaN is left out.
+        losses: Mini-batch losses of one stage, of either sign, shape (iterations,); NaN is left
+            out.
+
+    Returns:
+        The fall relative to the size of the losses before, and whether it is one at all.
 
     >>> share, is_noise = last_drop(np.linspace(2.0, 1.0, 100))
     >>> round(share, 3), is_noise
@@ -298,4 +302,6 @@ def last_drop(losses: FloatArray) -> tuple[float, bool]:
     last, before = losses[-size:], losses[-2 * size : -size]
     drop = float(before.mean() - last.mean())
     error = float(np.sqrt((last.var(ddof=1) + before.var(ddof=1)) / size))
-    return drop / float(before.mean()), abs(drop) <= STANDARD_ERRORS * error
+    # Losses may be negative, such as logarithms of a density, or 0.
+    size_before = float(np.abs(before).mean()) or float(np.abs(last).mean()) or 1.0
+    return drop / size_before, abs(drop) <= STANDARD_ERRORS * error
