@@ -306,3 +306,18 @@ def test_what_is_wrong_with_a_value_is_said(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         lsq_chebyshev(*arguments, **settings)
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-150, 1e80, 1e200, 1e300])
+def test_a_norm_whose_fourth_power_is_out_of_range_is_refused(unit: float) -> None:
+    matrix = unit * np.random.default_rng(0).standard_normal((8, 4))
+    with pytest.raises(ValueError, match=r"`A` must have a norm whose fourth power float64 holds"):
+        lsq_chebyshev(matrix, np.ones(8))
+
+
+@pytest.mark.parametrize("unit", [1e-60, 1e60])
+def test_a_norm_within_that_range_is_no_trouble(unit: float) -> None:
+    matrix = np.random.default_rng(0).standard_normal((8, 4))
+    result = lsq_chebyshev(unit * matrix, np.ones(8), atol=1e-12, btol=1e-12)
+    expected = np.linalg.lstsq(matrix, np.ones(8))[0]
+    np.testing.assert_allclose(unit * result.x, expected, rtol=1e-8)

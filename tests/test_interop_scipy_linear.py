@@ -454,3 +454,15 @@ def test_bounds_are_found_and_put_right_at_a_price_in_products(spectrum: str, rt
     # Conjugate gradients need the fewest; an isolated eigenvalue costs them one step, and
     # Chebyshev's interval a factor of 10 in κ.
     assert counts[0] <= (6 if spectrum == "outlier below" else 2.6) * counts[1]
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-150, 1e150, 1e300])
+def test_nor_do_units_whose_squares_are_out_of_range(unit: float) -> None:
+    # Squares of its entries are out of range: the interval was looked for without an end.
+    eigenvalues = np.linspace(1.0, 50.0, 60)
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((60, 60)))[0]
+    matrix = (rotation * eigenvalues) @ rotation.T
+    matrix = (matrix + matrix.T) / 2
+    x, info = chebyshev(unit * matrix, unit * np.ones(60), rtol=1e-10)
+    assert info == 0
+    np.testing.assert_allclose(x, np.linalg.solve(matrix, np.ones(60)), rtol=1e-7)

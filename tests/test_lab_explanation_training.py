@@ -1,14 +1,25 @@
 """A training explained: distances from the optimum, and the verdict."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
+from scipy.optimize import minimize, minimize_scalar
 
 from stepfold import Schedule, SpectralMeasure, chebyshev_steps, mean_squared_error, optimal_steps
 from stepfold.lab.explanation import explain_run
 from stepfold.lab.explanation.learned import Learned, Verdict, last_drop
 from stepfold.result import TrainingHistory, TrainingRun
 from stepfold.schedules import noise_aware_steps, noisy_mean_squared_error
-from stepfold.unfolded import SpectralLoss, UnfoldedIteration, train_incrementally
+from stepfold.unfolded import (
+    SpectralLoss,
+    UnfoldedIteration,
+    all_at_once,
+    incremental,
+    train,
+    train_incrementally,
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +36,7 @@ def run_with(schedule: Schedule) -> TrainingRun:
 
 def test_optimal_steps_are_judged_optimal(measure: SpectralMeasure) -> None:
     learned = Learned(run_with(optimal_steps(measure, 8)), measure, "")
-    assert learned.gap == pytest.approx(1, rel=1e-9)
+    assert learned.gap("optimal") == pytest.approx(1, rel=1e-9)
     assert learned.equivalent_steps == 8
     assert np.abs(learned.slopes).max() < 1e-6
     assert learned.verdict is Verdict.OPTIMAL
@@ -60,13 +71,129 @@ def test_a_short_training_is_judged_unfinished_and_worth_fewer_steps(
     )
 
 
-def test_steps_beyond_the_reach_of_the_loss_are_judged_stuck() -> None:
-    # On one eigenvalue beside a far one, the best equal steps are a saddle.
-    measure = SpectralMeasure([1.0, 3.0], [0.5, 0.5])
-    grid = np.linspace(0.3, 0.7, 40_001)
-    errors = np.array([mean_squared_error([g, g], measure) for g in grid])
-    gamma = grid[errors.argmin()]
-    assert Learned(run_with(Schedule([gamma, gamma])), measure, "").verdict is Verdict.STUCK
+def test_steps_that_move_together_are_judged_stuck() -> None:
+    # Where two steps are equal, their slopes are: the best of these is a saddle.
+    measure = SpectralMeasure.from_eigenvalues([1.0, 2.0, 5.0, 9.0])
+
+    def error(values: np.ndarray) -> float:
+        return mean_squared_error([values[0], values[0], values[1]], measure)
+
+    twice, once = minimize(error, [0.5, 0.15], method="Nelder-Mead", options={"xatol": 1e-9}).x
+    learned = Learned(run_with(Schedule([twice, twice, once])), measure, "")
+    assert learned.verdict is Verdict.STUCK
+
+
+def test_the_best_shared_step_is_that_of_a_search_on_a_line() -> None:
+    measure = SpectralMeasure.from_eigenvalues(np.linspace(1, 10, 20))
+    learned = Learned(run_with(Schedule([0.1] * 6)), measure, "")
+    found = minimize_scalar(
+        lambda gamma: mean_squared_error([gamma] * 6, measure),
+        bounds=(0.1, 0.2),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    best = learned.schedules["best of period 1"]
+    np.testing.assert_allclose(best.steps, found.x, rtol=1e-5)
+    assert learned.errors["best of period 1"] == pytest.approx(found.fun, rel=1e-9)
+    assert learned.verdict is Verdict.UNFINISHED
+
+
+def test_a_shared_step_at_its_best_is_not_called_unfinished() -> None:
+    measure = SpectralMeasure.from_eigenvalues(np.linspace(1, 10, 20))
+    best = Learned(run_with(Schedule([0.1] * 6)), measure, "").schedules["best of period 1"]
+    learned = Learned(run_with(best), measure, "")
+    assert learned.verdict is Verdict.SHARED
+    assert np.abs(learned.slopes).max() < 1e-4
+    assert learned.gap("optimal") > 10
+    outcome = explain_run(run_with(best), measure)
+    assert "has found the best steps that repeat" in outcome.summary
+    assert "outside-in" not in str(outcome.sections)
+
+
+def test_slopes_over_shared_steps_are_those_of_the_logarithm_of_the_error() -> None:
+    measure, h = SpectralMeasure.from_eigenvalues(np.linspace(1, 10, 20)), 1e-6
+    values = np.array([0.12, 0.31])
+    learned = Learned(run_with(Schedule(np.resize(values, 5))), measure, "")
+    finite = [
+        np.log(
+            mean_squared_error(np.resize(values * (1 + h * unit), 5), measure)
+            / mean_squared_error(np.resize(values * (1 - h * unit), 5), measure)
+        )
+        / (2 * h)
+        for unit in np.eye(2)
+    ]
+    np.testing.assert_allclose(learned.slopes, finite, rtol=1e-5)
+
+
+def test_a_run_with_other_learned_parameters_is_not_compared_with_gradient_steps(
+    measure: SpectralMeasure,
+) -> None:
+    run = dataclasses.replace(
+        run_with(Schedule([0.2, 0.4])), parameters={"momentum": np.array([0.1, 0.2])}
+    )
+    outcome = explain_run(run, measure)
+    assert "It has trained momentum beside the steps" in outcome.summary
+    assert "distances" not in outcome.records
+
+
+def test_a_stopped_training_is_said_to_be_stopped_first(measure: SpectralMeasure) -> None:
+    network = UnfoldedIteration(Schedule([0.3] * 4))
+    run = train(
+        network,
+        SpectralLoss(measure),
+        incremental(4, 5),
+        callback=lambda progress: progress.done == 7,
+    )
+    outcome = explain_run(run, measure)
+    assert outcome.summary.startswith("The training was stopped before its end")
+    assert "the first 2 of 4 layers" in outcome.summary
+    assert "converged" not in outcome.summary
+    assert outcome.records["distances"]["verdict"] == "STOPPED"
+
+
+def test_a_training_without_any_finite_loss_is_explained(measure: SpectralMeasure) -> None:
+    run = run_with(Schedule([0.3, 0.5]))
+    history = dataclasses.replace(run.history, losses=np.full((1, 40), np.nan))
+    outcome = explain_run(dataclasses.replace(run, history=history), measure)
+    assert "No finite loss was recorded" in str(outcome.sections[-1])
+
+
+def test_an_optimum_of_zero_is_no_divisor() -> None:
+    measure = SpectralMeasure.from_eigenvalues([1.0, 2.0, 3.0, 5.0])
+    best = explain_run(run_with(optimal_steps(measure, 4)), measure)
+    assert "nothing but rounding" in best.summary
+    assert best.records["distances"]["gap"] == 1
+    other = explain_run(run_with(Schedule([0.2, 0.3, 0.5, 0.9])), measure)
+    assert "where the best leave none" in other.summary
+    assert other.records["distances"]["gap"] is None
+    assert json.dumps(other.records, allow_nan=False)
+
+
+def test_more_steps_than_eigenvalues_are_explained_without_an_optimum() -> None:
+    measure = SpectralMeasure.from_eigenvalues([1.0, 2.0])
+    outcome = explain_run(run_with(Schedule([0.5, 0.7, 0.9])), measure)
+    assert "2 distinct eigenvalues above 0" in outcome.summary
+    assert "distances" not in outcome.records
+
+
+def test_optimal_steps_that_floats_cannot_tell_are_no_reference() -> None:
+    measure = SpectralMeasure.from_eigenvalues(np.geomspace(1e-8, 1, 60))
+    outcome = explain_run(run_with(optimal_steps(measure, 30)), measure)
+    assert "more than the 16 digits" in outcome.summary
+
+
+def test_steps_that_diverge_are_explained(measure: SpectralMeasure) -> None:
+    outcome = explain_run(run_with(Schedule([1e160, 1e161, 1e162])), measure)
+    assert "taking no step at all would be better" in outcome.summary
+    assert json.dumps(outcome.records, allow_nan=False)
+
+
+def test_a_training_all_at_once_says_why_it_has_one_radius(measure: SpectralMeasure) -> None:
+    network = UnfoldedIteration(Schedule([0.3, 0.5, 0.7]))
+    run = train(network, SpectralLoss(measure), all_at_once(3, 20))
+    said = " ".join(map(str, explain_run(run, measure).sections[-1].paragraphs))
+    assert f"one spectral radius is known, {run.history.spectral_radii[-1]:.4g}" in said
+    assert '"incremental"' in said
 
 
 def test_outside_in_pairs_are_counted_from_the_first_layer(measure: SpectralMeasure) -> None:
@@ -79,6 +206,32 @@ def test_a_falling_loss_is_told_from_noise() -> None:
     noise = 0.01 * rng.standard_normal(500)
     assert last_drop(1 + noise)[1]
     assert not last_drop(np.linspace(2, 1, 500) + noise)[1]
+
+
+@pytest.mark.parametrize(
+    ("losses", "share"),
+    [
+        (np.linspace(-1.0, -2.0, 100), 0.055),
+        (np.linspace(-2.0, -1.0, 100), -0.086),
+        (np.linspace(0.5, -0.5, 100), 0.29),
+        (np.repeat([0.0, 1.0], [90, 10]), -1.0),
+    ],
+)
+def test_losses_of_either_sign_fall_or_rise_as_they_do(losses: np.ndarray, share: float) -> None:
+    found, is_noise = last_drop(losses)
+    assert found == pytest.approx(share, rel=0.03)
+    assert not is_noise
+
+
+def test_losses_that_are_zero_rest() -> None:
+    assert last_drop(np.zeros(100)) == (0.0, True)
+
+
+def test_a_stage_too_short_to_tell_is_said_to_be(measure: SpectralMeasure) -> None:
+    run = run_with(Schedule([0.3, 0.5]))
+    history = dataclasses.replace(run.history, losses=np.ones((1, 5)))
+    outcome = explain_run(dataclasses.replace(run, history=history), measure)
+    assert "too short to tell whether the loss still fell" in str(outcome.sections[0])
 
 
 def test_losses_that_are_no_numbers_are_left_out() -> None:
@@ -112,9 +265,9 @@ def test_steps_trained_with_noise_are_judged_by_the_noise_aware_ones(
     run = run_with(noise_aware_steps(measure, 5, noise=0.5))
     learned = Learned(run, measure, "", noise=0.5)
     assert learned.verdict is Verdict.OPTIMAL
-    assert learned.gap == pytest.approx(1, rel=1e-9)
+    assert learned.gap("noise-aware") == pytest.approx(1, rel=1e-9)
     assert np.abs(learned.slopes).max() < 1e-5
-    assert Learned(run, measure, "").gap > 2
+    assert Learned(run, measure, "").gap("optimal") > 2
 
 
 def test_errors_with_noise_are_those_of_the_formula(measure: SpectralMeasure) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from stepfold import LeastSquares, Schedule
 from stepfold.iterations import HeavyBall
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.unfolded import (
+    LayerParameters,
     Sample,
     SampledLoss,
     Trainable,
@@ -21,12 +21,12 @@ from stepfold.unfolded import (
     all_at_once,
     train,
 )
-from stepfold.unfolded.losses import squared_error, squared_residual
+from stepfold.unfolded.criteria import squared_error, squared_residual
 
 ONES = torch.ones(4, 3, dtype=torch.float64)
 
 
-def scaled(x: Tensor, params: SimpleNamespace, data: Tensor) -> Tensor:
+def scaled(x: Tensor, params: LayerParameters, data: Tensor) -> Tensor:
     """A step that moves by ``step·w`` towards the data."""
     return x - params.step * params.w * (x - data)
 
@@ -48,7 +48,7 @@ class Weighted(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(0.3, dtype=torch.float64))
 
-    def forward(self, x: Tensor, params: SimpleNamespace, data: Tensor) -> Tensor:
+    def forward(self, x: Tensor, params: LayerParameters, data: Tensor) -> Tensor:
         return x - params.step * self.weight * (x - data)
 
 

@@ -1,7 +1,5 @@
 """Jacobians of layers along a trajectory."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -10,6 +8,7 @@ from stepfold import LeastSquares, Quadratic, Schedule
 from stepfold.iterations import HeavyBall, ProximalGradient
 from stepfold.problems.penalties import L1
 from stepfold.unfolded import (
+    LayerParameters,
     SampledLoss,
     Trainable,
     UnfoldedIteration,
@@ -51,7 +50,7 @@ def test_coordinates_that_a_penalty_holds_at_zero_have_curvature_one_over_gamma(
 def test_a_rotation_has_imaginary_parts() -> None:
     turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
 
-    def step(x: torch.Tensor, params: SimpleNamespace, data: torch.Tensor) -> torch.Tensor:
+    def step(x: torch.Tensor, params: LayerParameters, data: torch.Tensor) -> torch.Tensor:
         return x + params.step * (x @ data.T - x)
 
     network = UnfoldedIteration(Schedule([0.5]), iteration=step)
@@ -61,7 +60,7 @@ def test_a_rotation_has_imaginary_parts() -> None:
 
 
 def test_of_a_batch_the_first_row_is_followed() -> None:
-    def step(x: torch.Tensor, params: SimpleNamespace, data: None) -> torch.Tensor:
+    def step(x: torch.Tensor, params: LayerParameters, data: None) -> torch.Tensor:
         return x + params.step * (torch.cos(x) - x)
 
     network = UnfoldedIteration(Schedule([0.5, 0.7]), iteration=step)
@@ -83,6 +82,14 @@ def test_too_many_unknowns_are_refused() -> None:
     network = UnfoldedIteration(Schedule([0.5]))
     with pytest.raises(ValueError, match=r"at most 2048 entries .*got 3000"):
         local_spectra(network, None, torch.zeros(3000))
+
+
+def test_a_jacobian_that_is_not_finite_is_refused() -> None:
+    network = UnfoldedIteration(
+        Schedule([0.5, 0.5]), iteration=lambda x, params, _data: params.step * x.sqrt()
+    )
+    with pytest.raises(ValueError, match="Jacobian of layer 0 is not finite"):
+        local_spectra(network, None, torch.zeros(2, dtype=torch.float64))
 
 
 def test_a_network_takes_back_what_it_has_learned() -> None:

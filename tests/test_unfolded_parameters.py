@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,12 +22,9 @@ from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.penalties import L1
 from stepfold.unfolded import (
     BatchedLeastSquares,
-    GaussianLeastSquares,
-    SampledLoss,
-    Stage,
+    LayerParameters,
     Trainable,
     UnfoldedIteration,
-    train,
 )
 
 STEPS = Schedule([0.2, 0.1, 0.15, 0.12])
@@ -133,7 +127,7 @@ def test_relaxation_of_a_fixed_point_unrolls_to_its_formula() -> None:
     np.testing.assert_allclose(output.detach().numpy(), x, rtol=1e-14)
 
 
-def own_step(x: Any, params: SimpleNamespace, data: Any) -> Any:
+def own_step(x: Any, params: LayerParameters, data: Any) -> Any:
     """LISTA's layer: two matrices and a threshold of its own."""
     v = x @ params.inner.T + data @ params.outer.T * params.step
     return torch.sign(v) * torch.relu(v.abs() - params.threshold)
@@ -273,48 +267,6 @@ def test_autocast_computes_products_in_half_precision_and_stays_near(dtype) -> N
     assert not torch.equal(output, exact)
     torch.testing.assert_close(output.float(), exact, rtol=0.02, atol=0.02)
     assert network.parametrizations.steps.original.grad.isfinite().all()
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # of torch's own compiler
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-@pytest.mark.skipif(
-    importlib.util.find_spec("torch._inductor") is None, reason="torch has no compiler"
-)
-@pytest.mark.parametrize("name", ["gradient descent", "heavy ball", "proximal gradient"])
-def test_a_compiled_network_computes_the_same(name) -> None:
-    iteration, parameters = ITERATIONS[name]
-    outcomes = []
-    for compiled in (False, True):
-        network = UnfoldedIteration(STEPS, iteration=iteration, parameters=parameters)
-        output = (torch.compile(network) if compiled else network)(QUADRATIC)
-        output.square().sum().backward()
-        outcomes.append([output.detach(), *(p.grad for p in network.stacked_parameters())])
-    torch.testing.assert_close(outcomes[1], outcomes[0], rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.filterwarnings("ignore")  # of torch's own compiler
-@pytest.mark.skipif(
-    importlib.util.find_spec("torch._dynamo") is None, reason="torch has no compiler"
-)
-def test_a_compiled_network_is_trained_and_resumed_like_the_network(tmp_path) -> None:
-    sampler = GaussianLeastSquares(np.diag([1.0, 2.0]), batch_size=3)
-    stages = [Stage(4, 4)]
-    network = UnfoldedIteration(STEPS)
-    plain = train(network, SampledLoss(sampler), stages)
-    # Traced, but not translated into C++, which takes longer.
-    for stop in (2, None):
-        compiled: Any = torch.compile(UnfoldedIteration(STEPS), backend="eager")
-        run = train(
-            compiled,
-            SampledLoss(sampler),
-            stages,
-            checkpoint=tmp_path / "checkpoint",
-            resume=True,
-            callback=lambda now, stop=stop: now.done == stop,
-        )
-        assert run.finished == (stop is None)
-    np.testing.assert_allclose(run.schedule.steps, plain.schedule.steps, rtol=1e-6)
 
 
 def test_a_state_dict_brings_every_parameter_back() -> None:

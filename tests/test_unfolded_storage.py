@@ -252,6 +252,12 @@ def test_a_state_that_cannot_be_stored_is_refused_before_the_work(tmp_path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_training_removes_the_draft_of_one_killed_before_its_first_checkpoint(tmp_path) -> None:
+    (tmp_path / ".checkpoint-a1b2c3").write_bytes(b"half")
+    _train(Counting(), tmp_path / "checkpoint", resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
 RATES = torch.optim.lr_scheduler
 SCHEDULERS = {
     "one cycle": lambda optimizer: RATES.OneCycleLR(optimizer, max_lr=0.1, total_steps=41),

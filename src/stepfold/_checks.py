@@ -132,7 +132,7 @@ def check_matrix(name: str, matrix: Any, *, allow_complex: bool = False) -> Any:
         )
     kind = dtype_kind(getattr(matrix, "dtype", None))
     _check_kind(name, kind, matrix, allow_complex)
-    _check_unmasked(name, matrix)
+    check_unmasked(name, matrix)
     is_sparse = hasattr(matrix, "tocsr")
     if is_sparse and matrix.format not in ("csr", "csc"):
         matrix = matrix.tocsr()
@@ -166,7 +166,7 @@ def check_numbers(name: str, rows: Any, *, allow_complex: bool = False) -> Any:
     """Return vectors as rows ready for arithmetic: finite, integers turned to float64."""
     kind = dtype_kind(getattr(rows, "dtype", None))
     _check_kind(name, kind, rows, allow_complex)
-    _check_unmasked(name, rows)
+    check_unmasked(name, rows)
     if hasattr(rows, "tocsr"):
         raise TypeError(
             f"`{name}` must be dense, got {type(rows).__name__}; pass `{name}.toarray()`"
@@ -186,7 +186,8 @@ def _check_kind(name: str, kind: str, array: Any, allow_complex: bool) -> None:
         raise TypeError(f"`{name}` must be {rule}, got dtype {array.dtype}")
 
 
-def _check_unmasked(name: str, array: Any) -> None:
+def check_unmasked(name: str, array: Any) -> None:
+    """Raise for a masked array, whose arithmetic is another one."""
     if hasattr(array, "filled"):
         raise TypeError(
             f"`{name}` must be an array without a mask, got {type(array).__name__}; replace what "

@@ -58,6 +58,12 @@ def _list_networks(context: click.Context, _parameter: click.Parameter, asked: b
 @click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint, if there is one.")
 @click.option("--force", is_flag=True, help="Replace a folder that holds an earlier training.")
 @click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="Where to train: cpu, or cuda, which under torchrun is a GPU for each process.",
+)
+@click.option(
     "--checkpoint-every",
     type=click.IntRange(1),
     metavar="N",
@@ -78,6 +84,7 @@ def train(
     output: Path | None,
     resume: bool,
     force: bool,
+    device: str,
     checkpoint_every: int | None,
     as_json: bool,
 ) -> int:
@@ -109,6 +116,7 @@ def train(
             folder,
             resume=resume,
             force=force and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0",
+            device=device,
             checkpoint_every=checkpoint_every,
             callback=lambda _progress: bool(asked),
             progress=sys.stderr.isatty() and not as_json,

@@ -12,17 +12,13 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
+from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.choice import loss_for
+from stepfold.unfolded.criteria import squared_error, squared_residual
 from stepfold.unfolded.distributed import process_group
 from stepfold.unfolded.exact import train_exactly
 from stepfold.unfolded.local import LocalSpectra, local_spectra
-from stepfold.unfolded.losses import (
-    Loss,
-    SampledLoss,
-    SpectralLoss,
-    squared_error,
-    squared_residual,
-)
+from stepfold.unfolded.losses import Loss, SampledLoss, SpectralLoss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.options import HeldOut
 from stepfold.unfolded.parameters import Positive, Trainable
@@ -37,6 +33,7 @@ __all__ = [
     "DataSetSampler",
     "GaussianLeastSquares",
     "HeldOut",
+    "LayerParameters",
     "LocalSpectra",
     "Loss",
     "Positive",

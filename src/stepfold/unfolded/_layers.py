@@ -9,15 +9,31 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from stepfold.iterations import Iteration
 
-Step: TypeAlias = Callable[[Any, SimpleNamespace, Any], Any]
+
+class LayerParameters:
+    """The values of one layer, as attributes: ``step``, and the other parameters by name.
+
+    >>> LayerParameters(step=0.5, ridge=0.1).ridge
+    0.1
+    """
+
+    # No SimpleNamespace: torch.compile would break the graph at each one.
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
+Step: TypeAlias = Callable[[Any, LayerParameters, Any], Any]
 """A step of one's own, ``step(x, params, data)``: the next x; ``params.step`` is γₜ, other
 parameters of the layer have their names."""
 
@@ -131,7 +147,7 @@ class _Own:
         layers: list[Layer] = []
         for index, gamma in enumerate(gammas):
             named = {name: values[index] for name, values in columns.items()}
-            params = SimpleNamespace(step=gamma, **named)
+            params = LayerParameters(step=gamma, **named)
             layers.append(functools.partial(_call, self._function, index, params))
         return layers
 
@@ -143,7 +159,7 @@ def _no_start() -> TypeError:
     return TypeError("`x0` must be given: only a linear problem tells where to start")
 
 
-def _call(function: Step, index: int, params: SimpleNamespace, data: Any, x: Any) -> Any:
+def _call(function: Step, index: int, params: LayerParameters, data: Any, x: Any) -> Any:
     following = function(x, params, data)
     _check_following(index, x, following, "x")
     return following

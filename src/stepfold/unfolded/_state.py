@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stepfold.unfolded import distributed
-from stepfold.unfolded.checkpoints import load_checkpoint, remove_drafts, save_checkpoint
+from stepfold.unfolded.checkpoints import load_checkpoint, save_checkpoint
 from stepfold.unfolded.losses import Loss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.options import Options, settings_of
@@ -120,8 +120,6 @@ class State:
     def load(self, path: Path) -> None:
         """Go on from the checkpoint at ``path``."""
         state = load_checkpoint(path, self._settings)
-        if distributed.rank() == 0:
-            remove_drafts(path)
         self.network.load_state_dict(state["network"])
         _restore(self.optimizer, state["optimizer"])
         if self.scheduler:

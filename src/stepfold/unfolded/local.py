@@ -2,7 +2,8 @@
 
 Layer t maps x to ``f(x)``; near the iterate it multiplies small errors by the Jacobian J. For
 gradient descent ``(I − J)/γₜ`` is the Hessian; with a proximal step it is the Hessian seen by what
-the penalty lets move, and ``1/γₜ`` on what it holds still. The product of all Jacobians says how
+the penalty lets move, and ``1/γₜ`` on what it holds still. For layers that do more than that it has
+no such meaning: ``I − γₜ`` times it is J, no more. The product of all Jacobians says how
 much of a small error at the start is left at the end.
 """
 
@@ -53,7 +54,7 @@ def local_spectra(network: UnfoldedIteration, problem: Any, x0: Any = None) -> L
 
     Raises:
         TypeError: If layers hand on more than the iterate.
-        ValueError: If there are more than 2048 unknowns.
+        ValueError: If there are more than 2048 unknowns, or a Jacobian is not finite.
 
     >>> from stepfold import Quadratic, Schedule
     >>> hessian = torch.diag(torch.tensor([1.0, 3.0], dtype=torch.float64))
@@ -85,6 +86,11 @@ def local_spectra(network: UnfoldedIteration, problem: Any, x0: Any = None) -> L
 
         # Reverse mode, which every operation has; forward mode some lack.
         jacobian = torch.autograd.functional.jacobian(layer, row).reshape(size, size)
+        if not jacobian.isfinite().all():
+            raise ValueError(
+                f"the Jacobian of layer {index} is not finite at its iterate; the layers before "
+                "may diverge on this problem"
+            )
         values = torch.linalg.eigvals((identity - jacobian).double() / gamma.double())
         rows.append(values.real.sort().values)
         imaginary.append(values.imag.abs().max())

@@ -8,7 +8,6 @@ evaluation costs T·n operations instead of T products with the matrix for the w
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +19,8 @@ from stepfold.iterations import GradientDescent, Iteration
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import mean_squared_error
 from stepfold.schedules import Schedule, noisy_mean_squared_error
+from stepfold.unfolded._device import moved
+from stepfold.unfolded.criteria import Criterion, check_like, squared_error
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.samplers import Sample, Sampler
 
@@ -78,59 +79,6 @@ def check_loss_value(value: Any) -> Tensor:
     raise ValueError(f"`loss` must return a scalar tensor, got {found}; {remedy}")
 
 
-Criterion = Callable[[Any, Sample], Tensor]
-"""What the output of a layer is worth: a scalar tensor from it and the batch."""
-
-
-def squared_error(output: Any, sample: Sample) -> Tensor:
-    """Mean over batch and coordinates of ``|output − target|²``.
-
-    Raises:
-        TypeError: If one of them is no tensor.
-        ValueError: If the target does not have the output's shape.
-    """
-    if sample.target is None:
-        raise ValueError(
-            "the sampler must yield a `target` for `squared_error`, got None; train without one by "
-            "`criterion=squared_residual`"
-        )
-    if not isinstance(output, Tensor) or not isinstance(sample.target, Tensor):
-        raise TypeError(
-            "`squared_error` compares a tensor with the sampler's `target`, a tensor, got "
-            f"{type(output).__name__} and {type(sample.target).__name__}; give a `criterion` for "
-            "others"
-        )
-    _check_like("solutions", sample.target, output, dtype=False)
-    if not output.numel():
-        raise ValueError(
-            f"the sampler must yield at least one item, got an empty batch, {tuple(output.shape)}"
-        )
-    return _mean_square(output - sample.target)
-
-
-def squared_residual(output: Any, sample: Sample) -> Tensor:
-    """Mean square of the gradient, or of the residual ``f(x) − x`` of a `FixedPoint`.
-
-    No target is needed: training is unsupervised.
-
-    Raises:
-        TypeError: If the output is no tensor, or the data have neither.
-    """
-    residual = getattr(sample.data, "residual", None) or getattr(sample.data, "gradient", None)
-    if residual is None or not isinstance(output, Tensor):
-        raise TypeError(
-            "`squared_residual` needs a problem with a `gradient` or a `residual`, and its "
-            f"iterate, a tensor, got {type(sample.data).__name__} and {type(output).__name__}; "
-            "give a `criterion` for others"
-        )
-    return _mean_square(residual(output))
-
-
-def _mean_square(values: Tensor) -> Tensor:
-    square = (values * values.conj()).real if values.is_complex() else values * values
-    return square.mean()
-
-
 class SampledLoss:
     """Loss of the network's output on problems drawn by a sampler.
 
@@ -186,6 +134,9 @@ class SampledLoss:
                 "the sampler must yield torch tensors, got NumPy arrays; make them by "
                 "`torch.from_numpy(...)`"
             )
+        device = network.layer_steps(1).device
+        if device.type != "cpu":
+            sample = moved(sample, device)
         start = sample.start
         if start is None and isinstance(sample.target, Tensor):
             start = torch.zeros_like(sample.target)
@@ -196,7 +147,7 @@ class SampledLoss:
             if isinstance(start, Tensor) and hasattr(sample.data, "linear_term"):
                 # torch would speak of its own arguments
                 what = "solutions" if sample.start is None else "starts"
-                _check_like(what, start, sample.data.linear_term)
+                check_like(what, start, sample.data.linear_term)
             raise
         except (AttributeError, TypeError) as error:
             if isinstance(network.iteration, Iteration):
@@ -223,19 +174,6 @@ class SampledLoss:
         """Hand the sampler what it remembered."""
         if hasattr(self.sampler, "load_state_dict"):
             self.sampler.load_state_dict(state)
-
-
-def _check_like(what: str, given: Any, expected: Any, *, dtype: bool = True) -> None:
-    if given.shape != expected.shape:
-        raise ValueError(
-            f"the sampler must yield {what} of the shape that its problem has, "
-            f"{tuple(expected.shape)}, got {tuple(given.shape)}"
-        )
-    if dtype and given.dtype != expected.dtype:
-        raise ValueError(
-            f"the sampler must yield {what} of the dtype that its problem has, "
-            f"{expected.dtype}, got {given.dtype}"
-        )
 
 
 class SpectralLoss:

@@ -44,7 +44,8 @@ def progress_bar(total: int, done: int, *, shown: bool) -> Iterator[Callable[[Pr
         yield lambda _progress: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
     columns = (
         TextColumn("layers {task.fields[layers]}"),
@@ -53,11 +54,11 @@ def progress_bar(total: int, done: int, *, shown: bool) -> Iterator[Callable[[Pr
         TextColumn("{task.fields[skipped]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(
             "", total=total, completed=done, layers=1, loss=math.nan, best=math.nan, skipped=""
         )
-        yield lambda now: bar.update(
+        yield lambda now: bars.update(
             task,
             completed=now.done,
             layers=now.num_layers,

@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import stepfold
+from stepfold.iterations import GradientDescent
 from stepfold.result import TrainingRun
 from stepfold.result.training import RUN_FILE
 from stepfold.unfolded import distributed
 from stepfold.unfolded._describe import describe
+from stepfold.unfolded._device import check_device
 from stepfold.unfolded._lock import claimed
 from stepfold.unfolded.checkpoints import check_place, differing, remove_drafts, replace_file
 from stepfold.unfolded.losses import SpectralLoss, measure_of
-from stepfold.unfolded.networks import NETWORKS, Task
+from stepfold.unfolded.networks import NETWORKS, Task, TrainingSettings
 from stepfold.unfolded.options import Callback
 
 FORMAT = "stepfold.training-folder/1"
@@ -50,6 +52,21 @@ class Order:
     network: str
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def check_names(self) -> None:
+        """Raise a ValueError if there is no such network, parameter or setting."""
+        if self.network not in NETWORKS:
+            raise ValueError(
+                f"there is no network {self.network!r}; there are {', '.join(NETWORKS)}"
+            )
+        known = inspect.signature(NETWORKS[self.network]).parameters
+        fields = {each.name for each in dataclasses.fields(TrainingSettings)}
+        for what, unknown in (
+            (f"parameter of {self.network!r}", self.parameters.keys() - known.keys()),
+            ("setting of a training", self.training.keys() - fields),
+        ):
+            if unknown:
+                raise ValueError(f"there is no {what} called {', '.join(sorted(unknown))}")
 
     def task(self) -> Task:
         """The network, at its initial values, with what it is trained on."""
@@ -81,6 +98,7 @@ def train_in_folder(
     *,
     resume: bool = False,
     force: bool = False,
+    device: str = "cpu",
     checkpoint_every: int | None = None,
     callback: Callback | None = None,
     progress: bool = False,
@@ -92,6 +110,7 @@ def train_in_folder(
         folder: Made if need be.
         resume: Whether to go on from the folder's checkpoint; begins anew where there is none.
         force: Whether to replace an earlier training.
+        device: Where to train, as torch names it; evaluation is on the CPU.
         checkpoint_every: Iterations after which the checkpoint is replaced, beside stages' ends.
         callback: As in `train`.
         progress: As in `train`.
@@ -105,7 +124,9 @@ def train_in_folder(
         ValueError: If the folder's training has other settings, each of which is named, or one of
             the order's is out of range.
     """
+    check_device(device)
     task = order.task()
+    task.network.to(device)
     _check_folder(folder)
     with contextlib.ExitStack() as stack:
         if distributed.rank() == 0:
@@ -147,11 +168,13 @@ def _train_claimed(
     run = task.train(checkpoint=folder / CHECKPOINT, resume=True, **options)
     if run.finished and distributed.rank() == 0:
         _write(folder / SCHEDULE, run.schedule.to_dict())
+        task.network.to("cpu")
         if task.evaluate is not None:
             figures = {name: float(value) for name, value in task.evaluate(task.network).items()}
             finite = {name: x if math.isfinite(x) else None for name, x in figures.items()}
             _write(folder / EVALUATION, finite)
-        if (measure := measure_of(task.loss)) is not None:
+        measure = measure_of(task.loss)
+        if measure is not None and isinstance(task.network.iteration, GradientDescent):
             noise = float(task.loss.noise) if isinstance(task.loss, SpectralLoss) else 0.0
             _write(folder / SPECTRUM, {**measure.to_dict(), "noise": noise})
         _write(folder / RUN_FILE, run.to_dict())
@@ -161,21 +184,30 @@ def _train_claimed(
 def evaluation(folder: Path) -> dict[str, float]:
     """Figures of merit in the folder of a finished training; NaN where one was not finite."""
     path = folder / EVALUATION
-    figures = json.loads(path.read_text()) if path.exists() else {}
-    return {name: math.nan if value is None else value for name, value in figures.items()}
+    if not path.exists():
+        return {}
+    try:
+        figures = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            name: math.nan if value is None else float(value) for name, value in figures.items()
+        }
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not the record of figures of merit: {error}") from None
 
 
-def trained_task(folder: Path, *, batch_size: int | None = None) -> Task:
+def trained_task(folder: Path, *, at_most: Mapping[str, int] | None = None) -> Task:
     """The network as the training in a folder left it, with what it was trained on.
 
     Args:
         folder: Of a finished training.
-        batch_size: Items in a mini-batch from now on, where the network has such a parameter.
+        at_most: Largest values from now on of parameters that say how much data there are, such as
+            ``batch_size``, where the network has them.
 
     Raises:
         FileNotFoundError: If the folder does not hold a finished training.
-        ValueError: If it was trained with a matrix, of which the folder keeps a checksum only, or
-            its files are damaged.
+        ModuleNotFoundError: If its data are those of a package that is not installed.
+        ValueError: If it was trained with a matrix, of which the folder keeps a checksum only, is
+            of a version that has other networks or parameters, or its files are damaged.
     """
     run = TrainingRun.load(folder)
     settings = _settings(folder / SETTINGS)
@@ -185,10 +217,24 @@ def trained_task(folder: Path, *, batch_size: int | None = None) -> Task:
             raise ValueError(
                 f"{folder} was trained with its own `{name}`, of which it keeps a checksum only"
             )
-    if batch_size is not None and "batch_size" in parameters:
-        parameters = {**parameters, "batch_size": batch_size}
-    task = Order(settings["network"], parameters, settings["training"]).task()
-    task.network.restore(run)
+    limits = at_most or {}
+    parameters = {
+        name: min(value, limits[name]) if name in limits and isinstance(value, int) else value
+        for name, value in parameters.items()
+    }
+    order = Order(settings["network"], parameters, settings["training"])
+    try:
+        order.check_names()
+        task = order.task()
+        task.network.restore(run)
+    except (TypeError, ValueError) as error:
+        version = settings.get("version")
+        written = (
+            ""
+            if version == stepfold.__version__
+            else f", of version {version}, cannot be made anew by version {stepfold.__version__}"
+        )
+        raise ValueError(f"the network of {folder / SETTINGS}{written}: {error}") from error
     return task
 
 
@@ -223,8 +269,15 @@ def _settings(path: Path) -> dict[str, Any]:
         held = json.loads(path.read_text(encoding="utf-8"))
         if held["format"] != FORMAT:
             raise ValueError(f"its format is {held['format']!r}, not {FORMAT!r}")
+        for name, kind in (("network", str), ("parameters", dict), ("training", dict)):
+            if not isinstance(held[name], kind):
+                raise TypeError(f"`{name}` must be of type {kind.__name__}, got {held[name]!r}")
         held["training"]["batches_per_step"]
-    except (KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise ValueError(
+            f"{path} is not the record of a training's settings: it has no {error}"
+        ) from None
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is not the record of a training's settings: {error}") from None
     settings: dict[str, Any] = held
     return settings

@@ -7,20 +7,17 @@ import functools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from stepfold._checks import check_count
-from stepfold.iterations import GradientDescent
-from stepfold.polynomial import mean_squared_error, spectral_radius
-from stepfold.result import TrainingHistory, TrainingRun
+from stepfold.result import TrainingRun
 from stepfold.unfolded import distributed
 from stepfold.unfolded._lock import claimed
 from stepfold.unfolded._loop import Loop
-from stepfold.unfolded.checkpoints import check_place, check_storable
-from stepfold.unfolded.losses import Loss, check_loss, measure_of
+from stepfold.unfolded._outcome import outcome_of
+from stepfold.unfolded.checkpoints import check_place, check_storable, remove_drafts
+from stepfold.unfolded.losses import Loss, check_loss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.options import (
     Callback,
@@ -159,13 +156,19 @@ def train(
     loop = Loop(network, loss, options)
     if options.checkpoint is not None:
         state = loop.state
-        check_storable(optimizer=state.optimizer, scheduler=state.scheduler, loss=loop.loss)
+        check_storable(
+            network=network,
+            optimizer=state.optimizer,
+            scheduler=state.scheduler,
+            loss=loop.loss,
+        )
     with contextlib.ExitStack() as stack:
         if options.checkpoint is not None and distributed.rank() == 0:
             options.checkpoint.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(claimed(options.checkpoint))
+            remove_drafts(options.checkpoint)
         finished = _run(loop, resume=resume, callback=callback, progress=progress)
-    return _outcome(loop, finished)
+    return outcome_of(loop, finished=finished)
 
 
 def _run(loop: Loop, *, resume: bool, callback: Callback | None, progress: bool) -> bool:
@@ -262,40 +265,3 @@ def _share(batches_per_step: int | None) -> int:
             f"{batches_per_step}"
         )
     return batches_per_step
-
-
-def _outcome(loop: Loop, finished: bool) -> TrainingRun:
-    rows = loop.state.rows if finished else [*loop.state.rows, loop.row()]
-    stages = loop.options.stages[: len(rows)]
-    longest = max(stage.num_iterations for stage in stages)
-    losses = np.full((len(rows), longest), np.nan)
-    for row, stage_losses in zip(losses, loop.state.losses, strict=False):
-        row[: stage_losses.size] = stage_losses
-    columns: dict[str, Any] = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    if loop.options.held_out is None:
-        columns["held_out_losses"] = None
-    measure = measure_of(loop.loss)
-    mean_squared_errors = spectral_radii = None
-    if measure is not None and isinstance(loop.network.iteration, GradientDescent):
-        learned = [row["steps"][: row["num_layers"]] for row in rows]
-        error = getattr(loop.loss, "mean_squared_error", None)
-        errors = [
-            mean_squared_error(steps, measure) if error is None else error(steps)
-            for steps in learned
-        ]
-        mean_squared_errors = np.array(errors)
-        spectral_radii = np.array([spectral_radius(steps, measure.nodes) for steps in learned])
-    history = TrainingHistory(
-        losses=losses,
-        mean_squared_errors=mean_squared_errors,
-        spectral_radii=spectral_radii,
-        **columns,
-    )
-    return TrainingRun(
-        loop.network.schedule(),
-        history,
-        num_iterations=longest,
-        seed=loop.options.seed,
-        parameters=loop.network.learned(),
-        finished=finished,
-    )

@@ -100,18 +100,23 @@ class Ends:
         from scipy.linalg import eigvalsh_tridiagonal
 
         alpha, beta = np.array(self._alpha), np.array(self._beta[:-1])
+        # LAPACK squares what is in the matrix, whatever its units.
+        scale = float(alpha.max())
         ends = (
-            eigvalsh_tridiagonal(alpha, beta, select="i", select_range=(place, place))
-            for place in (0, len(alpha) - 1)
+            eigvalsh_tridiagonal(alpha / scale, beta / scale, select="i", select_range=(i, i))
+            for i in (0, len(alpha) - 1)
         )
-        lowest, highest = (float(values[0]) for values in ends)
+        lowest, highest = (scale * float(values[0]) for values in ends)
         return lowest, highest
 
     def interval(self) -> tuple[float, float]:
         """Lower end a little below the Ritz values, upper one where no eigenvalue hides."""
-        alpha, beta = np.array(self._alpha), np.array(self._beta)
         lowest, highest = self._ritz()
-        rounding = 10 * float(np.finfo(float).eps) * highest
-        upper = outer_end(alpha, np.maximum(beta, rounding), highest, self._needed, rounding)
+        eps = 10 * float(np.finfo(float).eps)
+        rounding = eps * highest
+        # In units of the highest Ritz value: the recurrence of `outer_end` squares too.
+        alpha = np.array(self._alpha) / highest
+        beta = np.maximum(np.array(self._beta) / highest, eps)
+        upper = highest * outer_end(alpha, beta, 1.0, self._needed, eps)
         guess = UNKNOWN_LOWER * upper if self.singular else LOWER_MARGIN * lowest
         return max(guess, rounding), upper

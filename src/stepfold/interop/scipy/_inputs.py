@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_finite, check_nonnegative
+from stepfold._checks import check_finite, check_nonnegative, check_unmasked
 from stepfold.interop.scipy._ends import UNKNOWN_LOWER
 from stepfold.spectrum import SpectralBounds
 
@@ -53,6 +53,7 @@ def _as_operator(name: str, matrix: Any) -> Any:
         return matrix
     if hasattr(matrix, "matvec") and hasattr(matrix, "shape"):
         return aslinearoperator(matrix)
+    check_unmasked(name, matrix)
     array = np.asarray(matrix)
     if array.ndim != 2 or array.dtype.kind not in "buifc":
         raise TypeError(
@@ -77,6 +78,7 @@ def convert(matrix: Any, dtype: np.dtype[Any]) -> Any:
 
 def as_vector(name: str, values: Any, length: int, dtype: Any = None) -> Any:
     """A copy of shape (length,) of a finite vector of shape (length,) or (length, 1)."""
+    check_unmasked(name, values)
     array = np.asarray(values)
     if array.dtype.kind not in "buifc":
         raise TypeError(f"`{name}` must hold numbers, got dtype {array.dtype}")

@@ -144,9 +144,22 @@ class Normal(System):
                 remainder = self._data if at_start else self._data - self._forward(x)
                 squares = norms(remainder) ** 2
             self._measure(x, gradient, squares)
+        if at_start:
+            self._check_range(gradient)
         if self._sweeps or self._grams is not None:
             self._place = x.copy(), gradient, self.data_norm**2
         return gradient
+
+    def _check_range(self, gradient: Any) -> None:
+        # The data have entries near 1, so this is near the norm of A, or below by cancellation.
+        peak = float(abs(gradient).max())
+        numbers = np.finfo(gradient.dtype)
+        low, high = float(numbers.tiny) ** (1 / 3), float(numbers.max) ** (1 / 4)
+        if math.isfinite(peak) and peak > 0 and not low <= peak <= high:
+            raise ValueError(
+                f"`A` must have a norm whose fourth power {gradient.dtype} holds, got a norm near "
+                f"{peak:.2g}; divide it by that, and the solution too"
+            )
 
     def _squares(self, x: Any, gradient: Any) -> Any | None:
         """Squared norms of ``b − Ax``; None if digits have cancelled in one of them."""

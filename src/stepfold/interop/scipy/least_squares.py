@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_unmasked
 from stepfold.interop.scipy._adaptive import Run
 from stepfold.interop.scipy._ends import LOOKING_STEPS
 from stepfold.interop.scipy._gram import GramSteps, gram_pays
@@ -105,7 +105,8 @@ def lsq_chebyshev(
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If shapes do not fit, an entry is not finite, or a number is negative.
+        ValueError: If shapes do not fit, an entry is not finite, a number is negative, or the norm
+            of A is so large or small that its fourth power is out of range.
 
     >>> A = np.array([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]])
     >>> result = lsq_chebyshev(A, np.array([1.0, 4.0, 3.0]))
@@ -176,6 +177,7 @@ def _plain(values: Any) -> Any:
 
 def _as_rows(name: str, values: Any, length: int) -> Any:
     """A finite vector (length,) or (length, 1), or rows (k, length), as a copy."""
+    check_unmasked(name, values)
     array = np.asarray(values)
     if array.shape == (length, 1):
         array = array.ravel()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_callable, check_count
 from stepfold.interop.scipy._adaptive import Run, System
 from stepfold.interop.scipy._inputs import (
     as_matrix,
@@ -94,6 +94,7 @@ def chebyshev(
     rtol, atol = check_tolerance("rtol", rtol), check_tolerance("atol", atol)
     limit = 10 * size if maxiter is None else check_count("maxiter", maxiter, minimum=0)
     ends = interval(bounds)
+    check_callable("callback", callback)
     if not rhs.any():
         return rhs, 0
     # Squares of a right-hand side below 1e-160 (1e-20 in float32) would vanish in inner products.

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from stepfold._checks import check_nonnegative
-from stepfold.lab.explanation.network import explain_network
+from stepfold.lab.explanation.network import LayerKind, explain_network
 from stepfold.lab.explanation.training import explain_run
 from stepfold.lab.outcome import Outcome
 from stepfold.measure import SpectralMeasure
 from stepfold.result import TrainingRun
 
-if TYPE_CHECKING:
-    from stepfold.unfolded.local import LocalSpectra
-
 SPECTRUM = "spectrum.json"
 SETTINGS = "settings.json"
+# One problem, of a size whose Jacobians have their eigenvalues in seconds.
+SMALL = {"batch_size": 1, "side": 24}
+# Networks whose own layers are a gradient step, or one with a proximal operator.
+GRADIENT_NETWORKS = ("du_ridge", "learned_ista")
 
 
 def explain_folder(folder: Path) -> Outcome:
@@ -25,6 +26,9 @@ def explain_folder(folder: Path) -> Outcome:
 
     Where the folder holds a spectrum the steps are compared with the optimum. Otherwise the network
     is made anew, and one problem drawn, whose trajectory shows what each layer does.
+
+    Where that cannot be done (another version's folder, a matrix that is not in it, a package that
+    is not installed) the report says why, and shows the rest.
 
     Raises:
         FileNotFoundError: If there is no finished training.
@@ -42,10 +46,11 @@ def explain_folder(folder: Path) -> Outcome:
         return explain_run(run, measure, name=name, noise=noise)
     if not (folder / SETTINGS).exists():
         return explain_network(run, name=name)
-    from stepfold.unfolded.runs import evaluation
-
-    figures = evaluation(folder)
-    return explain_network(run, name=name, figures_of_merit=figures, spectra=_spectra(folder))
+    try:
+        from stepfold.unfolded.runs import evaluation
+    except ModuleNotFoundError as error:
+        return explain_network(run, name=name, spectra=str(error))
+    return explain_network(run, name=name, figures_of_merit=evaluation(folder), **_local(folder))
 
 
 def _spectrum(path: Path) -> tuple[SpectralMeasure, float]:
@@ -58,25 +63,32 @@ def _spectrum(path: Path) -> tuple[SpectralMeasure, float]:
         raise ValueError(f"{path} is not the record of a spectrum: {error}") from None
 
 
-def _spectra(folder: Path) -> LocalSpectra | None:
-    """Local spectra along one trajectory; None if layers are no maps, or the data are not known."""
+def _local(folder: Path) -> dict[str, Any]:
+    """Local spectra along one trajectory, and what they are of; or why there are none."""
     import numpy as np
     import torch
 
+    from stepfold.iterations import GradientDescent, ProximalGradient, Relaxation
     from stepfold.unfolded import Sample, SampledLoss, local_spectra
     from stepfold.unfolded.runs import trained_task
 
     try:
-        task = trained_task(folder, batch_size=1)
-    except ValueError:
-        return None  # its matrix is not in the folder
-    if not isinstance(task.loss, SampledLoss):
-        return None
-    sample = Sample(*task.loss.sampler(np.random.default_rng(0)))
-    start = sample.start
-    if start is None and isinstance(sample.target, torch.Tensor):
-        start = torch.zeros_like(sample.target)
-    try:
-        return local_spectra(task.network, sample.data, start)
-    except (TypeError, ValueError):
-        return None  # layers with a memory, or too many unknowns
+        task = trained_task(folder, at_most=SMALL)
+        if not isinstance(task.loss, SampledLoss):
+            return {"spectra": "its loss does not say which problems it is trained on"}
+        sample = Sample(*task.loss.sampler(np.random.default_rng(0)))
+        start = sample.start
+        if start is None and isinstance(sample.target, torch.Tensor):
+            start = torch.zeros_like(sample.target)
+        spectra = local_spectra(task.network, sample.data, start)
+    except (ModuleNotFoundError, TypeError, ValueError) as error:
+        return {"spectra": str(error).rstrip(".")}
+    layer, kind = task.network.iteration, LayerKind.ANY
+    network = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["network"]
+    if isinstance(layer, (GradientDescent, ProximalGradient)) or network in GRADIENT_NETWORKS:
+        kind = LayerKind.GRADIENT
+    elif isinstance(layer, Relaxation):
+        kind = LayerKind.RELAXATION
+    shape = tuple(start.shape[1:]) if start is not None else ()
+    named = f"one patch of {shape[0]} × {shape[1]} pixels" if len(shape) == 2 else "one problem"
+    return {"spectra": spectra, "kind": kind, "sample": named}

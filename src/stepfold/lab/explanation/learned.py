@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from stepfold._typing import FloatArray
+from stepfold.lab.explanation.shared import added_up, best_shared_steps, period_of
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import mean_squared_error, optimal_mean_squared_error, spectral_radius
 from stepfold.result import TrainingRun
@@ -35,6 +36,8 @@ from stepfold.schedules.ordering import outside_in_order
 CLOSE = 0.05
 # Largest share by which the error changes for a change of one step by 1 % that counts as none.
 FLAT = 1e-3
+# Times the rounding of the best steps that counts as no error.
+ROUNDING = 16
 # Last part of a stage's losses that is compared with the part before it.
 TAIL = 0.1
 # Standard errors by which means of noisy losses must differ to be called different.
@@ -44,7 +47,9 @@ STANDARD_ERRORS = 3
 class Verdict(enum.Enum):
     """How a training ended."""
 
+    STOPPED = "The training was stopped before its end."
     OPTIMAL = "The error is close to the smallest possible one."
+    SHARED = "The error is close to the smallest that steps of the same period can have."
     UNFINISHED = "The error still has a slope."
     STUCK = "The error is flat, far from the smallest possible one."
 
@@ -80,8 +85,32 @@ class Learned:
             schedules["constant"] = constant_steps(bounds, count)
         if self.noise:
             schedules["optimal without noise"] = optimal_steps(self.measure, count)
+        if self.period < count:
+            schedules[self.aim] = self._best_shared()
         schedules[self.best] = self.best_schedule(count)
         return schedules
+
+    @cached_property
+    def period(self) -> int:
+        """Number of layers after which the learned steps repeat; T if they do not."""
+        # Those of layers not trained yet are alike, and not shared.
+        steps = self.run.schedule.steps
+        return period_of(steps) if self.run.finished else int(steps.size)
+
+    @property
+    def aim(self) -> str:
+        """What the report calls the best steps that training could have come to."""
+        is_free = self.period == self.run.schedule.num_steps
+        return self.best if is_free else f"best of period {self.period}"
+
+    def _best_shared(self) -> Schedule:
+        count, bounds = self.run.schedule.num_steps, self.measure.bounds
+        starts = [self.run.schedule.steps[: self.period], self.best_schedule(self.period).steps]
+        if bounds.lower > 0:
+            starts.append(chebyshev_steps(bounds, self.period).steps)
+        positive = self.measure.nodes[self.measure.nodes > 0]
+        reach = (float(positive[0]), float(positive[-1]))
+        return best_shared_steps(self.log_error, starts, count, reach)
 
     def best_schedule(self, num_steps: int) -> Schedule:
         """The best positive steps known: without noise the optimum, with noise a local one."""
@@ -109,10 +138,40 @@ class Learned:
             for name, schedule in self.schedules.items()
         }
 
+    @cached_property
+    def rounding(self) -> float:
+        """Error below which the best steps are not known to 16 digits, so that it counts as 0."""
+        steps = self.schedules[self.best].steps
+        # Their reciprocals are known to a unit of rounding of the largest eigenvalue.
+        shifts = np.finfo(float).eps * self.measure.nodes[-1] * steps**2
+        with np.errstate(over="ignore", invalid="ignore"):
+            spread = np.abs(self.fit.jacobian(steps)) @ shifts
+            return float(spread @ spread)
+
     @property
-    def gap(self) -> float:
-        """Learned error over that of the best steps; 1 is the optimum."""
-        return self.errors["learned"] / self.errors[self.best]
+    def is_lost(self) -> bool:
+        """Whether the best steps need more than 16 digits, so that there is no telling them."""
+        least = self._best_error(self.run.schedule.num_steps)
+        tolerance = float(np.sqrt(np.finfo(float).eps))
+        return not self.errors[self.best] <= (1 + CLOSE) * least + tolerance
+
+    def is_negligible(self, error: float) -> bool:
+        """Whether an error is 0 as far as rounding can tell."""
+        # Where eigenvalues are far apart rounding may hide everything; errors then count as found.
+        floor = min(self.rounding, float(np.finfo(float).eps))
+        if optimal_mean_squared_error(self.measure, self.run.schedule.num_steps) == 0:
+            floor = max(floor, self.errors[self.best])
+        return error <= ROUNDING * floor
+
+    def gap(self, reference: str) -> float:
+        """Learned error over that of a reference; 1 if both are 0 up to rounding.
+
+        Infinite if only the reference's is.
+        """
+        learned, other = self.errors["learned"], self.errors[reference]
+        if not self.is_negligible(other):
+            return learned / other
+        return 1.0 if self.is_negligible(learned) else float("inf")
 
     @cached_property
     def least_errors(self) -> FloatArray:
@@ -135,11 +194,16 @@ class Learned:
         # The error of the best steps falls with their number.
         while many - few > 1:
             middle = (few + many) // 2
-            if self.error(self.best_schedule(middle)) <= enough:
+            if self._best_error(middle) <= enough:
                 many = middle
             else:
                 few = middle
         return many
+
+    def _best_error(self, num_steps: int) -> float:
+        if not self.noise:
+            return optimal_mean_squared_error(self.measure, num_steps)
+        return self.error(self.best_schedule(num_steps))
 
     @cached_property
     def fit(self) -> PolynomialFit:
@@ -188,19 +252,32 @@ class Learned:
         """Growth of heads and tails of the factors in the learned order."""
         return roundoff_amplification(self.run.schedule.steps, self.measure.bounds)
 
+    def log_error(self, steps: FloatArray) -> tuple[float, FloatArray]:
+        """Logarithm of the error of T steps, and ``γₜ ∂ log MSE/∂γₜ``, shape (T,)."""
+        values = self.fit.residuals(steps)
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = float(values @ values)
+            slopes = 2 * steps * (values @ self.fit.jacobian(steps))
+        if error == 0:
+            return -np.inf, np.zeros(steps.size)
+        if not np.isfinite(error):
+            return np.inf, np.full(steps.size, np.nan)
+        return float(np.log(error)), slopes / error
+
     @cached_property
     def slopes(self) -> FloatArray:
-        """``γₜ ∂ log MSE/∂γₜ``, shape (T,)."""
-        steps = self.run.schedule.steps
-        values = self.fit.residuals(steps)
-        slopes: FloatArray = 2 * steps * (values @ self.fit.jacobian(steps)) / (values @ values)
-        return slopes
+        """``γₜ ∂ log MSE/∂γₜ`` with respect to the p values that layers share, shape (p,)."""
+        return added_up(self.log_error(self.run.schedule.steps)[1], self.period)
 
     @property
     def verdict(self) -> Verdict:
         """Whether training had converged, and to what."""
-        if self.gap <= 1 + CLOSE:
+        if not self.run.finished:
+            return Verdict.STOPPED
+        if self.gap(self.best) <= 1 + CLOSE:
             return Verdict.OPTIMAL
+        if self.gap(self.aim) <= 1 + CLOSE:
+            return Verdict.SHARED
         return Verdict.STUCK if float(np.abs(self.slopes).max()) <= FLAT else Verdict.UNFINISHED
 
 
@@ -208,7 +285,11 @@ def last_drop(losses: FloatArray) -> tuple[float, bool]:
     """By what share the loss fell over the last tenth of a stage, and whether noise explains it.
 
     Args:
-        losses: Mini-batch losses of one stage, shape (iterations,); NaN is left out.
+        losses: Mini-batch losses of one stage, of either sign, shape (iterations,); NaN is left
+            out.
+
+    Returns:
+        The fall relative to the size of the losses before, and whether it is one at all.
 
     >>> share, is_noise = last_drop(np.linspace(2.0, 1.0, 100))
     >>> round(share, 3), is_noise
@@ -221,4 +302,6 @@ def last_drop(losses: FloatArray) -> tuple[float, bool]:
     last, before = losses[-size:], losses[-2 * size : -size]
     drop = float(before.mean() - last.mean())
     error = float(np.sqrt((last.var(ddof=1) + before.var(ddof=1)) / size))
-    return drop / float(before.mean()), abs(drop) <= STANDARD_ERRORS * error
+    # Losses may be negative, such as logarithms of a density, or 0.
+    size_before = float(np.abs(before).mean()) or float(np.abs(last).mean()) or 1.0
+    return drop / size_before, abs(drop) <= STANDARD_ERRORS * error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,29 @@ if TYPE_CHECKING:
 
 # Loss falling by less than this over the last tenth of a stage is called settled.
 SETTLED = 0.01
+UNKNOWN = (
+    "Nobody knows the optimum of such a network: compare several seeds, and starts from Chebyshev "
+    "steps."
+)
+
+
+class LayerKind(enum.Enum):
+    """What layers do to an iterate; the value says what ``(I − J)/γ`` then is."""
+
+    GRADIENT = (
+        "They are the curvatures that the step meets. Where a penalty holds a coordinate still, "
+        "its error is removed at once, and it has no curvature. A step is long if it exceeds 2 "
+        "over the largest curvature: alone it would diverge; the layers around it make up for it."
+    )
+    RELAXATION = (
+        "They are 1 less the eigenvalues of the Jacobian of the map whose fixed point is sought, "
+        "and γ is the relaxation factor."
+    )
+    ANY = (
+        "Such a layer does more than a gradient step, so that they are no curvatures of the "
+        "problem. A small error's share is multiplied by 1 less γ times the eigenvalue: it stays "
+        "as it is at 0, goes at once at 1/γ, and grows below 0 or beyond 2/γ."
+    )
 
 
 def explain_network(
@@ -24,7 +48,10 @@ def explain_network(
     *,
     name: str = "the run",
     figures_of_merit: Mapping[str, float] | None = None,
-    spectra: LocalSpectra | None = None,
+    spectra: LocalSpectra | str = "",
+    kind: LayerKind = LayerKind.ANY,
+    sample: str = "one problem",
+    remark: str = "",
 ) -> Outcome:
     """Learned steps and parameters, the loss over training, and local spectra if there are any.
 
@@ -32,18 +59,20 @@ def explain_network(
         run: A training of any iteration.
         name: What to call it.
         figures_of_merit: Measured on the finished network, by name.
-        spectra: What each layer does near its iterate, from ``stepfold.unfolded.local_spectra``.
+        spectra: What each layer does near its iterate, from ``stepfold.unfolded.local_spectra``,
+            or why that cannot be told; nothing is said of it if empty.
+        kind: What layers do.
+        sample: What the trajectory is that of.
+        remark: Why a known optimum is not what to compare it with, if one is known.
     """
-    drop, is_noise = last_drop(run.history.losses[-1])
-    skipped = int(np.sum(np.asarray(run.history.num_skipped)))
     return Outcome(
         name="explain-run",
         title=f"What {name} learned",
-        summary=_advice(run, drop, is_noise),
+        summary=f"{_advice(run)} {remark or UNKNOWN}" if run.finished else _advice(run),
         sections=[
             _values_section(run),
-            *([_local_section(spectra)] if spectra is not None else []),
-            _loss_section(run, drop, is_noise, skipped),
+            *([_local_section(spectra, kind, sample)] if spectra else []),
+            loss_section(run, drop_sentence(run)),
             *([_merit_section(figures_of_merit)] if figures_of_merit else []),
         ],
         parameters={"run": name, "num_steps": run.schedule.num_steps, "seed": run.seed},
@@ -51,9 +80,13 @@ def explain_network(
     )
 
 
-def _advice(run: TrainingRun, drop: float, is_noise: bool) -> str:
+def _advice(run: TrainingRun) -> str:
     if not run.finished:
-        return "The training was stopped before its end; go on with --resume."
+        return (
+            "The training was stopped before its end; go on with it by --resume, or `resume=True` "
+            "in Python, before judging it."
+        )
+    drop, is_noise = last_drop(run.history.losses[-1])
     if drop > SETTLED and not is_noise:
         return (
             f"Training has not converged: over the last {TAIL:.0%} of its last stage the loss "
@@ -64,10 +97,12 @@ def _advice(run: TrainingRun, drop: float, is_noise: bool) -> str:
             f"Training went astray: over the last {TAIL:.0%} of its last stage the loss rose by "
             f"{-drop:.1%}. Lower the learning rate, or clip gradients."
         )
-    return (
-        "The loss had settled when training ended. For a network that is not linear nobody knows "
-        "the optimum: compare several seeds, and starts from Chebyshev steps."
-    )
+    if abs(drop) > SETTLED:
+        return (
+            "Whether the loss still fell when training ended cannot be told from its noise; larger "
+            "batches, or more iterations in the last stage, would tell."
+        )
+    return "The loss had settled when training ended."
 
 
 def _values_section(run: TrainingRun) -> Section:
@@ -98,73 +133,90 @@ def _values_section(run: TrainingRun) -> Section:
     )
 
 
-def _local_section(spectra: LocalSpectra) -> Section:
+def _local_section(spectra: LocalSpectra | str, kind: LayerKind, sample: str) -> Section:
+    heading = "What each layer does near its iterate"
+    if isinstance(spectra, str):
+        return Section(heading, (f"That cannot be shown: {spectra}.",))
     layers = np.arange(1, spectra.steps.size + 1)
     values = spectra.eigenvalues
-    held = np.abs(values - 1 / spectra.steps[:, None]) <= 1e-6 / spectra.steps[:, None]
-    curvatures = np.where(held, np.nan, values)
-    moving = ~np.isnan(curvatures).all(axis=1)
+    gone = np.abs(values - 1 / spectra.steps[:, None]) <= 1e-6 / spectra.steps[:, None]
+    left = np.where(gone, np.nan, values)
+    moving = ~np.isnan(left).all(axis=1)
     lower, upper = np.full(layers.size, np.nan), np.full(layers.size, np.nan)
-    lower[moving] = np.nanmin(curvatures[moving], axis=1)
-    upper[moving] = np.nanmax(curvatures[moving], axis=1)
+    lower[moving] = np.nanmin(left[moving], axis=1)
+    upper[moving] = np.nanmax(left[moving], axis=1)
+    noun = "curvature" if kind is LayerKind.GRADIENT else "eigenvalue"
     rows = tuple(
         (
             str(layer),
             f"{spectra.steps[t]:.4g}",
             f"{lower[t]:.4g}",
             f"{upper[t]:.4g}",
-            f"{held[t].mean():.0%}",
+            f"{gone[t].mean():.0%}",
             f"{spectra.radii[t]:.4g}",
             f"{spectra.gains[t]:.4g}",
         )
         for t, layer in enumerate(layers.tolist())
     )
     return Section(
-        "What each layer does near its iterate",
+        heading,
         (
-            "Eigenvalues of (I − J)/γ, J the layer's Jacobian along one trajectory: the curvatures "
-            "that the step meets. Where a penalty holds a coordinate still, its error is "
-            "removed at once, and it has no curvature. A step is long if it exceeds 2 over the "
-            "largest curvature: alone it would diverge; the layers around it make up for it.",
+            f"Eigenvalues of (I − J)/γ, J the layer's Jacobian along the trajectory of {sample}. "
+            f"{kind.value}",
             f"All layers together multiply a small error at the start by at most "
-            f"{float(spectra.gains[-1]):.3g}; the largest imaginary part of a curvature is "
+            f"{float(spectra.gains[-1]):.3g}; the largest imaginary part of an eigenvalue is "
             f"{float(spectra.largest_imaginary.max()):.2g}.",
         ),
         figure=Figure(
             "local_curvatures",
-            "Curvatures along the trajectory, and the reciprocals of the steps",
-            "Largest and smallest curvature by layer, beside 1 over the step size.",
+            f"{noun.capitalize()}s along the trajectory, and the reciprocals of the steps",
+            f"Largest and smallest {noun} by layer, beside 1 over the step size.",
             (
                 Curve("1/γ", layers, 1 / spectra.steps, "both", emphasis=True),
-                Curve("largest curvature", layers, upper, "both"),
-                Curve("smallest curvature", layers, lower, "both"),
+                Curve(f"largest {noun}", layers, upper, "both"),
+                Curve(f"smallest {noun}", layers, lower, "both"),
             ),
             Axis("layer"),
-            Axis("curvature", log=bool(np.nanmin(lower) > 0) if moving.any() else True),
+            Axis(noun, log=bool(np.nanmin(lower) > 0) if moving.any() else True),
         ),
         table=Table(
-            ("layer", "γ", "smallest", "largest", "held still", "radius of J", "gain so far"), rows
+            ("layer", "γ", "smallest", "largest", "gone at once", "radius of J", "gain so far"),
+            rows,
         ),
     )
 
 
-def _loss_section(run: TrainingRun, drop: float, is_noise: bool, skipped: int) -> Section:
+def drop_sentence(run: TrainingRun) -> str:
+    """How much the loss fell at last."""
+    if np.isfinite(run.history.losses[-1]).sum() * TAIL < 2:
+        return "Its last stage was too short to tell whether the loss still fell."
+    drop, is_noise = last_drop(run.history.losses[-1])
+    change = f"Over the last {TAIL:.0%} of the last stage the loss changed by {-drop:+.2%}"
+    if is_noise:
+        return f"{change}, no more than its noise explains."
+    return f"{change}, more than its noise explains."
+
+
+def loss_section(run: TrainingRun, *sentences: str) -> Section:
+    """The loss of every mini-batch that was recorded."""
     losses = run.history.losses[np.isfinite(run.history.losses)]
-    change = f"Over the last {TAIL:.0%} of the last stage the loss changed by {-drop:+.2%}" + (
-        ", which its noise explains." if is_noise else ", more than its noise explains."
-    )
+    if not losses.size:
+        return Section("Over training", ("No finite loss was recorded.",))
+    skipped = int(np.sum(np.asarray(run.history.num_skipped)))
     if skipped:
-        change += f" {skipped} iterations were skipped, their gradients not being finite."
+        sentences += (
+            f"{skipped} iterations were skipped, their losses or gradients not being finite.",
+        )
     return Section(
         "Over training",
-        (change,),
+        ("The loss of each mini-batch, as it was recorded.", *sentences),
         figure=Figure(
             "training",
             "Loss over training",
             "Loss of each mini-batch.",
             (Curve("loss", np.arange(1, losses.size + 1), losses, "line", emphasis=True),),
             Axis("mini-batch"),
-            Axis("loss", log=bool(losses.size and losses.min() > 0)),
+            Axis("loss", log=bool(losses.min() > 0)),
         ),
     )
 

@@ -8,7 +8,10 @@ import numpy as np
 
 from stepfold._checks import check_nonnegative
 from stepfold._typing import FloatArray
-from stepfold.lab.explanation.learned import TAIL, Learned, Verdict, last_drop
+from stepfold.lab._fields import plain
+from stepfold.lab.explanation.advice import smallest, summary
+from stepfold.lab.explanation.learned import Learned
+from stepfold.lab.explanation.network import drop_sentence, explain_network, loss_section
 from stepfold.lab.figure import Axis, Curve, Figure
 from stepfold.lab.outcome import Outcome, Section, Table
 from stepfold.measure import SpectralMeasure
@@ -37,11 +40,13 @@ def explain_run(
             `noisy_mean_squared_error`, and the best steps `noise_aware_steps`.
 
     Returns:
-        Sections with figures and tables; the summary ends with advice.
+        Sections with figures and tables; the summary ends with advice. Steps that repeat after p
+        layers are also compared with the best that do. Where there is no optimum to compare with
+        (other parameters were trained, too, or there are more steps than distinct eigenvalues) it
+        says so, and shows what can be seen of any network.
 
     Raises:
-        ValueError: If the measure has fewer distinct nodes above 0 than there are steps, or
-            ``noise`` is negative or not finite.
+        ValueError: If ``noise`` is negative or not finite.
 
     >>> from stepfold import Schedule, SpectralMeasure
     >>> from stepfold.unfolded import SpectralLoss, UnfoldedIteration, train_incrementally
@@ -51,11 +56,14 @@ def explain_run(
     >>> "found the optimum" in explain_run(run, measure).summary
     True
     """
-    learned = Learned(run, measure, name, float(check_nonnegative("noise", noise)))
+    noise = float(check_nonnegative("noise", noise))
+    learned = Learned(run, measure, name, noise)
+    if (reason := _without_optimum(learned)) is not None:
+        return explain_network(run, name=name, remark=reason)
     return Outcome(
         name="explain-run",
         title=f"What {name} learned",
-        summary=_summary(learned),
+        summary=summary(learned),
         sections=[
             _distance_section(learned),
             _steps_section(learned),
@@ -67,16 +75,18 @@ def explain_run(
             "run": name,
             "num_steps": run.schedule.num_steps,
             "seed": run.seed,
-            "noise": learned.noise,
+            "noise": noise,
         },
         records={
             "distances": {
                 "verdict": learned.verdict.name,
-                "gap": learned.gap,
+                "period": learned.period,
+                "gap": plain(learned.gap(learned.best)),
+                "gap_within_period": plain(learned.gap(learned.aim)),
                 "equivalent_steps": learned.equivalent_steps,
-                "mean_squared_errors": learned.errors,
-                "spectral_radii": learned.radii,
-                "slopes": learned.slopes.tolist(),
+                "mean_squared_errors": _plain(learned.errors),
+                "spectral_radii": _plain(learned.radii),
+                "slopes": [plain(slope) for slope in learned.slopes.tolist()],
             },
             **{
                 f"schedules/{label.lower().replace(' ', '-')}": schedule.to_dict()
@@ -86,49 +96,33 @@ def explain_run(
     )
 
 
-def _summary(learned: Learned) -> str:
-    count = learned.run.schedule.num_steps
-    text = (
-        f"{count} learned steps leave a mean squared error of {learned.errors['learned']:.4g}, "
-        f"relative to the start{', with the noise' if learned.noise else ''}: {learned.gap:.4g} "
-        f"times {_smallest(learned)}"
-    )
-    if learned.equivalent_steps < count:
-        text += f"; {learned.equivalent_steps} {learned.best} steps do as well"
-    return f"{text}. {_advice(learned)}"
+def _plain(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: plain(value) for name, value in values.items()}
 
 
-def _smallest(learned: Learned) -> str:
-    # With noise a local minimum is known, which need not be the smallest.
-    return "that of the best known steps" if learned.noise else "the smallest possible one"
-
-
-def _advice(learned: Learned) -> str:
-    builder = f"`{'noise_aware' if learned.noise else 'optimal'}_steps`"
-    if learned.verdict is Verdict.OPTIMAL:
-        if learned.noise:
-            nodes = learned.measure.nodes
-            limit = learned.measure.mean(learned.noise / (nodes + learned.noise))
-            return (
-                f"Training has found the optimum: not even {builder} is noticeably better for this "
-                f"spectrum and noise. However many steps, no error below {limit:.4g} is possible."
-            )
+def _without_optimum(learned: Learned) -> str | None:
+    """Why there is nothing to compare a run with; None if there is."""
+    run, measure = learned.run, learned.measure
+    if run.parameters:
         return (
-            "Training has found the optimum: no schedule of as many steps is noticeably better for "
-            "this spectrum. For less error, take more steps."
+            f"It has trained {', '.join(run.parameters)} beside the steps, so that the optimum of "
+            "gradient steps alone is not what to compare it with: compare several seeds, and "
+            "starts from Chebyshev steps."
         )
-    if learned.verdict is Verdict.STUCK:
+    count = run.schedule.num_steps
+    distinct = measure.gauss_nodes_of_weighted(count).size
+    if distinct < count:
         return (
-            "Training rests where the loss is flat, far from the optimum: steps that are equal, or "
-            "so long that the loss no longer sees them, move together. Start from Chebyshev steps, "
-            f"or those of {builder}, instead."
+            f"The spectrum has {distinct} distinct eigenvalue{'s' if distinct > 1 else ''} above "
+            f"0, and as many steps reach the smallest error already: {count} have no optimum to "
+            f"compare them with. Take {distinct}, which `optimal_steps` computes."
         )
-    return (
-        f"Training has not converged: the loss still has a slope. {builder} computes the best "
-        f"steps for this spectrum{' and noise' if learned.noise else ''} in "
-        f"{'a second' if learned.noise else 'milliseconds'}, `train_exactly` those for given data; "
-        "or start training from these steps, or train longer with a decaying learning rate."
-    )
+    if learned.is_lost:
+        return (
+            f"The best {count} steps for this spectrum need more than the 16 digits that numbers "
+            "have, so that there is nothing to compare them with. Take a shorter period."
+        )
+    return None
 
 
 def _distance_section(learned: Learned) -> Section:
@@ -136,12 +130,11 @@ def _distance_section(learned: Learned) -> Section:
         (
             label,
             f"{error:.4g}",
-            f"{error / learned.errors[learned.best]:.4g}",
+            _multiple(error, learned),
             f"{learned.radii[label]:.4g}",
         )
         for label, error in sorted(learned.errors.items(), key=lambda item: item[1])
     )
-    drop, is_noise = last_drop(learned.run.history.losses[-1])
     noise = (
         f"The data are noisy, η = {learned.noise:.4g}: what the steps fit of the noise counts, too."
     )
@@ -149,17 +142,30 @@ def _distance_section(learned: Learned) -> Section:
         "How far it is from the optimum",
         (
             "Mean squared error after all steps, relative to the start; how many times "
-            f"{_smallest(learned)} that is; and the largest factor by which an eigenvector's share "
+            f"{smallest(learned)} that is; and the largest factor by which an eigenvector's share "
             "of the error at the start is multiplied.",
             *([noise] if learned.noise else []),
             *_disagreement(learned),
-            f"A change of one step by 1 % still changes the error by up to "
-            f"{float(np.abs(learned.slopes).max()):.2g} %; at the optimum by nothing. Over the "
-            f"last {TAIL:.0%} of the last stage the loss fell by {drop:.2%}"
-            + (", which its noise explains." if is_noise else ", more than its noise explains."),
+            f"{_slope(learned)}{drop_sentence(learned.run)}",
         ),
         table=Table(("steps", "error", "over the best", "spectral radius"), rows),
     )
+
+
+def _slope(learned: Learned) -> str:
+    slope = float(np.abs(learned.slopes).max())
+    if learned.is_negligible(learned.errors["learned"]) or not math.isfinite(slope):
+        return ""  # it is that of rounding, or there is none
+    what = "step" if learned.aim == learned.best else "of the values that layers share"
+    return (
+        f"A change of one {what} by 1 % still changes the error by up to {slope:.2g} %; at the "
+        "optimum by nothing. "
+    )
+
+
+def _multiple(error: float, learned: Learned) -> str:
+    best = learned.errors[learned.best]
+    return "—" if learned.is_negligible(best) else f"{error / best:.4g}"
 
 
 def _disagreement(learned: Learned) -> list[str]:
@@ -236,6 +242,8 @@ def _order_section(learned: Learned) -> Section:
         if paired > 1
         else "Pairs of layers do not hold the largest and the smallest step left. "
     )
+    if learned.aim != learned.best:
+        order = "The steps repeat, so that their order is that of the period. "
     if max(heads, tails) >= UNSAFE:
         advice = (
             f"That costs {math.log10(max(heads, tails)):.1f} digits: take "
@@ -301,18 +309,13 @@ def _training_section(learned: Learned) -> Section:
     history = learned.run.history
     errors, radii = history.mean_squared_errors, history.spectral_radii
     if errors is None or radii is None or errors.size < 2:
-        losses = history.losses[np.isfinite(history.losses)]
-        return Section(
-            "Over training",
-            ("The loss of each mini-batch, as it was recorded.",),
-            figure=Figure(
-                "training",
-                "Loss over training",
-                "Loss against the mini-batch.",
-                (Curve("loss", np.arange(1, losses.size + 1), losses, "both", emphasis=True),),
-                Axis("mini-batch"),
-                Axis("loss", log=bool(losses.min() > 0)),
-            ),
+        if radii is None or not learned.run.finished or learned.run.schedule.num_steps == 1:
+            return loss_section(learned.run)
+        return loss_section(
+            learned.run,
+            "All layers were trained together, so that one spectral radius is known, "
+            f"{float(radii[-1]):.4g} at the end; `train_incrementally`, or the strategy "
+            '"incremental", records one for each depth.',
         )
     stages = np.arange(1, errors.size + 1)
     depths = np.asarray(history.num_layers)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from stepfold.iterations import ProximalGradient
 from stepfold.problems import LeastSquares
 from stepfold.problems.penalties import Box
 from stepfold.schedules import Schedule
+from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
@@ -180,7 +180,7 @@ class SlopedLayer:
     def __init__(self, unit: float) -> None:
         self.unit = unit
 
-    def __call__(self, x: Tensor, params: SimpleNamespace, problem: Any) -> Tensor:
+    def __call__(self, x: Tensor, params: LayerParameters, problem: Any) -> Tensor:
         """The layer on a batch."""
         moved = problem.gradient_step(x, self.unit * params.step)
         projected: Tensor = (params.slope * moved).clamp(-1, 1)

@@ -11,7 +11,6 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from stepfold._checks import check_count
 from stepfold.schedules import Schedule
-from stepfold.unfolded._layers import Step
+from stepfold.unfolded._layers import LayerParameters, Step
 from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
@@ -36,11 +35,11 @@ LONGEST_GRADIENT = 1e-3
 """Of the mean squared error; longer gradients are shortened to this."""
 
 
-def _thresholded_gradient(x: Tensor, params: SimpleNamespace, problem: Any) -> Tensor:
+def _thresholded_gradient(x: Tensor, params: LayerParameters, problem: Any) -> Tensor:
     return soft_threshold(problem.gradient_step(x, params.step), params.threshold)
 
 
-def _learned_matrices(x: Tensor, params: SimpleNamespace, problem: Any) -> Tensor:
+def _learned_matrices(x: Tensor, params: LayerParameters, problem: Any) -> Tensor:
     pulled = problem.rhs @ params.forward_matrix.T - x @ params.square_matrix.T
     return soft_threshold(x + params.step * pulled, params.threshold)
 

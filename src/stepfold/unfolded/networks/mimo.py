@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +27,7 @@ from torch import Tensor
 
 from stepfold._checks import check_count
 from stepfold.schedules import Schedule
+from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
@@ -114,7 +114,7 @@ class OverloadedMimo:
         return Sample(Channel(rows, gains, seen, noise_variance), sent)
 
 
-def _detector_layer(x: Tensor, params: SimpleNamespace, channel: Channel) -> Tensor:
+def _detector_layer(x: Tensor, params: LayerParameters, channel: Channel) -> Tensor:
     residual = channel.received - x @ channel.matrix.T
     ridge = params.ridge * len(channel.gains)  # α grows with the channel; this has one scale
     moved = x + params.step * channel.regularised_inverse(residual, ridge)

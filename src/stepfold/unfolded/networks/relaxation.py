@@ -13,6 +13,7 @@ References:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,23 @@ def karate_club_laplacian() -> FloatArray:
     return laplacian - np.diag(laplacian.sum(0))
 
 
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Jacobi's map for a batch, ``x − (D⁻¹Px − D⁻¹q)``.
+
+    Args:
+        scaled: ``D⁻¹P``.
+        rhs: ``D⁻¹q``, shape (batch, n).
+    """
+
+    scaled: Tensor
+    rhs: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The next x, shape (batch, n)."""
+        return x - (x @ self.scaled.T - self.rhs)
+
+
 class JacobiSystems:
     """Sampler of ``Px = q`` as fixed points of Jacobi's iteration, q ~ N(0, I).
 
@@ -119,11 +137,7 @@ class JacobiSystems:
         """A batch of systems, and their solutions, shape (batch, n)."""
         size = len(self._scaled)
         rhs = torch.from_numpy(rng.standard_normal((self._batch_size, size)))
-        scaled_rhs = rhs * self._inverse_diagonal
-
-        def sweep(x: Tensor) -> Tensor:
-            return x - (x @ self._scaled.T - scaled_rhs)
-
+        sweep = Sweep(self._scaled, rhs * self._inverse_diagonal)
         return Sample(FixedPoint(sweep), rhs @ self._inverse)
 
 

@@ -8,7 +8,6 @@ without products.
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from stepfold._checks import check_count, check_nonnegative
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
 from stepfold.schedules import Schedule
+from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.losses import SampledLoss, measure_of
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.networks.base import NETWORKS, Task
@@ -64,7 +64,7 @@ class NoisyCoordinates:
         return Sample(Seen(self._singular, seen), target)
 
 
-def _ridge_layer(x: Tensor, params: SimpleNamespace, data: Seen) -> Tensor:
+def _ridge_layer(x: Tensor, params: LayerParameters, data: Seen) -> Tensor:
     gradient = data.singular * (data.singular * x - data.seen) + params.ridge * x
     stepped: Tensor = x - params.step * gradient
     return stepped

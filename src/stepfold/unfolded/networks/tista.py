@@ -12,7 +12,6 @@ Only the T steps γₜ are trained.
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from stepfold._checks import check_count
 from stepfold.schedules import Schedule
+from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
@@ -73,9 +73,10 @@ class TistaStep:
         self._noise_variance = signals.noise_variance
         self._density = signals.density
 
-    def __call__(self, x: Tensor, params: SimpleNamespace, problem: Any) -> Tensor:
+    def __call__(self, x: Tensor, params: LayerParameters, problem: Any) -> Tensor:
         """x⁺ for a batch."""
         gamma = params.step
+        self._backward = self._backward.to(x.device)
         residual = problem.rhs - x @ problem.operator.T
         moved = x + gamma * (residual @ self._backward)
         return posterior_mean(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -152,7 +153,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_says_when(bad) -> None
 
 def test_steps_far_too_long_stop_the_training() -> None:
     network = UnfoldedIteration(Schedule([1e200, 1e200]))
-    with pytest.raises(ArithmeticError, match=r"generation 1, iteration 0; lower the learning"):
+    with pytest.raises(ArithmeticError, match=r"generation 1, iteration 0; look for NaN"):
         train_incrementally(network, SpectralLoss(SMALL), num_iterations=5)
     assert network.steps.tolist() == [1e200, 1e200]
 
@@ -190,6 +191,15 @@ def test_a_run_survives_json() -> None:
     np.testing.assert_array_equal(record["history"]["losses"], run.history.losses)
 
 
-def test_a_progress_bar_goes_to_standard_error(capsys) -> None:
-    _train(1, num_iterations=3, progress=True)
-    assert capsys.readouterr().out == ""
+def test_a_progress_bar_on_standard_error_tells_loss_best_and_time_left(
+    capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", "120")
+    run = _train(2, num_iterations=3, progress=True)
+    shown = capsys.readouterr()
+    last = run.history.losses[-1]
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.err)
+    assert f"loss {last[-1]:.2e}  best {last.min():.2e}  0:00:00" in plain
+    assert "layers 2" in plain
+    assert shown.out == ""
