@@ -50,6 +50,15 @@ def test_a_training_without_a_spectrum_is_told_by_its_losses(tmp_path: Path) -> 
     assert "has not converged" in outcome.summary
 
 
+def test_a_loss_lost_in_its_noise_is_not_called_settled(tmp_path: Path) -> None:
+    folder = write_training(tmp_path / "t", spectrum=False)
+    record = json.loads((folder / "training.json").read_text())
+    noise = np.random.default_rng(0).standard_normal(50)
+    record["history"]["losses"] = [(np.linspace(2, 1, 50) + noise).tolist()]
+    (folder / "training.json").write_text(json.dumps(record))
+    assert "cannot be told from its noise" in explain_folder(folder).summary
+
+
 def test_a_training_that_was_stopped_says_so(tmp_path: Path) -> None:
     folder = write_training(tmp_path / "t", spectrum=False, finished=False)
     assert "--resume" in explain_folder(folder).summary
@@ -201,3 +210,12 @@ def test_a_ridge_network_meets_the_curvatures_of_its_problem(tmp_path: Path) -> 
     assert "the curvatures that the step meets" in str(section.paragraphs[0])
     assert section.figure is not None
     assert section.figure.y.label == "curvature"
+
+
+def test_deblurring_is_shown_on_a_small_patch_with_its_memory(tmp_path: Path) -> None:
+    small = {"num_layers": 2, "batch_size": 1}
+    train_in_folder(Order("deblurring", small, {"num_iterations": 1}), tmp_path / "t")
+    section = explain_folder(tmp_path / "t").sections[1]
+    assert "one patch of 12 × 12 pixels" in str(section.paragraphs[0])
+    assert "hand on the iterate and what they remember" in str(section.paragraphs[0])
+    assert section.figure is not None

@@ -105,7 +105,9 @@ def test_a_shared_step_at_its_best_is_not_called_unfinished() -> None:
     assert learned.verdict is Verdict.SHARED
     assert np.abs(learned.slopes).max() < 1e-4
     assert learned.gap("optimal") > 10
-    assert "has found the best steps that repeat" in explain_run(run_with(best), measure).summary
+    outcome = explain_run(run_with(best), measure)
+    assert "has found the best steps that repeat" in outcome.summary
+    assert "outside-in" not in str(outcome.sections)
 
 
 def test_slopes_over_shared_steps_are_those_of_the_logarithm_of_the_error() -> None:

@@ -21,10 +21,12 @@ from stepfold import (
 )
 from stepfold.accelerate import anderson, plain_iteration
 from stepfold.interop.scipy import chebyshev, lsq_chebyshev
-from stepfold.iterations import Fista, ProximalGradient, Relaxation
+from stepfold.iterations import Fista, ProximalGradient, Relaxation, heavy_ball, nesterov
 from stepfold.problems import Composite, gauss_seidel, jacobi_iteration, landweber, sor
 from stepfold.problems.jacobian import jacobian_spectrum
+from stepfold.problems.out_of_core import BlockedLeastSquares
 from stepfold.problems.penalties import L1
+from stepfold.schedules import SCHEDULES
 
 MATRIX = np.random.default_rng(0).standard_normal((8, 4))
 RHS = np.random.default_rng(1).standard_normal(8)
@@ -184,6 +186,21 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         "`callback` must be a function or None, got int",
     ),
+    "heavy ball": (
+        lambda: heavy_ball((1.0, 9.0)),  # type: ignore[arg-type]
+        TypeError,
+        "`bounds` must be SpectralBounds, got tuple; wrap the ends",
+    ),
+    "Nesterov": (
+        lambda: nesterov(None),  # type: ignore[arg-type]
+        TypeError,
+        "`bounds` must be SpectralBounds, got NoneType; wrap the ends",
+    ),
+    "a matrix on disk with a tensor": (
+        lambda: BlockedLeastSquares(MATRIX, torch.ones(8)),  # type: ignore[arg-type]
+        TypeError,
+        r"`rhs` must be an array of NumPy, got a tensor; pass `rhs\.numpy\(\)`",
+    ),
     "accelerate, sparse start": (
         lambda: accelerate(np.cos, sp.csr_array(np.eye(2))),  # type: ignore[arg-type]
         TypeError,
@@ -252,6 +269,13 @@ def test_it_is_refused_with_a_remedy(name: str) -> None:
     call, error, message = CASES[name]
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("bounds", [(1.0, 100.0), None, np.array([1.0, 100.0])])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_ends_that_are_not_wrapped_are_refused(name: str, bounds: Any) -> None:
+    with pytest.raises(TypeError, match=r"must be .*SpectralBounds, got (tuple|NoneType|nd)"):
+        SCHEDULES[name](bounds, 8)
 
 
 def test_the_spectrum_at_a_number_is_its_derivative() -> None:

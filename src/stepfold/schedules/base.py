@@ -240,6 +240,7 @@ SCHEDULES: Registry[ScheduleBuilder] = Registry("schedule", "stepfold.schedules"
 
 def check_lower(builder: str, bounds: SpectralBounds) -> None:
     """Refuse bounds on which the builder's optimum does not exist."""
+    _check_kind(bounds)
     if bounds.lower == 0:
         raise ValueError(
             f"`{builder}` needs `bounds.lower > 0`, got 0.0; take "
@@ -250,8 +251,17 @@ def check_lower(builder: str, bounds: SpectralBounds) -> None:
 
 def check_upper(builder: str, bounds: SpectralBounds) -> None:
     """Refuse the zero operator, for which every step is as good as none."""
+    _check_kind(bounds)
     if bounds.upper == 0:
         raise ValueError(
             f"`{builder}` needs `bounds.upper > 0`, got 0.0; the operator is zero: check what it "
             "was made of"
+        )
+
+
+def _check_kind(bounds: Any) -> None:
+    if not isinstance(bounds, SpectralBounds):
+        raise TypeError(
+            f"`bounds` must be SpectralBounds, got {type(bounds).__name__}; wrap the ends as "
+            "`SpectralBounds(lower, upper)`, or take those of `estimate_bounds(hessian)`"
         )

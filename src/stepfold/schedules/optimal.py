@@ -48,6 +48,12 @@ def optimal_steps(spectrum: SpectralMeasure | SpectralBounds, num_steps: int) ->
     if isinstance(spectrum, SpectralBounds):
         bounds, builder = spectrum, "optimal"
         spectrum = SpectralMeasure.uniform(spectrum, num_nodes=max(256, num_steps + 1))
+    if not isinstance(spectrum, SpectralMeasure):
+        raise TypeError(
+            "`spectrum` must be a SpectralMeasure or SpectralBounds, got "
+            f"{type(spectrum).__name__}; wrap eigenvalues as "
+            "`SpectralMeasure.from_eigenvalues(values)`"
+        )
     roots = spectrum.gauss_nodes_of_weighted(num_steps)
     if roots.size < num_steps:
         raise ValueError(

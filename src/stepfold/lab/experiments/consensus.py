@@ -122,8 +122,9 @@ def consensus(
             Section(
                 "On the way",
                 (
-                    "The distance after each round of the deepest schedules: as with gradient "
-                    "descent, long steps make it grow first.",
+                    "The distance after each round of the deepest schedules. Long steps make it "
+                    "grow on the way, those in the order that training has left them in by orders "
+                    "of magnitude: it looks at the end only.",
                 ),
                 figure=Figure(
                     "distance_by_round",

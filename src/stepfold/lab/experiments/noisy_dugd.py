@@ -111,7 +111,7 @@ def noisy_dugd(
                     "and the noise-aware optima flatten out at the Wiener filter's error.",
                     curves(rows, np.array(depths), style="both", emphasis=tuple(list(rows)[:2])),
                     Axis("layers T"),
-                    Axis("mean squared error, relative to the signal", log=True),
+                    Axis("relative mean squared error", log=True),
                     (Level("Wiener filter, all of H known", wiener),),
                 ),
                 table=Table(

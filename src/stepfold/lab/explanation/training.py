@@ -242,6 +242,8 @@ def _order_section(learned: Learned) -> Section:
         if paired > 1
         else "Pairs of layers do not hold the largest and the smallest step left. "
     )
+    if learned.aim != learned.best:
+        order = "The steps repeat, so that their order is that of the period. "
     if max(heads, tails) >= UNSAFE:
         advice = (
             f"That costs {math.log10(max(heads, tails)):.1f} digits: take "
