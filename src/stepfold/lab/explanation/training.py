@@ -106,8 +106,8 @@ def _without_optimum(learned: Learned) -> str | None:
     if run.parameters:
         return (
             f"Training has learned {', '.join(run.parameters)} beside the steps, so that the "
-            "optimum of gradient steps alone is not what to compare it with: compare several seeds, and "
-            "starts from Chebyshev steps."
+            "optimum of gradient steps alone is not what to compare it with: compare several "
+            "seeds, and starts from Chebyshev steps."
         )
     count = run.schedule.num_steps
     distinct = measure.gauss_nodes_of_weighted(count).size
