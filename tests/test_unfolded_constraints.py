@@ -153,6 +153,11 @@ def test_constraints_that_do_not_fit_are_refused(constraint, initial, error, mes
         made(parameters={"w": Trainable(initial, constraint=constraint)})
 
 
+def test_empty_values_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"`initial` of 'w' must hold numbers, got shape \(0,\)"):
+        made(parameters={"w": np.zeros(0)})
+
+
 @pytest.mark.parametrize("constraint", [{}, {"constraint": None}])
 def test_complex_values_are_refused(constraint) -> None:
     with pytest.raises(TypeError, match=r"`initial` of 'w' must be real, got torch\.complex128; t"):

@@ -177,14 +177,47 @@ def test_noisy_tensors_of_any_precision_give_the_steps_of_double(kind, dtype, rt
     ("unit", "options", "message"),
     [
         (1j, {"solutions": np.ones(2)}, r"`problem` must be real, got complex128; write real"),
-        (1.0, {"solutions": 1j * np.ones(2)}, r"`solutions` must be real, got complex128"),
-        (1.0, {"solutions": np.ones(2), "x0": 1j * np.ones(2)}, r"`x0` must be real, got complex"),
+        (1.0, {"solutions": 1j * np.ones(2)}, r"`solutions` must be real numbers, got complex"),
+        (
+            1.0,
+            {"solutions": np.ones(2), "x0": 1j * np.ones(2)},
+            r"`x0` must be real numbers, got complex",
+        ),
     ],
 )
 def test_complex_data_are_refused(unit, options, message) -> None:
     problem = LeastSquares(unit * np.eye(2), unit * np.ones(2))
     with pytest.raises(TypeError, match=message):
         train_exactly(problem, num_steps=1, **options)
+
+
+EYE, ONES = torch.eye(2).double(), torch.ones(2).double()
+
+
+@pytest.mark.parametrize(
+    ("problem", "solutions", "error", "message"),
+    [
+        (LeastSquares(EYE, ONES), np.ones(2), TypeError, r"what the problem is made of, Tensor, g"),
+        (LeastSquares(np.eye(2), np.ones(2)), ONES, TypeError, r"made of, ndarray, got Tensor; co"),
+        (LeastSquares(EYE, ONES), ONES.float(), ValueError, r"torch\.float64 on cpu, got torch\.f"),
+        (LeastSquares(EYE, ONES), ONES.to("meta"), ValueError, r"got torch\.float64 on meta; conv"),
+        (
+            LeastSquares(np.eye(2), np.ones(2)),
+            np.ma.masked_array(np.ones(2), [True, False]),
+            TypeError,
+            r"`solutions` must be real numbers, got a masked array",
+        ),
+        (
+            LeastSquares(300 * torch.eye(2).half(), torch.tensor([60, 90]).half()),
+            torch.ones(2).half(),
+            ValueError,
+            r"`problem` overflows: .* not finite in torch\.float16; scale the data",
+        ),
+    ],
+)
+def test_data_that_do_not_fit_the_problem_are_refused(problem, solutions, error, message) -> None:
+    with pytest.raises(error, match=message):
+        train_exactly(problem, solutions, 1)
 
 
 def test_a_start_moves_the_errors() -> None:

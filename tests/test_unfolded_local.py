@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stepfold import LeastSquares, Quadratic, Schedule
-from stepfold.iterations import HeavyBall, ProximalGradient
+from stepfold.iterations import Fista, HeavyBall, Nesterov, ProximalGradient
 from stepfold.problems.penalties import L1
 from stepfold.unfolded import (
     LayerParameters,
@@ -72,15 +72,52 @@ def test_of_a_batch_the_first_row_is_followed() -> None:
     np.testing.assert_allclose(alone.eigenvalues[0], expected, rtol=1e-12)
 
 
-def test_layers_with_a_memory_are_refused() -> None:
+def test_the_heavy_ball_has_the_roots_of_its_quadratics() -> None:
+    # x⁺ = (1 + β − γλ) x − β x⁻ on an eigenvector: z² − (1 + β − γλ) z + β = 0.
+    network = UnfoldedIteration(Schedule([0.2, 0.9]), iteration=HeavyBall(0.3))
+    found = local_spectra(network, problem_with([1.0, 3.0]))
+    roots = [np.roots([1, -(1 + 0.3 - 0.2 * value), 0.3]) for value in (1.0, 3.0)]
+    expected = np.sort(((1 - np.concatenate(roots)) / 0.2).real)
+    assert found.has_memory
+    np.testing.assert_allclose(found.eigenvalues[0], expected, rtol=1e-7)
+    assert found.radii[0] == pytest.approx(np.abs(roots).max(), rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    "iteration", [HeavyBall(0.3), Nesterov(0.4), Fista(L1(0.1))], ids=["ball", "Nesterov", "FISTA"]
+)
+@pytest.mark.parametrize("start", [[0.5, -2.0, 1.0], [[0.5, -2.0, 1.0], [1.0, 1.0, 1.0]]])
+def test_gains_are_those_of_the_derivative_of_the_iterate(iteration, start) -> None:
+    problem = problem_with([1.0, 2.0, 5.0])
+    network = UnfoldedIteration(Schedule([0.2, 0.3, 0.1]), iteration=iteration)
+    x0 = torch.tensor(start, dtype=torch.float64)
+    first = x0 if x0.ndim == 1 else x0[0]
+    found = local_spectra(network, problem, x0)
+    for depth in (1, 2, 3):
+        jacobian = torch.autograd.functional.jacobian(
+            lambda x, depth=depth: network(problem, x, num_layers=depth), first
+        )
+        expected = np.linalg.norm(jacobian.numpy(), 2)
+        assert found.gains[depth - 1] == pytest.approx(expected, rel=1e-9)
+
+
+def test_layers_with_a_memory_are_no_maps_of_the_iterate() -> None:
     network = UnfoldedIteration(Schedule([0.5]), iteration=HeavyBall(0.3))
     with pytest.raises(TypeError, match="HeavyBall hand on more than the iterate"):
-        local_spectra(network, problem_with([1.0]))
+        network.layer(0, problem_with([1.0]), torch.zeros(1, dtype=torch.float64))
+
+
+def test_layers_that_hand_on_more_than_they_were_given_are_refused() -> None:
+    network = UnfoldedIteration(
+        Schedule([0.5]), iteration=lambda x, params, _data: (x, params.step * x)
+    )
+    with pytest.raises(TypeError, match=r"layer 0 must hand on as much .*got 4 entries from 2"):
+        local_spectra(network, None, torch.ones(2, dtype=torch.float64))
 
 
 def test_too_many_unknowns_are_refused() -> None:
     network = UnfoldedIteration(Schedule([0.5]))
-    with pytest.raises(ValueError, match=r"at most 2048 entries .*got 3000"):
+    with pytest.raises(ValueError, match=r"at most 2048 entries, .*got 3000"):
         local_spectra(network, None, torch.zeros(3000))
 
 

@@ -166,9 +166,11 @@ class Record:
             sizes = np.where(self._active, sizes, self._last)
             better &= self._active
         self._last = sizes
-        if better.any():
-            clearly = better & (sizes < (1 - 1e-6) * self._best_sizes)
-            self._best_at[clearly] = self.num_evaluations
+        clearly = better & (sizes < (1 - 1e-6) * self._best_sizes)
+        self._best_at[clearly] = self.num_evaluations
+        if better.all():
+            self.best, self.best_residual, self._best_sizes = x, residual, sizes
+        elif better.any():
             self.best = _put(self.best, better, x)
             self.best_residual = _put(self.best_residual, better, residual)
             self._best_sizes = np.where(better, sizes, self._best_sizes)

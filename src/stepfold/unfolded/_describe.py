@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 DEEPEST = 6
 # Longer lists of numbers, such as the indices of a subset, are described as arrays are.
 LONGEST = 100
+PLAIN = (int, float, np.integer, np.floating)
 
 
 def describe(value: Any, depth: int = 0) -> Any:
@@ -31,8 +32,12 @@ def describe(value: Any, depth: int = 0) -> Any:
     >>> describe(np.eye(2)), describe(0.002)
     ('float64 of shape (2, 2), checksum 1.41421 -0.08014', 0.002)
     """
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, (bool, int, str)):
         return value
+    if isinstance(value, (complex, range, torch.dtype, torch.device)):
+        return str(value)
     if isinstance(value, float):
         return float(f"{value:.9g}") if np.isfinite(value) else str(value)
     if isinstance(value, Tensor):
@@ -51,7 +56,7 @@ def describe(value: Any, depth: int = 0) -> Any:
     if isinstance(value, types.MethodType) and depth < DEEPEST:
         return {"kind": describe(value.__func__), "of": describe(value.__self__, depth + 1)}
     if isinstance(value, (list, tuple)):
-        if len(value) > LONGEST and all(isinstance(item, (int, float)) for item in value):
+        if len(value) > LONGEST and all(isinstance(item, PLAIN) for item in value):
             return f"{type(value).__name__} {describe(np.array(value, dtype=np.float64))}"
         return [describe(item, depth + 1) for item in value]
     if isinstance(value, dict):

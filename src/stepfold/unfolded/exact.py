@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from stepfold._checks import check_count, dtype_kind
 from stepfold._krylov import Tridiagonal, lanczos
@@ -39,6 +41,7 @@ CHAIN = 8
 AWAKE = 0.05
 
 
+@torch.no_grad()
 def train_exactly(
     problem: Problem[Any], solutions: Any, num_steps: int, *, x0: Any = None
 ) -> TrainingRun:
@@ -63,9 +66,10 @@ def train_exactly(
         local minimum over positive steps comes back.
 
     Raises:
-        TypeError: If ``problem`` is not one of the two, or anything is not real.
-        ValueError: If shapes do not fit, ``x0`` is a solution already, or the data touch fewer than
-            T distinct eigenvalues.
+        TypeError: If ``problem`` is not one of the two, or anything is not real, or arrays meet
+            tensors.
+        ValueError: If shapes, or dtypes and devices of tensors, do not fit, ``x0`` is a solution
+            already, products overflow, or the data touch fewer than T distinct eigenvalues.
 
     References:
         Derived in ``docs/exact-training.md``.
@@ -123,8 +127,19 @@ def _check_rows(name: str, rows: Any, term: Any) -> None:
             f"`{name}` must have the shape of the problem's solutions, {tuple(term.shape)}, got "
             f"{shape or type(rows).__name__}"
         )
-    if dtype_kind(rows.dtype) == "c":
-        raise TypeError(f"`{name}` must be real, got {rows.dtype}")
+    if isinstance(term, Tensor) != isinstance(rows, Tensor):
+        raise TypeError(
+            f"`{name}` must be what the problem is made of, {type(term).__name__}, got "
+            f"{type(rows).__name__}; convert one of them"
+        )
+    if dtype_kind(rows.dtype) not in "buif" or isinstance(rows, np.ma.MaskedArray):
+        found = "a masked array" if isinstance(rows, np.ma.MaskedArray) else rows.dtype
+        raise TypeError(f"`{name}` must be real numbers, got {found}")
+    if isinstance(rows, Tensor) and (rows.dtype, rows.device) != (term.dtype, term.device):
+        raise ValueError(
+            f"`{name}` must have the dtype and the device of the problem, {term.dtype} on "
+            f"{term.device}, got {rows.dtype} on {rows.device}; convert it by `.to(...)`"
+        )
     if not math.isfinite(float(abs(rows).max())):  # a sum would overflow in half precision
         raise ValueError(f"`{name}` must be finite, got nan or inf; leave out such rows")
 
@@ -184,6 +199,8 @@ class _Krylov:
         target = _flat(errors)
         direction = _flat(descent)
         norm, target_norm = _norm(direction), _norm(target)
+        if not math.isfinite(norm):
+            raise _overflow(descent)
         if norm == 0:
             raise ValueError("the gradient at the start is 0: no step size moves it")
         size = math.sqrt(direction.shape[0])
@@ -197,7 +214,11 @@ class _Krylov:
                 rows = (size * rows).to(descent.dtype)
             image: Any = hessian @ (rows if rows.ndim == 1 else rows.T)
             image = _flat(image if rows.ndim == 1 else image.T)
-            return image if isinstance(vector, np.ndarray) else image / size
+            if isinstance(vector, np.ndarray):
+                return image
+            if not bool(image.isfinite().all()):
+                raise _overflow(descent)
+            return image / size
 
         steps = lanczos(product, direction, num_steps)
         if steps.diagonal.size < num_steps:
@@ -215,6 +236,13 @@ class _Krylov:
             max(1 - reached, 0.0),
             _roots(steps, norm / target_norm, wanted),
         )
+
+
+def _overflow(descent: Any) -> ValueError:
+    return ValueError(
+        f"`problem` overflows: a product with its Hessian is not finite in {descent.dtype}; scale "
+        "the data, or give them in higher precision"
+    )
 
 
 def _roots(steps: Tridiagonal, norm: float, coefficients: FloatArray) -> Any:

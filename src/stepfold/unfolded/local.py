@@ -3,8 +3,9 @@
 Layer t maps x to ``f(x)``; near the iterate it multiplies small errors by the Jacobian J. For
 gradient descent ``(I − J)/γₜ`` is the Hessian; with a proximal step it is the Hessian seen by what
 the penalty lets move, and ``1/γₜ`` on what it holds still. For layers that do more than that it has
-no such meaning: ``I − γₜ`` times it is J, no more. The product of all Jacobians says how
-much of a small error at the start is left at the end.
+no such meaning: ``I − γₜ`` times it is J, no more. Layers with a memory, such as momentum, are maps
+of the iterate and what they remember together. The product of all Jacobians says how much of a
+small error at the start is left at the end.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.functional import jacobian
 
 from stepfold._typing import FloatArray
+from stepfold.unfolded._layers import Layer, layers_of
 from stepfold.unfolded.module import UnfoldedIteration
 
 MOST_UNKNOWNS = 2048
@@ -26,11 +29,15 @@ class LocalSpectra:
     """Eigenvalues along one trajectory.
 
     Args:
-        eigenvalues: Real parts of those of ``(I − J)/γₜ``, ascending, shape (T, n).
+        eigenvalues: Real parts of those of ``(I − J)/γₜ``, ascending, shape (T, n); with a memory
+            (T, kn), k the number of vectors that layers hand on.
         largest_imaginary: Largest imaginary part among them for each layer, shape (T,).
         radii: Spectral radius of J for each layer, shape (T,).
-        gains: Largest singular value of the product of the first t Jacobians, shape (T,).
+        gains: Largest singular value of the derivative of the t-th iterate with respect to the
+            start, shape (T,).
         steps: γₜ, shape (T,).
+        has_memory: Whether layers hand on more than the iterate, as momentum does: J is then the
+            Jacobian of all that they hand on.
     """
 
     eigenvalues: FloatArray
@@ -38,13 +45,15 @@ class LocalSpectra:
     radii: FloatArray
     gains: FloatArray
     steps: FloatArray
+    has_memory: bool = False
 
 
 def local_spectra(network: UnfoldedIteration, problem: Any, x0: Any = None) -> LocalSpectra:
     """Spectra of the layers' Jacobians along the trajectory of one problem.
 
     Args:
-        network: Layers that are maps of the iterate alone.
+        network: Layers that hand on the iterate, or a tuple with other tensors of its shape, such
+            as the iterate before; numbers in it are held as they are.
         problem: A problem over tensors, or ``data`` of the network's own step.
         x0: Start, shape (n,), or (batch, …) of which the first row is followed, the others held as
             they are; 0 if not given and the problem is linear.
@@ -53,7 +62,7 @@ def local_spectra(network: UnfoldedIteration, problem: Any, x0: Any = None) -> L
         Dense spectra: n products with the Jacobian and its eigenvalues for each layer.
 
     Raises:
-        TypeError: If layers hand on more than the iterate.
+        TypeError: If layers hand on something else.
         ValueError: If there are more than 2048 unknowns, or a Jacobian is not finite.
 
     >>> from stepfold import Quadratic, Schedule
@@ -66,39 +75,101 @@ def local_spectra(network: UnfoldedIteration, problem: Any, x0: Any = None) -> L
     iterate: Tensor = 0 * problem.linear_term if x0 is None else x0
     is_alone = iterate.ndim == 1
     row = iterate if is_alone else iterate[0]
-    size = row.numel()
+    kind = layers_of(network.iteration)
+    state = kind.start(problem, iterate)
+    size = _flat(state, iterate).numel()
     if size > MOST_UNKNOWNS:
         raise ValueError(
-            f"`x0` must have at most {MOST_UNKNOWNS} entries for dense Jacobians, got {size}; "
-            "`stepfold.accelerate` looks at larger maps by their products"
+            f"`x0` must have at most {MOST_UNKNOWNS} entries, with what layers remember of it, for "
+            f"dense Jacobians, got {size}; `stepfold.accelerate` looks at larger maps by their "
+            "products"
         )
     steps = network.layer_steps().detach()
     identity = torch.eye(size, dtype=iterate.dtype, device=iterate.device)
-    product = identity
+
+    def begun(v: Tensor) -> Tensor:
+        start = v if is_alone else torch.cat([v[None], iterate[1:]])
+        return _flat(kind.start(problem, start), iterate)
+
+    # Reverse mode, which every operation has; forward mode some lack.
+    product = jacobian(begun, row).reshape(size, -1)
     rows, imaginary, radii, gains = [], [], [], []
-    for index, gamma in enumerate(steps):
-        rest = iterate[1:]
+    for index, (gamma, layer) in enumerate(
+        zip(steps, network._layers(network.num_layers), strict=True)
+    ):
 
-        def layer(v: Tensor, index: int = index, rest: Tensor = rest) -> Tensor:
-            if is_alone:
-                return network.layer(index, problem, v)
-            return network.layer(index, problem, torch.cat([v[None], rest]))[0]
+        def moved(v: Tensor, layer: Layer = layer, state: Any = state) -> Tensor:
+            return _flat(layer(problem, _replaced(state, v, iterate)), iterate)
 
-        # Reverse mode, which every operation has; forward mode some lack.
-        jacobian = torch.autograd.functional.jacobian(layer, row).reshape(size, size)
-        if not jacobian.isfinite().all():
+        def seen(v: Tensor, state: Any = state) -> Tensor:
+            output: Tensor = kind.iterate(_replaced(state, v, iterate))
+            return output if is_alone else output[0]
+
+        flat = _flat(state, iterate).detach()
+        matrix = jacobian(moved, flat)
+        if matrix.shape != identity.shape:
+            raise TypeError(
+                f"layer {index} must hand on as much as it was given for a Jacobian that has "
+                f"eigenvalues, got {matrix.shape[0]} entries from {matrix.shape[1]}"
+            )
+        if not matrix.isfinite().all():
             raise ValueError(
                 f"the Jacobian of layer {index} is not finite at its iterate; the layers before "
                 "may diverge on this problem"
             )
-        values = torch.linalg.eigvals((identity - jacobian).double() / gamma.double())
+        values = torch.linalg.eigvals((identity - matrix).double() / gamma.double())
         rows.append(values.real.sort().values)
         imaginary.append(values.imag.abs().max())
         radii.append((1 - gamma.double() * values).abs().max())
-        product = jacobian @ product
-        gains.append(torch.linalg.matrix_norm(product.double(), 2))
+        product = matrix @ product
         with torch.no_grad():
-            iterate = network.layer(index, problem, iterate)
-        row = iterate if is_alone else iterate[0]
+            state = layer(problem, state)
+        # What is seen of a state does not depend on where it is.
+        shown = jacobian(seen, flat).reshape(-1, size)
+        gains.append(torch.linalg.matrix_norm((shown @ product).double(), 2))
     found = [torch.stack(each).cpu().numpy() for each in (rows, imaginary, radii, gains)]
-    return LocalSpectra(found[0], found[1], found[2], found[3], steps.double().cpu().numpy())
+    return LocalSpectra(
+        found[0],
+        found[1],
+        found[2],
+        found[3],
+        steps.double().cpu().numpy(),
+        has_memory=size > row.numel(),
+    )
+
+
+def _parts(state: Any, iterate: Tensor) -> list[Any]:
+    parts = list(state) if isinstance(state, tuple) else [state]
+    if not any(_is_vector(part, iterate) for part in parts):
+        raise TypeError(
+            "layers must hand on a tensor of the shape of `x0`, or a tuple with some, for their "
+            f"Jacobians, got {type(state).__name__}"
+        )
+    return parts
+
+
+def _is_vector(part: Any, iterate: Tensor) -> bool:
+    return isinstance(part, Tensor) and part.shape == iterate.shape
+
+
+def _flat(state: Any, iterate: Tensor) -> Tensor:
+    """What a state holds of the row that is followed, as one vector."""
+    parts = [part for part in _parts(state, iterate) if _is_vector(part, iterate)]
+    rows = parts if iterate.ndim == 1 else [part[0] for part in parts]
+    return torch.cat([row.reshape(-1) for row in rows])
+
+
+def _replaced(state: Any, vector: Tensor, iterate: Tensor) -> Any:
+    """The state with the row that is followed taken from a vector."""
+    parts = _parts(state, iterate)
+    size = iterate.numel() if iterate.ndim == 1 else iterate[0].numel()
+    pieces = iter(vector.split(size))
+    for place, part in enumerate(parts):
+        if _is_vector(part, iterate):
+            piece = next(pieces)
+            parts[place] = (
+                piece if iterate.ndim == 1 else torch.cat([piece.reshape(part[:1].shape), part[1:]])
+            )
+    if not isinstance(state, tuple):
+        return parts[0]
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)

@@ -167,13 +167,15 @@ class SampledLoss:
         return torch.stack(values).sum()
 
     def state_dict(self) -> Any:
-        """What the sampler remembers, where it has a method of this name; else None."""
-        return self.sampler.state_dict() if hasattr(self.sampler, "state_dict") else None
+        """What the sampler remembers, where it has methods of these names; else None."""
+        remembers = all(hasattr(self.sampler, name) for name in ("state_dict", "load_state_dict"))
+        state: Any = self.sampler.state_dict() if remembers else None  # type: ignore[attr-defined]
+        return state
 
     def load_state_dict(self, state: Any) -> None:
         """Hand the sampler what it remembered."""
-        if hasattr(self.sampler, "load_state_dict"):
-            self.sampler.load_state_dict(state)
+        if state is not None:
+            self.sampler.load_state_dict(state)  # type: ignore[attr-defined]
 
 
 class SpectralLoss:

@@ -104,6 +104,10 @@ class Trainable:
                 f"`initial` of {name!r} must have one entry for each of {num_copies} copies, got "
                 f"{len(values)}; give one number or array for all, or another `period`"
             )
+        if not values.numel():
+            raise ValueError(
+                f"`initial` of {name!r} must hold numbers, got shape {tuple(values.shape[1:])}"
+            )
         if not bool(values.isfinite().all()):
             raise ValueError(f"`initial` of {name!r} must be finite, got a NaN or infinite entry")
         if self.constraint is Positive and bool((values < 0).any()):

@@ -16,7 +16,7 @@ from stepfold.result import TrainingRun
 SPECTRUM = "spectrum.json"
 SETTINGS = "settings.json"
 # One problem, of a size whose Jacobians have their eigenvalues in seconds.
-SMALL = {"batch_size": 1, "side": 24}
+SMALL = {"batch_size": 1, "side": 12}
 # Networks whose own layers are a gradient step, or one with a proximal operator.
 GRADIENT_NETWORKS = ("du_ridge", "learned_ista")
 
@@ -85,7 +85,9 @@ def _local(folder: Path) -> dict[str, Any]:
         return {"spectra": str(error).rstrip(".")}
     layer, kind = task.network.iteration, LayerKind.ANY
     network = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["network"]
-    if isinstance(layer, (GradientDescent, ProximalGradient)) or network in GRADIENT_NETWORKS:
+    if spectra.has_memory:
+        kind = LayerKind.MEMORY
+    elif isinstance(layer, (GradientDescent, ProximalGradient)) or network in GRADIENT_NETWORKS:
         kind = LayerKind.GRADIENT
     elif isinstance(layer, Relaxation):
         kind = LayerKind.RELAXATION

@@ -36,6 +36,11 @@ class LayerKind(enum.Enum):
         "They are 1 less the eigenvalues of the Jacobian of the map whose fixed point is sought, "
         "and γ is the relaxation factor."
     )
+    MEMORY = (
+        "The layers hand on the iterate and what they remember, as momentum does, and J is the "
+        "Jacobian of all that: its eigenvalues are no curvatures of the problem. A small error's "
+        "share is multiplied by 1 less γ times the eigenvalue, which may be complex."
+    )
     ANY = (
         "Such a layer does more than a gradient step, so that they are no curvatures of the "
         "problem. A small error's share is multiplied by 1 less γ times the eigenvalue: it stays "
@@ -164,7 +169,7 @@ def _local_section(spectra: LocalSpectra | str, kind: LayerKind, sample: str) ->
             f"Eigenvalues of (I − J)/γ, J the layer's Jacobian along the trajectory of {sample}. "
             f"{kind.value}",
             f"All layers together multiply a small error at the start by at most "
-            f"{float(spectra.gains[-1]):.3g}; the largest imaginary part of an eigenvalue is "
+            f"{float(spectra.gains[-1]):.4g}; the largest imaginary part of an eigenvalue is "
             f"{float(spectra.largest_imaginary.max()):.2g}.",
         ),
         figure=Figure(
