@@ -32,7 +32,7 @@ CUT = slice(24, 104), slice(72, 152)
 """Rows and columns of the cameraman that are shown large."""
 
 
-@experiment("deblurring", seconds=60, quick={"num_layers": 4, "num_iterations": 40})
+@experiment("deblurring", seconds=60, quick={"num_layers": 4, "num_iterations": 25})
 def deblurring(
     *,
     num_layers: Annotated[int, Between(1, 32)] = 10,
