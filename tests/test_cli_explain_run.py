@@ -215,7 +215,9 @@ def test_a_ridge_network_meets_the_curvatures_of_its_problem(tmp_path: Path) -> 
 def test_deblurring_is_shown_on_a_small_patch_with_its_memory(tmp_path: Path) -> None:
     small = {"num_layers": 2, "batch_size": 1}
     train_in_folder(Order("deblurring", small, {"num_iterations": 1}), tmp_path / "t")
-    section = explain_folder(tmp_path / "t").sections[1]
+    values, section, *_ = explain_folder(tmp_path / "t").sections
+    assert "Steps, momentum by layer" in str(values.paragraphs[0])
+    assert "Of threshold each layer has several numbers" in str(values.paragraphs[1])
     assert "one patch of 12 × 12 pixels" in str(section.paragraphs[0])
     assert "hand on the iterate and what they remember" in str(section.paragraphs[0])
     assert section.figure is not None

@@ -73,7 +73,7 @@ def explain_network(
     return Outcome(
         name="explain-run",
         title=f"What {name} learned",
-        summary=f"{_advice(run)} {remark or UNKNOWN}" if run.finished else _advice(run),
+        summary=_summary(run, remark),
         sections=[
             _values_section(run),
             *([_local_section(spectra, kind, sample)] if spectra else []),
@@ -83,6 +83,12 @@ def explain_network(
         parameters={"run": name, "num_steps": run.schedule.num_steps, "seed": run.seed},
         records={"schedules/learned": run.schedule.to_dict()},
     )
+
+
+def _summary(run: TrainingRun, remark: str) -> str:
+    if not run.finished:
+        return _advice(run)
+    return f"{remark} {_advice(run)}" if remark else f"{_advice(run)} {UNKNOWN}"
 
 
 def _advice(run: TrainingRun) -> str:
@@ -113,19 +119,27 @@ def _advice(run: TrainingRun) -> str:
 def _values_section(run: TrainingRun) -> Section:
     layers = np.arange(1, run.schedule.num_steps + 1)
     curves = [Curve("step size", layers, run.schedule.steps, "both", emphasis=True)]
+    without: list[str] = []
     for name, values in run.parameters.items():
         column = np.asarray(values, dtype=np.float64)
-        if column.ndim == 1:  # matrices have no curve
+        if column.ndim > 1:
+            without.append(name)  # several numbers for each layer have no curve
+        else:
             spread = column[np.arange(layers.size) % column.size]
             curves.append(Curve(name, layers, spread, "both"))
     smallest = min(float(np.nanmin(curve.y)) for curve in curves)
     return Section(
         "What was learned",
         (
-            f"{', '.join(['Steps', *run.parameters])} by layer. A "
+            f"{', '.join(['Steps', *(curve.label for curve in curves[1:])])} by layer. A "
             "zig-zag of long and short steps is what Chebyshev steps do, in another order: long "
             "ones serve directions of little curvature, and short ones repair what they do to the "
             "rest.",
+            *(
+                [f"Of {', '.join(without)} each layer has several numbers, not shown here."]
+                if without
+                else []
+            ),
         ),
         figure=Figure(
             "learned_values",

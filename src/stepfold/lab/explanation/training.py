@@ -105,9 +105,9 @@ def _without_optimum(learned: Learned) -> str | None:
     run, measure = learned.run, learned.measure
     if run.parameters:
         return (
-            f"It has trained {', '.join(run.parameters)} beside the steps, so that the optimum of "
-            "gradient steps alone is not what to compare it with: compare several seeds, and "
-            "starts from Chebyshev steps."
+            f"Training has learned {', '.join(run.parameters)} beside the steps, so that the "
+            "optimum of gradient steps alone is not what to compare it with: compare several "
+            "seeds, and starts from Chebyshev steps."
         )
     count = run.schedule.num_steps
     distinct = measure.gauss_nodes_of_weighted(count).size
@@ -273,7 +273,13 @@ def _polynomial_section(learned: Learned) -> Section:
     is_positive = bounds.lower > 0
     space = np.geomspace if is_positive else np.linspace
     grid = space(bounds.lower, bounds.upper, 1000)
-    floor = 1e-3 * max(min(learned.radii.values()), 1e-12)
+    # A radius of 0, up to rounding, would leave the others no room.
+    radii = [
+        learned.radii[label]
+        for label, error in learned.errors.items()
+        if not learned.is_negligible(error)
+    ]
+    floor = 1e-3 * max(min(radii, default=1.0), 1e-12)
     return Section(
         "What they do to each eigenvalue",
         (
