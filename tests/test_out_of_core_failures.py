@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,15 @@ def test_an_interrupted_solve_returns_its_best_iterate_and_can_go_on() -> None:
     assert solve(problem, schedule, result.x).converged
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own handler, which is not there where a shell has started us in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
 def test_a_signal_in_the_middle_of_a_sweep_interrupts_it() -> None:
     class Signalling(CountingArray):
