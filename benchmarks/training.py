@@ -118,9 +118,8 @@ def main() -> None:
     if importlib.util.find_spec("deepinv") is not None:
         contestants["deepinv, unfolded GD"] = deepinv_loop
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for name, run in contestants.items():
+    for run in contestants.values():
         run(1)  # warm-up
-        seconds[name].clear()
     for _ in range(arguments.repeats):
         for name, run in contestants.items():
             start = time.perf_counter()

@@ -101,12 +101,6 @@ def test_gains_are_those_of_the_derivative_of_the_iterate(iteration, start) -> N
         assert found.gains[depth - 1] == pytest.approx(expected, rel=1e-9)
 
 
-def test_layers_with_a_memory_are_no_maps_of_the_iterate() -> None:
-    network = UnfoldedIteration(Schedule([0.5]), iteration=HeavyBall(0.3))
-    with pytest.raises(TypeError, match="HeavyBall hand on more than the iterate"):
-        network.layer(0, problem_with([1.0]), torch.zeros(1, dtype=torch.float64))
-
-
 def test_layers_that_hand_on_more_than_they_were_given_are_refused() -> None:
     network = UnfoldedIteration(
         Schedule([0.5]), iteration=lambda x, params, _data: (x, params.step * x)

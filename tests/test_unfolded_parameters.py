@@ -11,6 +11,7 @@ from torch import nn
 
 from stepfold import GradientDescent, LeastSquares, Quadratic, Schedule, solve
 from stepfold.iterations import (
+    BarzilaiBorwein,
     Fista,
     HeavyBall,
     Nesterov,
@@ -40,6 +41,7 @@ ITERATIONS = {
     "Nesterov of convex functions": (Nesterov(None), {}),
     "semi-iteration": (SemiIteration(0.6), {"contraction": 0.6}),
     "proximal gradient": (ProximalGradient(L1(0.4)), {"penalty.weight": 0.4}),
+    "Barzilai–Borwein": (BarzilaiBorwein(), {}),
     "FISTA": (Fista(L1(0.4)), {"penalty.weight": 0.4}),
 }
 

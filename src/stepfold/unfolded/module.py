@@ -174,24 +174,6 @@ class UnfoldedIteration(nn.Module):
             iterates += seen
         return iterates if every_layer else self._kind.iterate(state)
 
-    def layer(self, index: int, problem: Any, x: Tensor) -> Tensor:
-        """What layer ``index``, from 0, makes of an iterate.
-
-        Raises:
-            TypeError: If layers hand on more than the iterate, as momentum does.
-            ValueError: If there is no such layer.
-        """
-        check_count("index", index, minimum=0)
-        chosen = self._layers(self.check_num_layers(index + 1))[index:]
-        state = self._kind.start(problem, x)
-        if state is not x:
-            raise TypeError(
-                f"layers of {type(self.iteration).__name__} hand on more than the iterate; they "
-                "are no maps of it alone"
-            )
-        output: Tensor = self._run(chosen, problem, state, False)[0]
-        return output
-
     def _layers(self, num_layers: int) -> list[Layer]:
         columns = {}
         for name, key in self._names.items():
