@@ -9,18 +9,18 @@ their images ``v = M⁻¹u`` are carried side by side.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from stepfold._checks import check_matrix
 from stepfold._krylov import Tridiagonal
 from stepfold._typing import ArrayT, FloatArray, Operator
-from stepfold.problems.base import Problem, apply
+from stepfold.problems.base import Problem, QuadraticProblem, apply
 from stepfold.problems.quadratic import LeastSquares
-from stepfold.problems.rows import take_rows
 from stepfold.spectrum import Certainty, SpectralBounds, estimate_bounds
 from stepfold.spectrum.target import tensor_to_numpy
 
@@ -32,7 +32,7 @@ RESIDUAL, LOWER_RESIDUAL = 0.02, 0.1
 MARGIN = 0.03
 
 
-class Preconditioned(Problem[ArrayT]):
+class Preconditioned(QuadraticProblem[ArrayT]):
     """The problem seen through ``M⁻¹``: its gradient is ``M⁻¹∇f(x)``, its minimiser the same.
 
     Args:
@@ -56,10 +56,10 @@ class Preconditioned(Problem[ArrayT]):
     2.0
     """
 
-    def __init__(self, problem: Problem[ArrayT], preconditioner: Any) -> None:
-        if not isinstance(problem, Problem) or isinstance(problem, Preconditioned):
+    def __init__(self, problem: QuadraticProblem[ArrayT], preconditioner: Any) -> None:
+        if not isinstance(problem, QuadraticProblem) or isinstance(problem, Preconditioned):
             raise TypeError(
-                "`problem` must be a Problem that is not preconditioned yet, "
+                "`problem` must be a QuadraticProblem that is not preconditioned yet, "
                 f"got {type(problem).__name__}"
             )
         self.problem = problem
@@ -112,10 +112,33 @@ class Preconditioned(Problem[ArrayT]):
         gradient: ArrayT = self.precondition(self.problem.gradient(x))
         return gradient
 
-    def gradient_step(self, x: ArrayT, gamma: Any) -> ArrayT:
-        """``x − gamma·M⁻¹∇f(x)``."""
-        step: ArrayT = x - gamma * self.gradient(x)
-        return step
+    def value(self, x: ArrayT) -> Any:
+        """f(x), that of the problem."""
+        return self.problem.value(x)
+
+    @property
+    def zero(self) -> ArrayT:
+        """The point 0."""
+        return self.problem.zero
+
+    @property
+    def euclidean(self) -> QuadraticProblem[ArrayT]:
+        """The problem without the preconditioner."""
+        return self.problem
+
+    @property
+    def metric(self) -> Any:
+        """Diagonal of M, where it is diagonal."""
+        return self.diagonal
+
+    def rows_of(self, places: Sequence[int]) -> Self | None:
+        """The problem of some right-hand sides, with the same preconditioner."""
+        inner = self.problem.rows_of(places)
+        if inner is None:
+            return None
+        twin = copy.copy(self)
+        twin.problem = inner
+        return twin
 
     def bounds(self, *, seed: int = 0) -> SpectralBounds:
         """Bounds of the spectrum of ``M⁻¹H``.
@@ -162,7 +185,7 @@ class Preconditioned(Problem[ArrayT]):
         )
 
 
-def jacobi(problem: Problem[Any]) -> Any:
+def jacobi(problem: QuadraticProblem[Any]) -> Any:
     """Diagonal of the Hessian, for `Preconditioned`: ``diag(A)``, or ``diag(AᵀA) + μ``.
 
     Returns:
@@ -264,16 +287,6 @@ def dot(u: Any, v: Any) -> float:
     if getattr(u.dtype, "itemsize", 8) < 4:
         u, v = u.float(), v.float()
     return float((u.conj() * v).sum().real)
-
-
-@take_rows.register(Preconditioned)
-def _take_preconditioned(problem: Preconditioned[Any], rows: Sequence[int]) -> Any:
-    inner = take_rows(problem.problem, rows)
-    if inner is None:
-        return None
-    twin = Preconditioned.__new__(Preconditioned)
-    twin.__dict__.update(problem.__dict__, problem=inner)
-    return twin
 
 
 def _both_ends_settled(found: Tridiagonal) -> bool:
