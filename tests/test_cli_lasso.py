@@ -9,7 +9,6 @@ import scipy.io
 import scipy.sparse as sp
 from cli_runner import Run, assert_refused, stepfold
 from sklearn.linear_model import Lasso
-
 from stepfold.solve.composite_run import CompositeRun
 from stepfold.solve.record import Record
 

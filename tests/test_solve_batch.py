@@ -18,7 +18,6 @@ from stepfold import (
     chebyshev_steps,
     solve,
 )
-from stepfold.problems.rows import take_rows
 
 SIZE = 30
 BOUNDS = SpectralBounds(1.0, 50.0 * (1 + 1e-12))
@@ -187,7 +186,7 @@ def test_a_family_that_cannot_be_cut_still_stops_each_row(
     hessian: np.ndarray, rhs: np.ndarray, upper: float
 ) -> None:
     problem = Foreign(Quadratic(hessian, rhs))
-    assert take_rows(problem, [0]) is None
+    assert problem.rows_of([0]) is None
     result = solve(problem, chebyshev_steps(SpectralBounds(1.0, upper), 4))
     assert result.converged
     assert result.row_num_steps[0] == 0

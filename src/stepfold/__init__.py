@@ -1,7 +1,7 @@
 """Step sizes of iterative methods: computed from the spectrum, learned by unfolding, explained.
 
 The pipeline: a `Problem` gives `SpectralBounds` or a `SpectralMeasure`; these give a `Schedule`;
-and `solve` runs it, or `solve_composite` where there is a penalty. `stepfold.unfolded` learns
+and `solve` runs it, or `solve` where there is a penalty. `stepfold.unfolded` learns
 schedules and needs torch; `stepfold.lab` draws and reports and needs matplotlib.
 """
 
@@ -39,7 +39,7 @@ from stepfold.schedules import (
     optimal_steps,
     roundoff_amplification,
 )
-from stepfold.solve import Guard, solve, solve_composite
+from stepfold.solve import Guard, solve
 from stepfold.spectrum import Certainty, Gram, SpectralBounds, estimate_bounds, exact_eigenvalues
 
 __version__ = "0.1.0"
@@ -83,7 +83,6 @@ __all__ = [
     "residual_polynomial",
     "roundoff_amplification",
     "solve",
-    "solve_composite",
     "spectral_radius",
     "worst_case_rate",
 ]

@@ -38,6 +38,7 @@ __all__ = [
     "namespace",
     "norms",
     "put_rows",
+    "requires_derivatives",
     "row_dots",
     "same_kind_and_dtype",
     "take",
@@ -434,3 +435,10 @@ def _scaled_norms(rows: Any) -> FloatArray:
     scaled = sizes * column(np.ldexp(1.0, -exponents), sizes)
     found: FloatArray = np.ldexp(np.sqrt(row_dots(scaled, scaled)), exponents)
     return found
+
+
+def requires_derivatives(x: Any) -> bool:
+    """Whether its library would record what is computed from it, to take derivatives."""
+    if not getattr(x, "requires_grad", False):
+        return False
+    return bool(sys.modules["torch"].is_grad_enabled())

@@ -159,7 +159,7 @@ def plan(
                 "that is too high only slows."
             )
     else:
-        schedule = chebyshev_steps(bounds, num_steps or _shortest_good_period(bounds, rtol))
+        schedule = chebyshev_steps(bounds, num_steps or shortest_good_period(bounds, rtol))
         total = num_steps_to(rtol, worst_case_rate(schedule, bounds), schedule.num_steps)
     notes += _certainty(bounds)
     dtype = _dtype(bounds, rtol)
@@ -218,7 +218,7 @@ def _period_without_lower(bounds: SpectralBounds) -> int:
     return min(max(PERIOD_WITHOUT_LOWER, math.ceil(2 * root)), LONGEST_PERIOD)
 
 
-def _shortest_good_period(bounds: SpectralBounds, rtol: float) -> int:
+def shortest_good_period(bounds: SpectralBounds, rtol: float) -> int:
     single = _period_for(bounds, rtol)
     # Each period loses up to a factor of 2, so that about 0.15·log(1/rtol) of them cost a tenth;
     # without the limit an ill-conditioned problem would be looked at for minutes.

@@ -90,8 +90,6 @@ class Fista(Iteration[Extrapolated[ArrayT], ArrayT]):
         """x."""
         return state.x
 
-    def rows_of(
-        self, state: Extrapolated[ArrayT], places: Sequence[int]
-    ) -> Extrapolated[ArrayT]:
+    def rows_of(self, state: Extrapolated[ArrayT], places: Sequence[int]) -> Extrapolated[ArrayT]:
         """Some rows of both points and of the weights."""
         return Extrapolated(*(take(part, places) for part in state))

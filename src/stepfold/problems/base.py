@@ -129,6 +129,10 @@ class QuadraticProblem(Problem[ArrayT]):
         """``M⁻¹v`` for a vector v or each row, where the inner product is ``uᵀMv``; v as a rule."""
         return rows
 
+    def gradient_norms(self, dual: ArrayT) -> FloatArray:
+        """``√(uᵀM⁻¹u)`` of a gradient u in the usual inner product, one number for each row."""
+        return norms(dual)
+
     @property
     def metric(self) -> Any:
         """Diagonal of M, a positive vector; None where M is the identity or not diagonal."""

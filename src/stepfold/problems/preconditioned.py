@@ -16,10 +16,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from stepfold._arrays import norms, row_dots
 from stepfold._checks import check_matrix
 from stepfold._krylov import Tridiagonal
 from stepfold._typing import ArrayT, FloatArray, Operator
-from stepfold.problems.base import Problem, QuadraticProblem, apply
+from stepfold.problems.base import QuadraticProblem, apply
 from stepfold.problems.quadratic import LeastSquares
 from stepfold.spectrum import Certainty, SpectralBounds, estimate_bounds
 from stepfold.spectrum.target import tensor_to_numpy
@@ -125,6 +126,24 @@ class Preconditioned(QuadraticProblem[ArrayT]):
     def euclidean(self) -> QuadraticProblem[ArrayT]:
         """The problem without the preconditioner."""
         return self.problem
+
+    def gradient_norms(self, dual: ArrayT) -> FloatArray:
+        """``√(uᵀM⁻¹u)`` of a gradient u in the usual inner product, one number for each row.
+
+        Raises:
+            ValueError: If it is the root of a negative number: M is not positive definite.
+        """
+        primal = self.precondition(dual)
+        squares = row_dots(dual, primal)
+        sizes = norms(dual)
+        bad = (squares < 0) | ((squares == 0) & (sizes > 0)) | (norms(primal) == 0) & (sizes > 0)
+        if bad.any():
+            worst = int(np.argmax(bad))
+            raise ValueError(
+                "`preconditioner` must be positive definite, got a vector u with uᵀM⁻¹u/uᵀu = "
+                f"{squares[worst] / sizes[worst] ** 2:.3g}; give a symmetric positive definite one"
+            )
+        return np.sqrt(squares)
 
     @property
     def metric(self) -> Any:

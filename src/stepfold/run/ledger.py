@@ -155,7 +155,8 @@ class Ledger:
             if self.gaps is None:
                 self.gaps = np.full(len(self.statuses), math.inf)
             self.gaps[rows] = seen.gaps
-        self._write(x)
+        self._write(self.last.copy())
+        self._keep_iterate(x)
         scores = sizes if seen.scores is None else seen.scores
         self._keep_better(x, scores, seen)
         self._end(seen.met, Status.CONVERGED)
@@ -164,16 +165,16 @@ class Ledger:
         """Write sizes that were carried along, not seen, into the history."""
         carried = self.last.copy()
         carried[self.active] = sizes
-        seconds = time.perf_counter() - self._begun
-        self._checks.append((self.num_steps, carried, self.num_products, seconds, self.gaps))
+        self._write(carried)
 
-    def _write(self, x: Any) -> None:
+    def _write(self, sizes: FloatArray) -> None:
         seconds = time.perf_counter() - self._begun
         self._longest = max(self._longest, seconds - self._last_time)
         self._last_time = seconds
         gaps = None if self.gaps is None else self.gaps.copy()
-        entry = (self.num_steps, self.last.copy(), self.num_products, seconds, gaps)
-        self._checks.append(entry)
+        self._checks.append((self.num_steps, sizes, self.num_products, seconds, gaps))
+
+    def _keep_iterate(self, x: Any) -> None:
         if self._iterates is not None:
             whole = self.active.size == len(self.statuses)
             self._iterates.append(x if whole else put_rows(self._iterates.last, self.active, x))
@@ -199,6 +200,16 @@ class Ledger:
         if np.count_nonzero(chosen) == len(self.statuses):
             return x
         return put_rows(self.best, self.active[chosen], take(x, np.flatnonzero(chosen)))
+
+    def attain(self, floor: FloatArray) -> None:
+        """Take in what no iterate can be below; rows whose best is at it are stalled.
+
+        Args:
+            floor: One number for each active row.
+        """
+        rows = self.active
+        self.floor[rows] = np.maximum(self.floor[rows], floor)
+        self._end(self.best_sizes[rows] <= AS_GOOD * floor, Status.STALLED)
 
     def judge(self) -> None:
         """End the rows that diverge or have stalled."""

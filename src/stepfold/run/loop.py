@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from stepfold._arrays import put_rows, take
-from stepfold.problems import Problem
 from stepfold.result import GuardEvent, Result, Status
 from stepfold.run.ledger import Ledger, Seen
 from stepfold.run.measures import Measure
@@ -93,7 +92,8 @@ class Loop:
         self.whole = self.problem = problem
         self.measure, self.policy, self.ledger = measure, policy, ledger
         self._callback = callback
-        self._swept = ledger.active
+        self.swept = ledger.active
+        """Places of the rows that are swept; those that have ended are among them at times."""
 
     def go(self, x: Any, known: Any = None) -> None:
         """Run from ``x``; when it returns every row has a status."""
@@ -113,7 +113,7 @@ class Loop:
             ledger.judge()
             if not ledger.active.size:
                 return
-            if ledger.active.size < self._swept.size:
+            if ledger.active.size < self.swept.size:
                 self._shrink()
             if not ledger.fits(*policy.cost(self)):
                 policy.finish(self)
@@ -129,8 +129,10 @@ class Loop:
         ledger, problem = self.ledger, self.problem
         if known is None:
             ledger.num_products += problem.products_per_gradient
-        seen = self.measure.look(problem, self._swept, x, known)
-        if ledger.active.size < self._swept.size:
+        seen = self.measure.look(problem, self.swept, x, known)
+        ledger.num_products += self.measure.num_products
+        self.measure.num_products = 0
+        if ledger.active.size < self.swept.size:
             places = self.positions
             ledger.check(take(x, places), _rows_of(seen, places))
         else:
@@ -140,7 +142,7 @@ class Loop:
     @property
     def positions(self) -> list[int]:
         """Where the active rows are among the swept ones."""
-        places: list[int] = np.searchsorted(self._swept, self.ledger.active).tolist()
+        places: list[int] = np.searchsorted(self.swept, self.ledger.active).tolist()
         return places
 
     def _shrink(self) -> None:
@@ -148,11 +150,11 @@ class Loop:
         places = self.positions
         problem = self.problem.rows_of(places)
         if problem is not None and self.policy.take(places):
-            self.problem, self._swept = problem, self.ledger.active
+            self.problem, self.swept = problem, self.ledger.active
 
     def best(self) -> Any:
         """The best iterates of the swept rows."""
-        return self.ledger.best if not self.ledger.is_batch else take(self.ledger.best, self._swept)
+        return self.ledger.best if not self.ledger.is_batch else take(self.ledger.best, self.swept)
 
     def stepped(self, x: Callable[[], Any] | Any, products: int) -> None:
         """Book a step and what it cost, and show its iterate."""
@@ -161,8 +163,8 @@ class Loop:
         ledger.num_products += products
         if self._callback is not None:
             x = x() if callable(x) else x
-            if self._swept.size < len(ledger.statuses):
-                x = put_rows(ledger.best, self._swept, x)
+            if self.swept.size < len(ledger.statuses):
+                x = put_rows(ledger.best, self.swept, x)
             self._callback(ledger.num_steps, x)
 
     def result(self, **extras: Any) -> Result[Any]:

@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._arrays import epsilon, norms, row_dots
+from stepfold._arrays import epsilon, norms
 from stepfold._typing import FloatArray
 from stepfold.problems import Composite, Problem, QuadraticProblem
 from stepfold.problems.composite import optimality
 from stepfold.problems.duality import look
+from stepfold.run.diagnosis import lower_ritz_value
 from stepfold.run.ledger import Seen
 
 # Units of rounding, of the numbers that a size is the difference of, below which it may be rounding
 # only: sums of n terms in blocks, and periods that multiply rounding errors, account for so many.
 RESTING = 100.0
+# Lanczos steps that test a lower bound before an error is certified by it.
+PROBE_STEPS = 6
 
 Places = NDArray[np.intp]
 
@@ -30,11 +33,15 @@ class Measure(ABC):
 
     Attributes:
         upper: An upper bound of the spectrum, or nearly: what rounding of x is multiplied by.
-        lower: A lower bound that a certificate of the error may rest on; None if there is none.
+        lower: A lower bound that a certificate of the error may rest on; 0 if there is none.
+        num_products: Products spent on more than the looks themselves, to be booked.
+        notes: Sentences for the result.
     """
 
-    upper: float = 0.0
-    lower: float | None = None
+    def __init__(self) -> None:
+        self.upper = self.lower = 0.0
+        self.num_products = 0
+        self.notes: list[str] = []
 
     @abstractmethod
     def look(self, problem: Any, places: Places, x: Any, known: Any = None) -> Seen:
@@ -69,49 +76,83 @@ class GradientNorm(Measure):
         error_rtol: Bound of ‖x − x*‖/‖x*‖ that is to be certain; None for none.
         reference: ‖∇f(0)‖ for each row; where it is 0 or not known (NaN), the size at the first
             look takes its place.
+        lower: A lower bound of the spectrum, for certificates.
+        confirms: Whether the lower bound is tested before an error is certified by it.
     """
 
     def __init__(
-        self, rtol: float, atol: float, error_rtol: float | None, reference: FloatArray
+        self,
+        rtol: float,
+        atol: float,
+        error_rtol: float | None,
+        reference: FloatArray,
+        *,
+        lower: float = 0.0,
+        confirms: bool = True,
     ) -> None:
+        super().__init__()
         self._rtol, self._atol, self._error_rtol = rtol, atol, error_rtol
         self._reference = reference
-        self.tolerance: FloatArray | None = None
+        self.lower = lower
+        self._confirms = confirms
+        self._tolerance: FloatArray | None = None
 
     @property
-    def is_certifying(self) -> bool:
-        """Whether a certified error was asked for."""
-        return self._error_rtol is not None
+    def asked_rtol(self) -> float:
+        """The reduction of the gradient norm that is asked for."""
+        return self._rtol if self._error_rtol is None else min(self._rtol, self._error_rtol)
 
     def look(self, problem: Problem[Any], places: Places, x: Any, known: Any = None) -> Seen:
-        if isinstance(problem, QuadraticProblem) and problem.euclidean is not problem:
+        if isinstance(problem, QuadraticProblem):
             # The norm of M⁻¹∇f in the inner product in which the Hessian is symmetric.
             dual = problem.euclidean.gradient(x) if known is None else known
-            known = problem.precondition(dual)
-            sizes = own_norms(dual, known)
+            known, sizes = problem.precondition(dual), problem.gradient_norms(dual)
         else:
             dual = known = problem.gradient(x) if known is None else known
             sizes = norms(known)
-        if self.tolerance is None:
+        if self._tolerance is None:
             reference = np.where(self._reference > 0, self._reference, sizes)
             # 0 times infinity: a norm of 0 meets every relative tolerance.
             with np.errstate(invalid="ignore"):
                 tolerance = np.fmax(self._rtol * reference, self._atol)
-            self.tolerance = np.where(reference == 0, self._atol, tolerance)
-        floor = RESTING * epsilon(x) * self._magnitude(problem, x, places)
-        return Seen(sizes, self._met(places, x, sizes), floor, known, dual)
+            self._tolerance = np.where(reference == 0, self._atol, tolerance)
+        met = self._met(places, x, sizes)
+        if self._error_rtol is not None and self._confirms and met.any():
+            self._confirm(problem, dual, int(np.flatnonzero(met)[0]))
+            met = self._met(places, x, sizes)
+        magnitude = (
+            problem.gradient_magnitude(x, self.upper)
+            if isinstance(problem, QuadraticProblem)
+            else self.upper * norms(x)
+        )
+        return Seen(sizes, met, RESTING * epsilon(x) * magnitude, known, dual)
 
-    def _magnitude(self, problem: Problem[Any], x: Any, places: Places) -> FloatArray:
-        """Size of the numbers that a gradient is the sum of."""
-        if isinstance(problem, QuadraticProblem):
-            return problem.gradient_magnitude(x, self.upper)
-        return self.upper * norms(x)
+    def _confirm(self, problem: Any, dual: Any, row: int) -> None:
+        """Test the lower bound by a few Lanczos steps from the gradient of one row.
+
+        After many steps the gradient is made of what they shrink least, which are the eigenvalues
+        below the bound if there are any.
+        """
+        start = dual if dual.ndim == 1 else dual[row]
+        found = lower_ritz_value(problem, start, PROBE_STEPS)
+        self.num_products += found.num_products
+        if not found.value < self.lower * (1 - 1e3 * epsilon(dual)):
+            return
+        refuted = self.lower
+        self.lower = 0.75 * (found.value - found.residual)
+        if not self.lower > found.value / 4:
+            self.lower = 0.0
+        remedy = f"it was lowered to {self.lower:.4g}" if self.lower else "no error is certified"
+        self.notes.append(
+            f"The lower bound {refuted:.6g} is refuted by an eigenvalue at {found.value:.6g} or "
+            f"below; {remedy}."
+        )
 
     def _met(self, places: Places, x: Any, sizes: FloatArray) -> NDArray[np.bool_]:
-        assert self.tolerance is not None  # noqa: S101
-        met: NDArray[np.bool_] = sizes <= self.tolerance[places]
+        assert self._tolerance is not None  # noqa: S101
+        met: NDArray[np.bool_] = sizes <= self._tolerance[places]
         if self._error_rtol is not None:
-            if not self.lower:
+            if not self.lower > 0:
                 return np.zeros_like(met)
             # ‖e‖ ≤ ‖g‖/a and ‖x*‖ ≥ ‖x‖ − ‖e‖.
             error = sizes / self.lower
@@ -121,23 +162,6 @@ class GradientNorm(Measure):
     def may_be_met(self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray) -> bool:
         del gain
         return bool(self._met(places, x, sizes).any())
-
-
-def own_norms(dual: Any, primal: Any) -> FloatArray:
-    """``√(uᵀM⁻¹u)`` from u and ``M⁻¹u``, row by row.
-
-    Raises:
-        ValueError: If it is the root of a negative number: M is not positive definite.
-    """
-    squares = row_dots(dual, primal)
-    sizes, images = norms(dual), norms(primal)
-    if (squares < -1e-6 * sizes * images).any() or ((images == 0) & (sizes > 0)).any():
-        worst = int(np.argmin(squares / np.where(sizes > 0, sizes, 1.0) ** 2))
-        raise ValueError(
-            "`preconditioner` must be positive definite, got a vector u with uᵀM⁻¹u/uᵀu = "
-            f"{squares[worst] / sizes[worst] ** 2:.3g}; give a symmetric positive definite one"
-        )
-    return np.sqrt(np.maximum(squares, 0.0))
 
 
 class ProximalStep(Measure):
@@ -161,6 +185,7 @@ class ProximalStep(Measure):
         gap_rtol: float | None,
         gap_atol: float,
     ) -> None:
+        super().__init__()
         self._composite, self._gamma = composite, gamma
         self._on_norm = rtol is not None or atol > 0
         self.on_gap = gap_rtol is not None or gap_atol > 0
@@ -210,4 +235,3 @@ class ProximalStep(Measure):
 def _numbers(values: Any) -> FloatArray:
     """One number per row, as float64 of shape (rows,)."""
     return np.atleast_1d(np.asarray(values.tolist(), dtype=np.float64))
-

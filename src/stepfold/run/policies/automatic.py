@@ -31,6 +31,7 @@ import numpy as np
 
 from stepfold._arrays import column, copy_of, epsilon, norms, put_rows, row_dots, take
 from stepfold._typing import FloatArray
+from stepfold.planner import shortest_good_period
 from stepfold.problems import LeastSquares, QuadraticProblem
 from stepfold.problems.base import apply
 from stepfold.result import Status
@@ -39,7 +40,6 @@ from stepfold.run.loop import Loop, Policy
 from stepfold.run.policies.coefficients import Coefficients
 from stepfold.run.policies.gram import FactoredGram, gram_pays
 from stepfold.schedules import Schedule, chebyshev_steps
-from stepfold.schedules.chebyshev import shortest_good_period
 from stepfold.spectrum import SpectralBounds
 
 # Fall of a carried gradient, as a power of the machine's epsilon, after which it is computed anew.
@@ -58,13 +58,16 @@ REFINES = 0.25
 FLAT = 10.0
 
 
+# Steps of a schedule for the next right-hand side where no lower bound is known.
+PERIOD_WITHOUT_LOWER = 64
+
+
 class Automatic(Policy):
     """Conjugate gradients, and refinement by a factored Gram matrix where that is less work.
 
     Args:
         rtol: The reduction of the gradient that is asked for; what the schedule for the next
             right-hand side is made for.
-        start_bounds: Not used to solve; returned if the run ends before it has seen any.
     """
 
     def __init__(self, rtol: float) -> None:
@@ -78,6 +81,8 @@ class Automatic(Policy):
         self._residual: Any = None
         self.indefinite: float | None = None
         """A negative Rayleigh quotient, once one has been seen."""
+        self.singular = False
+        """Whether the gradient that is left is one that the Hessian maps to 0."""
         self._largest = 0.0
         self._gain = np.zeros(1)
         self._saved: tuple[Any, FloatArray] | None = None
@@ -90,8 +95,11 @@ class Automatic(Policy):
             if bounds is None:
                 self._schedule = Schedule(np.ones(1), "conjugate gradients", "none")
             else:
-                period = shortest_good_period(bounds, self._rtol)
-                self._schedule = chebyshev_steps(bounds, period)
+                if bounds.lower > 0:
+                    period = shortest_good_period(bounds, self._rtol)
+                    self._schedule = chebyshev_steps(bounds, period)
+                else:
+                    self._schedule = chebyshev_steps(bounds, PERIOD_WITHOUT_LOWER, kind=4)
         return self._schedule
 
     @property
@@ -111,14 +119,10 @@ class Automatic(Policy):
         self._residual = residual
         self._direction: Any = None
         self._sizes = seen.sizes
-        self._square = self._square_of(seen.sizes)
+        self._square = np.ones(seen.sizes.size)
         self._looked_at = seen.sizes
         self._gain = np.zeros(seen.sizes.size)
         self._coefficients = Coefficients()
-
-    @staticmethod
-    def _square_of(sizes: FloatArray) -> FloatArray:
-        return sizes * sizes
 
     def cost(self, loop: Loop) -> tuple[int, float]:
         # One step and a look at its end.
@@ -134,7 +138,7 @@ class Automatic(Policy):
             moved = self._step(loop, problem)
             if not moved:
                 break
-            if loop.measure.may_be_met(loop.swept, self._x, self._sizes, self._gain):
+            if self._may_be_met(loop):
                 break
             if not np.isfinite(self._sizes).all():
                 break
@@ -146,6 +150,12 @@ class Automatic(Policy):
                 break
             ledger.note(self._sizes[loop.positions])
         return self._x, self._true_gradient(loop, problem)
+
+    def _may_be_met(self, loop: Loop) -> bool:
+        rows = loop.positions
+        x = self._x if len(rows) == loop.swept.size else take(self._x, rows)
+        places = loop.ledger.active
+        return loop.measure.may_be_met(places, x, self._sizes[rows], self._gain[rows])
 
     def _true_gradient(self, loop: Loop, problem: QuadraticProblem[Any]) -> Any:
         """The gradient of x in the usual inner product, computed from x."""
@@ -170,10 +180,14 @@ class Automatic(Policy):
             (norms(seen.dual - self._dual) > DRIFTED * norms(seen.dual)).any()
         )
         if lost or self._direction is None or not ledger.active.size:
-            stuck = self._direction is None
+            stuck, is_fresh = self._direction is None, not self._coefficients.size
             self._begin(loop, self._x, seen, self._residual)
             if stuck and self.indefinite is not None:
                 ledger.end(Status.DIVERGED)
+            elif stuck and is_fresh:
+                # H maps the gradient itself to 0, to rounding: no x has a smaller one.
+                self.singular = True
+                ledger.attain(seen.sizes[loop.positions])
             return
         # The directions go on, from a gradient that is right.
         self._primal, self._dual, self._sizes = seen.known, seen.dual, seen.sizes
@@ -223,10 +237,7 @@ class Automatic(Policy):
         else:
             self._dual = self._dual + step * image
         self._primal = problem.precondition(self._dual)
-        if inner is problem:
-            sizes = norms(self._dual)
-        else:
-            sizes = np.sqrt(np.maximum(row_dots(self._dual, self._primal), 0.0))
+        sizes = problem.gradient_norms(self._dual)
         self._gain = self._gain + size * square
         self._save(before, sizes)
         self._sizes = sizes
@@ -340,5 +351,10 @@ class Automatic(Policy):
                 f"The Hessian is indefinite: a direction p has pᵀHp/pᵀp = {self.indefinite:.3g}, so "
                 "there is no minimum. Pose the system as `LeastSquares(matrix, rhs)`, or use "
                 "`scipy.sparse.linalg.minres`."
+            ]
+        if self.singular:
+            return [
+                "The Hessian is singular and the right-hand side not in its range: the Hessian "
+                "maps the gradient at the solution to 0, to rounding, so no x has a smaller one."
             ]
         return []

@@ -28,6 +28,8 @@ LOOK_AGAIN = 1.25
 FIRST_LOOK = 8
 # Ritz values reach the lower end from inside.
 LOWER_MARGIN = 0.9
+# Steps that the upper end is judged by: beyond, each says next to nothing more about it.
+MOST_FOR_UPPER = 100
 ROUNDING = 10 * float(np.finfo(float).eps)
 
 
@@ -89,7 +91,9 @@ class Coefficients:
         # LAPACK squares what is in the matrix, whatever its units.
         scale = float(diagonal.max())
         ends = (
-            eigvalsh_tridiagonal(diagonal / scale, off[:-1] / scale, select="i", select_range=(i, i))
+            eigvalsh_tridiagonal(
+                diagonal / scale, off[:-1] / scale, select="i", select_range=(i, i)
+            )
             for i in (0, diagonal.size - 1)
         )
         lowest, highest = (scale * float(values[0]) for values in ends)
@@ -108,8 +112,9 @@ class Coefficients:
             return None
         # In units of the highest Ritz value: the recurrence of `outer_end` squares too.
         needed = log_growth_needed(size, FAILURE_PROBABILITY)
-        off = np.maximum(off / highest, ROUNDING)
-        upper = highest * outer_end(diagonal / highest, off, 1.0, needed, ROUNDING)
+        some = slice(MOST_FOR_UPPER)
+        off = np.maximum(off[some] / highest, ROUNDING)
+        upper = highest * outer_end(diagonal[some] / highest, off, 1.0, needed, ROUNDING)
         lower = LOWER_MARGIN * lowest if lowest > ROUNDING * highest else 0.0
         return SpectralBounds(
             lower,

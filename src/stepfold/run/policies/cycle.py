@@ -211,7 +211,7 @@ class Cycle(Policy):
         ledger.num_products += spent
         if watch.below is not None or watch.asymmetry is not None:
             # What a run has refuted it may not rest a certificate on.
-            loop.measure.lower = None
+            loop.measure.lower = 0.0
         if event is not None and event.end == "lower" and watch.asymmetry is None:
             loop.measure.lower = event.new.lower
         return event is not None
@@ -239,7 +239,7 @@ class Cycle(Policy):
         notes: list[str] = []
         if not self._has_room and ledger.status is Status.BUDGET:
             notes.append(
-                f"The budget has no room for a period of {self._schedule.period} steps; "
+                f"The budget has no room for a period of {self._schedule.num_steps} steps; "
                 "take a shorter one."
             )
         if watch is not None and watch.asymmetry is not None:
@@ -314,4 +314,3 @@ def counted(problem: Problem[Any], count: Callable[[int], None]) -> Problem[Any]
         gradient=watched(problem.gradient), gradient_step=watched(problem.gradient_step)
     )
     return twin
-

@@ -79,7 +79,9 @@ class FactoredGram:
         size = matrix.shape[1]
         # The Frobenius norm over √n: a mean of singular values, whose units are all that matters.
         sample = matrix[:: max(1, matrix.shape[0] // 64)]
-        scale = float(np.sqrt((sample.astype(np.float64) ** 2).sum() * max(1, matrix.shape[0] // 64)))
+        scale = float(
+            np.sqrt((sample.astype(np.float64) ** 2).sum() * max(1, matrix.shape[0] // 64))
+        )
         if not 0 < scale < math.inf:
             return None
         unit = math.ldexp(1.0, math.frexp(scale / math.sqrt(size))[1])
@@ -120,4 +122,3 @@ class FactoredGram:
         small = (rows / peak).astype(np.float32).T
         solved = cho_solve(self._factor, small, overwrite_b=True, check_finite=False).T
         return (-peak / self._unit**2) * solved.astype(rows.dtype)
-

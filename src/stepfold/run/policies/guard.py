@@ -205,7 +205,12 @@ class Watch:
         return self._allowed
 
     def probe(
-        self, problem: QuadraticProblem[Any], x: Any, gradient: Any | None, num_steps: int, period: int
+        self,
+        problem: QuadraticProblem[Any],
+        x: Any,
+        gradient: Any | None,
+        num_steps: int,
+        period: int,
     ) -> tuple[GuardEvent | None, int]:
         """Look for an eigenvalue beyond the bounds from the iterate ``x`` of one row.
 
@@ -275,10 +280,17 @@ class Watch:
         return chebyshev_steps(self.bounds, num_steps)
 
 
-def watch_for(guard: Guard | None, schedule: Schedule) -> Watch | None:
-    """The guard of a run, or None where it is off or knows no bounds."""
+def watch_for(guard: Guard | None, schedule: Schedule, *, lowers: bool = False) -> Watch | None:
+    """The guard of a run, or None where it is off or knows no bounds.
+
+    Args:
+        guard: What was asked for.
+        schedule: The steps to be run.
+        lowers: Whether the lower end must be right, because an error is to be certified by it.
+    """
     if guard is None:
         return None
+    guard = replace(guard, lowers=guard.lowers or lowers)
     bounds = guard.bounds if guard.bounds is not None else schedule.bounds
     return None if bounds is None or bounds.upper == 0 else Watch(guard, schedule, bounds)
 
