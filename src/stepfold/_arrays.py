@@ -11,7 +11,8 @@ Vectors are rows: one of shape (n,), or a batch of shape (batch, n). Numbers tha
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import array_api_compat
@@ -25,6 +26,7 @@ __all__ = [
     "cast",
     "column",
     "copy_of",
+    "derivative_along",
     "detached",
     "dtype_kind",
     "empty_rows",
@@ -32,6 +34,7 @@ __all__ = [
     "from_host",
     "is_array",
     "is_numpy",
+    "is_sparse_tensor",
     "is_torch",
     "largest_entry",
     "library",
@@ -40,6 +43,8 @@ __all__ = [
     "put_rows",
     "row_dots",
     "same_kind_and_dtype",
+    "sigmoid",
+    "solve_triangular",
     "take",
     "tiny",
     "to_host",
@@ -68,6 +73,11 @@ def is_array(x: Any) -> bool:
 def is_numpy(x: Any) -> bool:
     """Whether it is an array of NumPy, or one of the scalars its arithmetic makes."""
     return isinstance(x, (np.ndarray, np.generic))
+
+
+def is_sparse_tensor(x: Any) -> bool:
+    """Whether it is a tensor of torch in one of the sparse layouts."""
+    return is_torch(x) and "sparse" in str(x.layout)
 
 
 def library(x: Any) -> str:
@@ -434,3 +444,44 @@ def _scaled_norms(rows: Any) -> FloatArray:
     scaled = sizes * column(np.ldexp(1.0, -exponents), sizes)
     found: FloatArray = np.ldexp(np.sqrt(row_dots(scaled, scaled)), exponents)
     return found
+
+
+def sigmoid(x: Any) -> Any:
+    """``1/(1 + exp(−x))``, to full relative precision and without overflow."""
+    if is_torch(x):
+        return x.sigmoid()  # its derivative at 0 is right, that of the formula is not
+    xp = namespace(x)
+    small = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, xp.ones_like(x), small) / (1 + small)
+
+
+def solve_triangular(triangle: Any, columns: Any, *, lower: bool) -> Any:
+    """Solution X of ``triangle @ X = columns``, of shape (n, k); entries outside are zeros."""
+    if is_numpy(columns):
+        from scipy.linalg import solve_triangular as solve
+
+        return solve(triangle, columns, lower=lower, check_finite=False)
+    if is_torch(columns):
+        linalg = sys.modules["torch"].linalg
+        return linalg.solve_triangular(triangle, columns, upper=not lower)
+    return namespace(columns).linalg.solve(triangle, columns)
+
+
+def derivative_along(function: Callable[[Any], Any], x: Any, direction: Any) -> Any:
+    """Derivative of ``function`` at ``x`` along ``direction``, by differentiating forwards.
+
+    Returns:
+        An array of the shape of ``function(x)``; None if the library cannot differentiate.
+
+    Raises:
+        RuntimeError: If the library can, but not through this function; NotImplementedError and
+            TypeError mean the same.
+    """
+    if is_torch(x):
+        with warnings.catch_warnings():
+            # What torch imports for its first product uses what torch deprecates.
+            warnings.filterwarnings("ignore", "`torch.jit.script", DeprecationWarning)
+            return sys.modules["torch"].func.jvp(function, (x,), (direction,))[1].detach()
+    if array_api_compat.is_jax_array(x):
+        return sys.modules["jax"].jvp(function, (x,), (direction,))[1]
+    return None
