@@ -17,7 +17,6 @@ from typing import Any
 
 import array_api_compat
 import numpy as np
-from array_api_compat import is_torch_array as is_torch
 
 from stepfold._typing import FloatArray
 
@@ -75,6 +74,12 @@ def is_numpy(x: Any) -> bool:
     return isinstance(x, (np.ndarray, np.generic))
 
 
+def is_torch(x: Any) -> bool:
+    """Whether it is a tensor of torch, dense or sparse."""
+    # array-api-compat's test is cached, which `torch.compile` warns of.
+    return hasattr(x, "new_tensor")
+
+
 def is_sparse_tensor(x: Any) -> bool:
     """Whether it is a tensor of torch in one of the sparse layouts."""
     return is_torch(x) and "sparse" in str(x.layout)
@@ -106,6 +111,10 @@ def namespace(x: Any) -> Any:
         import array_api_compat.numpy as older_numpy
 
         return older_numpy
+    if is_torch(x):
+        import array_api_compat.torch as torch_functions
+
+        return torch_functions
     return array_api_compat.array_namespace(x)
 
 
@@ -201,7 +210,9 @@ def _made(values: Any, like: Any, dtype: Any) -> Any:
     if is_numpy(like):
         return np.asarray(values).astype(dtype, copy=False)
     if is_torch(like):
-        return sys.modules["torch"].tensor(values, dtype=dtype, device=like.device)
+        # torch takes neither constant arrays nor reversed ones, and compiles no `torch.tensor`.
+        copy = np.asarray(values).copy()
+        return sys.modules["torch"].as_tensor(copy, dtype=dtype, device=like.device)
     made = namespace(like).asarray(values, device=array_api_compat.device(like))
     return cast(made, dtype)
 
