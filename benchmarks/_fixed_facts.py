@@ -79,12 +79,12 @@ def _tanh() -> list[list[str]]:
     bounds = SpectralBounds(*_real_spectrum(member.map, member.solution))
     plain = max(abs(1 - bounds.lower), abs(1 - bounds.upper))
     rows = [["tanh network, n = 100", "rate of the plain iteration", f"{plain:.4f}", ""]]
-    for num_steps in (1, 8):
-        schedule = chebyshev_steps(bounds, num_steps)
+    for period in (1, 8):
+        schedule = chebyshev_steps(bounds, period)
         start = member.solution + 1e-3 * np.random.default_rng(1).standard_normal(100)
-        predicted = chebyshev_rate(bounds, num_steps) ** (1 / num_steps)
-        seen = _rate(member.map, start, member.solution, schedule, 40 // num_steps)
-        text = f"rate with T = {num_steps}, worst case and seen"
+        predicted = chebyshev_rate(bounds, period) ** (1 / period)
+        seen = _rate(member.map, start, member.solution, schedule, 40 // period)
+        text = f"rate with T = {period}, worst case and seen"
         rows.append(["tanh network, n = 100", text, f"{predicted:.4f}, {seen:.4f}", ""])
     return rows
 
@@ -121,7 +121,7 @@ def _rate(map_: Any, x: Any, solution: Any, schedule: Schedule, periods: int) ->
     before = np.linalg.norm(x - solution)
     for omega in list(schedule) * periods:
         x = x + omega * (map_(x) - x)
-    steps = periods * schedule.num_steps
+    steps = periods * schedule.period
     return float((np.linalg.norm(x - solution) / before) ** (1 / steps))
 
 

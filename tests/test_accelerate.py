@@ -389,19 +389,19 @@ def test_the_record_is_json(matrix: np.ndarray) -> None:
     assert record["advice"] == "The residual norm fell below the tolerance."
 
 
-@pytest.mark.parametrize("num_steps", [1, 4, 16])
+@pytest.mark.parametrize("period", [1, 4, 16])
 def test_without_safeguard_each_period_is_the_chebyshev_polynomial(
-    matrix: np.ndarray, num_steps: int
+    matrix: np.ndarray, period: int
 ) -> None:
     bounds = SpectralBounds(0.01, 1.0)
-    schedule = chebyshev_steps(bounds, num_steps)
+    schedule = chebyshev_steps(bounds, period)
     result = accelerate(
         _map(matrix),
         START,
         schedule=schedule,
         safeguard=False,
         rtol=0.0,
-        max_evaluations=2 + 2 * num_steps,
+        max_evaluations=2 + 2 * period,
     )
     polynomial = np.prod(1 - schedule.steps[:, None] * EIGENVALUES, axis=0)
     _, basis = np.linalg.eigh(matrix)

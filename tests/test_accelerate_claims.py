@@ -45,9 +45,9 @@ def test_in_the_long_run_nine_tenths_of_the_predicted_rate_are_reached(kappa: fl
     norms, counts = result.history.residual_norms, result.history.num_evaluations
     late = np.flatnonzero(norms <= 1e-5 * norms[0])[0]
     seen = math.log(norms[-1] / norms[late]) / (counts[-1] - counts[late])
-    num_steps = min(math.ceil(1.5 * math.sqrt(kappa)), LONGEST_PERIOD)
-    schedule = chebyshev_steps(SpectralBounds(1 / kappa, 1.0), num_steps)
-    predicted = math.log(spectral_radius(schedule.steps, eigenvalues)) / num_steps
+    period = min(math.ceil(1.5 * math.sqrt(kappa)), LONGEST_PERIOD)
+    schedule = chebyshev_steps(SpectralBounds(1 / kappa, 1.0), period)
+    predicted = math.log(spectral_radius(schedule.steps, eigenvalues)) / period
     assert seen <= 0.9 * predicted  # both are negative
 
 
@@ -98,11 +98,11 @@ def _until_the_gap(objective: Composite[Any], **options: Any) -> int:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("num_steps", [8, 16, 32])
+@pytest.mark.parametrize("period", [8, 16, 32])
 @pytest.mark.parametrize("ratio", [1e-1, 1e-2, 1e-3])
-def test_a_lasso_is_solved_whatever_is_assumed(seed: int, num_steps: int, ratio: float) -> None:
+def test_a_lasso_is_solved_whatever_is_assumed(seed: int, period: int, ratio: float) -> None:
     bounds = SpectralBounds(ratio, 1.0)
-    assert _until_the_gap(_lasso(seed), bounds=bounds, period=num_steps) <= 1000
+    assert _until_the_gap(_lasso(seed), bounds=bounds, period=period) <= 1000
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -43,10 +43,10 @@ def _count(eigenvalues: np.ndarray, **options: object) -> int:
     return int(result.history.num_evaluations[-1])
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 5, 40])
+@pytest.mark.parametrize("period", [1, 2, 5, 40])
 @pytest.mark.parametrize("axes", [(0.0, 0.9), (0.6, 0.2), (0.9, 0.0), (0.2, 0.7)])
 def test_a_period_multiplies_residuals_by_the_chebyshev_polynomial_of_the_foci(
-    axes: tuple[float, float], num_steps: int
+    axes: tuple[float, float], period: int
 ) -> None:
     ellipse = Ellipse(1.2, *axes)
     eigenvalues = np.array([0.3 + 0.1j, 1.2 - 0.6j, 1.9, 1.1 + 0.05j])
@@ -54,16 +54,16 @@ def test_a_period_multiplies_residuals_by_the_chebyshev_polynomial_of_the_foci(
         lambda x: x - eigenvalues * x + 1.0,
         np.zeros(4, dtype=complex),
         bounds=ellipse,
-        period=num_steps,
+        period=period,
         safeguard=False,
         rtol=0.0,
-        max_evaluations=2 + num_steps,
+        max_evaluations=2 + period,
     )
     focus = np.sqrt(complex(ellipse.focal_square))
     shifted = (np.append(eigenvalues, 0) - ellipse.center) / focus
-    values = chebval(shifted, [0] * num_steps + [1])
+    values = chebval(shifted, [0] * period + [1])
     expected = np.linalg.norm(values[:-1] / values[-1])
-    assert result.history.num_steps.tolist() == [0, num_steps]
+    assert result.history.num_steps.tolist() == [0, period]
     assert result.history.residual_norms[1] == pytest.approx(expected, rel=1e-6)
 
 

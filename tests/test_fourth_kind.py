@@ -26,22 +26,22 @@ NEEDS_NO_LOWER_BOUND = [
 ]
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 8, 31, 100, 1024])
-def test_the_weighted_maximum_is_root_b_over_2t_plus_1(num_steps):
+@pytest.mark.parametrize("period", [1, 2, 3, 8, 31, 100, 1024])
+def test_the_weighted_maximum_is_root_b_over_2t_plus_1(period):
     bounds = SpectralBounds(0.0, 7.0)
-    steps = chebyshev_steps(bounds, num_steps, kind=4)
+    steps = chebyshev_steps(bounds, period, kind=4)
     assert worst_case_rate(steps, bounds, power=0.5) == pytest.approx(
-        fourth_kind_rate(bounds, num_steps), rel=1e-9
+        fourth_kind_rate(bounds, period), rel=1e-9
     )
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 5, 16])
-def test_the_weighted_polynomial_has_t_plus_1_equal_extrema_of_alternating_sign(num_steps):
-    angles = (2 * np.arange(num_steps + 1) + 1) * np.pi / (2 * (2 * num_steps + 1))
+@pytest.mark.parametrize("period", [1, 2, 5, 16])
+def test_the_weighted_polynomial_has_t_plus_1_equal_extrema_of_alternating_sign(period):
+    angles = (2 * np.arange(period + 1) + 1) * np.pi / (2 * (2 * period + 1))
     eigenvalues = 7.0 * np.sin(angles) ** 2
-    steps = chebyshev_steps(SpectralBounds(0.0, 7.0), num_steps, kind=4)
+    steps = chebyshev_steps(SpectralBounds(0.0, 7.0), period, kind=4)
     values = np.sqrt(eigenvalues) * residual_polynomial(steps, eigenvalues)
-    expected = np.sqrt(7.0) / (2 * num_steps + 1) * (-1.0) ** np.arange(num_steps + 1)
+    expected = np.sqrt(7.0) / (2 * period + 1) * (-1.0) ** np.arange(period + 1)
     np.testing.assert_allclose(values, expected, rtol=1e-11)
 
 
@@ -52,18 +52,18 @@ def test_no_schedule_has_a_smaller_weighted_maximum(steps):
     assert weighted >= fourth_kind_rate(bounds, len(steps)) * (1 - 1e-9)
 
 
-@pytest.mark.parametrize("num_steps", [1, 4, 9])
-def test_the_steps_follow_the_cosine_formula(num_steps):
-    k = np.arange(1, num_steps + 1)
-    formula = 2 / (3.0 * (1 - np.cos(2 * k * np.pi / (2 * num_steps + 1))))
-    steps = chebyshev_steps(SpectralBounds(0.0, 3.0), num_steps, kind=4).steps
+@pytest.mark.parametrize("period", [1, 4, 9])
+def test_the_steps_follow_the_cosine_formula(period):
+    k = np.arange(1, period + 1)
+    formula = 2 / (3.0 * (1 - np.cos(2 * k * np.pi / (2 * period + 1))))
+    steps = chebyshev_steps(SpectralBounds(0.0, 3.0), period, kind=4).steps
     np.testing.assert_allclose(np.sort(steps), np.sort(formula), rtol=1e-12)
 
 
-@pytest.mark.parametrize("num_steps", [1, 6, 33])
-def test_no_error_grows_over_a_period(num_steps):
+@pytest.mark.parametrize("period", [1, 6, 33])
+def test_no_error_grows_over_a_period(period):
     bounds = SpectralBounds(0.0, 3.0)
-    assert worst_case_rate(chebyshev_steps(bounds, num_steps, kind=4), bounds) == 1.0
+    assert worst_case_rate(chebyshev_steps(bounds, period, kind=4), bounds) == 1.0
 
 
 @pytest.mark.parametrize("power", [0.25, 0.5, 1.0, 2.0])
@@ -76,11 +76,11 @@ def test_the_weighted_worst_case_agrees_with_a_fine_grid(power, steps):
 
 
 @pytest.mark.parametrize("kappa", [1.0 + 1e-9, 2.0, 1e4, 1e12])
-@pytest.mark.parametrize("num_steps", [1, 2, 7, 64])
-def test_second_kind_steps_have_the_closed_form_rate(kappa, num_steps):
+@pytest.mark.parametrize("period", [1, 2, 7, 64])
+def test_second_kind_steps_have_the_closed_form_rate(kappa, period):
     bounds = SpectralBounds(1.0, kappa)
-    measured = worst_case_rate(chebyshev_steps(bounds, num_steps, kind=2), bounds)
-    closed = chebyshev_rate(bounds, num_steps, kind=2)
+    measured = worst_case_rate(chebyshev_steps(bounds, period, kind=2), bounds)
+    closed = chebyshev_rate(bounds, period, kind=2)
     if closed > 1e-250:
         assert measured == pytest.approx(closed, rel=1e-5 if kappa < 1.1 else 1e-9)
 
@@ -99,7 +99,7 @@ def test_a_missing_lower_bound_is_refused_with_the_fourth_kind_as_remedy(name):
 
 @pytest.mark.parametrize("name", NEEDS_NO_LOWER_BOUND)
 def test_a_missing_lower_bound_is_no_matter(name):
-    assert SCHEDULES[name](SpectralBounds(0.0, 1.0), 4).num_steps == 4
+    assert SCHEDULES[name](SpectralBounds(0.0, 1.0), 4).period == 4
 
 
 @pytest.mark.parametrize("name", NEEDS_NO_LOWER_BOUND)

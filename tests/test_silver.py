@@ -87,19 +87,19 @@ def test_two_silver_steps_solve_the_quadratic_equation_they_come_from():
     assert z - y == pytest.approx(2 * (1 / 8) * (1 - 1 / 8), rel=1e-12)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 4, 8, 16, 32, 64])
-def test_a_quadratic_attains_the_silver_rate(num_steps):
+@pytest.mark.parametrize("period", [1, 2, 4, 8, 16, 32, 64])
+def test_a_quadratic_attains_the_silver_rate(period):
     bounds = SpectralBounds(1.0, 32.0)
-    steps = silver_steps(bounds, num_steps)
-    assert worst_case_rate(steps, bounds) == pytest.approx(silver_rate(bounds, num_steps), rel=1e-9)
+    steps = silver_steps(bounds, period)
+    assert worst_case_rate(steps, bounds) == pytest.approx(silver_rate(bounds, period), rel=1e-9)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 8, 13, 32])
+@pytest.mark.parametrize("period", [1, 2, 3, 8, 13, 32])
 @pytest.mark.parametrize("curvatures", [(32.0, 1.0), (1.0, 32.0)])
-def test_no_kinked_function_beats_the_silver_rate(num_steps, curvatures):
+def test_no_kinked_function_beats_the_silver_rate(period, curvatures):
     bounds = SpectralBounds(1.0, 32.0)
-    worst = largest_contraction(silver_steps(bounds, num_steps), *curvatures)
-    assert worst <= silver_rate(bounds, num_steps) * (1 + 1e-9)
+    worst = largest_contraction(silver_steps(bounds, period), *curvatures)
+    assert worst <= silver_rate(bounds, period) * (1 + 1e-9)
 
 
 def test_chebyshev_steps_break_their_rate_on_a_kinked_function():
@@ -129,11 +129,11 @@ def test_silver_steps_contract_a_regularised_logistic_loss(seed):
 
 
 @given(st.floats(1.0, 1e8), st.integers(1, 200))
-def test_the_silver_rate_lies_between_those_of_chebyshev_and_one_step_repeated(kappa, num_steps):
+def test_the_silver_rate_lies_between_those_of_chebyshev_and_one_step_repeated(kappa, period):
     bounds = SpectralBounds(1.0, kappa)
-    rate = silver_rate(bounds, num_steps)
-    assert chebyshev_rate(bounds, num_steps) <= rate * (1 + 1e-9)
-    assert rate <= ((kappa - 1) / (kappa + 1)) ** num_steps * (1 + 1e-9)
+    rate = silver_rate(bounds, period)
+    assert chebyshev_rate(bounds, period) <= rate * (1 + 1e-9)
+    assert rate <= ((kappa - 1) / (kappa + 1)) ** period * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("kappa", [1e3, 1e4, 1e5])
@@ -147,10 +147,10 @@ def test_steps_to_a_tolerance_grow_like_kappa_to_the_power_log_rho_2(kappa):
     assert growth == pytest.approx(math.log(2) / math.log(RHO), abs=0.02)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 4, 7, 12, 31, 100])
-def test_convex_steps_never_increase_an_error_by_the_end_of_a_period(num_steps):
+@pytest.mark.parametrize("period", [1, 2, 3, 4, 7, 12, 31, 100])
+def test_convex_steps_never_increase_an_error_by_the_end_of_a_period(period):
     bounds = SpectralBounds(0.0, 5.0)
-    assert worst_case_rate(silver_convex_steps(bounds, num_steps), bounds) <= 1 + 1e-12
+    assert worst_case_rate(silver_convex_steps(bounds, period), bounds) <= 1 + 1e-12
 
 
 @pytest.mark.parametrize("scale", [1e-150, 1e150])
@@ -180,7 +180,7 @@ def test_the_zero_operator_is_refused(builder):
         builder(SpectralBounds(0.0, 0.0), 4)
 
 
-@pytest.mark.parametrize("num_steps", [0, -1])
-def test_fewer_than_one_step_is_refused(num_steps):
-    with pytest.raises(ValueError, match="`num_steps` must be an integer of at least 1"):
-        silver_steps(SpectralBounds(1.0, 2.0), num_steps)
+@pytest.mark.parametrize("period", [0, -1])
+def test_fewer_than_one_step_is_refused(period):
+    with pytest.raises(ValueError, match="`period` must be an integer of at least 1"):
+        silver_steps(SpectralBounds(1.0, 2.0), period)

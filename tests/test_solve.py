@@ -289,10 +289,10 @@ def test_optimal_steps_as_many_as_eigenvalues_solve_in_one_period(size: int, see
 
 
 @given(st.integers(1, 40), st.floats(1.0, 500.0), st.integers(0, 2**32 - 1))
-def test_any_problem_within_the_bounds_converges(num_steps: int, kappa: float, seed: int) -> None:
+def test_any_problem_within_the_bounds_converges(period: int, kappa: float, seed: int) -> None:
     eigenvalues = np.random.default_rng(seed).uniform(1.0, kappa, 6)
     rhs = np.random.default_rng(seed).standard_normal(6)
-    schedule = chebyshev_steps(SpectralBounds(1.0, kappa), num_steps)
+    schedule = chebyshev_steps(SpectralBounds(1.0, kappa), period)
     result = solve(Quadratic(np.diag(eigenvalues), rhs), schedule)
     assert result.status is Status.CONVERGED
     assert np.linalg.norm(eigenvalues * result.x - rhs) <= 1e-8 * np.linalg.norm(rhs) * (1 + 1e-9)

@@ -96,18 +96,18 @@ def test_an_operator_s_bounds_hold_the_spectrum_and_lead_to_the_solution(
     np.testing.assert_allclose(result.x, np.linalg.solve(hessian, RHS), rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize("num_steps", [1, 16, 256, 1024])
+@pytest.mark.parametrize("period", [1, 16, 256, 1024])
 @pytest.mark.parametrize("kind", ["diagonal", "operator"])
 @pytest.mark.parametrize("shape", [(SIZE,), (3, SIZE)])
 def test_half_the_upper_bound_of_a_preconditioned_operator_is_mended(
-    hessian: np.ndarray, inverse: np.ndarray, num_steps: int, kind: str, shape: tuple[int, ...]
+    hessian: np.ndarray, inverse: np.ndarray, period: int, kind: str, shape: tuple[int, ...]
 ) -> None:
     inverse = np.diag(np.linspace(0.05, 1.0, SIZE)) if kind == "diagonal" else inverse
     preconditioner = 1 / np.diag(inverse) if kind == "diagonal" else inverse
     rhs = np.random.default_rng(1).standard_normal(shape)
     problem = Preconditioned(Quadratic(hessian, rhs), preconditioner)
     values = spectrum(hessian, inverse)
-    schedule = chebyshev_steps(SpectralBounds(values[0], values[-1] / 2), num_steps)
+    schedule = chebyshev_steps(SpectralBounds(values[0], values[-1] / 2), period)
     result = solve(problem, schedule)
     assert result.converged
     assert result.events[-1].end == "upper"

@@ -31,8 +31,8 @@ from stepfold.unfolded import (
 SMALL = SpectralMeasure.from_eigenvalues([0.5, 1.0, 2.0, 4.0])
 
 
-def _train(num_steps: int = 3, *, measure: SpectralMeasure = SMALL, **settings):
-    network = UnfoldedIteration(Schedule(np.full(num_steps, 0.3)))
+def _train(period: int = 3, *, measure: SpectralMeasure = SMALL, **settings):
+    network = UnfoldedIteration(Schedule(np.full(period, 0.3)))
     return train_incrementally(network, SpectralLoss(measure), **settings)
 
 

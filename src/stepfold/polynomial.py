@@ -162,14 +162,14 @@ def constant_rate(bounds: SpectralBounds) -> float:
     return (bounds.upper - bounds.lower) / (bounds.upper + bounds.lower)
 
 
-def chebyshev_rate(bounds: SpectralBounds, num_steps: int, *, kind: int = 1) -> float:
+def chebyshev_rate(bounds: SpectralBounds, period: int, *, kind: int = 1) -> float:
     """``sech(T arccosh((κ + 1)/(κ − 1)))``: the smallest worst-case factor of any T steps.
 
     It is reached by `chebyshev_steps` and by no other schedule. Its T-th root is the rate per step.
 
     Args:
         bounds: Interval [a, b] of eigenvalues.
-        num_steps: T.
+        period: T.
         kind: 2 gives the factor of second-kind steps instead,
             ``(T + 1) sinh(s) / sinh((T + 1) s)`` with ``cosh s = (κ + 1)/(κ − 1)``.
 
@@ -180,7 +180,7 @@ def chebyshev_rate(bounds: SpectralBounds, num_steps: int, *, kind: int = 1) -> 
     >>> round(chebyshev_rate(SpectralBounds(1.0, 9.0), 16) ** (1 / 16), 5)
     0.52214
     """
-    num_steps = check_count("num_steps", num_steps)
+    period = check_count("period", period)
     if kind not in (1, 2):
         raise ValueError(
             f"`kind` must be 1 or 2, got {kind!r}; for the fourth kind take `fourth_kind_rate`"
@@ -193,14 +193,14 @@ def chebyshev_rate(bounds: SpectralBounds, num_steps: int, *, kind: int = 1) -> 
     a, b = math.sqrt(bounds.lower), math.sqrt(bounds.upper)
     angle = math.log1p(2 * a * (a + b) / (bounds.upper - bounds.lower))
     if kind == 1:
-        return 2 * math.exp(-num_steps * angle) / (1 + math.exp(-2 * num_steps * angle))
+        return 2 * math.exp(-period * angle) / (1 + math.exp(-2 * period * angle))
     if angle == 0:
         return 1.0
-    shrinkage = math.expm1(-2 * angle) / math.expm1(-2 * (num_steps + 1) * angle)
-    return (num_steps + 1) * math.exp(-num_steps * angle) * shrinkage
+    shrinkage = math.expm1(-2 * angle) / math.expm1(-2 * (period + 1) * angle)
+    return (period + 1) * math.exp(-period * angle) * shrinkage
 
 
-def fourth_kind_rate(bounds: SpectralBounds, num_steps: int) -> float:
+def fourth_kind_rate(bounds: SpectralBounds, period: int) -> float:
     """``√b / (2T + 1)``: the smallest maximum of ``√λ·|p(λ)|`` over [0, b] of any T steps.
 
     `chebyshev_steps` of kind 4 reach it. Times ‖x₀ − x*‖ it bounds the energy norm of the error
@@ -212,9 +212,9 @@ def fourth_kind_rate(bounds: SpectralBounds, num_steps: int) -> float:
     >>> fourth_kind_rate(SpectralBounds(0.0, 4.0), 2)
     0.4
     """
-    num_steps = check_count("num_steps", num_steps)
+    period = check_count("period", period)
     _check_upper(bounds)
-    return math.sqrt(bounds.upper) / (2 * num_steps + 1)
+    return math.sqrt(bounds.upper) / (2 * period + 1)
 
 
 def first_order_lower_bound(bounds: SpectralBounds) -> float:
@@ -236,7 +236,7 @@ def first_order_lower_bound(bounds: SpectralBounds) -> float:
 _LARGE = 1e60
 
 
-def optimal_mean_squared_error(measure: SpectralMeasure, num_steps: int) -> float:
+def optimal_mean_squared_error(measure: SpectralMeasure, period: int) -> float:
     """Smallest ``∫ p² dμ`` that any T steps can reach.
 
     It is ``1/∑ₖ qₖ(0)²`` over the orthonormal polynomials q₀ … q_T of μ; once T reaches the number
@@ -249,14 +249,14 @@ def optimal_mean_squared_error(measure: SpectralMeasure, num_steps: int) -> floa
     >>> round(optimal_mean_squared_error(measure, 1), 12)
     0.2
     """
-    num_steps = check_count("num_steps", num_steps)
-    alpha, beta = measure.jacobi(num_steps + 1)
-    if alpha.size < num_steps + 1:
+    period = check_count("period", period)
+    alpha, beta = measure.jacobi(period + 1)
+    if alpha.size < period + 1:
         # Every eigenvalue but 0 can have a root of its own; at 0 every residual polynomial is 1.
         return float(measure.weights[measure.nodes == 0].sum())
     previous, current = 0.0, 1.0
     total, exponent = 1.0, 0
-    for k in range(num_steps):
+    for k in range(period):
         # β q_{k+1}(0) = (0 − α) q_k(0) − β' q_{k−1}(0)
         coupling = beta[k - 1] * previous if k else 0.0
         previous, current = current, float((-alpha[k] * current - coupling) / beta[k])
@@ -267,19 +267,19 @@ def optimal_mean_squared_error(measure: SpectralMeasure, num_steps: int) -> floa
     return 1 / total * _LARGE ** (-2 * exponent)
 
 
-def marchenko_pastur_mean_squared_error(ratio: float, num_steps: int) -> float:
+def marchenko_pastur_mean_squared_error(ratio: float, period: int) -> float:
     """``(1 − r) rᵀ / (1 − rᵀ⁺¹)``: the optimum for large Gaussian H with n/m = r < 1.
 
     >>> round(marchenko_pastur_mean_squared_error(0.5, 2), 12)
     0.142857142857
     """
-    num_steps = check_count("num_steps", num_steps)
+    period = check_count("period", period)
     if not 0 < ratio < 1:
         raise ValueError(
             f"`ratio` must lie between 0 and 1, got {ratio!r}; from 1 on H has no inverse and the "
             "error on its kernel stays"
         )
-    return (1 - ratio) * ratio**num_steps / (1 - ratio ** (num_steps + 1))
+    return (1 - ratio) * ratio**period / (1 - ratio ** (period + 1))
 
 
 def num_steps_to(rtol: float, rate: float, period: int = 1) -> float:

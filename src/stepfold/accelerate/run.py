@@ -75,7 +75,7 @@ class Run:
         if record.is_met:
             return x, residual
         taken = len(residuals) - 1
-        good = not guarded or (taken == period.num_steps and size < start)
+        good = not guarded or (taken == period.schedule.period and size < start)
         if policy.safeguard and taken and record.noise(x) <= NOISY * min(size, start):
             policy.learn(ritz_values(residuals, period.moves[:taken, :taken]), accepted=good)
         if not good:

@@ -104,7 +104,7 @@ def _show(
     schedule: Schedule, bounds: SpectralBounds, spectrum: SpectralMeasure, output: Path | None
 ) -> None:
     rate = worst_case_rate(schedule, bounds)
-    per_step = rate ** (1 / schedule.num_steps)
+    per_step = rate ** (1 / schedule.period)
     limit = first_order_lower_bound(bounds)
     show_table(
         f"{schedule.name} steps, order {schedule.order}",

@@ -196,7 +196,7 @@ class Result(Generic[ArrayT]):
     def __repr__(self) -> str:
         return (
             f"Result({self.status.name} after {self.num_steps} steps with {self.schedule.name} "
-            f"steps of period {self.schedule.num_steps}: {self.advice})"
+            f"steps of period {self.schedule.period}: {self.advice})"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def known_steps(
     periods = [2**k for k in range(max_doublings + 1)]
     silver = [silver_steps(bounds, period) for period in periods]
     rates = {
-        "silver": [worst_case_rate(s, bounds) ** (1 / s.num_steps) for s in silver],
+        "silver": [worst_case_rate(s, bounds) ** (1 / s.period) for s in silver],
         "Chebyshev": [chebyshev_rate(bounds, period) ** (1 / period) for period in periods],
         "constant": [constant_rate(bounds)] * len(periods),
         "lower bound": [first_order_lower_bound(bounds)] * len(periods),

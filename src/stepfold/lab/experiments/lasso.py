@@ -40,7 +40,7 @@ def lasso(
     num_rows: Annotated[int, Between(16, 2000)] = 256,
     num_unknowns: Annotated[int, Between(16, 4000)] = 512,
     ratio: Annotated[float, Between(0.01, 0.9)] = 0.1,
-    num_steps: Annotated[int, Between(2, 64)] = 8,
+    period: Annotated[int, Between(2, 64)] = 8,
     seed: Seed = 0,
 ) -> Outcome:
     """The lasso by ISTA, FISTA and Chebyshev relaxation: fast nearby, safe far away.
@@ -49,7 +49,7 @@ def lasso(
         num_rows: m; A has entries of variance 1/m.
         num_unknowns: n; a tenth of the true coordinates is not zero, the noise is N(0, 0.1²).
         ratio: Weight of the penalty in units of the one from which on the solution is 0.
-        num_steps: T, the period of the relaxation with the true spectrum.
+        period: T, the period of the relaxation with the true spectrum.
         seed: Seed of the data.
     """
     rng = np.random.default_rng(seed)
@@ -68,14 +68,13 @@ def lasso(
     nearby[support] *= 1 + 0.1 * rng.uniform(-1, 1, support.size)
     starts = {"far away": np.zeros(num_unknowns), "nearby": nearby}
     runs = {
-        place: _runs(objective, gamma, x0, solution, bounds, num_steps)
-        for place, x0 in starts.items()
+        place: _runs(objective, gamma, x0, solution, bounds, period) for place, x0 in starts.items()
     }
     counts = {
         place: {name: _evaluations(path) for name, path in paths.items()}
         for place, paths in runs.items()
     }
-    true = f"Chebyshev relaxation, true spectrum, T = {num_steps}"
+    true = f"Chebyshev relaxation, true spectrum, T = {period}"
     safe = "relaxation, learned and safeguarded"
     far, near = counts["far away"], counts["nearby"]
     return Outcome(
@@ -137,11 +136,11 @@ def lasso(
             "num_rows": num_rows,
             "num_unknowns": num_unknowns,
             "ratio": ratio,
-            "num_steps": num_steps,
+            "period": period,
             "seed": seed,
             "size of the support": support.size,
         },
-        records={"schedules/chebyshev": chebyshev_steps(bounds, num_steps).to_dict()},
+        records={"schedules/chebyshev": chebyshev_steps(bounds, period).to_dict()},
     )
 
 
@@ -183,7 +182,7 @@ def _runs(
     x0: FloatArray,
     solution: FloatArray,
     bounds: SpectralBounds,
-    num_steps: int,
+    period: int,
 ) -> dict[str, Path]:
     """Evaluations and errors of every method."""
 
@@ -213,8 +212,8 @@ def _runs(
         "ISTA": relaxed(schedule=Schedule(np.ones(1)), safeguard=False),
         "FISTA": fista(False),
         "FISTA with restart": fista(True),
-        f"Chebyshev relaxation, true spectrum, T = {num_steps}": relaxed(
-            schedule=chebyshev_steps(bounds, num_steps), safeguard=False
+        f"Chebyshev relaxation, true spectrum, T = {period}": relaxed(
+            schedule=chebyshev_steps(bounds, period), safeguard=False
         ),
         "relaxation, learned and safeguarded": relaxed(),
     }

@@ -17,7 +17,7 @@ def story(found: Findings) -> list[Section]:
     """Sections of the report, in order."""
     a, b = found.bounds.lower, found.bounds.upper
     kappa = found.bounds.condition_number
-    num_steps = found.learned.num_steps
+    period = found.learned.period
     peak = mean_squared_errors(found.learned, found.measure).max()
     return [
         Section(
@@ -28,7 +28,7 @@ def story(found: Findings) -> list[Section]:
                 f"number of {kappa:.2f}. Gradient descent, x ← x − γ Hᵀ(Hx − y), multiplies the "
                 "error along the eigenvector of eigenvalue λ by 1 − γλ. One fixed step γ cannot "
                 "suit large and small eigenvalues at once.",
-                f"Deep unfolding gives each of {num_steps} iterations its own step and trains all "
+                f"Deep unfolding gives each of {period} iterations its own step and trains all "
                 "of them by backpropagation through the iterations, one more iteration at a time, "
                 "on random problems with known solutions.",
             ),
@@ -109,7 +109,7 @@ def _shortfall(schedule: Schedule, reference: Schedule) -> str:
 
 
 def _error_figure(found: Findings) -> Figure:
-    iterations = np.arange(found.learned.num_steps + 1)
+    iterations = np.arange(found.learned.period + 1)
     return Figure(
         "error_by_iteration",
         "Error of four schedules of equal length",
@@ -131,7 +131,7 @@ def _error_figure(found: Findings) -> Figure:
 
 
 def _order_figure(found: Findings) -> Figure:
-    layers = np.arange(1, found.learned.num_steps + 1)
+    layers = np.arange(1, found.learned.period + 1)
     return Figure(
         "learned_steps",
         "Learned steps in the order of the layers",
@@ -146,7 +146,7 @@ def _order_figure(found: Findings) -> Figure:
 
 
 def _sorted_figure(found: Findings) -> Figure:
-    ranks = np.arange(1, found.learned.num_steps + 1)
+    ranks = np.arange(1, found.learned.period + 1)
     return Figure(
         "sorted_steps",
         "Steps in ascending order",
@@ -205,7 +205,7 @@ def _polynomial_figure(found: Findings) -> Figure:
 
 def _depth_table(found: Findings) -> Table:
     rows = []
-    for depth in (*(d for d in DEPTHS if d <= found.learned.num_steps), found.learned.num_steps):
+    for depth in (*(d for d in DEPTHS if d <= found.learned.period), found.learned.period):
         errors = [found.final_error(schedule) for schedule in found.at_depth(depth)]
         rows.append((str(depth), *(f"{error:.4g}" for error in errors)))
     return Table(("T", "learned", "optimal", "Chebyshev", "constant"), tuple(rows))
