@@ -107,7 +107,7 @@ def test_a_default_out_of_range_is_refused() -> None:
 
 @pytest.mark.parametrize("quick", [{"perio": 1}, {"period": 0}])
 def test_quick_values_are_checked_when_the_experiment_is_defined(quick: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"num_step"):
+    with pytest.raises(ValueError, match=r"perio"):
         Experiment("e", ADJUSTABLE.function, 1, quick)
 
 
