@@ -19,7 +19,7 @@ from stepfold.schedules import (
     chebyshev_steps_for_intervals,
     roundoff_amplification,
     spectral_intervals,
-    worst_case_rate_on_intervals,
+    worst_case_period_rate_on_intervals,
 )
 
 KAPPA = 1e4
@@ -92,9 +92,9 @@ def table_of_outliers() -> None:
         hull = chebyshev_steps(SpectralBounds(intervals[0].lower, intervals[-1].upper), 32)
         tails = max(roundoff_amplification(schedule, interval)[1] for interval in intervals)
         print(
-            f"| {margin:.0e} | 32 | {worst_case_rate_on_intervals(schedule, intervals):.1e} "
+            f"| {margin:.0e} | 32 | {worst_case_period_rate_on_intervals(schedule, intervals):.1e} "
             f"| {number(tails)} | {number(left(schedule, OUTLIERS, np.float64, 960))} "
-            f"| {worst_case_rate_on_intervals(hull, intervals):.2f} |"
+            f"| {worst_case_period_rate_on_intervals(hull, intervals):.2f} |"
         )
 
 

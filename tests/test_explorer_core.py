@@ -17,7 +17,7 @@ from stepfold import (
     mean_squared_errors,
     optimal_steps,
     roundoff_amplification,
-    worst_case_rate,
+    worst_case_period_rate,
 )
 from stepfold.lab.explorer import explorer_script
 from stepfold.schedules import (
@@ -149,7 +149,7 @@ def test_every_family_and_its_figures_are_those_of_the_package(core, kind, value
         np.testing.assert_allclose(row["steps"], schedule.steps, **CLOSE)
         expected = [
             noisy_mean_squared_error(schedule, measure, noise=noise * bounds.upper),
-            worst_case_rate(schedule, bounds),
+            worst_case_period_rate(schedule, bounds),
             *roundoff_amplification(schedule, bounds),
         ]
         got = [row["error"], row["worstCase"], row["heads"], row["tails"]]

@@ -8,6 +8,7 @@ import pytest
 from stepfold import (
     SpectralBounds,
     SpectralMeasure,
+    chebyshev_period_rate,
     chebyshev_rate,
     chebyshev_steps,
     constant_rate,
@@ -21,7 +22,7 @@ from stepfold import (
     residual_polynomial,
     roundoff_amplification,
     spectral_radius,
-    worst_case_rate,
+    worst_case_period_rate,
 )
 
 
@@ -107,8 +108,8 @@ def test_errors_at_other_depths(
 )
 def test_rates_per_step_at_condition_number_nine(period: int, rate: float) -> None:
     nine = SpectralBounds(1.0, 9.0)
-    assert round(chebyshev_rate(nine, period) ** (1 / period), 5) == rate
-    by_steps = worst_case_rate(chebyshev_steps(nine, period), nine) ** (1 / period)
+    assert round(chebyshev_rate(nine, period), 5) == rate
+    by_steps = worst_case_period_rate(chebyshev_steps(nine, period), nine) ** (1 / period)
     assert round(by_steps, 5) == rate
 
 
@@ -195,17 +196,19 @@ def test_monotone_orders_multiply_rounding_by_1e31() -> None:
 @pytest.mark.parametrize(("factor", "growth"), [(0.98, 14), (0.95, 3000)])
 def test_an_upper_bound_too_low_makes_a_period_grow(factor: float, growth: float) -> None:
     steps = chebyshev_steps(SpectralBounds(1.0, 100.0 * factor), 32)
-    assert worst_case_rate(steps, SpectralBounds(1.0, 100.0)) == pytest.approx(growth, rel=0.15)
+    assert worst_case_period_rate(steps, SpectralBounds(1.0, 100.0)) == pytest.approx(
+        growth, rel=0.15
+    )
 
 
 def test_an_upper_bound_10_percent_too_high_costs_almost_nothing() -> None:
     true = SpectralBounds(1.0, 100.0)
-    cautious = worst_case_rate(chebyshev_steps(SpectralBounds(1.0, 110.0), 32), true)
-    per_step = math.log(cautious) / math.log(chebyshev_rate(true, 32))
+    cautious = worst_case_period_rate(chebyshev_steps(SpectralBounds(1.0, 110.0), 32), true)
+    per_step = math.log(cautious) / math.log(chebyshev_period_rate(true, 32))
     assert per_step > 0.93
 
 
 def test_a_lower_bound_too_low_only_slows() -> None:
     true = SpectralBounds(1.0, 100.0)
-    rate = worst_case_rate(chebyshev_steps(SpectralBounds(0.5, 100.0), 32), true)
-    assert chebyshev_rate(true, 32) < rate < 0.05
+    rate = worst_case_period_rate(chebyshev_steps(SpectralBounds(0.5, 100.0), 32), true)
+    assert chebyshev_period_rate(true, 32) < rate < 0.05

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from stepfold import (
     SpectralBounds,
-    chebyshev_rate,
+    chebyshev_period_rate,
     chebyshev_steps,
     residual_polynomial,
-    worst_case_rate,
+    worst_case_period_rate,
 )
-from stepfold.polynomial import fourth_kind_rate
+from stepfold.polynomial import fourth_kind_period_rate
 from stepfold.schedules import SCHEDULES, inverse_upper_bound_steps
 
 NEEDS_A_LOWER_BOUND = ["chebyshev", "chebyshev-second-kind", "constant"]
@@ -30,8 +30,8 @@ NEEDS_NO_LOWER_BOUND = [
 def test_the_weighted_maximum_is_root_b_over_2t_plus_1(period):
     bounds = SpectralBounds(0.0, 7.0)
     steps = chebyshev_steps(bounds, period, kind=4)
-    assert worst_case_rate(steps, bounds, power=0.5) == pytest.approx(
-        fourth_kind_rate(bounds, period), rel=1e-9
+    assert worst_case_period_rate(steps, bounds, power=0.5) == pytest.approx(
+        fourth_kind_period_rate(bounds, period), rel=1e-9
     )
 
 
@@ -48,8 +48,8 @@ def test_the_weighted_polynomial_has_t_plus_1_equal_extrema_of_alternating_sign(
 @given(st.lists(st.floats(0.05, 50.0), min_size=1, max_size=12))
 def test_no_schedule_has_a_smaller_weighted_maximum(steps):
     bounds = SpectralBounds(0.0, 1.0)
-    weighted = worst_case_rate(steps, bounds, power=0.5)
-    assert weighted >= fourth_kind_rate(bounds, len(steps)) * (1 - 1e-9)
+    weighted = worst_case_period_rate(steps, bounds, power=0.5)
+    assert weighted >= fourth_kind_period_rate(bounds, len(steps)) * (1 - 1e-9)
 
 
 @pytest.mark.parametrize("period", [1, 4, 9])
@@ -63,7 +63,7 @@ def test_the_steps_follow_the_cosine_formula(period):
 @pytest.mark.parametrize("period", [1, 6, 33])
 def test_no_error_grows_over_a_period(period):
     bounds = SpectralBounds(0.0, 3.0)
-    assert worst_case_rate(chebyshev_steps(bounds, period, kind=4), bounds) == 1.0
+    assert worst_case_period_rate(chebyshev_steps(bounds, period, kind=4), bounds) == 1.0
 
 
 @pytest.mark.parametrize("power", [0.25, 0.5, 1.0, 2.0])
@@ -71,7 +71,7 @@ def test_no_error_grows_over_a_period(period):
 def test_the_weighted_worst_case_agrees_with_a_fine_grid(power, steps):
     eigenvalues = np.linspace(0.0, 8.0, 400_001)
     on_grid = np.abs(eigenvalues**power * residual_polynomial(steps, eigenvalues)).max()
-    exact = worst_case_rate(steps, SpectralBounds(0.0, 8.0), power=power)
+    exact = worst_case_period_rate(steps, SpectralBounds(0.0, 8.0), power=power)
     assert exact == pytest.approx(on_grid, rel=1e-8)
 
 
@@ -79,15 +79,15 @@ def test_the_weighted_worst_case_agrees_with_a_fine_grid(power, steps):
 @pytest.mark.parametrize("period", [1, 2, 7, 64])
 def test_second_kind_steps_have_the_closed_form_rate(kappa, period):
     bounds = SpectralBounds(1.0, kappa)
-    measured = worst_case_rate(chebyshev_steps(bounds, period, kind=2), bounds)
-    closed = chebyshev_rate(bounds, period, kind=2)
+    measured = worst_case_period_rate(chebyshev_steps(bounds, period, kind=2), bounds)
+    closed = chebyshev_period_rate(bounds, period, kind=2)
     if closed > 1e-250:
         assert measured == pytest.approx(closed, rel=1e-5 if kappa < 1.1 else 1e-9)
 
 
 def test_the_inverse_upper_bound_contracts_by_one_minus_a_over_b():
     bounds = SpectralBounds(1.0, 4.0)
-    rate = worst_case_rate(inverse_upper_bound_steps(bounds, 3), bounds)
+    rate = worst_case_period_rate(inverse_upper_bound_steps(bounds, 3), bounds)
     assert rate == pytest.approx(0.75**3, rel=1e-14)
 
 
@@ -122,14 +122,14 @@ def test_another_kind_is_refused(kind):
 
 
 def test_a_rate_of_the_fourth_kind_is_asked_for_by_its_name():
-    with pytest.raises(ValueError, match="take `fourth_kind_rate`"):
-        chebyshev_rate(SpectralBounds(1.0, 2.0), 4, kind=4)
+    with pytest.raises(ValueError, match="take `fourth_kind_period_rate`"):
+        chebyshev_period_rate(SpectralBounds(1.0, 2.0), 4, kind=4)
 
 
 @pytest.mark.parametrize("power", [-0.5, float("nan"), float("inf")])
 def test_a_negative_power_is_refused(power):
     with pytest.raises(ValueError, match="`power` must be at least 0 and finite"):
-        worst_case_rate([1.0], SpectralBounds(0.0, 1.0), power=power)
+        worst_case_period_rate([1.0], SpectralBounds(0.0, 1.0), power=power)
 
 
 @pytest.mark.parametrize("name", NEEDS_NO_LOWER_BOUND)

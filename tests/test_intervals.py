@@ -12,17 +12,17 @@ from stepfold import (
     Quadratic,
     SpectralBounds,
     Status,
-    chebyshev_rate,
+    chebyshev_period_rate,
     chebyshev_steps,
     residual_polynomial,
     solve,
 )
 from stepfold.schedules import (
     chebyshev_steps_for_intervals,
-    minimax_rate,
+    minimax_period_rate,
     roundoff_amplification,
     spectral_intervals,
-    worst_case_rate_on_intervals,
+    worst_case_period_rate_on_intervals,
 )
 
 TWO = [(1.0, 2.0), (4.0, 5.0)]
@@ -45,8 +45,8 @@ def alternations(steps, intervals):
 @pytest.mark.parametrize("half", [1, 2, 3, 10, 40])
 def test_two_intervals_of_equal_length_have_the_rate_of_their_image_under_a_parabola(half):
     # λ (a + d − λ) maps both [a, b] and [c, d] onto [a d, b c].
-    expected = chebyshev_rate(SpectralBounds(1 * 5, 2 * 4), half)
-    assert minimax_rate(TWO, 2 * half) == pytest.approx(expected, rel=1e-9)
+    expected = chebyshev_period_rate(SpectralBounds(1 * 5, 2 * 4), half)
+    assert minimax_period_rate(TWO, 2 * half) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("half", [1, 2, 7])
@@ -85,8 +85,8 @@ def test_a_linear_programme_finds_no_smaller_maximum(period, intervals):
     )
     assert programme.status == 0
     # The programme sees a grid only, and so a maximum that is a little too small.
-    assert minimax_rate(intervals, period) == pytest.approx(programme.fun, rel=3e-3)
-    assert minimax_rate(intervals, period) >= programme.fun * (1 - 1e-7)
+    assert minimax_period_rate(intervals, period) == pytest.approx(programme.fun, rel=3e-3)
+    assert minimax_period_rate(intervals, period) >= programme.fun * (1 - 1e-7)
 
 
 @pytest.mark.parametrize("period", [1, 2, 3, 7, 12])
@@ -120,8 +120,8 @@ def test_an_odd_number_of_steps_puts_one_root_into_a_symmetric_gap():
 def test_a_gap_never_costs_anything(ends, period):
     ends = sorted(ends)[: len(ends) // 2 * 2]
     intervals = list(zip(ends[::2], ends[1::2], strict=True))
-    hull = chebyshev_rate(SpectralBounds(ends[0], ends[-1]), period)
-    assert minimax_rate(intervals, period) <= hull * (1 + 1e-6) + 1e-14
+    hull = chebyshev_period_rate(SpectralBounds(ends[0], ends[-1]), period)
+    assert minimax_period_rate(intervals, period) <= hull * (1 + 1e-6) + 1e-14
 
 
 @pytest.mark.parametrize("scale", [1e-150, 1e150])
@@ -138,7 +138,9 @@ def test_overlapping_and_unsorted_intervals_are_merged():
 
 def test_known_eigenvalues_are_hit_better_than_their_hull():
     points = [(float(x), float(x)) for x in np.linspace(1, 50, 12)]
-    assert minimax_rate(points, 8) < 0.9 * chebyshev_rate(SpectralBounds(1.0, 50.0), 8)
+    assert minimax_period_rate(points, 8) < 0.9 * chebyshev_period_rate(
+        SpectralBounds(1.0, 50.0), 8
+    )
 
 
 def test_a_spectrum_is_cut_where_chebyshev_roots_would_be_wasted():
@@ -213,8 +215,8 @@ def test_a_zero_eigenvalue_is_refused():
 
 def test_the_rate_on_intervals_ignores_the_gap():
     steps = chebyshev_steps_for_intervals([(1.0, 2.0), (90.0, 100.0)], 4)
-    assert worst_case_rate_on_intervals(steps, [(1.0, 2.0), (90.0, 100.0)]) < 1
-    assert worst_case_rate_on_intervals(steps, [(1.0, 100.0)]) > 10
+    assert worst_case_period_rate_on_intervals(steps, [(1.0, 2.0), (90.0, 100.0)]) < 1
+    assert worst_case_period_rate_on_intervals(steps, [(1.0, 100.0)]) > 10
 
 
 def test_intervals_that_span_more_than_the_floats_are_refused():

@@ -19,7 +19,7 @@ from stepfold import (
     Schedule,
     SpectralBounds,
     Status,
-    chebyshev_rate,
+    chebyshev_period_rate,
     chebyshev_steps,
     first_order_lower_bound,
     solve,
@@ -226,9 +226,9 @@ def test_over_several_periods_semi_iteration_is_better_than_chebyshev_steps(
     eigenvalues = np.linspace(1.0, 30.0, 500)
     problem = Quadratic(np.diag(eigenvalues), np.zeros(500))
     error = walk(problem, *semi_iteration(bounds), np.ones(500), 8 * num_periods)[-1]
-    best = chebyshev_rate(bounds, 8 * num_periods)
+    best = chebyshev_period_rate(bounds, 8 * num_periods)
     assert abs(error).max() == pytest.approx(best, rel=1e-3)
-    assert best < 0.8 * chebyshev_rate(bounds, 8) ** num_periods
+    assert best < 0.8 * chebyshev_period_rate(bounds, 8) ** num_periods
 
 
 def test_semi_iteration_overflows_at_no_number_of_steps() -> None:

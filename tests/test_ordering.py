@@ -10,7 +10,7 @@ from stepfold import (
     Schedule,
     SpectralBounds,
     SpectralMeasure,
-    chebyshev_rate,
+    chebyshev_period_rate,
     chebyshev_steps,
     optimal_steps,
     roundoff_amplification,
@@ -160,7 +160,7 @@ def test_the_default_order_reaches_the_rate_of_exact_arithmetic(
     one_period: Callable[..., float], period: int, dtype: type, rounding: float
 ) -> None:
     schedule = chebyshev_steps(BOUNDS, period)
-    assert one_period(schedule, dtype) <= chebyshev_rate(BOUNDS, period) + rounding
+    assert one_period(schedule, dtype) <= chebyshev_period_rate(BOUNDS, period) + rounding
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

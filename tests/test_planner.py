@@ -16,9 +16,9 @@ from stepfold import (
     LeastSquares,
     Quadratic,
     SpectralBounds,
-    chebyshev_rate,
+    chebyshev_period_rate,
     solve,
-    worst_case_rate,
+    worst_case_period_rate,
 )
 from stepfold.planner import LONGEST_PERIOD, PERIOD_WITHOUT_LOWER, Plan, plan, relevant_bounds
 
@@ -109,7 +109,7 @@ def test_the_period_costs_at_most_a_tenth_more_than_one_long_period(kappa, rtol)
     bounds = SpectralBounds(1.0, kappa)
     advice = plan(bounds, rtol=rtol)
     single = 1
-    while math.log(chebyshev_rate(bounds, single) or 5e-324) > math.log(rtol) + 1e-9:
+    while math.log(chebyshev_period_rate(bounds, single) or 5e-324) > math.log(rtol) + 1e-9:
         single += max(1, single // 400)  # by at most a quarter of a per cent too long
     if single <= LONGEST_PERIOD:
         assert advice.num_steps <= 1.1 * single
@@ -123,7 +123,7 @@ def test_no_shorter_number_of_equal_periods_would_do(kappa, rtol) -> None:
     bounds = SpectralBounds(1.0, kappa)
     advice = plan(bounds, rtol=rtol)
     periods = round(advice.num_steps / advice.schedule.period)
-    rate = worst_case_rate(advice.schedule, bounds)
+    rate = worst_case_period_rate(advice.schedule, bounds)
     assert rate**periods <= rtol * (1 + 1e-6)
     assert rate ** (periods - 1) > rtol
 

@@ -13,13 +13,13 @@ from stepfold import (
     Schedule,
     SpectralBounds,
     SpectralMeasure,
-    chebyshev_rate,
+    chebyshev_period_rate,
     chebyshev_steps,
     constant_steps,
     mean_squared_error,
     optimal_mean_squared_error,
     optimal_steps,
-    worst_case_rate,
+    worst_case_period_rate,
 )
 from stepfold.schedules import SCHEDULES
 
@@ -70,7 +70,7 @@ def test_the_order_of_the_steps_does_not_depend_on_the_unit(name: str, period: i
 @pytest.mark.parametrize("kappa", [1.5, 50.0, 1e4])
 def test_every_schedule_converges_on_its_bounds(name: str, period: int, kappa: float) -> None:
     bounds = SpectralBounds(1.0, kappa)
-    assert worst_case_rate(SCHEDULES[name](bounds, period), bounds) < 1
+    assert worst_case_period_rate(SCHEDULES[name](bounds, period), bounds) < 1
 
 
 @every_schedule
@@ -78,8 +78,8 @@ def test_every_schedule_converges_on_its_bounds(name: str, period: int, kappa: f
 @pytest.mark.parametrize("kappa", [1.5, 50.0, 1e4])
 def test_no_schedule_beats_the_chebyshev_rate(name: str, period: int, kappa: float) -> None:
     bounds = SpectralBounds(1.0, kappa)
-    rate = worst_case_rate(SCHEDULES[name](bounds, period), bounds)
-    assert rate >= chebyshev_rate(bounds, period) * (1 - 1e-9)
+    rate = worst_case_period_rate(SCHEDULES[name](bounds, period), bounds)
+    assert rate >= chebyshev_period_rate(bounds, period) * (1 - 1e-9)
 
 
 @every_schedule

@@ -10,6 +10,7 @@ from stepfold.iterations import GradientDescent, Iteration
 from stepfold.measure import SpectralMeasure, lanczos_measure
 from stepfold.planner import Plan, plan
 from stepfold.polynomial import (
+    chebyshev_period_rate,
     chebyshev_rate,
     constant_rate,
     first_order_lower_bound,
@@ -20,7 +21,7 @@ from stepfold.polynomial import (
     optimal_mean_squared_error,
     residual_polynomial,
     spectral_radius,
-    worst_case_rate,
+    worst_case_period_rate,
 )
 from stepfold.problems import (
     Composite,
@@ -64,6 +65,7 @@ __all__ = [
     "SpectralMeasure",
     "Status",
     "accelerate",
+    "chebyshev_period_rate",
     "chebyshev_rate",
     "chebyshev_steps",
     "constant_rate",
@@ -85,5 +87,5 @@ __all__ = [
     "solve",
     "solve_composite",
     "spectral_radius",
-    "worst_case_rate",
+    "worst_case_period_rate",
 ]

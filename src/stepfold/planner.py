@@ -16,11 +16,11 @@ import numpy as np
 
 from stepfold._checks import check_count
 from stepfold.polynomial import (
-    chebyshev_rate,
+    chebyshev_period_rate,
     constant_rate,
     first_order_lower_bound,
     num_steps_to,
-    worst_case_rate,
+    worst_case_period_rate,
 )
 from stepfold.problems import LeastSquares, Problem
 from stepfold.schedules import Schedule, chebyshev_steps
@@ -160,7 +160,7 @@ def plan(
             )
     else:
         schedule = chebyshev_steps(bounds, period or _shortest_good_period(bounds, rtol))
-        total = num_steps_to(rtol, worst_case_rate(schedule, bounds), schedule.period)
+        total = num_steps_to(rtol, worst_case_period_rate(schedule, bounds), schedule.period)
     notes += _certainty(bounds)
     dtype = _dtype(bounds, rtol)
     if dtype == "none" and bounds.lower > 0:
@@ -240,7 +240,7 @@ def _period_for(bounds: SpectralBounds, rate: float) -> int:
     if angle >= exponent * _OUT_OF_REACH:
         return _OUT_OF_REACH
     period = max(1, math.ceil(angle / exponent * (1 - 1e-12)))
-    return period if chebyshev_rate(bounds, period) <= rate * (1 + 1e-9) else period + 1
+    return period if chebyshev_period_rate(bounds, period) <= rate * (1 + 1e-9) else period + 1
 
 
 def _certainty(bounds: SpectralBounds) -> list[str]:

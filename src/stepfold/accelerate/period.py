@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from stepfold._typing import FloatArray
-from stepfold.polynomial import chebyshev_rate
+from stepfold.polynomial import chebyshev_period_rate
 from stepfold.schedules import Schedule, chebyshev_steps
 from stepfold.spectrum import SpectralBounds
 from stepfold.spectrum.ellipse import Ellipse
@@ -64,7 +64,7 @@ def chebyshev_period(bounds: SpectralBounds, period: int) -> Period:
         schedule,
         np.zeros(period),
         _growth(schedule, bounds),
-        factor=chebyshev_rate(bounds, period),
+        factor=chebyshev_period_rate(bounds, period),
     )
 
 

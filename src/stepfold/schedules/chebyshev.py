@@ -35,8 +35,8 @@ def chebyshev_steps(bounds: SpectralBounds, period: int, *, kind: int = 1) -> Sc
 
     Returns:
         A schedule of shape (T,), in units of 1 / Hessian, in Lebedev order if T is a power of two
-        and in Leja order otherwise. Its worst case is `chebyshev_rate` (kinds 1 and 2) or
-        `fourth_kind_rate`.
+        and in Leja order otherwise. Its worst case is `chebyshev_period_rate` (kinds 1 and 2) or
+        `fourth_kind_period_rate`.
 
     Raises:
         ValueError: If ``bounds.lower`` is 0 and the kind needs it (the optimum then does not

@@ -16,7 +16,7 @@ import numpy as np
 
 from stepfold._checks import check_count, check_vector
 from stepfold._typing import FloatArray
-from stepfold.polynomial import extrema_between, residual_polynomial, worst_case_rate
+from stepfold.polynomial import extrema_between, residual_polynomial, worst_case_period_rate
 from stepfold.schedules.base import Schedule
 from stepfold.spectrum import SpectralBounds
 
@@ -34,7 +34,7 @@ def chebyshev_steps_for_intervals(intervals: Intervals, period: int) -> Schedule
 
     Returns:
         A schedule of shape (T,), in units of 1 / Hessian, in Leja order. Its worst case over the
-        intervals is `minimax_rate`.
+        intervals is `minimax_period_rate`.
 
     Raises:
         TypeError: If ``intervals`` does not hold pairs of numbers.
@@ -66,25 +66,27 @@ def chebyshev_steps_for_intervals(intervals: Intervals, period: int) -> Schedule
     return Schedule(1 / (roots * scale), "Chebyshev, intervals").reordered("leja")
 
 
-def minimax_rate(intervals: Intervals, period: int) -> float:
+def minimax_period_rate(intervals: Intervals, period: int) -> float:
     """Smallest maximum of ``|p|`` over a union of intervals that any T steps can reach.
 
-    >>> round(minimax_rate([(1.0, 2.0), (4.0, 5.0)], 2), 12)
+    >>> round(minimax_period_rate([(1.0, 2.0), (4.0, 5.0)], 2), 12)
     0.230769230769
     """
     intervals = list(intervals)
-    return worst_case_rate_on_intervals(chebyshev_steps_for_intervals(intervals, period), intervals)
+    return worst_case_period_rate_on_intervals(
+        chebyshev_steps_for_intervals(intervals, period), intervals
+    )
 
 
-def worst_case_rate_on_intervals(steps: Any, intervals: Intervals) -> float:
-    """Largest ``|p(λ)|`` over a union of intervals; see `worst_case_rate`.
+def worst_case_period_rate_on_intervals(steps: Any, intervals: Intervals) -> float:
+    """Largest ``|p(λ)|`` over a union of intervals; see `worst_case_period_rate`.
 
-    >>> worst_case_rate_on_intervals([0.5], [(1.0, 1.5), (2.0, 3.0)])
+    >>> worst_case_period_rate_on_intervals([0.5], [(1.0, 1.5), (2.0, 3.0)])
     0.5
     """
     lows, highs = _checked(intervals)
     return max(
-        worst_case_rate(steps, SpectralBounds(low, high))
+        worst_case_period_rate(steps, SpectralBounds(low, high))
         for low, high in zip(lows, highs, strict=True)
     )
 

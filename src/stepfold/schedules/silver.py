@@ -34,7 +34,7 @@ def silver_steps(bounds: SpectralBounds, period: int) -> Schedule:
 
     Returns:
         A schedule of shape (T,), in units of 1 / Hessian, in the order in which it must be taken.
-        `silver_rate` is its worst case.
+        `silver_period_rate` is its worst case.
 
     Raises:
         ValueError: If ``bounds.upper`` is 0.
@@ -69,7 +69,7 @@ def silver_convex_steps(bounds: SpectralBounds, period: int) -> Schedule:
 
     Returns:
         A schedule of shape (T,), in units of 1 / Hessian, in the order in which it must be taken.
-        `silver_convex_rate` is its guarantee.
+        `silver_convex_period_rate` is its guarantee.
 
     Raises:
         ValueError: If ``bounds.upper`` is 0.
@@ -91,7 +91,7 @@ def silver_convex_steps(bounds: SpectralBounds, period: int) -> Schedule:
     return Schedule(steps, "silver, convex", bounds=bounds, builder="silver-convex")
 
 
-def silver_rate(bounds: SpectralBounds, period: int) -> float:
+def silver_period_rate(bounds: SpectralBounds, period: int) -> float:
     """``(1 − z)/(1 + z)``: largest ``‖x_T − x*‖ / ‖x₀ − x*‖`` of `silver_steps` over all functions.
 
     A quadratic attains it for T a power of two, so it is also the largest ``|p|`` over ``bounds``.
@@ -103,11 +103,11 @@ def silver_rate(bounds: SpectralBounds, period: int) -> float:
     References:
         Altschuler and Parrilo (arXiv:2309.07879), main theorem on the silver schedule.
 
-    >>> round(silver_rate(SpectralBounds(1.0, 32.0), 8) ** 2, 6)
+    >>> round(silver_period_rate(SpectralBounds(1.0, 32.0), 8) ** 2, 6)
     0.22145
     """
     period = check_count("period", period)
-    check_lower("silver_rate", bounds)
+    check_lower("silver_period_rate", bounds)
     rate = 1.0
     # 1 − z, carried apart: its digits are lost in z once z is near 1.
     gap = (bounds.upper - bounds.lower) / bounds.upper
@@ -119,7 +119,7 @@ def silver_rate(bounds: SpectralBounds, period: int) -> float:
     return rate
 
 
-def silver_convex_rate(bounds: SpectralBounds, period: int) -> float:
+def silver_convex_period_rate(bounds: SpectralBounds, period: int) -> float:
     """Guaranteed ``(f(x_T) − f*) / ‖x₀ − x*‖²`` of `silver_convex_steps`, for T = 2ᵏ − 1.
 
     It is ``L / (1 + √(4ρ²ᵏ − 3))``; a Huber function comes to ``L / (4ρᵏ − 2)``, so at most about
@@ -131,7 +131,7 @@ def silver_convex_rate(bounds: SpectralBounds, period: int) -> float:
     References:
         Altschuler and Parrilo (arXiv:2309.16530), main theorem.
 
-    >>> round(silver_convex_rate(SpectralBounds(0.0, 10.0), 7), 6)
+    >>> round(silver_convex_period_rate(SpectralBounds(0.0, 10.0), 7), 6)
     0.343775
     """
     period = check_count("period", period)

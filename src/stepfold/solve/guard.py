@@ -23,7 +23,7 @@ import numpy as np
 from stepfold._checks import check_count
 from stepfold._krylov import Tridiagonal
 from stepfold._typing import FloatArray
-from stepfold.polynomial import chebyshev_rate
+from stepfold.polynomial import chebyshev_period_rate
 from stepfold.problems import Preconditioned, Problem
 from stepfold.problems.preconditioned import dot, extreme_ritz_values, pair_lanczos
 from stepfold.result import GuardEvent
@@ -121,7 +121,7 @@ class Watch:
 
     def _start_schedule(self) -> None:
         self._allowed: float | None = None
-        self._least = chebyshev_rate(self.bounds, self.schedule.period)
+        self._least = chebyshev_period_rate(self.bounds, self.schedule.period)
         self._probe_at = self._num_suspicions = 0
         self.first_period = True
 

@@ -16,7 +16,7 @@ from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
-from stepfold.polynomial import chebyshev_rate, extrema_between, residual_polynomial
+from stepfold.polynomial import chebyshev_period_rate, extrema_between, residual_polynomial
 from stepfold.schedules import chebyshev_steps, constant_steps
 from stepfold.spectrum import SpectralBounds
 
@@ -35,7 +35,7 @@ def extrema(
     """
     bounds = SpectralBounds(1.0, condition_number)
     schedule = chebyshev_steps(bounds, period)
-    rate = chebyshev_rate(bounds, period)
+    rate = chebyshev_period_rate(bounds, period)
     places = np.concatenate(
         [[bounds.lower], extrema_between(np.asarray(schedule.steps)), [bounds.upper]]
     )

@@ -64,7 +64,7 @@ def jacobi(
     rates = {
         "Jacobi": float(np.abs(1 - eigenvalues).max()),
         "constant relaxation": constant_rate(bounds),
-        f"Chebyshev relaxation, T = {period}": chebyshev_rate(bounds, period) ** (1 / period),
+        f"Chebyshev relaxation, T = {period}": chebyshev_rate(bounds, period),
         "lower bound": first_order_lower_bound(bounds),
     }
     measured = {name: float(curve[last] ** (1 / last)) for name, curve in errors.items()}

@@ -21,7 +21,7 @@ from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
-from stepfold.polynomial import fourth_kind_rate, residual_polynomial, worst_case_rate
+from stepfold.polynomial import fourth_kind_period_rate, residual_polynomial, worst_case_period_rate
 from stepfold.schedules import chebyshev_steps
 from stepfold.spectrum import SpectralBounds
 
@@ -43,9 +43,9 @@ def modified_richardson(*, period: Annotated[int, Between(2, 64)] = 8) -> Outcom
         "fourth kind": fourth,
     }
     names = list(schedules)
-    largest = {name: worst_case_rate(steps, bounds) for name, steps in schedules.items()}
+    largest = {name: worst_case_period_rate(steps, bounds) for name, steps in schedules.items()}
     weighted = {
-        name: worst_case_rate(steps, bounds, power=0.5) for name, steps in schedules.items()
+        name: worst_case_period_rate(steps, bounds, power=0.5) for name, steps in schedules.items()
     }
     grid = np.geomspace(1e-5, 1, 1500)
     values = {name: np.abs(residual_polynomial(steps, grid)) for name, steps in schedules.items()}
@@ -102,7 +102,7 @@ def modified_richardson(*, period: Annotated[int, Between(2, 64)] = 8) -> Outcom
                     ),
                     Axis("eigenvalue λ", log=True),
                     Axis("√λ |∏ (1 − ωₜ λ)|"),
-                    levels=(Level("1/(2T + 1)", fourth_kind_rate(bounds, period)),),
+                    levels=(Level("1/(2T + 1)", fourth_kind_period_rate(bounds, period)),),
                 ),
                 table=Table(
                     ("steps", "max |p|", "max √λ|p|", "halves errors down to λ ="),
@@ -130,7 +130,7 @@ def modified_richardson(*, period: Annotated[int, Between(2, 64)] = 8) -> Outcom
             Check.close(
                 "max √λ|p| of the fourth kind over 1/(2T + 1)",
                 1,
-                weighted[names[2]] / fourth_kind_rate(bounds, period),
+                weighted[names[2]] / fourth_kind_period_rate(bounds, period),
                 rtol=1e-6,
             ),
             Check.close("max √λ|p| for a = 0", 1, weighted[names[1]], rtol=1e-6),

@@ -23,7 +23,7 @@ from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
-from stepfold.polynomial import chebyshev_rate, first_order_lower_bound
+from stepfold.polynomial import chebyshev_period_rate, first_order_lower_bound
 from stepfold.problems import Quadratic
 from stepfold.schedules import Schedule, chebyshev_steps, constant_steps
 from stepfold.spectrum import SpectralBounds
@@ -256,9 +256,9 @@ def _checks(
 ) -> list[Check]:
     last = errors["constant step"].size - 1
     semi, chebyshev = errors["semi-iteration"], errors["Chebyshev steps"]
-    promised = np.array([chebyshev_rate(bounds, t) for t in range(1, last + 1)])
+    promised = np.array([chebyshev_period_rate(bounds, t) for t in range(1, last + 1)])
     at_ends = [
-        chebyshev[k * period] / chebyshev_rate(bounds, period) ** k
+        chebyshev[k * period] / chebyshev_period_rate(bounds, period) ** k
         for k in range(1, last // period + 1)
     ]
     checks = [

@@ -19,7 +19,7 @@ from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section
 from stepfold.lab.parameters import Between
-from stepfold.polynomial import chebyshev_rate, constant_rate
+from stepfold.polynomial import chebyshev_period_rate, constant_rate
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.schedules import Schedule, chebyshev_steps, constant_steps
 from stepfold.spectrum import SpectralBounds
@@ -54,7 +54,7 @@ def planar_map(
         name: _errors(problem, schedule, x0, solution, last) for name, schedule in schedules.items()
     }
     chebyshev = errors[list(errors)[2]]
-    promised = chebyshev_rate(bounds, period)
+    promised = chebyshev_period_rate(bounds, period)
     # Far away the map is not linear; the last periods show the rate, before rounding does.
     ends = chebyshev[::period]
     ends = ends[ends > 1e-12]

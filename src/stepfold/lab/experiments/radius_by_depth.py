@@ -17,7 +17,7 @@ from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
-from stepfold.polynomial import chebyshev_rate, first_order_lower_bound, spectral_radius
+from stepfold.polynomial import chebyshev_period_rate, first_order_lower_bound, spectral_radius
 from stepfold.schedules import chebyshev_steps, constant_steps, optimal_steps
 
 
@@ -44,7 +44,7 @@ def radius_by_depth(
     loss = SpectralLoss(measure)
     run = train(loss, period, num_iterations=num_iterations, seed=seed, progress=progress)
     depths = range(1, period + 1)
-    bound = np.array([chebyshev_rate(bounds, t) for t in depths])
+    bound = np.array([chebyshev_period_rate(bounds, t) for t in depths])
     schedules = {
         "learned": [run.schedule_after(t) for t in depths],
         "Chebyshev": [chebyshev_steps(bounds, t) for t in depths],

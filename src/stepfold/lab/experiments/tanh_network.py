@@ -67,7 +67,7 @@ def tanh_network(
     evaluations = {name: count for name, (_, _, count) in paths.items()}
     name = f"Chebyshev relaxation, T = {period}"
     rate = _tail_rate(*paths[name][:2], period)
-    promised = chebyshev_rate(bounds, period) ** (1 / period)
+    promised = chebyshev_rate(bounds, period)
     return Outcome(
         name="tanh_network",
         title="The fixed point of a tanh network",

@@ -16,7 +16,7 @@ from stepfold.polynomial import (
     mean_squared_error,
     num_steps_to,
     residual_polynomial,
-    worst_case_rate,
+    worst_case_period_rate,
 )
 from stepfold.schedules import roundoff_amplification
 from stepfold.spectrum import SpectralBounds
@@ -108,7 +108,7 @@ def prediction_section(subject: Subject) -> Section:
     per_step = subject.problem.products_per_gradient
     rows = []
     for label, schedule in subject.schedules.items():
-        rate = worst_case_rate(schedule, bounds)
+        rate = worst_case_period_rate(schedule, bounds)
         needed = num_steps_to(rtol, rate, schedule.period)
         mean = math.sqrt(mean_squared_error(schedule, subject.measure))
         rows.append(
@@ -127,7 +127,7 @@ def prediction_section(subject: Subject) -> Section:
     low = bounds.lower or 1e-6 * bounds.upper
     grid = np.geomspace(low, bounds.upper, 1500) if low < bounds.upper else np.array([low])
     floor = 1e-4 * max(
-        worst_case_rate(subject.plan.schedule, SpectralBounds(low, bounds.upper)), 1e-12
+        worst_case_period_rate(subject.plan.schedule, SpectralBounds(low, bounds.upper)), 1e-12
     )
     return Section(
         "What to expect",

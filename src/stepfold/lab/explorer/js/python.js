@@ -124,6 +124,6 @@ export function pythonLines(state, result, data) {
     "    predicted = noisy_mean_squared_error(schedule, measure, noise=noise)",
     "    iterated = ((x.astype(float) - targets) ** 2).sum()",
     "    heads, tails = roundoff_amplification(schedule, bounds)",
-    "    print(name, predicted, iterated, worst_case_rate(schedule, bounds), heads, tails, sep=\"\\t\")",
+    "    print(name, predicted, iterated, worst_case_period_rate(schedule, bounds), heads, tails, sep=\"\\t\")",
   ];
 }
