@@ -137,10 +137,10 @@ def lassos(report: Report, *, quick: bool) -> None:
         for period in PERIODS:
             for ratio in RATIOS:
                 bounds = SpectralBounds(ratio, 1.0)
-                for safeguard in (True, False):
-                    taken = _relaxed(objective, bounds, period, safeguard=safeguard)
-                    counts[safeguard] += taken is not None
-                    if safeguard and taken is not None:
+                for guard in (True, False):
+                    taken = _relaxed(objective, bounds, period, guard=guard)
+                    counts[guard] += taken is not None
+                    if guard and taken is not None:
                         worst = max(worst, taken / ista)
         verdict = "met" if automatic is not None and automatic <= fista else "missed"
         share = "–" if automatic is None else f"{automatic / ista:.2f}"
@@ -152,7 +152,7 @@ def lassos(report: Report, *, quick: bool) -> None:
         rows,
         f"Gradients until the duality gap is {GAP:g} of the objective at 0, checks not counted. Of "
         f"{total} settings of T in {PERIODS} and assumed lower/upper in {RATIOS}, {counts[True]} "
-        f"get there with the safeguard, in at most {worst:.2f} of ISTA's gradients, and "
+        f"get there with the guard, in at most {worst:.2f} of ISTA's gradients, and "
         f"{counts[False]} without it (in {MOST} gradients).",
     )
 
@@ -185,7 +185,7 @@ def _relaxed(
     bounds: SpectralBounds | None = None,
     period: int | None = None,
     *,
-    safeguard: bool = True,
+    guard: bool = True,
 ) -> int | None:
     tolerance = _tolerance(objective)
     result = accelerate(
@@ -194,8 +194,8 @@ def _relaxed(
         rtol=0.0,
         bounds=bounds,
         period=period,
-        safeguard=safeguard,
-        max_evaluations=MOST,
+        guard=guard,
+        max_products=MOST,
         stop=lambda x: float(objective.gap(x)) <= tolerance,
     )
     good = float(objective.gap(result.x)) <= tolerance

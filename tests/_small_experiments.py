@@ -48,7 +48,7 @@ def slow(*, seconds: Annotated[float, Between(0, 100)] = 100.0) -> Outcome:
 
 def failing() -> Outcome:
     """Fails as a computation may."""
-    raise ArithmeticError("the loss is nan\nin generation 3")
+    raise ArithmeticError("the loss is nan\nin stage 3")
 
 
 def crashing() -> Outcome:

@@ -40,7 +40,7 @@ def _map(eigenvalues: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 def _count(eigenvalues: np.ndarray, **options: object) -> int:
     result = accelerate(_map(eigenvalues), np.zeros((eigenvalues.size, 2)), **options)
     assert result.converged
-    return int(result.history.num_evaluations[-1])
+    return int(result.history.num_products[-1])
 
 
 @pytest.mark.parametrize("period", [1, 2, 5, 40])
@@ -55,9 +55,9 @@ def test_a_period_multiplies_residuals_by_the_chebyshev_polynomial_of_the_foci(
         np.zeros(4, dtype=complex),
         bounds=ellipse,
         period=period,
-        safeguard=False,
+        guard=False,
         rtol=0.0,
-        max_evaluations=2 + period,
+        max_products=2 + period,
     )
     focus = np.sqrt(complex(ellipse.focal_square))
     shifted = (np.append(eigenvalues, 0) - ellipse.center) / focus
@@ -75,9 +75,9 @@ def test_a_flat_ellipse_is_its_interval() -> None:
             np.zeros(20),
             bounds=bounds,
             period=12,
-            safeguard=False,
+            guard=False,
             rtol=0.0,
-            max_evaluations=2 + 3 * 12,
+            max_products=2 + 3 * 12,
         ).history.residual_norms
         for bounds in (Ellipse(1.0, 0.9, 0.0), SpectralBounds(0.1, 1.9))
     ]
@@ -97,11 +97,11 @@ def test_an_ellipse_that_is_wrong_costs_little(name: str, wrong: str) -> None:
     assert _count(eigenvalues, bounds=WRONG[wrong]) <= _count(eigenvalues) + 20
 
 
-def test_without_the_safeguard_a_wrong_ellipse_is_obeyed() -> None:
+def test_without_the_guard_a_wrong_ellipse_is_obeyed() -> None:
     start = np.zeros((25, 2))
-    obeyed = accelerate(_map(FLAT), start, bounds=WRONG["a point"], safeguard=False)
+    obeyed = accelerate(_map(FLAT), start, bounds=WRONG["a point"], guard=False)
     plain = plain_iteration(_map(FLAT), start)
-    assert obeyed.history.num_evaluations[-1] == plain.history.num_evaluations[-1]
+    assert obeyed.history.num_products[-1] == plain.history.num_products[-1]
 
 
 def test_what_arnoldi_finds_can_be_handed_over() -> None:

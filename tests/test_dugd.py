@@ -98,7 +98,7 @@ def test_the_order_of_merit_is_optimal_chebyshev_learned_constant(folder) -> Non
     assert errors == sorted(errors)
 
 
-def test_the_training_is_recorded_generation_by_generation(folder) -> None:
+def test_the_training_is_recorded_stage_by_stage(folder) -> None:
     record = json.loads((folder / "training.json").read_text())
     history = {key: np.array(value) for key, value in record["history"].items()}
     assert history["losses"].shape == (25, 500)

@@ -14,7 +14,7 @@ from stepfold import (
     SpectralMeasure,
     chebyshev_steps,
     constant_steps,
-    mean_squared_errors,
+    mean_squared_error_path,
     optimal_steps,
     roundoff_amplification,
     worst_case_period_rate,
@@ -165,7 +165,7 @@ def test_errors_on_the_way_are_those_of_the_package(core, kind, value, period) -
     bounds, measure = spectrum(kind, value)
     twice = [*chebyshev_steps(bounds, period)] * 2
     found = core("compute", state(kind, value, period), {})["rows"]["chebyshev"]["predicted"]
-    np.testing.assert_allclose(found, mean_squared_errors(twice, measure), **CLOSE)
+    np.testing.assert_allclose(found, mean_squared_error_path(twice, measure), **CLOSE)
 
 
 @pytest.mark.parametrize(("kind", "value", "period"), GRID)

@@ -16,7 +16,7 @@ from stepfold import (
     first_order_lower_bound,
     marchenko_pastur_mean_squared_error,
     mean_squared_error,
-    mean_squared_errors,
+    mean_squared_error_path,
     optimal_mean_squared_error,
     optimal_steps,
     residual_polynomial,
@@ -72,7 +72,7 @@ def test_spectral_radii_after_25_steps(
 def test_errors_on_the_way_rise_above_1e4_in_the_zig_zag_order(
     measure: SpectralMeasure, bounds: SpectralBounds
 ) -> None:
-    errors = mean_squared_errors(chebyshev_steps(bounds, 25).reordered("outside-in"), measure)
+    errors = mean_squared_error_path(chebyshev_steps(bounds, 25).reordered("outside-in"), measure)
     assert errors.max() > 1e4
     assert errors[-1] == pytest.approx(2.45e-8, rel=0.01)
 

@@ -37,7 +37,7 @@ def test_all_are_run_and_failures_are_told(tmp_path) -> None:
     assert run.code == 1
     records = {record["name"]: record for record in run.json()}
     assert list(records) == sorted(SMALL)
-    assert records["failing"]["failure"] == "ArithmeticError: the loss is nan in generation 3"
+    assert records["failing"]["failure"] == "ArithmeticError: the loss is nan in stage 3"
     assert records["crashing"]["failure"] == "its process ended with exit code 7"
     assert [name for name, record in records.items() if record["passed"]] == [
         "adjustable",

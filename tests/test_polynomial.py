@@ -21,7 +21,7 @@ from stepfold import (
     first_order_lower_bound,
     marchenko_pastur_mean_squared_error,
     mean_squared_error,
-    mean_squared_errors,
+    mean_squared_error_path,
     num_steps_to,
     optimal_mean_squared_error,
     optimal_steps,
@@ -230,7 +230,7 @@ def test_the_mean_squared_error_is_that_of_sampled_errors() -> None:
 
 def test_the_errors_on_the_way_end_in_the_error_after_all_steps() -> None:
     measure, steps = SpectralMeasure.from_eigenvalues([1.0, 3.0]), [1.0, 0.2, 0.4]
-    errors = mean_squared_errors(steps, measure)
+    errors = mean_squared_error_path(steps, measure)
     assert errors.shape == (4,)
     assert errors[[0, 1]].tolist() == [1.0, 2.0]
     assert errors[3] == mean_squared_error(steps, measure)

@@ -30,7 +30,7 @@ from stepfold.spectrum import (
     SpectralBounds,
     estimate_bounds,
     exact_eigenvalues,
-    is_diagonalisable,
+    fits_dense_eigensolver,
 )
 
 # Lanczos steps after which an unknown lower end is taken as such.
@@ -195,7 +195,7 @@ def relevant_bounds(problem: Problem[Any]) -> tuple[SpectralBounds, list[str]]:
         )
     if bounds.lower > 0 or not isinstance(problem, LeastSquares):
         return bounds, []
-    if not is_diagonalisable(problem.hessian):
+    if not fits_dense_eigensolver(problem.hessian):
         return bounds, []
     values = exact_eigenvalues(problem.hessian)
     positive = values[values > 0]

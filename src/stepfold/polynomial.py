@@ -135,12 +135,12 @@ def mean_squared_error(steps: Any, measure: SpectralMeasure) -> float:
         return measure.mean(residual_polynomial(steps, measure.nodes) ** 2)
 
 
-def mean_squared_errors(steps: Any, measure: SpectralMeasure) -> FloatArray:
+def mean_squared_error_path(steps: Any, measure: SpectralMeasure) -> FloatArray:
     """Mean squared error before the first and after each of T steps, shape (T + 1,).
 
     Unlike the value after the last step, those in between depend on the order of the steps.
 
-    >>> mean_squared_errors([1.0, 0.5], SpectralMeasure.from_eigenvalues([1.0, 2.0]))
+    >>> mean_squared_error_path([1.0, 0.5], SpectralMeasure.from_eigenvalues([1.0, 2.0]))
     array([1. , 0.5, 0. ])
     """
     gammas = check_vector("steps", steps)

@@ -28,7 +28,7 @@ class Period:
         growth: Largest |p| on the region after each step, shape (T,): how far the residual may
             rise on the way.
         factor: Largest |p| at the end of the period on the region it was made for.
-        is_plain: Whether it is T steps of the map itself, which needs no safeguard.
+        is_plain: Whether it is T steps of the map itself, which needs no guard.
     """
 
     schedule: Schedule

@@ -1,7 +1,7 @@
-"""Which period comes next: what the safeguard decides after each one.
+"""Which period comes next: what the guard decides after each one.
 
 A period of relaxation that fails has cost evaluations that the plain iteration would have used to
-advance. The safeguard keeps that account in evaluations: a failure is a debt, so is what a period
+advance. The guard keeps that account in evaluations: a failure is a debt, so is what a period
 fell short of the plain iteration; plain evaluations pay it off at 15 %, and what a period saved
 counts too. While a debt exceeds one period nothing is tried, so that the total stays within 15 %
 and one period of what the plain iteration needs.
@@ -60,9 +60,9 @@ class Policy:
         bounds: SpectralBounds | Ellipse | None,
         period: int | None,
         *,
-        safeguard: bool,
+        guard: bool,
     ) -> None:
-        self.safeguard = safeguard
+        self.guard = guard
         interval = None if isinstance(bounds, Ellipse) else bounds
         self.bounds: SpectralBounds | None = interval
         self.ellipse: Ellipse | None = None
@@ -98,7 +98,7 @@ class Policy:
             period = chebyshev_period(self.bounds, self._length(self.bounds, room))
         else:
             period = self._best_period(self.bounds, room)
-        if self.safeguard and self.debt > 0 and self.debt + period.schedule.period > LONGEST_PERIOD:
+        if self.guard and self.debt > 0 and self.debt + period.schedule.period > LONGEST_PERIOD:
             return plain_period(min(PLAIN_PERIOD, room))
         return period
 
@@ -164,7 +164,7 @@ class Policy:
         broken = factor > BROKEN_PROMISE * period.factor
         if worth < num_steps or broken:
             self._assumed_ellipse = None
-        if self._assumed is None or self.bounds is None or not self.safeguard:
+        if self._assumed is None or self.bounds is None or not self.guard:
             return
         if worth < num_steps:
             self._move_lower(RISE)

@@ -48,7 +48,8 @@ class History:
         gradient_norms: ‖∇f(x)‖ at the iterate, shape (checks,), or (checks, batch); a row that has
             ended keeps its last norm.
         num_products: Products with the operator or its transpose so far, shape (checks,), all of
-            them: the one for ``Aᵀb`` and those of the guard too. One with a batch counts once.
+            them: the one for ``Aᵀb`` and those of the guard too; for a fixed point, evaluations of
+            the map. One with a batch counts once.
         seconds: Wall-clock time since the start, shape (checks,).
         iterates: x at each check, if `solve` was asked to keep them. After the first entry only
             the rows still in the run differ from the entry before.
@@ -75,11 +76,6 @@ class History:
     def residual_norms(self) -> FloatArray:
         """``gradient_norms`` by the name they have for a fixed point: ‖f(x) − x‖."""
         return self.gradient_norms
-
-    @property
-    def num_evaluations(self) -> NDArray[np.int64]:
-        """``num_products`` by the name they have for a fixed point: evaluations of f so far."""
-        return self.num_products
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain Python values, ready for JSON; what is not finite as None."""

@@ -158,10 +158,10 @@ def _operator(hessian: Any, shape: tuple[int, int] | None) -> Any:
     return real_form(operator) if is_complex(operator) else operator
 
 
-def is_diagonalisable(hessian: Operator) -> bool:
+def fits_dense_eigensolver(hessian: Operator) -> bool:
     """Whether all eigenvalues are to be had in a second or two: entries known and few enough.
 
-    >>> is_diagonalisable(np.eye(3)), is_diagonalisable(np.eye(2000))
+    >>> fits_dense_eigensolver(np.eye(3)), fits_dense_eigensolver(np.eye(2000))
     (True, False)
     """
     matrix = hessian.factor if isinstance(hessian, Gram) else hessian
@@ -172,7 +172,7 @@ def is_diagonalisable(hessian: Operator) -> bool:
 
 
 def _automatic(operator: Any) -> BoundsMethod:
-    if is_diagonalisable(operator):
+    if fits_dense_eigensolver(operator):
         return Exact()
     matrix = operator.factor if isinstance(operator, Gram) else operator
     return _WithDiscs() if has_entries(matrix) else Lanczos()

@@ -25,7 +25,7 @@ from stepfold._checks import check_count, dtype_kind
 from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import FloatArray, Operator
 from stepfold.measure import SpectralMeasure, error_measure
-from stepfold.polynomial import mean_squared_errors
+from stepfold.polynomial import mean_squared_error_path
 from stepfold.problems import LeastSquares, Problem, Quadratic
 from stepfold.result import TrainingHistory, TrainingRun
 from stepfold.schedules import Schedule, optimal_steps
@@ -59,7 +59,7 @@ def train_exactly(
         x0: Start, of the shape of ``solutions``; 0 if not given.
 
     Returns:
-        A run of one generation whose schedule has T positive steps in a safe order. Its loss is the
+        A run of one stage whose schedule has T positive steps in a safe order. Its loss is the
         mean squared error per coordinate, as `SampledLoss` gives it, and its mean squared error
         that relative to the start. If the right-hand sides are exact, no T steps are better for
         this batch. With noise none are either, unless the best polynomial has complex roots: then a
@@ -104,7 +104,7 @@ def train_exactly(
     if _is_exact(problem, solutions, descent):
         measure = error_measure(problem.hessian, errors, num_steps=period)
         schedule = optimal_steps(measure, period)
-        relative = float(mean_squared_errors(schedule, measure)[-1])
+        relative = float(mean_squared_error_path(schedule, measure)[-1])
     else:
         schedule, relative = _fit_to_noisy(problem.hessian, descent, errors, period)
     schedule = Schedule(schedule.steps, "exactly trained", schedule.order)

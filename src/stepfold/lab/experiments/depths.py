@@ -1,6 +1,6 @@
 """Learned steps at several depths, beside optimal, Chebyshev and constant ones.
 
-The first g generations of an incremental training train a network of g layers, so one run gives
+The first g stages of an incremental training train a network of g layers, so one run gives
 every depth. Takabe and Wadayama, Convergence Acceleration via Chebyshev Step (arXiv:2010.13335),
 show the learned steps of several depths beside Chebyshev's.
 """
@@ -42,7 +42,7 @@ def depths(
 
     Args:
         period: The largest depth T.
-        num_iterations: Mini-batches per generation; claims about the training are tested at 500.
+        num_iterations: Mini-batches per stage; claims about the training are tested at 500.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
     """

@@ -75,7 +75,7 @@ def lasso(
         for place, paths in runs.items()
     }
     true = f"Chebyshev relaxation, true spectrum, T = {period}"
-    safe = "relaxation, learned and safeguarded"
+    safe = "relaxation, learned and guarded"
     far, near = counts["far away"], counts["nearby"]
     return Outcome(
         name="lasso",
@@ -84,7 +84,7 @@ def lasso(
             f"From 0 to within {TARGET:g} of the solution: ISTA {_count(far['ISTA'])} "
             f"evaluations, FISTA {_count(far['FISTA'])}, with restart "
             f"{_count(far['FISTA with restart'])}, Chebyshev relaxation with the true spectrum "
-            f"{_count(far[true])}, relaxation that learns it, safeguarded, {_count(far[safe])}. "
+            f"{_count(far[true])}, relaxation that learns it, guarded, {_count(far[safe])}. "
             f"From nearby: ISTA {_count(near['ISTA'])}, the true spectrum {_count(near[true])}."
         ),
         sections=_sections(runs, counts, bounds, predicted, numerical, support.size),
@@ -111,21 +111,21 @@ def lasso(
                 0.7,
             ),
             Check(
-                "from nearby: evaluations of safeguarded relaxation over ISTA",
+                "from nearby: evaluations of guarded relaxation over ISTA",
                 "below 0.8",
                 near[safe] / near["ISTA"],
                 0,
                 0.8,
             ),
             Check(
-                "from 0: evaluations of safeguarded relaxation over ISTA",
-                "at most 1.15: the safeguard keeps what it costs small",
+                "from 0: evaluations of guarded relaxation over ISTA",
+                "at most 1.15: the guard keeps what it costs small",
                 far[safe] / far["ISTA"],
                 0,
                 1.15,
             ),
             Check(
-                "from 0: safeguarded relaxation over the true spectrum without a safeguard",
+                "from 0: guarded relaxation over the true spectrum without a guard",
                 "below 1: Chebyshev steps are for nearby",
                 0.0 if np.isinf(far[true]) else far[safe] / far[true],
                 0,
@@ -158,7 +158,7 @@ def _data(
 
 def _solve_exactly(objective: Composite[FloatArray], gamma: float, size: int) -> FloatArray:
     problem = objective.fixed_point(gamma)
-    result = accelerate(problem, np.zeros(size), rtol=1e-15, max_evaluations=100_000)
+    result = accelerate(problem, np.zeros(size), rtol=1e-15, max_products=100_000)
     # Relaxation leaves traces where the solution is 0; the map itself does not.
     return problem.image(result.x)
 
@@ -193,8 +193,8 @@ def _runs(
             x0,
             rtol=0.0,
             atol=1e-10,
-            max_evaluations=6000,
-            callback=lambda _, x: see(problem.num_evaluations, x),
+            max_products=6000,
+            callback=lambda _, x: see(problem.num_products, x),
             **options,
         )
 
@@ -209,13 +209,13 @@ def _runs(
         return go
 
     methods = {
-        "ISTA": relaxed(schedule=Schedule(np.ones(1)), safeguard=False),
+        "ISTA": relaxed(schedule=Schedule(np.ones(1)), guard=False),
         "FISTA": fista(False),
         "FISTA with restart": fista(True),
         f"Chebyshev relaxation, true spectrum, T = {period}": relaxed(
-            schedule=chebyshev_steps(bounds, period), safeguard=False
+            schedule=chebyshev_steps(bounds, period), guard=False
         ),
-        "relaxation, learned and safeguarded": relaxed(),
+        "relaxation, learned and guarded": relaxed(),
     }
     scale = float(np.linalg.norm(solution))
     paths = {}
@@ -255,7 +255,7 @@ def _sections(
             "Started from 0, coordinates change between zero and not zero on the way, and the map "
             "near the solution says nothing about the map here. Chebyshev relaxation with the "
             "spectrum of the solution is thrown about until it comes near; learned from the "
-            "residuals, and under the safeguard, which keeps a period only if it brought the "
+            "residuals, and under the guard, which keeps a period only if it brought the "
             "residual down, it is fast from the start.",
         ),
         "nearby": (

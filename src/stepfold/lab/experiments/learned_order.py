@@ -18,7 +18,7 @@ from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
-from stepfold.polynomial import mean_squared_errors
+from stepfold.polynomial import mean_squared_error_path
 from stepfold.schedules import Schedule
 from stepfold.schedules.ordering import outside_in_order
 
@@ -40,7 +40,7 @@ def learned_order(
 
     Args:
         period: T, the number of layers.
-        num_iterations: Mini-batches per generation; the claim is tested at 500.
+        num_iterations: Mini-batches per stage; the claim is tested at 500.
         num_seeds: Trainings, which differ in their data only.
         seed: Seed of the first.
         progress: Whether to show a progress bar.
@@ -62,9 +62,9 @@ def learned_order(
     reordered = Schedule(np.sort(first.steps)[outside_in_order(np.sort(first.steps))])
     sorted_steps = Schedule(np.sort(first.steps))
     errors = {
-        "as learned": mean_squared_errors(first, measure),
-        "outside-in": mean_squared_errors(reordered, measure),
-        "ascending": mean_squared_errors(sorted_steps, measure),
+        "as learned": mean_squared_error_path(first, measure),
+        "outside-in": mean_squared_error_path(reordered, measure),
+        "ascending": mean_squared_error_path(sorted_steps, measure),
     }
     ends = np.array([row[-1] for row in errors.values()])
     return Outcome(

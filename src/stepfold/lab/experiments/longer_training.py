@@ -1,6 +1,6 @@
 """How much training the optimum takes: ten times the published number of mini-batches.
 
-Published trainings stop after 500 mini-batches a generation. This one goes on, and says where the
+Published trainings stop after 500 mini-batches a stage. This one goes on, and says where the
 loss ends: at the smallest mean squared error that so many steps can have.
 """
 
@@ -36,7 +36,7 @@ def longer_training(
 
     Args:
         period: T; the claim is about 11.
-        num_iterations: Mini-batches per generation of the longer training.
+        num_iterations: Mini-batches per stage of the longer training.
         shorter_iterations: Those of the published one, for comparison.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
@@ -49,12 +49,10 @@ def longer_training(
         count: train(loss, period, num_iterations=count, seed=seed, progress=progress)
         for count in (shorter_iterations, num_iterations)
     }
-    generations = range(1, period + 1)
-    optimum = np.array(
-        [mean_squared_error(optimal_steps(measure, g), measure) for g in generations]
-    )
+    stages = range(1, period + 1)
+    optimum = np.array([mean_squared_error(optimal_steps(measure, g), measure) for g in stages])
     surplus = {
-        count: np.array([mean_squared_error(run.schedule_after(g), measure) for g in generations])
+        count: np.array([mean_squared_error(run.schedule_after(g), measure) for g in stages])
         / optimum
         for count, run in runs.items()
     }
@@ -72,35 +70,35 @@ def longer_training(
         name="longer_training",
         title="What learned steps miss is training",
         summary=(
-            f"With {num_iterations} mini-batches a generation {period} learned steps end "
+            f"With {num_iterations} mini-batches a stage {period} learned steps end "
             f"{reached:.4f} times above the smallest mean squared error, with "
-            f"{shorter_iterations} a generation {before:.2f} times. The optimal steps are where a "
+            f"{shorter_iterations} a stage {before:.2f} times. The optimal steps are where a "
             "perfect training ends."
         ),
         sections=[
             Section(
                 "Distance from the optimum",
                 (
-                    "Mean squared error at the end of each generation over the smallest possible "
+                    "Mean squared error at the end of each stage over the smallest possible "
                     "for that number of layers. The same seed, the same optimiser; only the "
                     "number of mini-batches differs. Optimal steps take a millisecond to compute.",
                 ),
                 figure=Figure(
                     "surplus",
                     "Mean squared error over the optimum",
-                    "Ratio of the trained to the optimal error against the generation; the longer "
+                    "Ratio of the trained to the optimal error against the stage; the longer "
                     "training stays at one, the shorter one rises.",
                     tuple(
                         Curve(
                             f"{count} mini-batches",
-                            np.array(generations),
+                            np.array(stages),
                             ratio,
                             style="both",
                             emphasis=count == num_iterations,
                         )
                         for count, ratio in surplus.items()
                     ),
-                    Axis("generation (number of trained layers)"),
+                    Axis("stage (number of trained layers)"),
                     Axis("MSE / smallest possible MSE"),
                 ),
             ),

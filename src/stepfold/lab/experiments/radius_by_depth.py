@@ -33,7 +33,7 @@ def radius_by_depth(
 
     Args:
         period: The largest T.
-        num_iterations: Mini-batches per generation; claims about the training are tested at 500.
+        num_iterations: Mini-batches per stage; claims about the training are tested at 500.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
     """

@@ -59,9 +59,9 @@ def tanh_network(
     bounds = SpectralBounds(eigenvalues[0], eigenvalues[-1])
     schedule = chebyshev_steps(bounds, period)
     runs: dict[str, dict[str, Any]] = {
-        "plain": {"schedule": Schedule(np.ones(1)), "safeguard": False},
-        f"Chebyshev relaxation, T = {period}": {"schedule": schedule, "safeguard": False},
-        "learned on the way, safeguarded": {},
+        "plain": {"schedule": Schedule(np.ones(1)), "guard": False},
+        f"Chebyshev relaxation, T = {period}": {"schedule": schedule, "guard": False},
+        "learned on the way, guarded": {},
     }
     paths = {name: _path(network, x0, solution, options) for name, options in runs.items()}
     evaluations = {name: count for name, (_, _, count) in paths.items()}
@@ -74,7 +74,7 @@ def tanh_network(
         summary=(
             f"To a residual of 1e-10 the plain iteration takes {evaluations['plain']} evaluations "
             f"of the network, Chebyshev relaxation with the true spectrum {evaluations[name]}, and "
-            f"the relaxation that learns it {evaluations['learned on the way, safeguarded']}."
+            f"the relaxation that learns it {evaluations['learned on the way, guarded']}."
         ),
         sections=[
             Section(
@@ -152,7 +152,7 @@ def tanh_network(
             Check(
                 "evaluations with learned relaxation over plain",
                 "below 1",
-                evaluations["learned on the way, safeguarded"] / evaluations["plain"],
+                evaluations["learned on the way, guarded"] / evaluations["plain"],
                 0,
                 0.9,
             ),
@@ -175,10 +175,10 @@ def _path(
     seen: list[tuple[float, float]] = []
 
     def watch(_: int, x: FloatArray) -> None:
-        seen.append((problem.num_evaluations, float(np.linalg.norm(x - solution))))
+        seen.append((problem.num_products, float(np.linalg.norm(x - solution))))
 
     result = accelerate(
-        problem, x0, rtol=0.0, atol=1e-10, max_evaluations=20_000, callback=watch, **options
+        problem, x0, rtol=0.0, atol=1e-10, max_products=20_000, callback=watch, **options
     )
     counts, errors = np.array(seen).T
     return counts, errors, int(result.history.num_products[-1])

@@ -97,7 +97,7 @@ def tista(
         num_layers: T, the number of layers.
         num_unknowns: n, entries of a signal.
         num_rows: m, products seen of it, at most n.
-        num_iterations: Mini-batches per generation.
+        num_iterations: Mini-batches per stage.
         batch_size: Signals in a mini-batch.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.

@@ -42,7 +42,7 @@ def training_radius(
 
     Args:
         period: T, the number of layers.
-        num_iterations: Mini-batches per generation.
+        num_iterations: Mini-batches per stage.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
     """
@@ -54,12 +54,11 @@ def training_radius(
     batches = EVERY * np.arange(len(watched.seen))
     errors = np.array([mean_squared_error(steps, measure) for steps in watched.seen])
     squares = np.array([spectral_radius(steps, measure.nodes) for steps in watched.seen]) ** 2
-    generations = np.array([steps.size for steps in watched.seen])
+    stages = np.array([steps.size for steps in watched.seen])
     falls = {"mean squared error": errors, "spectral radius": squares}
     ratios = {
         name: [
-            float(values[generations == g][-1] / values[generations == g][0])
-            for g in range(1, period + 1)
+            float(values[stages == g][-1] / values[stages == g][0]) for g in range(1, period + 1)
         ]
         for name, values in falls.items()
     }
@@ -69,7 +68,7 @@ def training_radius(
         name="training_radius",
         title="The spectral radius falls with the mean squared error",
         summary=(
-            f"Over {batches[-1] + EVERY} mini-batches of {period} generations the mean squared "
+            f"Over {batches[-1] + EVERY} mini-batches of {period} stages the mean squared "
             f"error falls to {errors[-1]:.2e} and the squared spectral radius to "
             f"{squares[-1]:.2e}; their logarithms correlate at {correlation:.4f}."
         ),
@@ -81,7 +80,7 @@ def training_radius(
                     "Training sees random mini-batches and minimises their mean squared error. "
                     "Here the exact mean squared error of the trained layers is computed every "
                     f"{EVERY} mini-batches, and the spectral radius, which training never sees. "
-                    "Each stair is a generation, which begins when a layer is added.",
+                    "Each stair is a stage, which begins when a layer is added.",
                 ),
                 figure=Figure(
                     "training",
@@ -124,13 +123,13 @@ def training_radius(
                 lower=0.95,
             ),
             Check(
-                f"of {period} generations, those whose radius fell from start to end",
+                f"of {period} stages, those whose radius fell from start to end",
                 f"{period}: all",
                 sum(ratio < 1 for ratio in ratios["spectral radius"]),
                 lower=period,
             ),
             Check(
-                f"of {period} generations, those whose MSE fell from start to end",
+                f"of {period} stages, those whose MSE fell from start to end",
                 f"{period}: all",
                 sum(ratio < 1 for ratio in ratios["mean squared error"]),
                 lower=period,

@@ -27,7 +27,7 @@ from stepfold.planner import Plan, plan
 from stepfold.problems import Problem
 from stepfold.schedules import Schedule, constant_steps, optimal_steps
 from stepfold.solve import solve
-from stepfold.spectrum import SpectralBounds, exact_eigenvalues, is_diagonalisable
+from stepfold.spectrum import SpectralBounds, exact_eigenvalues, fits_dense_eigensolver
 
 __all__ = ["explain_problem", "explain_run"]
 
@@ -96,7 +96,7 @@ def _measure(problem: Problem[Any], advice: Plan, *, of_gradient: bool) -> Spect
     num_nodes = min(advice.schedule.period, LONGEST_OPTIMAL) + 1
     if of_gradient:
         return lanczos_measure(problem.hessian, num_nodes=num_nodes, start=problem.linear_term)
-    if is_diagonalisable(problem.hessian):
+    if fits_dense_eigensolver(problem.hessian):
         values = exact_eigenvalues(problem.hessian)
         # A kernel plays no part where the lower bound is above 0; see `relevant_bounds`.
         return SpectralMeasure.from_eigenvalues(values[values > 0] if bounds.lower > 0 else values)

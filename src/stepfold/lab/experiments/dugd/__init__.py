@@ -33,7 +33,7 @@ def dugd(
 
     Args:
         period: T, the number of layers; claims about 25 are tested at 25 only.
-        num_iterations: Mini-batches per generation; claims about training are tested at 500 and
+        num_iterations: Mini-batches per stage; claims about training are tested at 500 and
             more only.
         batch_size: Problems in a mini-batch.
         seed: Seed of the training data; the matrix is the published one.

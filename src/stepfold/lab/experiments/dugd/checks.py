@@ -9,7 +9,7 @@ from stepfold.lab.experiments.dugd.findings import Findings
 from stepfold.lab.outcome import Check
 from stepfold.polynomial import (
     marchenko_pastur_mean_squared_error,
-    mean_squared_errors,
+    mean_squared_error_path,
     spectral_radius,
 )
 from stepfold.schedules.ordering import outside_in_order
@@ -48,7 +48,7 @@ def _published_depth_checks(found: Findings, trained_in_full: bool) -> list[Chec
         for name, schedule in found.schedules.items()
     }
     learned = errors["learned (DUGD)"]
-    peak = float(mean_squared_errors(found.learned, found.measure).max())
+    peak = float(mean_squared_error_path(found.learned, found.measure).max())
     computed = [
         Check.close("MSE of GD with step 2/(a + b)", 1.0482e-3, errors["constant (GD)"], rtol=1e-3),
         Check.close("MSE of Chebyshev steps", 2.45e-8, errors["Chebyshev"], rtol=5e-3),
