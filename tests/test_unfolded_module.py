@@ -74,7 +74,7 @@ def schedule() -> Schedule:
 def test_the_network_is_one_period_of_solve(schedule, shape, symmetric) -> None:
     numpy_problem, torch_problem = _twins(shape, symmetric=symmetric)
     expected = solve(numpy_problem, schedule, rtol=0.0, max_steps=NUM_STEPS)
-    assert expected.period == NUM_STEPS
+    assert expected.num_steps == NUM_STEPS
     output = UnfoldedIteration(schedule)(torch_problem)
     np.testing.assert_allclose(output.detach().numpy(), expected.x, rtol=0, atol=1e-12)
 

@@ -187,12 +187,10 @@ def relevant_bounds(problem: Problem[Any]) -> tuple[SpectralBounds, list[str]]:
     Iterates of least squares started at 0 stay in the range of ``Aᵀ``; zero eigenvalues of AᵀA play
     no part there, and the solution found is the one of smallest norm.
     """
-    bounds = estimate_bounds(problem.hessian)
+    bounds = estimate_bounds(problem)
     if bounds.lower == 0 and bounds.lower_uncertainty == 1:
         # The solve to come takes about as many products as it takes to see the lower end.
-        bounds = estimate_bounds(
-            problem.hessian, method=Lanczos(max_steps=PATIENCE, persistent=True)
-        )
+        bounds = estimate_bounds(problem, method=Lanczos(max_steps=PATIENCE, persistent=True))
     if bounds.lower > 0 or not isinstance(problem, LeastSquares):
         return bounds, []
     if not fits_dense_eigensolver(problem.hessian):

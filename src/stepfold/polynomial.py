@@ -268,7 +268,7 @@ def optimal_mean_squared_error(measure: SpectralMeasure, period: int) -> float:
     0.2
     """
     period = check_count("period", period)
-    alpha, beta = measure.jacobi(period + 1)
+    alpha, beta = measure.jacobi_matrix(period + 1)
     if alpha.size < period + 1:
         # Every eigenvalue but 0 can have a root of its own; at 0 every residual polynomial is 1.
         return float(measure.weights[measure.nodes == 0].sum())
