@@ -200,8 +200,8 @@ def test_a_second_run_keeps_the_first(finished, folder) -> None:
 
 def test_other_parameters_are_refused_and_keep_the_first(folder) -> None:
     before = (folder / "report.html").read_bytes()
-    run = stepfold("run", "dugd", "-o", folder, "--set", "period=8", "--set", "seed=1")
-    assert_refused(run, "other values of period, seed", "--force")
+    run = stepfold("run", "dugd", "-o", folder, "--set", "num-iterations=8", "--set", "seed=1")
+    assert_refused(run, "other values of num_iterations, seed", "--force")
     assert (folder / "report.html").read_bytes() == before
 
 

@@ -96,11 +96,6 @@ def test_settings_are_for_the_run(tmp_path) -> None:
     assert stepfold(*words, "--set", "period=2").json()["checks"][0]["measured"] == 1.25
 
 
-def test_a_setting_may_be_written_with_dashes(tmp_path) -> None:
-    words = ("run", "extrema", "-o", tmp_path / "run", "--set", "condition-number=4", "--json")
-    assert stepfold(*words).json()["parameters"]["condition_number"] == 4
-
-
 def test_quick_runs_have_a_folder_of_their_own(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert stepfold("run", "adjustable", "--quick").code == 0
