@@ -52,7 +52,10 @@ def to_plotly(figure: Figure) -> dict[str, Any]:
 
 
 def _band(curve: Curve, index: int, figure: Figure) -> dict[str, Any]:
-    """The outline of a curve's band; ``meta`` is the number of the curve."""
+    """The outline of a curve's band; ``legendgroup`` is the number of the curve.
+
+    (`meta` would make plotly read templates in every title.)
+    """
     assert curve.band is not None, "only curves with a band have one"  # noqa: S101
     low, high = (_values(each.tolist(), figure.y) for each in curve.band)
     x = _values(curve.x.tolist(), figure.x)
@@ -68,7 +71,7 @@ def _band(curve: Curve, index: int, figure: Figure) -> dict[str, Any]:
         "hoverinfo": "skip",
         "opacity": 0.35,
         "line": {"color": colour, "width": 0},
-        "meta": index,
+        "legendgroup": f"{index}",
     }
 
 
