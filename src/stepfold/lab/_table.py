@@ -33,8 +33,8 @@ def to_csv(figure: Figure | Pictures) -> str:
     writer.writerow(("curve", _cell(figure.x.label), _cell(figure.y.label), *ends))
     for curve in figure.curves:
         columns = (curve.x, curve.y, *(curve.band or ()))
-        for row in zip(*(column.tolist() for column in columns), strict=True):
-            values = (value if math.isfinite(value) else "" for value in row)
+        for point in zip(*(column.tolist() for column in columns), strict=True):
+            values = (value if math.isfinite(value) else "" for value in point)
             writer.writerow((_cell(curve.label), *values))
     for level in figure.levels:
         writer.writerow((_cell(level.label), "", level.value))

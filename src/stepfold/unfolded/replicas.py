@@ -65,7 +65,8 @@ class Replicas:
     @property
     def diverged(self) -> NDArray[np.bool_]:
         """Which trainings became not finite, shape (R,)."""
-        return self.num_stages < self.steps.shape[1]
+        diverged: NDArray[np.bool_] = self.num_stages < self.steps.shape[1]
+        return diverged
 
     def run(self, index: int) -> TrainingRun:
         """One training as `train_incrementally` would return it.
