@@ -58,7 +58,7 @@ class Jacobian:
         return self._forward(direction) if self.method == "jvp" else self._difference(direction)
 
     def _forward(self, direction: Any) -> Any:
-        self._problem.num_evaluations += 2
+        self._problem.num_products += 2
         return derivative_along(self._problem.map, self._x, direction)
 
     def _difference(self, direction: Any) -> Any:
@@ -79,7 +79,7 @@ class Jacobian:
         except (NotImplementedError, RuntimeError, TypeError):
             return "differences"  # an error of the map itself shows again when it is evaluated
         if forward is None:
-            self._problem.num_evaluations -= 2  # nothing was evaluated
+            self._problem.num_products -= 2  # nothing was evaluated
             return "differences"
         apart = largest_entry(forward - self._difference(direction))
         return "jvp" if apart <= AGREEMENT * largest_entry(direction) else "differences"
@@ -120,7 +120,7 @@ def jacobian_spectrum(
     """
     problem = map if isinstance(map, FixedPoint) else FixedPoint(map)
     max_products = check_count("max_products", max_products)
-    before = problem.num_evaluations
+    before = problem.num_products
     jacobian = Jacobian(problem, x)
     like = start_of(x)
 
@@ -133,7 +133,7 @@ def jacobian_spectrum(
     start = np.random.default_rng(seed).standard_normal(_vector(like).size)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         values, residuals, _ = arnoldi_values(product, start, max_products, tolerance=rtol)
-    spent = problem.num_evaluations - before
+    spent = problem.num_products - before
     smallest, largest = float(values.real[0]), float(values.real[-1])
     noise = REAL * float(np.abs(values).max())
     rounding = epsilon(like) ** (1 if jacobian.method == "jvp" else 0.5)
