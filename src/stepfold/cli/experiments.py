@@ -81,7 +81,7 @@ def run(
     \b
     Example:
       stepfold run dugd -o runs/dugd
-      stepfold run dugd --set num_steps=8 --set seed=1 -o runs/short
+      stepfold run dugd --set period=8 --set seed=1 -o runs/short
       stepfold run --all
     """
     if every == bool(names):
