@@ -15,8 +15,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from stepfold._arrays import norms, take
-from stepfold._checks import check_matrix, check_nonnegative, dtype_kind
+from stepfold._arrays import dtype_kind, norms, take
+from stepfold._checks import check_matrix, check_nonnegative
 from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.kernels import Sweep, least_squares_sweep, quadratic_sweep
 from stepfold.problems.base import (

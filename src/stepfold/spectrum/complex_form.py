@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import dtype_kind, is_tensor
+from stepfold._arrays import dtype_kind, from_host, is_torch, to_host
 from stepfold.spectrum.gram import Gram
 from stepfold.spectrum.target import has_entries
 
@@ -29,9 +29,7 @@ def real_form(hessian: Any) -> Any:
     if isinstance(hessian, Gram):
         return Gram(real_form(hessian.factor), hessian.shift)
     if has_entries(hessian) and min(hessian.shape) <= WRITTEN_OUT_UP_TO:
-        if is_tensor(hessian):
-            hessian = hessian.detach().cpu().numpy()
-        dense = hessian.toarray() if hasattr(hessian, "toarray") else hessian
+        dense = hessian.toarray() if hasattr(hessian, "toarray") else to_host(hessian)
         return np.block([[dense.real, -dense.imag], [dense.imag, dense.real]])
     return _RealForm(hessian, adjoint=False)
 
@@ -54,13 +52,12 @@ class _RealForm:
     def __matmul__(self, x: Any) -> Any:
         half = x.size // 2
         vector = x[:half] + 1j * x[half:]
-        if is_tensor(self._operator):
-            vector = self._operator.new_tensor(vector)
+        if is_torch(self._operator):
+            vector = from_host(vector, self._operator)
         if self._adjoint:
             # Aᴴv as the conjugate of Aᵀ times the conjugate: no copy of A is conjugated.
             image = (self._operator.T @ vector.conj()).conj()
         else:
             image = self._operator @ vector
-        if is_tensor(self._operator):
-            image = image.resolve_conj().cpu().numpy()
+        image = to_host(image)
         return np.concatenate([image.real, image.imag])

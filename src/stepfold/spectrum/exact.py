@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_matrix, is_tensor
+from stepfold._arrays import is_torch
+from stepfold._checks import check_matrix
 from stepfold._typing import FloatArray, Operator
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
 from stepfold.spectrum.complex_form import is_complex, real_form
@@ -92,7 +93,7 @@ def check_range(norm: float, square: float) -> None:
 
 def check_real_tensor(name: str, matrix: Any) -> None:
     """Raise for a complex tensor, whose dtype does not say so the way NumPy's do."""
-    if is_tensor(matrix) and matrix.is_complex():
+    if is_torch(matrix) and matrix.is_complex():
         raise TypeError(f"`{name}` must be real, got dtype {matrix.dtype}")
 
 
@@ -128,7 +129,7 @@ def _dense(name: str, matrix: Any) -> tuple[Any, float]:
             f"`{name}` must be a dense or sparse matrix to have all its eigenvalues computed, got "
             f"{type(matrix).__name__}; `estimate_bounds` needs products only"
         )
-    if is_tensor(matrix):
+    if is_torch(matrix):
         check_real_tensor(name, matrix)
         matrix, eps = tensor_to_numpy(matrix)
     else:

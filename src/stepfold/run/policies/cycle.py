@@ -239,7 +239,7 @@ class Cycle(Policy):
         notes: list[str] = []
         if not self._has_room and ledger.status is Status.BUDGET:
             notes.append(
-                f"The budget has no room for a period of {self._schedule.num_steps} steps; "
+                f"The budget has no room for a period of {self._schedule.period} steps; "
                 "take a shorter one."
             )
         if watch is not None and watch.asymmetry is not None:
