@@ -32,7 +32,6 @@ from stepfold.problems.penalties import (
     TotalVariation,
     nonnegative,
 )
-from stepfold.solve import solve
 from stepfold.unfolded import UnfoldedIteration
 
 METHODS = {
@@ -228,7 +227,8 @@ def test_products_are_counted(counting: Any) -> None:
     result = solve(objective, schedule, rtol=0.0, max_steps=100)
     # One was made when the objective was posed: Aᵀb.
     assert result.history.num_products[-1] == operator.counter[0] - before + 1
-    assert result.history.num_products[-1] == 1 + 2 + 10 * (20 + 2)
+    # A look at the end of each period, and at most ten to find out why it did not converge.
+    assert 0 <= result.history.num_products[-1] - (1 + 2 + 10 * (20 + 2)) <= 10
 
 
 def test_proximal_gradient_takes_the_gradient_of_the_check() -> None:
@@ -240,7 +240,7 @@ def test_proximal_gradient_takes_the_gradient_of_the_check() -> None:
         rtol=0.0,
         max_steps=100,
     )
-    assert result.history.num_products[-1] == 1 + 2 + 10 * 20
+    assert 0 <= result.history.num_products[-1] - (1 + 2 + 10 * 20) <= 10
 
 
 def test_steps_that_are_too_long_are_a_status() -> None:
@@ -262,7 +262,7 @@ def test_a_tolerance_below_rounding_is_a_stall() -> None:
 def test_budgets_are_kept() -> None:
     matrix, rhs = _sparse_data()
     objective = lasso(matrix, rhs, weight=0.01)
-    assert solve(objective, max_steps=35).num_steps == 40
+    assert solve(objective, max_steps=35).num_steps == 30
     result = solve(objective, max_products=100)
     assert (result.status, result.history.num_products[-1] <= 100) == (Status.BUDGET, True)
     assert solve(objective, max_steps=0).num_steps == 0
@@ -351,16 +351,16 @@ def test_a_matrix_of_low_rank_is_completed() -> None:
             TypeError,
             "not preconditioned",
         ),
-        (lambda p: solve(p), TypeError, "`composite` must be a Composite"),
+        (lambda p: solve(p, gap_rtol=1e-3), TypeError, "`gap_rtol` is for problems with a penalty"),
         (
-            lambda p: solve(Composite(p, L1(1.0)), Schedule([0.1])),
+            lambda p: solve(Composite(p, L1(1.0)), error_rtol=1e-3),
             TypeError,
-            r"got Composite; .* `solve\(composite\)`",
+            "`error_rtol` is for problems without a penalty",
         ),
         (
             lambda p: solve(Composite(p, L1(1.0)), [0.1]),
             TypeError,
-            "`schedule` must be a Schedule, got list",
+            "`schedule` must be a Schedule or None, got list",
         ),
         (
             lambda p: solve(Composite(p, L1(1.0)), iteration=lambda _: 3),

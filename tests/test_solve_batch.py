@@ -11,13 +11,13 @@ import torch
 
 from stepfold import (
     LeastSquares,
-    Problem,
     Quadratic,
     SpectralBounds,
     Status,
     chebyshev_steps,
     solve,
 )
+from stepfold.problems import QuadraticProblem
 
 SIZE = 30
 BOUNDS = SpectralBounds(1.0, 50.0 * (1 + 1e-12))
@@ -164,10 +164,10 @@ def test_a_batch_of_one_is_solved_like_its_row(hessian: np.ndarray, rhs: np.ndar
     assert one.row_num_steps == (solve(Quadratic(hessian, rhs[1]), SCHEDULE).num_steps,)
 
 
-class Foreign(Problem[np.ndarray]):
+class Foreign(QuadraticProblem[np.ndarray]):
     """A family that cannot be cut: its rows stay in the sweep."""
 
-    def __init__(self, inner: Problem[np.ndarray]) -> None:
+    def __init__(self, inner: QuadraticProblem[np.ndarray]) -> None:
         self.inner = inner
 
     hessian = property(lambda self: self.inner.hessian)  # type: ignore[assignment]

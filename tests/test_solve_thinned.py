@@ -142,7 +142,7 @@ def test_of_the_widest_entries_a_few_are_kept_all_the_same() -> None:
     assert Thinned(10**9).limit == 64
 
 
-@pytest.mark.parametrize("method", [solve, solve])
+@pytest.mark.parametrize("method", [solve])
 def test_the_history_of_a_huge_batch_is_bounded_by_its_numbers(
     monkeypatch: pytest.MonkeyPatch, method: Any
 ) -> None:

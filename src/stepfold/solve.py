@@ -13,22 +13,28 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import all_finite, copy_of, dtype_kind, epsilon, norms, requires_derivatives
+from stepfold._arrays import copy_of, epsilon, norms
 from stepfold._checks import check_callable, check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.iterations import Fista, GradientDescent, Iteration
 from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
-from stepfold.problems.base import check_library, check_rows
 from stepfold.problems.penalties import Box, Penalty
-from stepfold.result import Result, Status
+from stepfold.result import Result
 from stepfold.run import Budgets, GradientNorm, Ledger, Loop, Policy, ProximalStep
-from stepfold.run.diagnosis import diagnose
 from stepfold.run.policies.automatic import Automatic
 from stepfold.run.policies.cycle import Cycle
 from stepfold.run.policies.guard import Guard, watch_for
+from stepfold.run.start import (
+    check_start,
+    check_untracked,
+    finished,
+    finite_term,
+    run_quadratic,
+    scaled_bounds,
+    scaled_schedule,
+)
 from stepfold.run.units import Units, in_units_near_one
 from stepfold.schedules import Schedule
-from stepfold.spectrum import SpectralBounds
 
 __all__ = ["Guard", "solve"]
 
@@ -96,7 +102,7 @@ def solve(
         low_precision: The same problem with its data in fewer bits (float32, or bfloat16 of torch;
             its right-hand side is not looked at). Steps of the schedule are taken on that; at
             period ends the gradient is computed with ``problem``, and the accuracy reached is that
-            of ``problem``'s dtype, provided that κ times the epsilon of the low one is well below 1.
+            of its dtype, provided that κ times the epsilon of the low one is well below 1.
         keep_iterates: Whether the history keeps x at every look.
         callback: Called as ``callback(t, x)`` after each step t = 1, 2, …; for watching.
 
@@ -132,7 +138,7 @@ def solve(
         ("gap_rtol", gap_rtol),
         ("gap_atol", gap_atol),
     ):
-        if tolerance is not None:
+        if tolerance is not None or name.endswith("atol"):
             check_nonnegative(name, tolerance)
     budgets = Budgets(max_steps, max_products, max_seconds)
     if isinstance(problem, Composite):
@@ -159,32 +165,44 @@ def solve(
         raise TypeError(
             f"`gap_rtol` is for problems with a penalty, got {type(problem).__name__}; take `rtol`"
         )
+    method: Any = GradientDescent() if iteration is None else iteration
     if not isinstance(problem, QuadraticProblem):
         _check_is_not_asked(problem, guard, error_rtol, low_precision)
-        if schedule is None and iteration is None:
-            return _smooth(
-                problem, x0, (rtol, atol), budgets, callback, keep_iterates=keep_iterates
-            )
-        guard = None
-    method = GradientDescent() if iteration is None else iteration
+        if iteration is None and schedule is None:
+            method = Fista(Box(-math.inf, math.inf))
+        else:
+            _check_iteration(method)
+        return _smooth(
+            problem,
+            schedule,
+            x0,
+            method,
+            (rtol, atol),
+            budgets,
+            callback,
+            keep_iterates=keep_iterates,
+        )
     _check_iteration(method)
-    for name, value in (("iteration", iteration), ("low_precision", low_precision)):
+    asked: dict[str, Any] = {"iteration": iteration, "low_precision": low_precision}
+    for name, value in asked.items():
         if schedule is None and value is not None:
             raise ValueError(f"`schedule` must be given where `{name}` is, got None")
     guard = _check_guard(guard, method)
     if low_precision is not None:
         _check_low_precision(problem, low_precision, method)
+    check_untracked(problem, getattr(problem, "rhs", None), x0)
     units = in_units_near_one(problem)
-    inner, confirms = units.problem, guard is not None
-    x, dual, measure = _begin(inner, x0, units, (rtol, atol, error_rtol), confirms=confirms)
+    term = finite_term(units.problem.euclidean)
+    confirms = guard is not None
+    measure = _gradient_norm(term, units, (rtol, atol, error_rtol), confirms=confirms)
     if guard is not None and guard.bounds is not None:
-        guard = replace(guard, bounds=_scaled_bounds(guard.bounds, 1 / units.hessian))
+        guard = replace(guard, bounds=scaled_bounds(guard.bounds, 1 / units.hessian))
     policy: Policy
     if schedule is None:
         policy = Automatic(measure.asked_rtol)
         bounds = None if guard is None else guard.bounds
     else:
-        steps = _scaled_schedule(schedule, 1 / units.hessian)
+        steps = scaled_schedule(schedule, 1 / units.hessian)
         watch = watch_for(guard, steps, lowers=error_rtol is not None)
         policy = Cycle(steps, method, watch, low_precision)
         bounds = policy.bounds
@@ -193,14 +211,10 @@ def solve(
         measure.lower = bounds.lower
     if error_rtol is not None:
         _check_certifiable(problem, measure.lower)
-    num_rows = len(x) if x.ndim == 2 else None
-    ledger = Ledger(x, num_rows, budgets, keep_iterates=keep_iterates)
-    if dual is not None:
-        # A gradient costs one product more than the linear term: Aᵀ(Ax − b) beside Aᵀb.
-        ledger.num_products = problem.products_per_gradient - 1
-    loop = Loop(inner, measure, policy, ledger, _shown(callback, units))
-    loop.go(x, dual)
-    return _finished(loop, units, problem)
+    loop = run_quadratic(
+        units, x0, term, measure, policy, budgets, callback, keep_iterates=keep_iterates
+    )
+    return finished(loop, units, problem)
 
 
 def _check_is_not_asked(
@@ -274,7 +288,7 @@ def _check_low_precision(problem: Any, low: Any, iteration: Iteration[Any, Any])
         )
 
 
-def _check_certifiable(problem: QuadraticProblem[Any], lower: float | None) -> None:
+def _check_certifiable(problem: Any, lower: float | None) -> None:
     if problem.euclidean is not problem:
         raise ValueError(
             "`error_rtol` needs a Hessian that is symmetric in the usual inner product, got a "
@@ -288,179 +302,75 @@ def _check_certifiable(problem: QuadraticProblem[Any], lower: float | None) -> N
         )
 
 
-def _begin(
-    problem: Problem[Any],
-    x0: Any,
+def _gradient_norm(
+    term: Any,
     units: Units,
     tolerances: tuple[float | None, float, float | None],
     *,
     confirms: bool,
-) -> tuple[Any, Any, GradientNorm]:
-    """The start, the gradient there if it is known, and the measure."""
+) -> GradientNorm:
+    """The measure of a quadratic problem, in units near 1."""
+    problem = units.problem
     rtol, atol, error_rtol = tolerances
-    dual: Any = None
-    if isinstance(problem, QuadraticProblem):
-        term: Any = _finite_term(problem.euclidean)
-        _check_untracked(problem, term, x0)
-        reference = problem.gradient_norms(term)
-        zero = 0 * term
-        dual = -term
-    else:
-        zero = problem.zero
-        if zero is None and x0 is None:
-            raise ValueError(
-                f"`x0` must be given, got None: {type(problem).__name__} does not say what a "
-                "solution looks like"
-            )
-        _check_untracked(problem, zero, x0)
-        at_zero = None if zero is None or x0 is None else norms(problem.gradient(zero))
-        reference = np.full(1 if x0 is None else _num_rows(x0), np.nan)
-        reference = reference if at_zero is None else at_zero
-    x = zero
-    if x0 is not None:
-        # A copy: the result may be the start, and must not share memory with the caller's.
-        x, dual = copy_of(x0 if zero is None else check_start(x0, zero)), None
-        x = x if units.solution == 1 else x / units.solution
     if rtol is None:
-        rtol = default_rtol(x) if error_rtol is None else math.inf
-    ridge = problem.ridge if isinstance(problem, LeastSquares) else 0.0
-    measure = GradientNorm(
-        rtol, atol / units.gradient, error_rtol, reference, lower=ridge, confirms=confirms
-    )
-    return x, dual, measure
-
-
-def _num_rows(x: Any) -> int:
-    return int(x.shape[0]) if x.ndim == 2 else 1
-
-
-def check_start(x0: Any, zero: Any) -> Any:
-    """The start ready for arithmetic, of the shape and the library of a solution."""
-    x0 = check_rows("x0", x0, zero.shape[-1], "the problem")
-    check_library("x0", x0, "the data of the problem", zero)
-    if x0.shape != zero.shape:
-        raise ValueError(
-            f"`x0` must have the shape of the solution, {tuple(zero.shape)}, got {tuple(x0.shape)}"
-        )
-    if dtype_kind(x0.dtype) == "c" and dtype_kind(zero.dtype) != "c":
-        raise TypeError(
-            f"`x0` must be real, as the problem is, got dtype {x0.dtype}; pass `x0.real`"
-        )
-    return x0
-
-
-def _finite_term(problem: QuadraticProblem[Any]) -> Any:
-    with np.errstate(over="ignore", invalid="ignore"):
-        term: Any = problem.linear_term
-    if not all_finite(term):
-        raise ValueError(
-            f"`problem` must have a finite gradient at 0, got one that is NaN or overflows "
-            f"{term.dtype}; divide its matrix and its right-hand side by their norms"
-        )
-    return term
-
-
-def _check_untracked(problem: Any, term: Any, x0: Any) -> None:
-    """Raise if torch would record every step for derivatives, and keep all iterates for that."""
-    operator = getattr(problem, "operator", getattr(problem, "hessian", None))
-    for name, values in (("x0", x0), ("problem", operator), ("problem", term)):
-        if requires_derivatives(values):
-            raise ValueError(
-                f"`{name}` must hold no tensor that requires derivatives, got "
-                "requires_grad=True: every step would be recorded; pass `tensor.detach()`, call "
-                "under `torch.no_grad()`, or differentiate steps with `stepfold.unfolded`"
-            )
-
-
-def _shown(callback: Callable[[int, Any], None] | None, units: Units) -> Any:
-    if callback is None or units.solution == 1:
-        return callback
-    return lambda count, x: callback(count, x * units.solution)
-
-
-def _scaled_bounds(bounds: SpectralBounds | None, unit: float) -> SpectralBounds | None:
-    """Bounds of the Hessian times ``unit``."""
-    if bounds is None or unit == 1:
-        return bounds
-    ends = {
-        name: None if getattr(bounds, name) is None else getattr(bounds, name) * unit
-        for name in ("lower", "upper", "reached_lower", "reached_upper")
-    }
-    return replace(bounds, **ends)
-
-
-def _scaled_schedule(schedule: Schedule, unit: float) -> Schedule:
-    """Steps for the Hessian times ``unit``."""
-    if unit == 1:
-        return schedule
-    bounds = _scaled_bounds(schedule.bounds, unit)
-    return replace(schedule, steps=schedule.steps / unit, bounds=bounds)
-
-
-def _finished(loop: Loop, units: Units, problem: Problem[Any]) -> Result[Any]:
-    """The record of the run, in the units of the problem."""
-    ledger, measure = loop.ledger, loop.measure
-    notes = loop.policy.notes(loop) + measure.notes
-    if ledger.status not in (Status.CONVERGED, Status.INTERRUPTED):
-        notes += diagnose(loop, problem)
-    error: Any = None
-    quadratic = isinstance(problem, QuadraticProblem) and problem.euclidean is problem
-    if quadratic and measure.lower and np.isfinite(ledger.best_sizes).all():
-        error = ledger.best_sizes / measure.lower * units.solution
-        error = error if ledger.is_batch else float(error[0])
-    result = loop.result(notes=tuple(notes), error_bound=error)
-    if units.are_plain:
-        return result
-    history = replace(
-        result.history,
-        gradient_norms=result.history.gradient_norms * units.gradient,
-        iterates=None
-        if result.history.iterates is None
-        else tuple(x * units.solution for x in result.history.iterates),
-    )
-    events = tuple(
-        replace(
-            event,
-            old=_scaled_bounds(event.old, units.hessian),
-            new=_scaled_bounds(event.new, units.hessian),
-            eigenvalue=event.eigenvalue * units.hessian,
-        )
-        for event in result.events
-    )
-    return replace(
-        result,
-        x=result.x * units.solution,
-        history=history,
-        events=events,
-        schedule=_scaled_schedule(result.schedule, units.hessian),
-        bounds=_scaled_bounds(result.bounds, units.hessian),
+        rtol = default_rtol(term) if error_rtol is None else math.inf
+    return GradientNorm(
+        rtol,
+        atol if units.gradient is None else atol / units.gradient,
+        error_rtol,
+        problem.gradient_norms(term, problem.precondition(term)),
+        lower=problem.ridge if isinstance(problem, LeastSquares) else 0.0,
+        confirms=confirms,
     )
 
 
 def _smooth(
     problem: Problem[Any],
+    schedule: Schedule | None,
     x0: Any,
+    method: Iteration[Any, Any],
     tolerances: tuple[float | None, float],
     budgets: Budgets,
     callback: Any,
     *,
     keep_iterates: bool,
 ) -> Result[Any]:
-    """A smooth problem without steps: FISTA with restart, at one over its bound of curvature."""
-    bound = problem.curvature_bound
-    if bound is None:
-        raise ValueError(
-            f"`schedule` must be given, got None: {type(problem).__name__} has no "
-            "`curvature_bound` that steps could be made from"
-        )
-    x, _, measure = _begin(problem, x0, Units(problem), (*tolerances, None), confirms=False)
-    steps = Schedule(np.full(STEPS_PER_LOOK, 1 / bound if bound > 0 else 1.0), "constant")
-    measure.upper = bound
+    """A smooth problem, by a schedule or by steps of one over its bound of curvature."""
+    check_untracked(problem, None, x0)
+    if schedule is None:
+        bound = problem.curvature_bound
+        if bound is None:
+            raise ValueError(
+                f"`schedule` must be given, got None: {type(problem).__name__} has no "
+                "`curvature_bound` that steps could be made from"
+            )
+        steps = np.full(STEPS_PER_LOOK, 1 / bound if bound > 0 else 1.0)
+        schedule = Schedule(steps, "constant")
+    x, zero = _first_point(problem, x0)
     num_rows = len(x) if x.ndim == 2 else None
     ledger = Ledger(x, num_rows, budgets, keep_iterates=keep_iterates)
-    loop = Loop(problem, measure, Cycle(steps, Fista(Box(-math.inf, math.inf))), ledger, callback)
+    reference = np.full(num_rows or 1, np.nan)
+    if zero is not None and x0 is not None:
+        reference = norms(problem.gradient(zero))
+        ledger.num_products = problem.products_per_gradient
+    rtol, atol = tolerances
+    measure = GradientNorm(default_rtol(x) if rtol is None else rtol, atol, None, reference)
+    measure.upper = 1 / float(schedule.steps.min())
+    loop = Loop(problem, measure, Cycle(schedule, method), ledger, callback)
     loop.go(x)
-    return _finished(loop, Units(problem), problem)
+    return finished(loop, Units(problem), problem)
+
+
+def _first_point(problem: Problem[Any] | Composite[Any], x0: Any) -> tuple[Any, Any]:
+    """The start and the point 0, or None where it is not known."""
+    zero = problem.zero
+    if zero is None and x0 is None:
+        raise ValueError(
+            f"`x0` must be given, got None: {type(problem).__name__} does not say what a solution "
+            "looks like"
+        )
+    # A copy: the result may be the start, and must not share memory with the caller's.
+    return zero if x0 is None else copy_of(x0 if zero is None else check_start(x0, zero)), zero
 
 
 def _composite(
@@ -485,9 +395,12 @@ def _composite(
             "give `Fista` or `ProximalGradient` itself, not an instance"
         )
     asked = dict(tolerances)
-    if asked["rtol"] is None and asked["gap_rtol"] is None and not asked["gap_atol"]:
-        if not asked["atol"]:
-            asked["rtol"] = 1e-8
+    if (
+        asked["rtol"] is None
+        and asked["gap_rtol"] is None
+        and not (asked["atol"] or asked["gap_atol"])
+    ):
+        asked["rtol"] = 1e-8
     measure = ProximalStep(composite, float(schedule.steps[-1]), **asked)
     if measure.on_gap and not composite.has_gap:
         raise ValueError(
@@ -495,21 +408,13 @@ def _composite(
             f"{type(composite.penalty).__name__} on {type(composite.problem).__name__}; give "
             "`rtol`, or add a ridge term to least squares"
         )
-    problem, zero = composite.problem, composite.zero
-    if zero is None and x0 is None:
-        raise ValueError(
-            f"`x0` must be given, got None: {type(problem).__name__} does not say what a solution "
-            "looks like"
-        )
-    _check_untracked(problem, zero, x0)
-    # A copy: the result may be the start, and must not share memory with the caller's.
-    x = zero if x0 is None else copy_of(x0 if zero is None else check_start(x0, zero))
+    problem = composite.problem
+    check_untracked(problem, None, x0)
+    x, zero = _first_point(composite, x0)
     num_rows = len(x) if x.ndim == 2 else None
     ledger = Ledger(x, num_rows, budgets, keep_iterates=keep_iterates)
     loop = Loop(problem, measure, Cycle(schedule, method), ledger, callback)
-    if zero is not None:
-        ledger.num_products = problem.products_per_gradient
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            measure.set_scales(problem, zero)
-    loop.go(x)
-    return _finished(loop, Units(problem), problem)
+    if isinstance(problem, QuadraticProblem):
+        ledger.num_products = problem.products_per_gradient - 1  # those of the linear term
+    loop.go(x, zero=None if x0 is None else zero)
+    return finished(loop, Units(problem), problem)

@@ -11,6 +11,7 @@ share the Hessian.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Generic, Self
@@ -20,6 +21,7 @@ import numpy as np
 from stepfold._arrays import is_torch, norms
 from stepfold._checks import check_numbers
 from stepfold._typing import ArrayT, FloatArray, Operator
+from stepfold.spectrum import BoundsMethod, SpectralBounds, estimate_bounds
 
 
 class Problem(ABC, Generic[ArrayT]):
@@ -60,6 +62,25 @@ class Problem(ABC, Generic[ArrayT]):
         """Upper bound of the eigenvalues of every Hessian of f; None where none is known."""
         return None
 
+    def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
+        """Bounds of the spectrum of every Hessian of f: what `estimate_bounds` returns.
+
+        Args:
+            method: How to find them; None to choose.
+            seed: Seed of the random start.
+
+        Raises:
+            TypeError: If no `curvature_bound` is known.
+        """
+        del method, seed
+        bound = self.curvature_bound
+        if bound is None:
+            raise TypeError(
+                f"`problem` must have a `hessian` or a `curvature_bound`, got "
+                f"{type(self).__name__} with neither: give bounds or a schedule"
+            )
+        return SpectralBounds(0.0, bound, method="curvature bound of the problem")
+
     @property
     def zero(self) -> ArrayT | None:
         """The point 0, of the shape, library and dtype of a solution.
@@ -84,12 +105,21 @@ class QuadraticProblem(Problem[ArrayT]):
     @property
     @abstractmethod
     def hessian(self) -> Operator:
-        """Positive semidefinite map H of shape (n, n), symmetric in the inner product of `metric`."""
+        """Positive semidefinite H of shape (n, n), symmetric in the inner product of `metric`."""
 
     @property
     @abstractmethod
     def linear_term(self) -> ArrayT:
         """Minus the gradient at 0, c, shape (n,) or (batch, n)."""
+
+    def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
+        """Bounds of the spectrum of the Hessian: what `estimate_bounds` returns."""
+        return estimate_bounds(self.hessian, method=method, seed=seed)
+
+    @functools.cached_property
+    def curvature_bound(self) -> float:
+        """Upper bound of the eigenvalues of the Hessian, estimated when it is first asked for."""
+        return self.own_bounds(None, 0).upper
 
     def value(self, x: ArrayT) -> Any:
         """``½xᵀHx − cᵀx``: how far f(x) is above f(0)."""
@@ -129,8 +159,14 @@ class QuadraticProblem(Problem[ArrayT]):
         """``M⁻¹v`` for a vector v or each row, where the inner product is ``uᵀMv``; v as a rule."""
         return rows
 
-    def gradient_norms(self, dual: ArrayT) -> FloatArray:
-        """``√(uᵀM⁻¹u)`` of a gradient u in the usual inner product, one number for each row."""
+    def gradient_norms(self, dual: ArrayT, primal: ArrayT) -> FloatArray:
+        """``√(uᵀM⁻¹u)``, the norm of a gradient in the inner product of the problem, for each row.
+
+        Args:
+            dual: The gradient u in the usual inner product.
+            primal: ``M⁻¹u``, what `precondition` makes of it.
+        """
+        del primal
         return norms(dual)
 
     @property

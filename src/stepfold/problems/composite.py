@@ -66,7 +66,7 @@ class Composite(Generic[ArrayT]):
             )
         self.problem = problem
         self.penalty = penalty
-        if dtype_kind(getattr(problem.zero, "dtype", None)) == "c":
+        if dtype_kind(getattr(self.zero, "dtype", None)) == "c":
             raise TypeError(
                 "`problem` must be real, got complex data; proximal operators here are those of "
                 "real vectors: pose it in real and imaginary parts"

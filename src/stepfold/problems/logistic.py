@@ -16,7 +16,7 @@ from stepfold._arrays import namespace, sigmoid, take
 from stepfold._checks import check_matrix, check_nonnegative
 from stepfold._typing import ArrayT, Operator
 from stepfold.problems.base import Problem, apply, check_library, check_rows
-from stepfold.spectrum import Gram, estimate_bounds
+from stepfold.spectrum import BoundsMethod, Gram, SpectralBounds, estimate_bounds
 
 
 class Logistic(Problem[ArrayT]):
@@ -64,7 +64,11 @@ class Logistic(Problem[ArrayT]):
     @functools.cached_property
     def curvature_bound(self) -> float:
         """Upper bound of the eigenvalues of `hessian`."""
-        return estimate_bounds(self.hessian).upper
+        return self.own_bounds(None, 0).upper
+
+    def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
+        """Bounds of the Hessian at 0: what `estimate_bounds` returns. The lower one holds there."""
+        return estimate_bounds(self.hessian, method=method, seed=seed)
 
     @property
     def zero(self) -> ArrayT:

@@ -73,7 +73,7 @@ class Preconditioned(QuadraticProblem[ArrayT]):
             _check_diagonal(preconditioner, size)
             self.diagonal = preconditioner
         else:
-            self._inverse = check_matrix("preconditioner", preconditioner)
+            self._inverse = check_matrix("preconditioner", preconditioner, allow_complex=True)
             if tuple(self._inverse.shape) != (size, size):
                 raise ValueError(
                     f"`preconditioner` must have shape ({size}, {size}) or ({size},), got "
@@ -124,13 +124,12 @@ class Preconditioned(QuadraticProblem[ArrayT]):
         """The problem without the preconditioner."""
         return self.problem
 
-    def gradient_norms(self, dual: ArrayT) -> FloatArray:
-        """``√(uᵀM⁻¹u)`` of a gradient u in the usual inner product, one number for each row.
+    def gradient_norms(self, dual: ArrayT, primal: ArrayT) -> FloatArray:
+        """``√(uᵀM⁻¹u)``, the norm of ``M⁻¹u`` in the inner product of M, for each row.
 
         Raises:
             ValueError: If it is the root of a negative number: M is not positive definite.
         """
-        primal = self.precondition(dual)
         squares = row_dots(dual, primal)
         sizes = norms(dual)
         bad = (squares < 0) | ((squares == 0) & (sizes > 0)) | (norms(primal) == 0) & (sizes > 0)

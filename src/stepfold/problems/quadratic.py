@@ -144,7 +144,8 @@ class LeastSquares(QuadraticProblem[ArrayT]):
 
     def with_rhs(self, rhs: ArrayT) -> Self:
         """A twin with another right-hand side: nothing is checked, converted or copied."""
-        return _with_rhs(self, rhs)
+        twin: Self = _with_rhs(self, rhs)
+        return twin
 
     def rows_of(self, places: Sequence[int]) -> Self:
         """The problem of some right-hand sides."""
@@ -221,7 +222,8 @@ class Quadratic(QuadraticProblem[ArrayT]):
 
     def with_rhs(self, rhs: ArrayT) -> Self:
         """A twin with another right-hand side: nothing is checked, converted or copied."""
-        return _with_rhs(self, rhs)
+        twin: Self = _with_rhs(self, rhs)
+        return twin
 
     def rows_of(self, places: Sequence[int]) -> Self:
         """The problem of some right-hand sides."""

@@ -21,6 +21,7 @@ from stepfold._arrays import (
     row_dots,
     to_host,
 )
+from stepfold._typing import FloatArray
 from stepfold.problems import LeastSquares, Problem, QuadraticProblem
 from stepfold.problems.base import apply
 from stepfold.problems.preconditioned import extreme_ritz_values, pair_lanczos
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
 ROUNDING = 1e3
 # Column norms in this ratio slow every method that takes one step for all unknowns.
 BADLY_SCALED = 1e3
-# A condition number of A beyond which noise of one per cent drowns what the smallest directions say.
+# A condition number of A beyond which small errors in the data decide what the solution is.
 ILL_POSED = 1e6
 LANCZOS_STEPS = 4
+MOST_PRODUCTS = 10
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,22 @@ def lower_ritz_value(problem: QuadraticProblem[Any], start: Any, num_steps: int)
     return RitzValue(low, residual, inner.products_per_gradient * found.diagonal.size)
 
 
+def null_space_floor(
+    problem: QuadraticProblem[Any], x: Any, gradient: Any, upper: float
+) -> FloatArray:
+    """What no gradient can be below, as far as the one at ``x`` shows it; one product.
+
+    For every y ``‖∇f(y)‖ ≥ gᴴ∇f(y)/‖g‖``, which at y = x is ‖g‖ and changes by at most
+    ``‖Hg‖‖y − x‖/‖g‖``: where the Hessian maps the gradient g to 0, no y is better. The number is
+    for every y no farther from x than x is from 0, and 0 unless ‖Hg‖ is small beside ``upper‖g‖``.
+    """
+    image, sizes = norms(problem.euclidean.product(gradient)), norms(gradient)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        floor = sizes - image * norms(x) / sizes
+    is_null = image <= math.sqrt(epsilon(gradient)) * upper * sizes
+    return np.where(is_null & (floor > 0), floor, 0.0)
+
+
 def diagnose(loop: Loop, problem: Problem[Any]) -> list[str]:
     """Sentences on what was found; products with it are booked.
 
@@ -72,6 +90,9 @@ def diagnose(loop: Loop, problem: Problem[Any]) -> list[str]:
         problem: The problem as the user posed it.
     """
     if not isinstance(loop.whole, QuadraticProblem):
+        return []
+    most = loop.ledger.budgets.max_products
+    if most is not None and most - loop.ledger.num_products < MOST_PRODUCTS:
         return []
     # In the usual inner product, and in the units of the run.
     inner = loop.whole.euclidean
@@ -85,8 +106,8 @@ def diagnose(loop: Loop, problem: Problem[Any]) -> list[str]:
 class _Examination:
     def __init__(self, problem: QuadraticProblem[Any], loop: Loop) -> None:
         self._problem, self._loop = problem, loop
-        term: Any = problem.linear_term
-        self._like = term if term.ndim == 1 else term[0]
+        best = loop.ledger.best
+        self._like = best if best.ndim == 1 else best[0]
         self._random = np.random.default_rng(0)
         self.num_products = 0
 
@@ -96,7 +117,9 @@ class _Examination:
         if broken:
             return [broken]
         found = [self._scaling(posed)] if self._loop.ledger.status is not Status.DIVERGED else []
-        return [sentence for sentence in (*found, *self._spectrum()) if sentence]
+        if self._loop.measure.is_of_gradient:
+            found += self._spectrum()
+        return [sentence for sentence in found if sentence]
 
     def _vector(self, length: int) -> Any:
         vector = from_host(self._random.standard_normal(length), self._like)
@@ -161,7 +184,7 @@ class _Examination:
         )
 
     def _spectrum(self) -> list[str]:
-        """Eigenvalues near 0 or beyond the bounds, by Lanczos steps from the gradient that is left."""
+        """Eigenvalues near 0 or beyond the bounds, by Lanczos steps from the gradient."""
         loop, problem = self._loop, self._problem
         best = loop.ledger.best
         x = best if best.ndim == 1 else best[int(np.argmax(loop.ledger.best_sizes))]

@@ -148,13 +148,15 @@ class Ledger:
         with np.errstate(invalid="ignore", divide="ignore"):
             self.factors[rows] = sizes / self.last[rows]
         self.last[rows] = sizes
-        self.floor[rows] = seen.floor
+        self.floor[rows] = np.where(np.isfinite(seen.floor), seen.floor, 0.0)
         if not self._checks.num_seen:
             self.first[rows] = sizes  # the first look is one at all rows
         if seen.gaps is not None:
             if self.gaps is None:
                 self.gaps = np.full(len(self.statuses), math.inf)
+                self.least_gaps = self.gaps.copy()
             self.gaps[rows] = seen.gaps
+            self.least_gaps[rows] = np.fmin(self.least_gaps[rows], seen.gaps)
         self._write(self.last.copy())
         self._keep_iterate(x)
         scores = sizes if seen.scores is None else seen.scores
@@ -200,6 +202,12 @@ class Ledger:
         if np.count_nonzero(chosen) == len(self.statuses):
             return x
         return put_rows(self.best, self.active[chosen], take(x, np.flatnonzero(chosen)))
+
+    @property
+    def waits(self) -> bool:
+        """Whether a row has made no progress for so long that somebody should find out why."""
+        waited = self._waited[self.active]
+        return bool(((waited >= PATIENCE) & (waited % PATIENCE == 0)).any())
 
     def attain(self, floor: FloatArray) -> None:
         """Take in what no iterate can be below; rows whose best is at it are stalled.
@@ -258,6 +266,9 @@ class Ledger:
     def history(self) -> History:
         """Everything that was booked; empty if the run was interrupted before its first look."""
         checks = self._checks.entries()
+        if checks and checks[-1][2] != self.num_products:
+            # Products that were spent after the last look belong to it.
+            checks = [*checks[:-1], (*checks[-1][:2], self.num_products, *checks[-1][3:])]
         columns = zip(*checks, strict=True) if checks else ([], [], [], [], [])
         num_steps, sizes, num_products, seconds, gaps = columns
         shape = (len(checks), len(self.statuses)) if self.is_batch else (len(checks),)

@@ -38,11 +38,17 @@ class Policy(ABC):
     def period(self, loop: Loop) -> tuple[Any, Any]:
         """Take a period; its last iterate, and the gradient there or None."""
 
+    @abstractmethod
     def judge(self, loop: Loop, x: Any, seen: Seen) -> None:
         """Decide, from the look at the period's end, where the next one starts."""
 
+    def explain_wait(self, loop: Loop, x: Any, seen: Seen) -> None:
+        """Compute what is attainable, of rows that make no progress."""
+        del loop, x, seen
+
     def finish(self, loop: Loop) -> None:
         """Do what is left to be done when the budget is spent."""
+        del loop
 
     def take(self, positions: Sequence[int]) -> bool:
         """Go on with some of the rows only; false if that cannot be done."""
@@ -53,6 +59,11 @@ class Policy(ABC):
         """Sentences for the result on what was found."""
         del loop
         return []
+
+    @property
+    def indefinite(self) -> float | None:
+        """A Rayleigh quotient that is negative beyond rounding, if one was seen."""
+        return None
 
     @property
     def events(self) -> tuple[GuardEvent, ...]:
@@ -95,17 +106,26 @@ class Loop:
         self.swept = ledger.active
         """Places of the rows that are swept; those that have ended are among them at times."""
 
-    def go(self, x: Any, known: Any = None) -> None:
-        """Run from ``x``; when it returns every row has a status."""
+    def go(self, x: Any, known: Any = None, zero: Any = None) -> None:
+        """Run from ``x``; when it returns every row has a status.
+
+        Args:
+            x: Start.
+            known: The gradient there in the usual inner product, if it is known.
+            zero: Where to look first, because tolerances refer to it; None for the start.
+        """
         # What diverges overflows on the way to the look that says so.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             try:
-                self._go(x, known)
+                self._go(x, known, zero)
             except KeyboardInterrupt:
                 self.ledger.end(Status.INTERRUPTED)
 
-    def _go(self, x: Any, known: Any) -> None:
+    def _go(self, x: Any, known: Any, zero: Any) -> None:
         ledger, policy = self.ledger, self.policy
+        if zero is not None:
+            ledger.num_products += self.problem.products_per_gradient
+            self.measure.look(self.problem, self.swept, zero)
         seen = self.look(x, known)
         policy.start(self, x, seen)
         del known
@@ -119,10 +139,12 @@ class Loop:
                 policy.finish(self)
                 ledger.end(Status.BUDGET)
                 return
-            x = seen = None  # vectors that nobody asks for again must not live on here
+            del x, seen  # vectors that nobody asks for again must not live on here
             x, known = policy.period(self)
             seen = self.look(x, known)
             policy.judge(self, x, seen)
+            if ledger.waits:
+                policy.explain_wait(self, x, seen)
 
     def look(self, x: Any, known: Any = None) -> Seen:
         """Look at an iterate of the swept rows, and book it for those that are still active."""
@@ -172,7 +194,6 @@ class Loop:
         ledger, policy = self.ledger, self.policy
         status = ledger.status
         assert status is not None, "the run has not ended"  # noqa: S101
-        extras.setdefault("notes", tuple(policy.notes(self)))
         return Result(
             ledger.best,
             status,

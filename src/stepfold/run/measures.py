@@ -5,8 +5,9 @@ A look at an iterate costs one gradient, which the next step takes: looks at kno
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,9 @@ from stepfold._typing import FloatArray
 from stepfold.problems import Composite, Problem, QuadraticProblem
 from stepfold.problems.composite import optimality
 from stepfold.problems.duality import look
+from stepfold.result import Status
 from stepfold.run.diagnosis import lower_ritz_value
-from stepfold.run.ledger import Seen
+from stepfold.run.ledger import Ledger, Seen
 
 # Units of rounding, of the numbers that a size is the difference of, below which it may be rounding
 # only: sums of n terms in blocks, and periods that multiply rounding errors, account for so many.
@@ -34,12 +36,17 @@ class Measure(ABC):
     Attributes:
         upper: An upper bound of the spectrum, or nearly: what rounding of x is multiplied by.
         lower: A lower bound that a certificate of the error may rest on; 0 if there is none.
+        is_of_gradient: Whether a size is 0 where the gradient is, and nowhere else.
+        amplification: What a rounding error made between two looks is multiplied by at most.
         num_products: Products spent on more than the looks themselves, to be booked.
         notes: Sentences for the result.
     """
 
+    is_of_gradient: ClassVar[bool] = False
+
     def __init__(self) -> None:
         self.upper = self.lower = 0.0
+        self.amplification = 1.0
         self.num_products = 0
         self.notes: list[str] = []
 
@@ -53,6 +60,26 @@ class Measure(ABC):
             x: Their iterates.
             known: The gradient there in the usual inner product, if it is known.
         """
+
+    def sizes_of(self, problem: QuadraticProblem[Any], dual: Any, primal: Any) -> FloatArray:
+        """What a look would see of a gradient.
+
+        Args:
+            problem: The problem.
+            dual: A gradient in the usual inner product.
+            primal: The same in that of the problem.
+        """
+        return problem.gradient_norms(dual, primal)
+
+    def reason(self, status: Status | None) -> str | None:
+        """What a status means for what is looked at; None for the status' own words."""
+        del status
+        return None
+
+    def closing_notes(self, ledger: Ledger) -> list[str]:
+        """Sentences on what was seen, once the run has ended."""
+        del ledger
+        return self.notes
 
     def may_be_met(self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray) -> bool:
         """Whether a look is worth its cost, by sizes that were carried along.
@@ -80,10 +107,12 @@ class GradientNorm(Measure):
         confirms: Whether the lower bound is tested before an error is certified by it.
     """
 
+    is_of_gradient = True
+
     def __init__(
         self,
         rtol: float,
-        atol: float,
+        atol: float | FloatArray,
         error_rtol: float | None,
         reference: FloatArray,
         *,
@@ -106,7 +135,8 @@ class GradientNorm(Measure):
         if isinstance(problem, QuadraticProblem):
             # The norm of M⁻¹∇f in the inner product in which the Hessian is symmetric.
             dual = problem.euclidean.gradient(x) if known is None else known
-            known, sizes = problem.precondition(dual), problem.gradient_norms(dual)
+            known = problem.precondition(dual)
+            sizes = self.sizes_of(problem, dual, known)
         else:
             dual = known = problem.gradient(x) if known is None else known
             sizes = norms(known)
@@ -117,15 +147,17 @@ class GradientNorm(Measure):
                 tolerance = np.fmax(self._rtol * reference, self._atol)
             self._tolerance = np.where(reference == 0, self._atol, tolerance)
         met = self._met(places, x, sizes)
-        if self._error_rtol is not None and self._confirms and met.any():
-            self._confirm(problem, dual, int(np.flatnonzero(met)[0]))
+        certified = np.flatnonzero(met & (sizes > 0))
+        if self._error_rtol is not None and self._confirms and certified.size:
+            self._confirm(problem, dual, int(certified[0]))
             met = self._met(places, x, sizes)
         magnitude = (
             problem.gradient_magnitude(x, self.upper)
             if isinstance(problem, QuadraticProblem)
             else self.upper * norms(x)
         )
-        return Seen(sizes, met, RESTING * epsilon(x) * magnitude, known, dual)
+        floor = RESTING * self.amplification * epsilon(x) * magnitude
+        return Seen(sizes, met, floor, known, dual)
 
     def _confirm(self, problem: Any, dual: Any, row: int) -> None:
         """Test the lower bound by a few Lanczos steps from the gradient of one row.
@@ -167,6 +199,8 @@ class GradientNorm(Measure):
 class ProximalStep(Measure):
     """‖x − prox_{γg}(x − γ∇f(x))‖/γ ≤ max(rtol·(that at 0), atol), and the duality gap.
 
+    Its first look must be at 0, where that is known, for relative tolerances refer to it.
+
     Args:
         composite: The objective.
         gamma: γ.
@@ -195,15 +229,6 @@ class ProximalStep(Measure):
         self._gap_tolerance = np.zeros(1)
         self.upper = 1 / gamma
 
-    def set_scales(self, problem: Problem[Any], zero: Any) -> Any:
-        """Measure the objective at 0, which relative tolerances refer to; the gradient there."""
-        sizes, _, values, gradient = self._measured(problem, zero)
-        self._tolerance = np.maximum(self._rtol * sizes, self._atol)
-        # Where 0 is infeasible its objective is infinite, and no measure for anything.
-        values = np.where(np.isfinite(values), abs(values), 0.0)
-        self._gap_tolerance = np.maximum(self._gap_rtol * values, self._gap_atol)
-        return gradient
-
     def _measured(self, problem: Problem[Any], x: Any) -> tuple[Any, ...]:
         composite = self._composite
         seen = look(problem, x)
@@ -218,8 +243,10 @@ class ProximalStep(Measure):
         del known
         sizes, gaps, values, gradient = self._measured(problem, x)
         if self._tolerance is None:
+            # Where 0 is infeasible its objective is infinite, and no measure for anything.
+            values = np.where(np.isfinite(values), abs(values), 0.0)
             self._tolerance = np.maximum(self._rtol * sizes, self._atol)
-            self._gap_tolerance = np.maximum(self._gap_rtol * abs(values), self._gap_atol)
+            self._gap_tolerance = np.maximum(self._gap_rtol * values, self._gap_atol)
         met = np.ones(sizes.shape, dtype=bool)
         if self._on_norm:
             met &= sizes <= self._tolerance[places]
@@ -230,6 +257,28 @@ class ProximalStep(Measure):
         floor = RESTING * rounding
         scores = gaps if self.on_gap else None
         return Seen(sizes, met, floor, gradient, gaps=gaps, scores=scores)
+
+    def reason(self, status: Status | None) -> str | None:
+        what = "duality gap" if self.on_gap else "proximal step"
+        return {
+            Status.CONVERGED: f"The {what} fell below the tolerance.",
+            Status.BUDGET: "The budget was spent; raise `max_steps`, `max_products` or "
+            "`max_seconds`, or loosen the tolerance.",
+            Status.STALLED: f"The {what} stopped falling at the precision of the arithmetic; "
+            "loosen the tolerance, or use a wider dtype.",
+            Status.DIVERGED: "The proximal step grew beyond all bounds: step sizes must be below "
+            "2/b, for `Fista` at most 1/b, for the upper bound b of the curvature.",
+        }.get(status or Status.BUDGET)
+
+    def closing_notes(self, ledger: Ledger) -> list[str]:
+        smallest = math.inf if ledger.gaps is None else float(ledger.least_gaps.max())
+        if not math.isfinite(smallest):
+            return self.notes
+        return [
+            *self.notes,
+            f"The duality gap came down to {smallest:.3g}: the objective is at most that far above "
+            "its minimum.",
+        ]
 
 
 def _numbers(values: Any) -> FloatArray:

@@ -1,46 +1,52 @@
 """Units do not matter: work is done on numbers near 1, whatever the data are in.
 
-Products of entries of 1e-25 vanish in float32, and an ``Aᵀb`` that vanished is no right-hand side of
-zero. Where the data are far from 1 the problem is scaled by powers of two, which costs no digit: for
-``A = αA'`` and ``b = βb'`` the solution is ``x = (β/α) x'``.
+Products of entries of 1e-25 vanish in float32, and an ``Aᵀb`` that vanished is no right-hand side
+of zero. Where the data are far from 1 the problem is scaled by powers of two, which costs no digit:
+for ``A = αA'`` and ``b = βb'`` the solution is ``x = (β/α) x'``.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from stepfold._arrays import largest_entry, tiny
+from stepfold._arrays import column, largest_entry, namespace, tiny, to_host
+from stepfold._typing import FloatArray
 from stepfold.problems import LeastSquares, Problem, Quadratic
 
 # Entries that are looked at to find out the units of a matrix.
 NUM_SAMPLES = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Units:
     """A problem in units near 1.
 
     Args:
         problem: The problem that is solved.
-        solution: Unit of x: a solution is this many times that of ``problem``.
         hessian: Unit of the Hessian: steps are divided by it, bounds multiplied.
-        gradient: Unit of the gradient.
+        solution: Unit of x, for each row: a solution is this many times that of ``problem``.
+        gradient: Unit of the gradient, for each row.
+        rhs: Unit of the right-hand side, for each row.
     """
 
     problem: Any
-    solution: float = 1.0
     hessian: float = 1.0
-    gradient: float = 1.0
+    solution: FloatArray | None = None
+    gradient: FloatArray | None = None
+    rhs: FloatArray | None = None
 
-    @property
-    def are_plain(self) -> bool:
-        """Whether nothing was scaled."""
-        return self.solution == self.hessian == self.gradient == 1.0
+    def posed(self, x: Any) -> Any:
+        """A solution in the units of the problem as it was posed."""
+        return x if self.solution is None else x * column(self.solution, x)
+
+    def scaled(self, x: Any) -> Any:
+        """A solution in units near 1."""
+        return x if self.solution is None else x / column(self.solution, x)
 
 
 def in_units_near_one(problem: Problem[Any]) -> Units:
@@ -53,38 +59,38 @@ def in_units_near_one(problem: Problem[Any]) -> Units:
         return Units(problem)
     is_squared = isinstance(problem, LeastSquares)
     matrix: Any = problem.operator if isinstance(problem, LeastSquares) else problem.hessian
+    rhs: Any = problem.rhs
     # Fourth powers of entries of A are among the numbers of a run, and squares of gradients.
-    widest = -math.log2(tiny(problem.rhs)) / 4
+    widest = -math.log2(tiny(rhs)) / 4
     matrix_exponent = _exponent(_size_of_entries(matrix))
-    rhs_exponent = _exponent(largest_entry(problem.rhs))
     alpha = 2.0**matrix_exponent if abs(matrix_exponent) > widest else 1.0
+    peaks = np.atleast_1d(to_host(namespace(rhs).max(namespace(rhs).abs(rhs), axis=-1)))
+    exponents = np.array([_exponent(float(peak)) for peak in peaks])
     if is_squared and alpha == 1:
-        rhs_exponent += matrix_exponent  # of Aᵀb
-    beta = 2.0**rhs_exponent if alpha != 1 or abs(rhs_exponent) > widest else 1.0
-    if alpha == beta == 1:
+        exponents = exponents + matrix_exponent  # of Aᵀb
+    if alpha == 1 and (abs(exponents) <= widest).all():
         return Units(problem)
-    solution = _ratio(beta, alpha)
-    if solution == 0 or math.isinf(solution):
+    with np.errstate(over="ignore", under="ignore"):
+        beta = np.ldexp(1.0, exponents)
+        solution = beta / alpha
+    largest = np.finfo(np.float64).max if tiny(rhs) < 1e-40 else 1e38
+    if not ((solution > tiny(rhs)) & (solution < largest)).all():
         raise ValueError(
-            f"`problem` must have a solution that {problem.rhs.dtype} can hold, got entries near "
-            f"{alpha:.3g} in the matrix and {beta:.3g} in the right-hand side; change their units"
+            f"`problem` must have a solution that {rhs.dtype} can hold, got entries near "
+            f"{2.0**matrix_exponent:.3g} in the matrix and {peaks.max():.3g} in the right-hand "
+            "side; change their units"
         )
-    twin = copy.copy(problem)
     scaled = matrix if alpha == 1 else _divided(matrix, alpha)
-    rhs = problem.rhs if beta == 1 else _divided(problem.rhs, beta)
+    rhs = _rows_divided(rhs, exponents)
+    twin: Any
     if isinstance(problem, LeastSquares):
         twin = LeastSquares(scaled, rhs, ridge=problem.ridge / alpha / alpha)
     else:
         twin = Quadratic(scaled, rhs)
     hessian = alpha * alpha if is_squared else alpha
-    return Units(twin, solution, hessian, alpha * beta if is_squared else beta)
-
-
-def _ratio(beta: float, alpha: float) -> float:
-    try:
-        return beta / alpha
-    except OverflowError:
-        return math.inf
+    with np.errstate(over="ignore", under="ignore"):
+        gradient = beta * alpha if is_squared else beta
+    return Units(twin, hessian, solution, gradient, beta)
 
 
 def _exponent(size: float) -> int:
@@ -109,10 +115,17 @@ def _divided(values: Any, unit: float) -> Any:
     """``values/unit`` for a power of two, in two halves: 1/unit may be out of range."""
     exponent = math.frexp(unit)[1] - 1
     half = exponent // 2
-    return values * _power(values, -half) * _power(values, half - exponent)
-
-
-def _power(values: Any, exponent: int) -> Any:
-    power = 2.0**exponent
     dtype = getattr(values, "dtype", None)
-    return dtype.type(power) if isinstance(dtype, np.dtype) and dtype.kind == "f" else power
+    is_narrow = isinstance(dtype, np.dtype) and dtype.kind == "f"
+    for part in (half, exponent - half):
+        power = 2.0**-part
+        values = values * (dtype.type(power) if is_narrow else power)  # type: ignore[union-attr]
+    return values
+
+
+def _rows_divided(rows: Any, exponents: NDArray[np.int64]) -> Any:
+    """Each row divided by its power of two, in two halves."""
+    half = exponents // 2
+    for part in (half, exponents - half):
+        rows = rows * column(np.ldexp(1.0, -part), rows)
+    return rows

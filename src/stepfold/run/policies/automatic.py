@@ -7,8 +7,8 @@ to whoever solves for the next right-hand side (see `Coefficients`).
 
 *Proof.* A gradient that is carried along drifts from that of x. No row ends on it: the gradient is
 computed from x whenever the carried one meets the tolerance, and whenever it has fallen so far that
-the drift may show. For least squares whose squared condition number is large the residual ``Ax − b``
-is carried instead, and the gradient computed from it in every step, as LSQR does in effect.
+the drift may show. For least squares of a large condition number the residual ``Ax − b`` is carried
+instead, and the gradient computed from it in every step, as LSQR does in effect.
 
 *Many right-hand sides.* Each row of a batch has its own α and β and shares the products. Where
 counted cost says so, the Gram matrix of A is formed and factored in few bits; corrections by it are
@@ -50,6 +50,13 @@ MOST_CARRIED = -1 / 2
 DRIFTED = 0.1
 # Steps after which the spectrum is known well enough to tell many steps from few.
 FIRST_ESTIMATE = 8
+# Steps after which there is a look in any case, and after twice as many as at the last one.
+LOOK_AT = 64
+# Steps between looks where only rounding may be left.
+STEPS_AT_REST = 8
+# Growth over the smallest gradient of a run from which it goes back to that: so it is where the
+# right-hand side is not in the range of a singular Hessian, and α has nothing to hold on to.
+RUN_AWAY = 1e7
 # A new iterate is kept only if its gradient is this much smaller than that of the best one.
 BETTER = 0.9
 # Factor by which a refinement must shrink every gradient; else conjugate gradients go on.
@@ -79,14 +86,18 @@ class Automatic(Policy):
         self._considered_gram = False
         self._carries_residual = False
         self._residual: Any = None
-        self.indefinite: float | None = None
-        """A negative Rayleigh quotient, once one has been seen."""
+        self._indefinite: float | None = None
         self.singular = False
         """Whether the gradient that is left is one that the Hessian maps to 0."""
         self._largest = 0.0
-        self._gain = np.zeros(1)
+        self._gain = self._floor = np.zeros(1)
+        self._look_at, self._rested_at = LOOK_AT, 0
         self._saved: tuple[Any, FloatArray] | None = None
         self._schedule: Schedule | None = None
+
+    @property
+    def indefinite(self) -> float | None:
+        return self._indefinite
 
     @property
     def schedule(self) -> Schedule:
@@ -110,9 +121,10 @@ class Automatic(Policy):
         problem = loop.problem
         # Without a kernel the two products of a sweep are made one by one in any case.
         self._carries_residual = isinstance(problem, LeastSquares) and problem.kernel is None
-        self._begin(loop, copy_of(x), seen)
+        self._first = seen.sizes
+        self._begin(copy_of(x), seen)
 
-    def _begin(self, loop: Loop, x: Any, seen: Seen, residual: Any = None) -> None:
+    def _begin(self, x: Any, seen: Seen, residual: Any = None) -> None:
         """Forget all directions and go on from ``x``."""
         self._x = x
         self._primal, self._dual = seen.known, seen.dual
@@ -121,6 +133,7 @@ class Automatic(Policy):
         self._sizes = seen.sizes
         self._square = np.ones(seen.sizes.size)
         self._looked_at = seen.sizes
+        self._floor = seen.floor
         self._gain = np.zeros(seen.sizes.size)
         self._coefficients = Coefficients()
 
@@ -142,9 +155,16 @@ class Automatic(Policy):
                 break
             if not np.isfinite(self._sizes).all():
                 break
+            if self._saved is not None and (self._sizes > RUN_AWAY * self._saved[1]).all():
+                break
             if (self._sizes < least * self._looked_at).any() and not self._carries_residual:
                 break
-            if self._estimate(loop, problem):
+            rests = (self._sizes <= self._floor).any()
+            if rests and ledger.num_steps >= self._rested_at + STEPS_AT_REST:
+                break  # only a look can tell what is rounding
+            if ledger.num_steps >= self._look_at:
+                break
+            if self._estimate(problem):
                 break
             if not ledger.fits(1, 2 * per_step):
                 break
@@ -173,15 +193,24 @@ class Automatic(Policy):
     def judge(self, loop: Loop, x: Any, seen: Seen) -> None:
         del x
         ledger = loop.ledger
+        self._look_at = max(2 * ledger.num_steps, LOOK_AT)
+        self._rested_at = ledger.num_steps
         if self._gram is not None:
             self._judge_refinement(loop, seen)
+            return
+        if self._runs_away(seen):
+            assert self._saved is not None  # noqa: S101
+            self._x = self._saved[0]
+            seen = loop.look(self._x)
+            self._residual = None
+            self._begin(self._x, seen)
             return
         lost = self._dual is None or bool(
             (norms(seen.dual - self._dual) > DRIFTED * norms(seen.dual)).any()
         )
         if lost or self._direction is None or not ledger.active.size:
             stuck, is_fresh = self._direction is None, not self._coefficients.size
-            self._begin(loop, self._x, seen, self._residual)
+            self._begin(self._x, seen, self._residual)
             if stuck and self.indefinite is not None:
                 ledger.end(Status.DIVERGED)
             elif stuck and is_fresh:
@@ -192,7 +221,11 @@ class Automatic(Policy):
         # The directions go on, from a gradient that is right.
         self._primal, self._dual, self._sizes = seen.known, seen.dual, seen.sizes
         self._looked_at = seen.sizes
+        self._floor = seen.floor
         self._gain = np.zeros(seen.sizes.size)
+
+    def _runs_away(self, seen: Seen) -> bool:
+        return self._saved is not None and bool((seen.sizes > RUN_AWAY * self._saved[1]).all())
 
     def _step(self, loop: Loop, problem: QuadraticProblem[Any]) -> bool:
         """One step of conjugate gradients on all rows; false if there is no direction to go."""
@@ -220,7 +253,7 @@ class Automatic(Policy):
         if np.isfinite(quotients).all():
             self._largest = max(self._largest, float(quotients.max(initial=0.0)))
             loop.measure.upper = max(loop.measure.upper, self._largest)
-        flat = self._is_flat(loop, direction, quotients)
+        flat = self._is_flat(direction, quotients)
         size = np.where(flat, 0.0, square / np.where(flat, 1.0, curvature))
         if flat[loop.positions].all():
             # Singular along all directions that are left: nothing can be gained by going on.
@@ -237,7 +270,7 @@ class Automatic(Policy):
         else:
             self._dual = self._dual + step * image
         self._primal = problem.precondition(self._dual)
-        sizes = problem.gradient_norms(self._dual)
+        sizes = loop.measure.sizes_of(problem, self._dual, self._primal)
         self._gain = self._gain + size * square
         self._save(before, sizes)
         self._sizes = sizes
@@ -257,17 +290,17 @@ class Automatic(Policy):
     def _is_zero(x: Any) -> bool:
         return not norms(x).any()
 
-    def _is_flat(self, loop: Loop, direction: Any, quotients: FloatArray) -> Any:
+    def _is_flat(self, direction: Any, quotients: FloatArray) -> Any:
         """Rows along whose direction the Hessian is 0 to rounding, or that have nothing to do."""
         rounding = FLAT * math.sqrt(direction.shape[-1]) * epsilon(direction) * self._largest
         lowest = float(np.nanmin(quotients, initial=0.0))
         if lowest < -rounding:
-            self.indefinite = lowest
+            self._indefinite = lowest
         return ~(quotients > rounding * epsilon(direction)) | (quotients < -rounding)
 
     def _save(self, before: Any, sizes: FloatArray) -> None:
         """Keep the iterate before the step where its gradient was the smallest so far."""
-        best = self._saved[1] if self._saved is not None else self._looked_at
+        best = self._saved[1] if self._saved is not None else self._first
         worse = (sizes > self._sizes) & (self._sizes < BETTER * best)
         if not worse.any():
             return
@@ -292,14 +325,14 @@ class Automatic(Policy):
         for name in ("_x", "_primal", "_dual", "_direction", "_residual"):
             rows = getattr(self, name)
             setattr(self, name, None if rows is None else take(rows, positions))
-        for name in ("_sizes", "_square", "_looked_at", "_gain"):
+        for name in ("_sizes", "_square", "_looked_at", "_gain", "_floor", "_first"):
             setattr(self, name, getattr(self, name)[positions])
         if self._saved is not None:
             self._saved = take(self._saved[0], positions), self._saved[1][positions]
         self._coefficients.take(positions)
         return True
 
-    def _estimate(self, loop: Loop, problem: QuadraticProblem[Any]) -> bool:
+    def _estimate(self, problem: QuadraticProblem[Any]) -> bool:
         """Look at the spectrum so far; whether steps are made in another way from now on."""
         found = self._coefficients
         if found.size > self._longest.size or self._longest is found:
@@ -317,7 +350,9 @@ class Automatic(Policy):
             return True
         if not self._considered_gram and found.size >= FIRST_ESTIMATE:
             self._considered_gram = True
-            if gram_pays(problem, self._x, condition, self._rtol):
+            if isinstance(problem, LeastSquares) and gram_pays(
+                problem, self._x, condition, self._rtol
+            ):
                 self._gram = FactoredGram.of(problem)
                 return self._gram is not None
         return False
@@ -342,14 +377,14 @@ class Automatic(Policy):
             self._x = loop.best()
             seen = loop.look(self._x)
             self._residual = None
-        self._begin(loop, self._x, seen, self._residual)
+        self._begin(self._x, seen, self._residual)
 
     def notes(self, loop: Loop) -> list[str]:
         del loop
         if self.indefinite is not None:
             return [
-                f"The Hessian is indefinite: a direction p has pᵀHp/pᵀp = {self.indefinite:.3g}, so "
-                "there is no minimum. Pose the system as `LeastSquares(matrix, rhs)`, or use "
+                f"The Hessian is indefinite: a direction p has pᵀHp/pᵀp = {self.indefinite:.3g}, "
+                "so there is no minimum. Pose the system as `LeastSquares(matrix, rhs)`, or use "
                 "`scipy.sparse.linalg.minres`."
             ]
         if self.singular:

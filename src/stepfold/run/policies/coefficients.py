@@ -90,10 +90,9 @@ class Coefficients:
             return 0.0, 0.0
         # LAPACK squares what is in the matrix, whatever its units.
         scale = float(diagonal.max())
+        scaled = diagonal / scale, off[:-1] / scale
         ends = (
-            eigvalsh_tridiagonal(
-                diagonal / scale, off[:-1] / scale, select="i", select_range=(i, i)
-            )
+            eigvalsh_tridiagonal(*scaled, select="i", select_range=(i, i))
             for i in (0, diagonal.size - 1)
         )
         lowest, highest = (scale * float(values[0]) for values in ends)

@@ -9,6 +9,7 @@ limits the factor of a period, not the accuracy that is reached.
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,10 +20,11 @@ from stepfold._arrays import cast, column, epsilon, norms, put_rows, take
 from stepfold.iterations import Iteration
 from stepfold.problems import Problem, Quadratic, QuadraticProblem
 from stepfold.result import GuardEvent, Status
+from stepfold.run.diagnosis import null_space_floor
 from stepfold.run.ledger import Seen
 from stepfold.run.loop import Loop, Policy
 from stepfold.run.policies.guard import ROUNDING, Watch, largest_factor
-from stepfold.schedules import Schedule
+from stepfold.schedules import Schedule, roundoff_amplification
 from stepfold.spectrum import SpectralBounds
 
 # A factor per period above which a spent budget is worth a word about the bounds.
@@ -57,6 +59,8 @@ class Cycle(Policy):
         self._num_periods = 0
         self._last_factor = 0.0
         self._has_room = True
+        self._tails: float | None = None
+        self._epsilon = 0.0
 
     @property
     def schedule(self) -> Schedule:
@@ -70,8 +74,17 @@ class Cycle(Policy):
     def events(self) -> tuple[GuardEvent, ...]:
         return () if self._watch is None else tuple(self._watch.events)
 
+    @property
+    def indefinite(self) -> float | None:
+        watch = self._watch
+        if watch is None or watch.below is None or watch.asymmetry is not None:
+            return None
+        rounding = ROUNDING * self._epsilon * watch.bounds.upper
+        return watch.below if watch.below < -rounding else None
+
     def start(self, loop: Loop, x: Any, seen: Seen) -> None:
         watch, problem = self._watch, loop.problem
+        self._epsilon = epsilon(x)
         if watch is not None and problem.euclidean is not problem:
             watch.weights = problem.metric
             watch.looks_inside = problem.metric is not None
@@ -105,7 +118,7 @@ class Cycle(Policy):
             spent = 0 if known is not None else per_step
             after = iteration.step(problem, state, gamma, known)
             known = None
-            loop.stepped(lambda after=after: iteration.iterate(after), spent)
+            loop.stepped(functools.partial(iteration.iterate, after), spent)
             if count in looks and watch and watch.sees_growth(state, gamma, after, count):
                 self._cut_short = True
                 state = after
@@ -171,12 +184,29 @@ class Cycle(Policy):
             ledger.restart()
             self._state, self._known = loop.best(), None
             self._steps = list(watch.schedule)
+            self._tails = None
             loop.measure.upper = watch.bounds.upper
         elif self._cut_short:
             # A false alarm: take the period again, from where it began and to its end.
             watch.first_period = False
             ledger.restart()
             self._state, self._known = start, None
+
+    def explain_wait(self, loop: Loop, x: Any, seen: Seen) -> None:
+        if not isinstance(loop.problem, QuadraticProblem) or not self._iteration.follows_schedule:
+            return
+        ledger = loop.ledger
+        if self._tails is None:
+            bounds = self.bounds or SpectralBounds(0.0, 1 / min(self._steps))
+            self._tails = roundoff_amplification(np.array(self._steps), bounds)[1]
+            # What a rounding error made inside a period is multiplied by until its end.
+            loop.measure.amplification = self._tails
+            ledger.floor[ledger.active] *= self._tails
+        if (ledger.best_sizes <= ledger.floor)[ledger.active].any():
+            return
+        ledger.num_products += loop.problem.products_per_gradient
+        floor = null_space_floor(loop.problem, x, seen.dual, loop.measure.upper)
+        ledger.attain(floor[loop.positions])
 
     def take(self, positions: Sequence[int]) -> bool:
         state = self._iteration.rows_of(self._state, positions)

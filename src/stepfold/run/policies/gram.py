@@ -29,7 +29,7 @@ MOST_ROUNDING = 1e-3
 NUM_REFINEMENTS = 4
 
 
-def gram_pays(problem: Any, x: Any, condition: float, rtol: float) -> bool:
+def gram_pays(problem: LeastSquares[Any], x: Any, condition: float, rtol: float) -> bool:
     """Whether forming and factoring takes fewer operations than the steps that are left.
 
     Args:
@@ -38,20 +38,21 @@ def gram_pays(problem: Any, x: Any, condition: float, rtol: float) -> bool:
         condition: What is known of the condition number of the Hessian, from below.
         rtol: The reduction that is wanted.
     """
-    if not (isinstance(problem, LeastSquares) and isinstance(problem.operator, np.ndarray)):
+    matrix = problem.operator
+    if not isinstance(matrix, np.ndarray) or x.ndim != 2:
         return False
-    if x.ndim != 2 or x.dtype.kind != "f" or problem.operator.dtype.kind != "f":
+    if x.dtype.kind != "f" or matrix.dtype.kind != "f":
         return False
-    num_rows, num_columns = problem.operator.shape
+    num_rows, num_columns = matrix.shape
     small, large = sorted((num_rows, num_columns))
     if num_rows < num_columns and problem.ridge > 0:
         return False
     with_matrix = 4.0 * num_rows * num_columns * x.shape[0]
-    share = np.dtype(np.float32).itemsize / problem.operator.itemsize
+    share = float(np.dtype(np.float32).itemsize / matrix.itemsize)
     formed = share * (float(large) * small * small + small**3 / 3)
     refined = with_matrix + 2 * share * small * small * x.shape[0]
     num_steps = -math.log(rtol / 2) / (2 * math.atanh(min(condition**-0.5, 0.99)))
-    return formed + NUM_REFINEMENTS * refined < num_steps * with_matrix
+    return bool(formed + NUM_REFINEMENTS * refined < num_steps * with_matrix)
 
 
 class FactoredGram:
@@ -70,7 +71,20 @@ class FactoredGram:
 
     @classmethod
     def of(cls, problem: LeastSquares[Any]) -> Self | None:
-        """That of a problem with a real ndarray; None if it is singular to the bits it has."""
+        """That of a problem with a real ndarray, in the fewest bits that serve.
+
+        Returns:
+            None if it is singular to the bits of the data.
+        """
+        for dtype in (np.float32, np.float64):
+            if np.dtype(dtype).itemsize <= problem.operator.itemsize:
+                found = cls._in(np.dtype(dtype), problem)
+                if found is not None:
+                    return found
+        return None
+
+    @classmethod
+    def _in(cls, dtype: np.dtype[Any], problem: LeastSquares[Any]) -> Self | None:
         from scipy.linalg import LinAlgError, cho_factor
 
         matrix: Any = problem.operator
@@ -78,17 +92,16 @@ class FactoredGram:
         matrix = matrix.T if is_dual else matrix
         size = matrix.shape[1]
         # The Frobenius norm over √n: a mean of singular values, whose units are all that matters.
-        sample = matrix[:: max(1, matrix.shape[0] // 64)]
-        scale = float(
-            np.sqrt((sample.astype(np.float64) ** 2).sum() * max(1, matrix.shape[0] // 64))
-        )
+        stride = max(1, matrix.shape[0] // 64)
+        sample = matrix[::stride].astype(np.float64)
+        scale = math.sqrt(float((sample * sample).sum()) * stride)
         if not 0 < scale < math.inf:
             return None
         unit = math.ldexp(1.0, math.frexp(scale / math.sqrt(size))[1])
-        gram = np.zeros((size, size), np.float32)
+        gram = np.zeros((size, size), dtype)
         # Blocks in few bits of no more rows than columns: three times the result at the most.
         for start in range(0, matrix.shape[0], size):
-            block = (matrix[start : start + size] / unit).astype(np.float32)
+            block = (matrix[start : start + size] / unit).astype(dtype)
             gram += block.T @ block
         gram[np.diag_indices(size)] += problem.ridge / unit**2
         try:
@@ -96,7 +109,7 @@ class FactoredGram:
         except LinAlgError:
             return None
         pivots = abs(np.diag(factor))
-        least = math.sqrt(size * float(np.finfo(np.float32).eps) / MOST_ROUNDING)
+        least = math.sqrt(size * float(np.finfo(dtype).eps) / MOST_ROUNDING)
         if not (np.isfinite(pivots).all() and pivots.min() > least * pivots.max()):
             return None
         return cls((factor, lower), unit, is_dual=is_dual)
@@ -119,6 +132,6 @@ class FactoredGram:
         # Of entries up to 1: corrections must not vanish in few bits.
         peak = abs(rows).max(-1, keepdims=True)
         peak[peak == 0] = 1
-        small = (rows / peak).astype(np.float32).T
+        small = (rows / peak).astype(self._factor[0].dtype).T
         solved = cho_solve(self._factor, small, overwrite_b=True, check_finite=False).T
         return (-peak / self._unit**2) * solved.astype(rows.dtype)
