@@ -16,7 +16,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def to_csv(figure: Figure | Pictures) -> str:
     """Return one line per point: curve, abscissa, ordinate; or one line per row of pixels.
 
-    Gaps are empty cells, and a level is a curve with no abscissa.
+    Gaps are empty cells, a level is a curve with no abscissa, and a band is two curves, its edges.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -29,8 +29,12 @@ def to_csv(figure: Figure | Pictures) -> str:
         return buffer.getvalue()
     writer.writerow(("curve", _cell(figure.x.label), _cell(figure.y.label)))
     for curve in figure.curves:
-        for x, y in zip(curve.x.tolist(), curve.y.tolist(), strict=True):
-            writer.writerow((_cell(curve.label), x, y if math.isfinite(y) else ""))
+        rows = {"": curve.y, ", lower edge": curve.low, ", upper edge": curve.high}
+        for edge, values in rows.items():
+            if values is None:
+                continue
+            for x, y in zip(curve.x.tolist(), values.tolist(), strict=True):
+                writer.writerow((_cell(curve.label + edge), x, y if math.isfinite(y) else ""))
     for level in figure.levels:
         writer.writerow((_cell(level.label), "", level.value))
     return buffer.getvalue()

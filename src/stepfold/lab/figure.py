@@ -19,6 +19,7 @@ from stepfold.lab._fields import (
     read_numbers,
     read_text,
 )
+from stepfold.lab.roles import ROLES, role_of
 
 STYLES = ("line", "points", "both")
 
@@ -33,7 +34,18 @@ class Curve:
         y: Ordinates, shape (k,); NaN leaves a gap.
         style: "line", "points" or "both".
         emphasis: Whether the curve is what the figure is about; others are drawn thinner.
+        role: A key of `stepfold.lab.roles.ROLES`, which decides colour, dash and marker; found from
+            the label if empty.
+        low: Lower edge of a band around the curve, shape (k,), such as the smallest of several
+            seeds; NaN leaves a gap.
+        high: Upper edge of the band, shape (k,); given if ``low`` is.
 
+    Raises:
+        ValueError: If shapes differ, one edge is given without the other, or ``style`` or ``role``
+            is unknown.
+
+    >>> Curve("Chebyshev steps", [0, 1], [1, 0.5]).role
+    'chebyshev'
     >>> Curve.from_dict(Curve("c", [0, 1], [1, np.nan]).to_dict()).y
     array([ 1., nan])
     """
@@ -43,15 +55,30 @@ class Curve:
     y: NDArray[Any]
     style: str = "line"
     emphasis: bool = False
+    role: str = ""
+    low: NDArray[Any] | None = None
+    high: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "x", check_vector("x", self.x))
-        y = np.array(self.y, dtype=np.float64)
-        if y.shape != self.x.shape:
+        if (self.low is None) != (self.high is None):
             raise ValueError(
-                f"`y` must have the shape of `x`, {self.x.shape}, got {y.shape} for {self.label!r}"
+                f"`low` and `high` must be given together, got one of them for {self.label!r}"
             )
-        object.__setattr__(self, "y", y)
+        for name in ("y", "low", "high"):
+            given = getattr(self, name)
+            if given is None:
+                continue
+            values = np.array(given, dtype=np.float64)
+            if values.shape != self.x.shape:
+                raise ValueError(
+                    f"`{name}` must have the shape of `x`, {self.x.shape}, got {values.shape} "
+                    f"for {self.label!r}"
+                )
+            object.__setattr__(self, name, values)
+        object.__setattr__(self, "role", self.role or role_of(self.label))
+        if self.role not in ROLES:
+            raise ValueError(f"`role` must be one of {', '.join(ROLES)}, got {self.role!r}")
         if self.style not in STYLES:
             raise ValueError(f"`style` must be one of {', '.join(STYLES)}, got {self.style!r}")
 
@@ -61,8 +88,11 @@ class Curve:
             "label": self.label,
             "style": self.style,
             "emphasis": self.emphasis,
+            "role": self.role,
             "x": self.x.tolist(),
             "y": plain_list(self.y),
+            "low": None if self.low is None else plain_list(self.low),
+            "high": None if self.high is None else plain_list(self.high),
         }
 
     @classmethod
@@ -72,12 +102,19 @@ class Curve:
         Raises:
             ValueError: If ``record`` is not such a record.
         """
+        low, high = (
+            None if read(record, edge) is None else np.array(read_numbers(record, edge))
+            for edge in ("low", "high")
+        )
         return cls(
             read_text(record, "label"),
             np.array(read_numbers(record, "x")),
             np.array(read_numbers(record, "y")),
             read_text(record, "style"),
             read_flag(record, "emphasis"),
+            read_text(record, "role"),
+            low,
+            high,
         )
 
 
@@ -159,6 +196,11 @@ class Figure:
         check_name(self.name)
         if not self.curves:
             raise ValueError("`curves` must hold at least one curve, got none")
+
+    @property
+    def counts(self) -> bool:
+        """Whether the horizontal axis counts layers, iterations or ranks: whole numbers only."""
+        return not self.x.log and all((c.x == np.round(c.x)).all() for c in self.curves)
 
     def _repr_png_(self) -> bytes:
         """The drawing, for notebooks."""

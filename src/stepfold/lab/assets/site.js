@@ -5,7 +5,6 @@
 
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const coarse = matchMedia("(pointer: coarse)");
-  const INK = "#000000"; // the palette's name for the page's own ink
 
   const colour = (name) =>
     getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -24,13 +23,13 @@
   function themed(spec, plot) {
     const ink = colour("--text");
     const line = colour("--line");
-    const own = (value) => (value === INK ? ink : value);
     const data = spec.data.map((trace) => ({
       ...trace,
-      line: { ...trace.line, color: own(trace.line.color) },
-      marker: { ...trace.marker, color: own((trace.marker || trace.line).color) },
+      line: { ...trace.line, color: colour(trace.line.color) },
+      marker: { ...trace.marker, color: colour(trace.line.color) },
+      ...(trace.fill ? { fillcolor: colour(trace.line.color) } : {}),
     }));
-    const axis = (given, room) => ({
+    const axis = ({ whole, ...given }, room) => ({
       ...given,
       automargin: true,
       gridcolor: line,
@@ -61,15 +60,28 @@
 
     const draw = () => {
       const { data, layout } = themed(spec, plot);
-      return Plotly.react(plot, data, layout, config);
+      return Plotly.react(plot, data, layout, config).then(countWhole);
     };
+
+    // Ticks at whole numbers only, however far a reader zooms in.
+    function countWhole() {
+      if (!spec.layout.xaxis.whole) return null;
+      const [low, high] = plot.layout.xaxis.range;
+      const least = (high - low) / Math.max(3, plot.clientWidth / 80);
+      const dtick = [1, 2, 5, 10, 20, 50].find((step) => step >= least) || null;
+      if (dtick === plot.layout.xaxis.dtick) return null;
+      return Plotly.relayout(plot, dtick ? { "xaxis.dtick": dtick, "xaxis.tick0": 0 } : {
+        "xaxis.dtick": null,
+      });
+    }
 
     function toggle(button) {
       const shown = button.getAttribute("aria-pressed") !== "true";
       button.setAttribute("aria-pressed", String(shown));
       const index = Number(button.dataset.trace);
-      spec.data[index].visible = shown; // for the next change of theme
-      Plotly.restyle(plot, { visible: shown }, [index]);
+      const drawn = spec.data.flatMap((trace, k) => (k === index || trace.meta === index ? [k] : []));
+      for (const k of drawn) spec.data[k].visible = shown; // for the next change of theme
+      Plotly.restyle(plot, { visible: shown }, drawn);
     }
 
     function zoom(factor) {
@@ -96,7 +108,7 @@
     });
     dark.addEventListener("change", draw);
     figure.querySelector(".controls").hidden = false;
-    return draw();
+    return draw().then(() => plot.on("plotly_relayout", countWhole));
   }
 
   document.querySelectorAll("figure.interactive").forEach(prepare);
