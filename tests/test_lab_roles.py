@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 
 from stepfold.lab import Axis, Curve, Figure, Level
 from stepfold.lab._matplotlib import draw, to_themed_svg
@@ -241,40 +242,15 @@ def test_the_role_of_a_curve_is_its_labels_unless_given() -> None:
     assert Curve.from_dict(Curve("step", x, x, role="learned").to_dict()).role == "learned"
 
 
-# Bands
-
-
-def band(low, high) -> Curve:
-    return Curve("learned", np.arange(1.0, 4.0), [2.0, 3.0, 4.0], low=low, high=high)
-
-
-def test_a_band_comes_back_from_json() -> None:
-    curve = band([1.0, np.nan, 3.0], [3.0, 4.0, 5.0])
-    again = Curve.from_dict(json.loads(json.dumps(curve.to_dict(), allow_nan=False)))
-    np.testing.assert_array_equal(again.low, curve.low)
-    np.testing.assert_array_equal(again.high, curve.high)
-
-
-@pytest.mark.parametrize("log", [False, True])
-def test_a_band_is_drawn_around_its_curve_and_leaves_out_what_cannot_be(log) -> None:
-    figure = every_role(curves=(band([1.0, -1.0, 3.0], [3.0, np.nan, 5.0]),), levels=())
-    figure = Figure("f", "t", "a", figure.curves, Axis("x"), Axis("y", log=log))
-    edges = to_plotly(figure)["data"][1]
-    assert (edges["x"], edges["y"]) == ([1.0, 3.0, 3.0, 1.0], [1.0, 3.0, 5.0, 3.0])
-    assert (edges["meta"], edges["line"]["color"]) == (0, "--role-learned")
-    assert len(draw(figure).axes[0].collections) == 1
-
-
-def test_a_band_without_points_is_drawn_as_none() -> None:
-    figure = every_role(curves=(band([np.nan] * 3, [np.nan] * 3),), levels=())
-    assert to_plotly(figure)["data"][1]["x"] == []
-
-
-def test_half_a_band_and_one_of_another_length_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"`low` and `high` must be given together"):
-        band([1.0, 2.0, 3.0], None)
-    with pytest.raises(ValueError, match=r"`high` must have the shape of `x`, \(3,\), got \(2,\)"):
-        band([1.0, 2.0, 3.0], [2.0, 3.0])
+def test_a_band_has_the_colour_of_its_curve() -> None:
+    x = np.arange(1.0, 4.0)
+    curve = Curve("learned", x, x, band=(x - 0.5, x + 0.5))
+    figure = every_role(curves=(curve,), levels=())
+    line, band = to_plotly(figure)["data"]
+    assert band["line"]["color"] == line["line"]["color"] == "--role-learned"
+    axes = draw(figure).axes[0]
+    drawn = axes.collections[0].get_facecolor()[0]
+    np.testing.assert_allclose(drawn, to_rgba(ROLES["learned"].light, 0.2))
 
 
 # Ticks

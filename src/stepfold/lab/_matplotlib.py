@@ -75,8 +75,8 @@ def _draw_curves(figure: Figure) -> Canvas:
 def _plot(axes: Any, figure: Figure, *, scale: float, ink: str = INK[0]) -> None:
     for curve, style in zip(figure.curves, styles(c.role for c in figure.curves), strict=True):
         colour = ink if style.light == INK[0] else style.light
-        if curve.low is not None:
-            axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
+        if curve.band is not None:
+            axes.fill_between(curve.x, *curve.band, color=colour, alpha=0.2, linewidth=0, zorder=1)
         axes.plot(
             curve.x,
             curve.y,

@@ -34,15 +34,13 @@ class Curve:
         y: Ordinates, shape (k,); NaN leaves a gap.
         style: "line", "points" or "both".
         emphasis: Whether the curve is what the figure is about; others are drawn thinner.
+        band: Smallest and largest ordinates, each of shape (k,), where the curve stands for many
+            runs and ``y`` is their median; drawn as a shaded band.
         role: A key of `stepfold.lab.roles.ROLES`, which decides colour, dash and marker; found from
             the label if empty.
-        low: Lower edge of a band around the curve, shape (k,), such as the smallest of several
-            seeds; NaN leaves a gap.
-        high: Upper edge of the band, shape (k,); given if ``low`` is.
 
     Raises:
-        ValueError: If shapes differ, one edge is given without the other, or ``style`` or ``role``
-            is unknown.
+        ValueError: If shapes differ, or ``style`` or ``role`` is unknown.
 
     >>> Curve("Chebyshev steps", [0, 1], [1, 0.5]).role
     'chebyshev'
@@ -55,32 +53,29 @@ class Curve:
     y: NDArray[Any]
     style: str = "line"
     emphasis: bool = False
+    band: tuple[NDArray[Any], NDArray[Any]] | None = None
     role: str = ""
-    low: NDArray[Any] | None = None
-    high: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "x", check_vector("x", self.x))
-        if (self.low is None) != (self.high is None):
-            raise ValueError(
-                f"`low` and `high` must be given together, got one of them for {self.label!r}"
-            )
-        for name in ("y", "low", "high"):
-            given = getattr(self, name)
-            if given is None:
-                continue
-            values = np.array(given, dtype=np.float64)
-            if values.shape != self.x.shape:
-                raise ValueError(
-                    f"`{name}` must have the shape of `x`, {self.x.shape}, got {values.shape} "
-                    f"for {self.label!r}"
-                )
-            object.__setattr__(self, name, values)
+        object.__setattr__(self, "y", self._ordinates("y", self.y))
+        if self.band is not None:
+            low, high = (self._ordinates("band", each) for each in self.band)
+            object.__setattr__(self, "band", (low, high))
         object.__setattr__(self, "role", self.role or role_of(self.label))
         if self.role not in ROLES:
             raise ValueError(f"`role` must be one of {', '.join(ROLES)}, got {self.role!r}")
         if self.style not in STYLES:
             raise ValueError(f"`style` must be one of {', '.join(STYLES)}, got {self.style!r}")
+
+    def _ordinates(self, name: str, values: Any) -> NDArray[Any]:
+        y = np.array(values, dtype=np.float64)
+        if y.shape != self.x.shape:
+            raise ValueError(
+                f"`{name}` must have the shape of `x`, {self.x.shape}, got {y.shape} for "
+                f"{self.label!r}"
+            )
+        return y
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain Python values; what is not finite becomes None."""
@@ -91,8 +86,7 @@ class Curve:
             "role": self.role,
             "x": self.x.tolist(),
             "y": plain_list(self.y),
-            "low": None if self.low is None else plain_list(self.low),
-            "high": None if self.high is None else plain_list(self.high),
+            "band": None if self.band is None else [plain_list(each) for each in self.band],
         }
 
     @classmethod
@@ -102,19 +96,18 @@ class Curve:
         Raises:
             ValueError: If ``record`` is not such a record.
         """
-        low, high = (
-            None if read(record, edge) is None else np.array(read_numbers(record, edge))
-            for edge in ("low", "high")
-        )
+        band = None
+        if read(record, "band") is not None:
+            low, high = (read_numbers({"band": each}, "band") for each in read_list(record, "band"))
+            band = (np.array(low), np.array(high))
         return cls(
             read_text(record, "label"),
             np.array(read_numbers(record, "x")),
             np.array(read_numbers(record, "y")),
             read_text(record, "style"),
             read_flag(record, "emphasis"),
+            band,
             read_text(record, "role"),
-            low,
-            high,
         )
 
 

@@ -60,28 +60,39 @@
 
     const draw = () => {
       const { data, layout } = themed(spec, plot);
-      return Plotly.react(plot, data, layout, config).then(countWhole);
+      return Plotly.react(plot, data, layout, config).then(suitTicks);
     };
 
-    // Ticks at whole numbers only, however far a reader zooms in.
-    function countWhole() {
-      if (!spec.layout.xaxis.whole) return null;
-      const [low, high] = plot.layout.xaxis.range;
-      const least = (high - low) / Math.max(3, plot.clientWidth / 80);
-      const dtick = [1, 2, 5, 10, 20, 50].find((step) => step >= least) || null;
-      if (dtick === plot.layout.xaxis.dtick) return null;
-      return Plotly.relayout(plot, dtick ? { "xaxis.dtick": dtick, "xaxis.tick0": 0 } : {
-        "xaxis.dtick": null,
-      });
+    // Labels of ticks that can be read by themselves, however far a reader zooms in: whole numbers
+    // where layers are counted, and on a logarithmic axis no 2 or 5 without its power of ten.
+    function suitTicks() {
+      const change = {};
+      for (const name of ["xaxis", "yaxis"]) {
+        const [{ whole, type }, { range, dtick, tickformat = "" }] = [
+          spec.layout[name],
+          plot.layout[name],
+        ];
+        const span = Math.abs(range[1] - range[0]);
+        if (whole) {
+          const least = Math.max(span / Math.max(3, plot.clientWidth / 80), 1);
+          const power = 10 ** Math.floor(Math.log10(least));
+          const step = [1, 2, 5, 10].map((k) => k * power).find((value) => value >= least);
+          if (step !== dtick) Object.assign(change, { [`${name}.dtick`]: step, [`${name}.tick0`]: 0 });
+        }
+        const format = type === "log" && span < 3 ? "~g" : "";
+        if (format !== tickformat) change[`${name}.tickformat`] = format;
+      }
+      return Object.keys(change).length ? Plotly.relayout(plot, change) : null;
     }
 
     function toggle(button) {
       const shown = button.getAttribute("aria-pressed") !== "true";
       button.setAttribute("aria-pressed", String(shown));
       const index = Number(button.dataset.trace);
-      const drawn = spec.data.flatMap((trace, k) => (k === index || trace.meta === index ? [k] : []));
-      for (const k of drawn) spec.data[k].visible = shown; // for the next change of theme
-      Plotly.restyle(plot, { visible: shown }, drawn);
+      const isOwn = (trace, k) => k === index || trace.legendgroup === button.dataset.trace;
+      const own = [...spec.data.keys()].filter((k) => isOwn(spec.data[k], k)); // its band, too
+      for (const k of own) spec.data[k].visible = shown; // for the next change of theme
+      Plotly.restyle(plot, { visible: shown }, own);
     }
 
     function zoom(factor) {
@@ -108,7 +119,7 @@
     });
     dark.addEventListener("change", draw);
     figure.querySelector(".controls").hidden = false;
-    return draw().then(() => plot.on("plotly_relayout", countWhole));
+    return draw().then(() => plot.on("plotly_relayout", suitTicks));
   }
 
   document.querySelectorAll("figure.interactive").forEach(prepare);

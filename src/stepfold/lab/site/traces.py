@@ -28,8 +28,7 @@ _MODES = {"line": "lines", "points": "markers", "both": "lines+markers"}
 def to_plotly(figure: Figure) -> dict[str, Any]:
     """Return ``{"data": traces, "layout": layout}``, ready for JSON.
 
-    A trace for each curve and then each level; bands come last, and say in ``meta`` to which curve
-    they belong.
+    A trace for each curve, then for each level, then for each band.
 
     >>> axes = Axis("x"), Axis("y", log=True)
     >>> to_plotly(Figure("f", "t", "a", (Curve("c", [1], [2]),), *axes))["layout"]["yaxis"]["type"]
@@ -51,13 +50,33 @@ def to_plotly(figure: Figure) -> dict[str, Any]:
                 "line": {"color": level_style(level.label)[1], "dash": dash, "width": 1.4},
             }
         )
-    traces += [
-        _band(curve, style, index, figure)
-        for index, (curve, style) in enumerate(pairs)
-        if curve.low is not None
-    ]
+    # Behind all others in the list, so that curve k stays trace k; the legend shows none of them.
+    traces += [_band(*pair, k, figure) for k, pair in enumerate(pairs) if pair[0].band]
     layout = {"xaxis": _axis(figure.x, "x", figure), "yaxis": _axis(figure.y, "y", figure)}
     return {"data": traces, "layout": layout}
+
+
+def _band(curve: Curve, style: Style, index: int, figure: Figure) -> dict[str, Any]:
+    """The outline of a curve's band; ``legendgroup`` is the number of the curve.
+
+    (`meta` would make plotly read templates in every title.)
+    """
+    assert curve.band is not None, "only curves with a band have one"  # noqa: S101
+    low, high = (_values(each.tolist(), figure.y) for each in curve.band)
+    x = _values(curve.x.tolist(), figure.x)
+    whole = [k for k in range(len(x)) if None not in (x[k], low[k], high[k])]
+    return {
+        "type": "scatter",
+        "name": _literal(curve.label),
+        "mode": "lines",
+        "x": [x[k] for k in whole] + [x[k] for k in reversed(whole)],
+        "y": [high[k] for k in whole] + [low[k] for k in reversed(whole)],
+        "fill": "toself",
+        "hoverinfo": "skip",
+        "opacity": 0.35,
+        "line": {"color": style.variable, "width": 0},
+        "legendgroup": f"{index}",
+    }
 
 
 def _trace(curve: Curve, style: Style, figure: Figure) -> dict[str, Any]:
@@ -83,25 +102,6 @@ def _trace(curve: Curve, style: Style, figure: Figure) -> dict[str, Any]:
     }
 
 
-def _band(curve: Curve, style: Style, index: int, figure: Figure) -> dict[str, Any]:
-    # Around the band and back; points where an edge cannot be drawn are left out.
-    edges = zip(curve.x.tolist(), curve.low.tolist(), curve.high.tolist(), strict=True)  # type: ignore[union-attr]
-    least = 0.0 if figure.y.log else -math.inf
-    kept = [edge for edge in edges if all(map(math.isfinite, edge)) and edge[1] > least]
-    x, low, high = (list(row) for row in zip(*kept, strict=True)) if kept else ([], [], [])
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": x + x[::-1],
-        "y": low + high[::-1],
-        "fill": "toself",
-        "line": {"color": style.variable, "width": 0},
-        "opacity": 0.25,
-        "hoverinfo": "skip",
-        "meta": index,
-    }
-
-
 def _values(values: list[float], axis: Axis) -> list[float | None]:
     # A logarithmic axis shows nothing at or below 0: a gap, as matplotlib leaves it.
     shown = values if not axis.log else [v if v > 0 else math.nan for v in values]
@@ -116,9 +116,7 @@ def _axis(axis: Axis, name: str, figure: Figure) -> dict[str, Any]:
     # With nothing above 0 there is no logarithm to show; matplotlib's axis stays linear, too.
     high = max(values, default=0.0)
     if axis.log and high > 0:
-        # Between powers of ten plotly writes 2 and 5, to be read with the power beside them.
-        stops = [{"dtickrange": ["D1", "D2"], "value": "~g"}]
-        layout |= {"type": "log", "exponentformat": "power", "tickformatstops": stops}
+        layout |= {"type": "log", "exponentformat": "power"}
         low = min(v for v in values if v > 0) if axis.floor is None else axis.floor
         # As matplotlib's: within three decades powers of ten are too few to read values from;
         # within one, plotly's own choice is a linear one.
