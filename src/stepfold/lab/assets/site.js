@@ -79,8 +79,11 @@
           const step = [1, 2, 5, 10].map((k) => k * power).find((value) => value >= least);
           if (step !== dtick) Object.assign(change, { [`${name}.dtick`]: step, [`${name}.tick0`]: 0 });
         }
-        const format = type === "log" && span < 3 ? "~g" : "";
+        if (type !== "log") continue;
+        const format = span < 3 ? "~g" : "";
+        const factors = span > 0.9 && span < 3 ? "D2" : null; // 1, 2, 5; else plotly's choice
         if (format !== tickformat) change[`${name}.tickformat`] = format;
+        if (factors !== (dtick ?? null)) change[`${name}.dtick`] = factors;
       }
       return Object.keys(change).length ? Plotly.relayout(plot, change) : null;
     }
