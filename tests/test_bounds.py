@@ -296,8 +296,9 @@ def test_a_field_of_another_kind_is_refused_by_name(field, error):
 def test_no_eigenvalue_at_the_level_of_rounding_is_called_guaranteed(size):
     hilbert = 1 / (np.arange(size)[:, None] + np.arange(size) + 1.0)
     # Computed by mpmath with 60 digits.
-    known = [1.0828e-7, 3.4939e-9, 1.1115e-10, 3.4997e-12, 1.0932e-13, 3.3932e-15]
-    true = (known + [1.0479e-16, 3.2229e-18, 9.8771e-20])[size - 6]
+    above = [1.0828e-7, 3.4939e-9, 1.1115e-10, 3.4997e-12, 1.0932e-13]
+    below = [3.3932e-15, 1.0479e-16, 3.2229e-18, 9.8771e-20]
+    true = [*above, *below][size - 6]
     bounds = estimate_bounds(hilbert)
     assert bounds.lower <= true * (1 + 1e-3)
     if size <= 10:
@@ -389,6 +390,5 @@ def test_the_entries_are_looked_at_once(kind, monkeypatch):
     monkeypatch.setattr(_checks, "check_finite", check_finite)
     matrix = np.random.default_rng(0).standard_normal((300, 20))
     matrix = matrix if kind == "dense" else sparse.csr_array(matrix)
-    estimate_bounds(LeastSquares(matrix, np.ones(300)).hessian)
-    assert looked.count("operator") == 1
-    assert set(looked) == {"operator", "rhs"}
+    estimate_bounds(LeastSquares(matrix, np.ones(300)))
+    assert sorted(looked) == ["operator", "rhs"]

@@ -70,11 +70,11 @@ def test_a_gauss_rule_is_not_exact_at_twice_its_nodes() -> None:
     assert abs(rule.mean(lambda x: x**degree) / expected - 1) > 1e-6
 
 
-@pytest.mark.parametrize("num_steps", [1, 4, 9])
-def test_optimal_steps_of_the_rule_are_those_of_the_measure(num_steps: int) -> None:
-    rule = LOGARITHMIC.quadrature(num_steps + 1)
-    steps = optimal_steps(LOGARITHMIC, num_steps)
-    np.testing.assert_allclose(optimal_steps(rule, num_steps).steps, steps.steps, rtol=1e-10)
+@pytest.mark.parametrize("period", [1, 4, 9])
+def test_optimal_steps_of_the_rule_are_those_of_the_measure(period: int) -> None:
+    rule = LOGARITHMIC.quadrature(period + 1)
+    steps = optimal_steps(LOGARITHMIC, period)
+    np.testing.assert_allclose(optimal_steps(rule, period).steps, steps.steps, rtol=1e-10)
     error = mean_squared_error(steps, LOGARITHMIC)
     assert mean_squared_error(steps, rule) == pytest.approx(error, rel=1e-9)
 

@@ -66,7 +66,7 @@ def test_a_schedule_is_a_sequence_of_python_floats() -> None:
     assert (schedule[0], schedule[-1], schedule[np.int64(1)]) == (0.5, 0.25, 1.0)
     assert schedule[1:] == [1.0, 0.25]
     assert list(reversed(schedule)) == STEPS[::-1]
-    assert (len(schedule), schedule.num_steps) == (3, 3)
+    assert (len(schedule), schedule.period) == (3, 3)
     assert (schedule.index(1.0), schedule.count(0.5), 0.25 in schedule) == (1, 1, True)
 
 

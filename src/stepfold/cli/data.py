@@ -77,10 +77,10 @@ def solve(
             )
         schedule = load_schedule(schedule_file)
     else:
-        advice = plan(problem, rtol=min(rtol, 0.5), num_steps=period, bounds=given or found)
+        advice = plan(problem, rtol=min(rtol, 0.5), period=period, bounds=given or found)
         schedule = advice.schedule
         if method is not None:
-            schedule = SCHEDULES[method](advice.bounds, schedule.num_steps)
+            schedule = SCHEDULES[method](advice.bounds, schedule.period)
     start = time.perf_counter()
     result = run_solve(problem, schedule, rtol=rtol, max_steps=max_steps)
     seconds = time.perf_counter() - start
@@ -92,7 +92,7 @@ def solve(
         click.echo(json.dumps({**record, "solution": str(output), "seconds": seconds}))
     else:
         click.echo(f"problem: {matrix}, {why}")
-        click.echo(f"schedule: {schedule.name} steps of period {schedule.num_steps}")
+        click.echo(f"schedule: {schedule.name} steps of period {schedule.period}")
         click.echo(f"{result.status.name}: {result.advice}")
         line = f"{result.num_steps} steps, {last(history.num_products)} products, {seconds:.2f} s"
         if len(history.num_steps):

@@ -124,7 +124,7 @@ def _explain_matrix(
         name=str(matrix),
         why=why,
         rtol=rtol,
-        num_steps=period,
+        period=period,
         bounds=given or found,
         try_rhs=vector is not None,
     )

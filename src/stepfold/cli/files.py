@@ -16,7 +16,7 @@ from stepfold._checks import check_finite
 from stepfold.cli.output import write_whole
 from stepfold.problems import LeastSquares, Problem, Quadratic
 from stepfold.schedules import Schedule
-from stepfold.spectrum import SpectralBounds, estimate_bounds, is_diagonalisable
+from stepfold.spectrum import SpectralBounds, estimate_bounds, fits_dense_eigensolver
 
 KINDS = ("auto", "least-squares", "symmetric")
 FORMATS = ".npy (NumPy), .npz (SciPy sparse) or .mtx (Matrix Market)"
@@ -154,7 +154,7 @@ def make_problem(
         bounds = estimate_bounds(matrix)
     except ValueError:  # it has a negative eigenvalue
         return least_squares, "least squares, for the matrix is symmetric but indefinite", None
-    if bounds.lower == 0 and is_diagonalisable(matrix):
+    if bounds.lower == 0 and fits_dense_eigensolver(matrix):
         return least_squares, "least squares, for the matrix is symmetric but singular", None
     # Bounds whose lower end is unknown are left to the planner, which looks harder.
     known = bounds if bounds.lower > 0 else None

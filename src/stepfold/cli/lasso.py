@@ -23,7 +23,7 @@ from stepfold.solve import solve_composite
 METHODS = {
     "fista": "proximal steps with momentum, dropped where it points uphill",
     "ista": "proximal steps alone",
-    "relaxation": "Chebyshev relaxation of them, safeguarded",
+    "relaxation": "Chebyshev relaxation of them, guarded",
 }
 
 
@@ -127,5 +127,5 @@ def _run(objective: Composite[Any], method: str, gap: float, max_steps: int) -> 
         return bool((np.atleast_1d(objective.gap(x)) <= tolerance).all())
 
     return accelerate(
-        objective.fixed_point(), zero, rtol=0.0, max_evaluations=max(max_steps, 2), stop=is_good
+        objective.fixed_point(), zero, rtol=0.0, max_products=max(max_steps, 2), stop=is_good
     )

@@ -204,7 +204,7 @@ class SpectralMeasure:
             values = values(self.nodes)
         return float(self.weights @ np.asarray(values, dtype=np.float64))
 
-    def jacobi(self, num_nodes: int) -> tuple[FloatArray, FloatArray]:
+    def jacobi_matrix(self, num_nodes: int) -> tuple[FloatArray, FloatArray]:
         """Recurrence coefficients of the orthonormal polynomials of μ.
 
         Returns:

@@ -52,7 +52,7 @@ class Jacobian:
 
     def _forward(self, direction: Any) -> Any:
         torch = sys.modules["torch"]
-        self._problem.num_evaluations += 2
+        self._problem.num_products += 2
         with warnings.catch_warnings():
             # What torch imports for its first product uses what torch deprecates.
             warnings.filterwarnings("ignore", "`torch.jit.script", DeprecationWarning)
@@ -116,7 +116,7 @@ def jacobian_spectrum(
     """
     problem = map if isinstance(map, FixedPoint) else FixedPoint(map)
     max_products = check_count("max_products", max_products)
-    before = problem.num_evaluations
+    before = problem.num_products
     jacobian = Jacobian(problem, x)
     like = start_of(x)
 
@@ -129,7 +129,7 @@ def jacobian_spectrum(
     start = np.random.default_rng(seed).standard_normal(_vector(like).size)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         values, residuals, _ = arnoldi_values(product, start, max_products, tolerance=rtol)
-    spent = problem.num_evaluations - before
+    spent = problem.num_products - before
     smallest, largest = float(values.real[0]), float(values.real[-1])
     noise = REAL * float(np.abs(values).max())
     rounding = epsilon_of(like) ** (1 if jacobian.method == "jvp" else 0.5)
