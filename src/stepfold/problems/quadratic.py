@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_matrix, check_nonnegative, dtype_kind
+from stepfold._arrays import dtype_kind
+from stepfold._checks import check_matrix, check_nonnegative
 from stepfold._typing import ArrayT, Operator
 from stepfold.kernels import Sweep, least_squares_sweep, quadratic_sweep
 from stepfold.problems.base import (

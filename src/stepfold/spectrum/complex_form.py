@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import dtype_kind, is_tensor
+from stepfold._arrays import dtype_kind, from_host, is_torch, to_host
 from stepfold.spectrum.gram import Gram
 
 
@@ -50,13 +50,12 @@ class _RealForm:
         if isinstance(self._operator, np.ndarray):
             # Else NumPy widens a matrix of complex64 every time.
             vector = vector.astype(self._operator.dtype)
-        if is_tensor(self._operator):
-            vector = self._operator.new_tensor(vector)
+        if is_torch(self._operator):
+            vector = from_host(vector, self._operator)
         if self._adjoint:
             # Aᴴv as the conjugate of Aᵀ times the conjugate: no copy of A is conjugated.
             image = (self._operator.T @ vector.conj()).conj()
         else:
             image = self._operator @ vector
-        if is_tensor(self._operator):
-            image = image.resolve_conj().cpu().numpy()
+        image = to_host(image)
         return np.concatenate([image.real, image.imag])

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, dtype_kind, is_tensor
+from stepfold._arrays import dtype_kind, is_torch
+from stepfold._checks import check_count
 from stepfold._typing import FloatArray
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
 from stepfold.spectrum.exact import NotSemidefiniteError, check_range, not_symmetric
@@ -115,7 +116,7 @@ class _Majorant:
                 f"`{method}` reads entries and needs a dense or sparse matrix, got "
                 f"{type(matrix).__name__}; `Lanczos` needs products only"
             )
-        if is_tensor(matrix):
+        if is_torch(matrix):
             matrix, _ = tensor_to_numpy(matrix)
         self.shape = matrix.shape
         self._is_gram = target.factor is not None

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_matrix, dtype_kind, is_tensor
+from stepfold._arrays import dtype_kind, is_torch
+from stepfold._checks import check_matrix
 from stepfold._typing import FloatArray, Operator
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
 from stepfold.spectrum.gram import Gram
@@ -243,7 +244,7 @@ def _entries(name: str, matrix: Any) -> tuple[Any, float]:
             f"`{name}` must be a dense or sparse matrix to have all its eigenvalues computed, got "
             f"{type(matrix).__name__}; `estimate_bounds` needs products only"
         )
-    if is_tensor(matrix):
+    if is_torch(matrix):
         matrix, eps = tensor_to_numpy(matrix)
     else:
         eps = float(np.finfo(matrix.dtype).eps) if matrix.dtype.kind in "fc" else 0.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from stepfold._checks import check_matrix, dtype_kind
+from stepfold._arrays import dtype_kind
+from stepfold._checks import check_matrix
 from stepfold._typing import Operator
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import is_sparse_tensor, is_tensor
+from stepfold._arrays import epsilon, from_host, is_sparse_tensor, is_torch, to_host
 from stepfold._typing import FloatArray, Operator
 from stepfold.spectrum.complex_form import real_form
 from stepfold.spectrum.gram import Gram
@@ -65,18 +65,18 @@ class Target:
 
 def has_entries(matrix: Any) -> bool:
     """Whether entries can be read: NumPy and SciPy matrices and dense torch tensors."""
-    if is_tensor(matrix):
+    if is_torch(matrix):
         return not is_sparse_tensor(matrix)
     return isinstance(matrix, np.ndarray) or hasattr(matrix, "toarray")
 
 
 def tensor_to_numpy(tensor: Any) -> tuple[Any, float]:
     """A dense tensor as an array, and the precision of its dtype."""
-    tensor = tensor.detach().cpu()
-    if tensor.element_size() >= 4 or not tensor.is_floating_point():
-        array = tensor.resolve_conj().numpy()
-        return array, float(np.finfo(array.dtype).eps) if array.dtype.kind in "fc" else 0.0
-    return tensor.float().numpy(), 2.0**-7  # NumPy has no bfloat16, whose precision this is
+    array = to_host(tensor)
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)  # sums of halves overflow at 65504
+    is_exact = not tensor.is_floating_point() and not tensor.is_complex()
+    return array, 0.0 if is_exact else epsilon(tensor)
 
 
 class FunctionOperator:
@@ -125,9 +125,9 @@ class Products:
 
     def _product(self, operator: Any, v: FloatArray, length: int) -> FloatArray:
         self.count += 1
-        if is_tensor(operator):
+        if is_torch(operator):
             like = operator if operator.is_floating_point() else operator.double()
-            result, eps = tensor_to_numpy(like @ like.new_tensor(v))
+            result, eps = tensor_to_numpy(like @ from_host(v, like))
             self.eps = max(self.eps, eps)
         elif isinstance(operator, np.ndarray) and operator.dtype == np.float32:
             result = operator @ v.astype(np.float32)  # else NumPy widens the matrix every time
