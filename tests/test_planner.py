@@ -181,7 +181,7 @@ def test_an_unknown_lower_end_gives_the_fourth_kind(scale) -> None:
 def test_a_singular_system_gives_the_fourth_kind() -> None:
     advice = plan(Quadratic(np.diag([0.0, 1.0, 2.0]), np.ones(3)))
     assert advice.schedule.name == "Chebyshev, fourth kind"
-    assert advice.bounds.lower_certainty is Certainty.GUARANTEED
+    assert advice.bounds.lower_certainty is Certainty.ASSUMED
 
 
 @pytest.mark.parametrize("shape", [(40, 12), (12, 40)])

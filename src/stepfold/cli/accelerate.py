@@ -34,7 +34,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "start",
     type=click.Path(path_type=Path),
     required=True,
-    help="Start (.npy), an array of any shape.",
+    help="Start, an array of any shape (.npy, .npz or .csv).",
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Where to write the fixed point (.npy)."

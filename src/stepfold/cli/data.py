@@ -59,13 +59,15 @@ def solve(
 ) -> int:
     """Solve MATRIX x = RHS (least squares unless MATRIX is symmetric positive definite).
 
-    Files are .npy, .npz (SciPy sparse) or .mtx; RHS holds one right-hand side, or one per row. The
+    Files are .npy, .npz, .mtx or .csv; file.npz:name is one array of an archive, file.csv:2- the
+    second and all later columns of a table. RHS holds one right-hand side, or one per row. The
     solution is written as .npy: a vector, or one row per right-hand side. Exits with 1 if the
     tolerance was not met; the best iterate is written all the same.
 
     \b
     Example:
       stepfold solve A.npz b.npy -o x.npy --rtol 1e-10
+      stepfold solve data.csv:age,height data.csv:weight -o x.npy
     """
     check_output(output, force=force, suffix=".npy")
     given = given_bounds(lower, upper)

@@ -62,9 +62,10 @@ def lasso(
 ) -> int:
     """Minimise ½‖MATRIX x − RHS‖² + weight·‖x‖₁, and tell how far from the minimum it ended.
 
-    Files are .npy, .npz (SciPy sparse) or .mtx; RHS holds one right-hand side, or one per row. The
-    square has no factor 1/m: the alpha of scikit-learn is weight/m. The solution is written as
-    .npy. Exits with 1 if the gap was not reached; the best iterate is written all the same.
+    Files are .npy, .npz, .mtx or .csv, as for `stepfold solve`; RHS holds one right-hand side, or
+    one per row. The square has no factor 1/m: the alpha of scikit-learn is weight/m. The solution
+    is written as .npy. Exits with 1 if the gap was not reached; the best iterate is written all
+    the same.
 
     \b
     Example:
