@@ -38,12 +38,12 @@ def _outcome() -> Outcome:
     words = ("Gradient descent is", Formula(r"x \leftarrow x - \gamma_t \nabla f(x)"))
     table = full_outcome("cell").sections[1].table
     return Outcome(
-        "errors",
         "Chebyshev steps are faster",
         "They end lower.",
         (Section("Errors", words, figure, table),),
         (Check("ratio", "below 1", 0.1, upper=1.0), Check("bound", "above 1", 0.5, lower=1.0)),
         {"seed": 3},
+        name="errors",
     )
 
 

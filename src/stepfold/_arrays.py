@@ -11,12 +11,12 @@ Vectors are rows: one of shape (n,), or a batch of shape (batch, n). Numbers tha
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import array_api_compat
 import numpy as np
-from array_api_compat import is_torch_array as is_torch
 
 from stepfold._typing import FloatArray
 
@@ -25,6 +25,7 @@ __all__ = [
     "cast",
     "column",
     "copy_of",
+    "derivative_along",
     "detached",
     "dtype_kind",
     "empty_rows",
@@ -32,6 +33,7 @@ __all__ = [
     "from_host",
     "is_array",
     "is_numpy",
+    "is_sparse_tensor",
     "is_torch",
     "largest_entry",
     "library",
@@ -40,6 +42,8 @@ __all__ = [
     "put_rows",
     "row_dots",
     "same_kind_and_dtype",
+    "sigmoid",
+    "solve_triangular",
     "take",
     "tiny",
     "to_host",
@@ -70,6 +74,17 @@ def is_numpy(x: Any) -> bool:
     return isinstance(x, (np.ndarray, np.generic))
 
 
+def is_torch(x: Any) -> bool:
+    """Whether it is a tensor of torch, dense or sparse."""
+    # array-api-compat's test is cached, which `torch.compile` warns of.
+    return hasattr(x, "new_tensor")
+
+
+def is_sparse_tensor(x: Any) -> bool:
+    """Whether it is a tensor of torch in one of the sparse layouts."""
+    return is_torch(x) and "sparse" in str(x.layout)
+
+
 def library(x: Any) -> str:
     """Name of the library an array belongs to: "numpy", "torch", "cupy", "jax", …
 
@@ -96,6 +111,10 @@ def namespace(x: Any) -> Any:
         import array_api_compat.numpy as older_numpy
 
         return older_numpy
+    if is_torch(x):
+        import array_api_compat.torch as torch_functions
+
+        return torch_functions
     return array_api_compat.array_namespace(x)
 
 
@@ -191,7 +210,9 @@ def _made(values: Any, like: Any, dtype: Any) -> Any:
     if is_numpy(like):
         return np.asarray(values).astype(dtype, copy=False)
     if is_torch(like):
-        return sys.modules["torch"].tensor(values, dtype=dtype, device=like.device)
+        # torch takes neither constant arrays nor reversed ones, and compiles no `torch.tensor`.
+        copy = np.asarray(values).copy()
+        return sys.modules["torch"].as_tensor(copy, dtype=dtype, device=like.device)
     made = namespace(like).asarray(values, device=array_api_compat.device(like))
     return cast(made, dtype)
 
@@ -434,3 +455,44 @@ def _scaled_norms(rows: Any) -> FloatArray:
     scaled = sizes * column(np.ldexp(1.0, -exponents), sizes)
     found: FloatArray = np.ldexp(np.sqrt(row_dots(scaled, scaled)), exponents)
     return found
+
+
+def sigmoid(x: Any) -> Any:
+    """``1/(1 + exp(−x))``, to full relative precision and without overflow."""
+    if is_torch(x):
+        return x.sigmoid()  # its derivative at 0 is right, that of the formula is not
+    xp = namespace(x)
+    small = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, xp.ones_like(x), small) / (1 + small)
+
+
+def solve_triangular(triangle: Any, columns: Any, *, lower: bool) -> Any:
+    """Solution X of ``triangle @ X = columns``, of shape (n, k); entries outside are zeros."""
+    if is_numpy(columns):
+        from scipy.linalg import solve_triangular as solve
+
+        return solve(triangle, columns, lower=lower, check_finite=False)
+    if is_torch(columns):
+        linalg = sys.modules["torch"].linalg
+        return linalg.solve_triangular(triangle, columns, upper=not lower)
+    return namespace(columns).linalg.solve(triangle, columns)
+
+
+def derivative_along(function: Callable[[Any], Any], x: Any, direction: Any) -> Any:
+    """Derivative of ``function`` at ``x`` along ``direction``, by differentiating forwards.
+
+    Returns:
+        An array of the shape of ``function(x)``; None if the library cannot differentiate.
+
+    Raises:
+        RuntimeError: If the library can, but not through this function; NotImplementedError and
+            TypeError mean the same.
+    """
+    if is_torch(x):
+        with warnings.catch_warnings():
+            # What torch imports for its first product uses what torch deprecates.
+            warnings.filterwarnings("ignore", "`torch.jit.script", DeprecationWarning)
+            return sys.modules["torch"].func.jvp(function, (x,), (direction,))[1].detach()
+    if array_api_compat.is_jax_array(x):
+        return sys.modules["jax"].jvp(function, (x,), (direction,))[1]
+    return None

@@ -9,6 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._arrays import (
+    all_finite,
+    cast,
+    is_array,
+    is_sparse_tensor,
+    is_torch,
+    library,
+)
+from stepfold._arrays import (
+    dtype_kind as dtype_kind,
+)
 from stepfold._typing import FloatArray
 
 
@@ -60,6 +71,7 @@ def check_callable(name: str, value: Any) -> None:
 
 def check_vector(name: str, values: Any) -> FloatArray:
     """Return a float64 copy of a non-empty, finite, real, one-dimensional array."""
+    check_unmasked(name, values)
     array = np.asarray(values)
     if array.dtype.kind not in "buif":
         raise TypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}")
@@ -210,7 +222,7 @@ def check_entries(name: str, array: Any) -> None:
     """Raise if an entry is NaN or infinite, as far as entries are known."""
     if isinstance(array, np.ndarray) or hasattr(array, "tocsr"):
         check_finite(name, array)
-    elif is_tensor(array):
+    elif is_torch(array):
         is_sparse = is_sparse_tensor(array)
         values = array.values() if is_sparse else array
         finite = values.isfinite()
@@ -220,6 +232,11 @@ def check_entries(name: str, array: Any) -> None:
             if is_sparse:
                 first[:1] = array.indices()[:, first[0]].tolist()
             raise _not_finite(name, value, tuple(first))
+    elif is_array(array) and not all_finite(array):
+        raise ValueError(
+            f"`{name}` must be finite, got NaN or infinity in an array of {library(array)}; "
+            "remove or replace the missing and infinite entries first"
+        )
 
 
 def check_numbers(name: str, rows: Any, *, allow_complex: bool = False) -> Any:
@@ -255,28 +272,8 @@ def check_unmasked(name: str, array: Any) -> None:
         )
 
 
-def dtype_kind(dtype: Any) -> str:
-    """NumPy's letter for a dtype of NumPy or torch; "f" for what has none."""
-    if getattr(dtype, "is_complex", False):
-        return "c"
-    if not getattr(dtype, "is_floating_point", True):
-        return "i"
-    kind: str = getattr(dtype, "kind", "f")
-    return kind
-
-
-def is_tensor(values: Any) -> bool:
-    """Whether it is a torch tensor, dense or sparse; torch is not imported to know."""
-    return hasattr(values, "new_tensor")
-
-
-def is_sparse_tensor(values: Any) -> bool:
-    """Whether it is a torch tensor of one of the sparse layouts."""
-    return is_tensor(values) and "sparse" in str(values.layout)
-
-
 def _as_float64(array: Any) -> Any:
     if hasattr(array, "astype"):
         return array.astype(np.float64)
-    # A torch tensor. A matrix-free operator is left alone: its products with floats are floats.
-    return array.double() if hasattr(array, "double") else array
+    # A matrix-free operator is left alone: its products with floats are floats.
+    return cast(array, "float64") if is_array(array) else array

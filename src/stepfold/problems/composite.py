@@ -22,7 +22,8 @@ from typing import Any, Generic
 
 import numpy as np
 
-from stepfold._checks import check_matrix, check_nonnegative, check_real, dtype_kind
+from stepfold._arrays import dtype_kind
+from stepfold._checks import check_matrix, check_nonnegative, check_real
 from stepfold._typing import ArrayT, Operator
 from stepfold.problems._rows import largest
 from stepfold.problems.base import Problem

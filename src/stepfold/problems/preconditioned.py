@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._arrays import cast, from_host, is_array, largest_entry, row_dots, to_host
 from stepfold._checks import check_matrix
 from stepfold._krylov import Tridiagonal
-from stepfold._typing import ArrayT, FloatArray, Operator
+from stepfold._typing import ArrayT, Operator
 from stepfold.problems.base import Problem, apply
 from stepfold.problems.quadratic import LeastSquares
 from stepfold.problems.rows import take_rows
 from stepfold.spectrum import BoundsMethod, Certainty, Lanczos, SpectralBounds, estimate_bounds
-from stepfold.spectrum.target import tensor_to_numpy
 
 # Lanczos steps for the bounds with a preconditioner that is known by its products only.
 MAX_LANCZOS_STEPS = 80
@@ -85,11 +85,8 @@ class Preconditioned(Problem[ArrayT]):
         if self.diagonal is None:
             return apply(self._inverse, rows)
         quotient = rows / self.diagonal
-        if quotient.dtype == rows.dtype:
-            return quotient
         # A float64 diagonal must not turn a float32 iterate into a float64 one.
-        narrow = isinstance(quotient, np.ndarray)
-        return quotient.astype(rows.dtype) if narrow else quotient.to(rows.dtype)
+        return cast(quotient, rows.dtype)
 
     @property
     def hessian(self) -> Operator:
@@ -149,7 +146,7 @@ class Preconditioned(Problem[ArrayT]):
         like: Any = self.problem.linear_term
         like = like if like.ndim == 1 else like[0]
         hessian = self.problem.hessian
-        start = _as(np.random.default_rng(seed).standard_normal(like.shape[0]), like)
+        start = from_host(np.random.default_rng(seed).standard_normal(like.shape[0]), like)
         found = pair_lanczos(
             lambda v: hessian @ v,
             self.precondition,
@@ -190,7 +187,7 @@ def jacobi_preconditioner(problem: Problem[Any]) -> Any:
     """
     least_squares = isinstance(problem, LeastSquares)
     operator: Any = problem.operator if isinstance(problem, LeastSquares) else problem.hessian
-    if not (hasattr(operator, "diagonal") and (hasattr(operator, "tocsr") or _is_dense(operator))):
+    if not (hasattr(operator, "diagonal") and (hasattr(operator, "tocsr") or is_array(operator))):
         raise TypeError(
             "`jacobi_preconditioner` needs the entries of the operator (ndarray, sparse array or "
             f"tensor), got {type(operator).__name__}; give its diagonal to `Preconditioned`"
@@ -226,7 +223,7 @@ def pair_lanczos(
         basis: Takes the vectors v, if given.
     """
     # A gradient that grew may be so large that its square is not a float.
-    peak = float(abs(start).max())
+    peak = largest_entry(start)
     if not 0 < peak < math.inf:
         return Tridiagonal(np.zeros(1), np.zeros(1))
     dual = start / peak
@@ -270,12 +267,8 @@ def extreme_ritz_values(found: Tridiagonal) -> tuple[float, float, float, float]
 
 
 def dot(u: Any, v: Any) -> float:
-    """Real part of ``uᴴv`` of two vectors of NumPy or torch."""
-    if isinstance(u, np.ndarray):
-        return float(np.vdot(u, v).real)
-    if getattr(u.dtype, "itemsize", 8) < 4:
-        u, v = u.float(), v.float()
-    return float((u.conj() * v).sum().real)
+    """Real part of ``uᴴv`` of two vectors."""
+    return float(row_dots(u, v)[0])
 
 
 @take_rows.register(Preconditioned)
@@ -297,7 +290,7 @@ class _Scaled:
     """``M^(−1/2) H M^(−1/2)`` for a diagonal M: symmetric, with the spectrum of ``M⁻¹H``."""
 
     def __init__(self, problem: Preconditioned[Any]) -> None:
-        self._roots = np.sqrt(np.asarray(problem.diagonal.tolist(), dtype=np.float64))
+        self._roots = np.sqrt(np.asarray(to_host(problem.diagonal), dtype=np.float64))
         self._like = problem.problem.linear_term
         self._hessian = problem.problem.hessian
         self.shape = tuple(self._hessian.shape)
@@ -310,10 +303,8 @@ class _Scaled:
 
     def __matmul__(self, v: Any) -> Any:
         scaled = (np.asarray(v, dtype=np.float64).T / self._roots).T
-        image: Any = self._hessian @ _as(scaled, self._like)
-        if not isinstance(image, np.ndarray):
-            image, _ = tensor_to_numpy(image)
-        values = np.asarray(image, dtype=np.float64)
+        image: Any = self._hessian @ from_host(scaled, self._like)
+        values = np.asarray(to_host(image), dtype=np.float64)
         return (values.T / self._roots).T.astype(self.dtype)
 
 
@@ -341,7 +332,7 @@ class _Composed:
 
 
 def _check_diagonal(diagonal: Any, size: int) -> None:
-    values = np.asarray(diagonal.tolist(), dtype=np.float64)
+    values = np.asarray(to_host(diagonal), dtype=np.float64)
     if values.shape != (size,):
         raise ValueError(
             f"`preconditioner` must have shape ({size},) to be a diagonal, got {values.shape}"
@@ -353,14 +344,3 @@ def _check_diagonal(diagonal: Any, size: int) -> None:
             f"`preconditioner` must be positive and finite, got {values[index]} at index {index}; "
             "a row or column of zeros has no scale: leave it out, or put 1 in its place"
         )
-
-
-def _is_dense(operator: Any) -> bool:
-    return isinstance(operator, np.ndarray) or hasattr(operator, "is_floating_point")
-
-
-def _as(values: FloatArray, like: Any) -> Any:
-    """The values in the array type and dtype of ``like``."""
-    if isinstance(like, np.ndarray):
-        return values.astype(like.dtype)
-    return like.new_tensor(values)

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count, dtype_kind
+from stepfold._arrays import dtype_kind
+from stepfold._checks import check_count
 from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import FloatArray, Operator
 from stepfold.measure import SpectralMeasure, error_measure

@@ -78,7 +78,6 @@ def lasso(
     safe = "relaxation, bounds found on the way"
     far, near = counts["far away"], counts["nearby"]
     return Outcome(
-        name="lasso",
         title="The lasso, by relaxation that knows when it is nearby",
         summary=(
             f"From 0 to within {TARGET:g} of the solution: ISTA {_count(far['ISTA'])} "
@@ -133,14 +132,7 @@ def lasso(
                 1,
             ),
         ],
-        parameters={
-            "num_rows": num_rows,
-            "num_unknowns": num_unknowns,
-            "ratio": ratio,
-            "period": period,
-            "seed": seed,
-            "size of the support": support.size,
-        },
+        parameters={"size of the support": support.size},
         records={"schedules/chebyshev": chebyshev_steps(bounds, period).to_dict()},
     )
 

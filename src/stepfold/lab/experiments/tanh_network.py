@@ -71,7 +71,6 @@ def tanh_network(
     rate = _tail_rate(*paths[name][:2], period)
     promised = chebyshev_rate(bounds, period)
     return Outcome(
-        name="tanh_network",
         title="The fixed point of a tanh network",
         summary=(
             f"To a residual of 1e-10 the plain iteration takes {evaluations['plain']} evaluations "
@@ -159,12 +158,6 @@ def tanh_network(
                 0.9,
             ),
         ],
-        parameters={
-            "num_units": num_units,
-            "radius": radius,
-            "period": period,
-            "seed": seed,
-        },
         records={"schedules/chebyshev": schedule.to_dict()},
     )
 
