@@ -214,3 +214,8 @@ def test_a_schedule_loads_in_a_process_without_torch(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(tmp_path / "schedule.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(STEPS)
+
+
+def test_masked_steps_are_refused() -> None:
+    with pytest.raises(TypeError, match="`steps` must be an array without a mask"):
+        Schedule(np.ma.masked_array(STEPS, [False, True, False]))

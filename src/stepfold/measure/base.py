@@ -64,6 +64,12 @@ class SpectralMeasure:
             values.flags.writeable = False
             object.__setattr__(self, field, values)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # NumPy hands back writeable arrays from copies and pickles.
+        self.__dict__.update(state)
+        for array in (self.nodes, self.weights):
+            array.flags.writeable = False
+
     @classmethod
     def from_eigenvalues(cls, eigenvalues: Any, variances: Any = None) -> SpectralMeasure:
         """Weights on given eigenvalues: what a random error has.

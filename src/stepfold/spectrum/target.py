@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from stepfold._arrays import epsilon, from_host, is_sparse_tensor, is_torch, to_host
 from stepfold._typing import FloatArray, Operator
+from stepfold.spectrum.complex_form import real_form
 from stepfold.spectrum.gram import Gram
 
 STREAM = 0x626F756E6473
@@ -26,7 +27,7 @@ class Target:
     """A checked Hessian of shape (n, n) whose spectrum is asked for.
 
     Args:
-        hessian: A symmetric map, or a `Gram` without shift (the shift is added afterwards).
+        hessian: A symmetric or Hermitian map, or a `Gram` without shift (it is added afterwards).
         seed: Seed for random starts.
         ceiling: A guaranteed upper bound that is known already; infinite if there is none.
         floor: A guaranteed lower bound that is known already.
@@ -49,6 +50,10 @@ class Target:
         """A of a `Gram`, else the Hessian: what products are made with."""
         return self.hessian if self.factor is None else self.factor
 
+    def in_real_numbers(self) -> Target:
+        """The target with a complex Hessian as a map of real and imaginary parts."""
+        return replace(self, hessian=real_form(self.hessian))
+
     def random_vector(self, size: int) -> FloatArray:
         """Independent standard normal numbers, the same for the same seed.
 
@@ -70,7 +75,8 @@ def tensor_to_numpy(tensor: Any) -> tuple[Any, float]:
     array = to_host(tensor)
     if array.dtype == np.float16:
         array = array.astype(np.float32)  # sums of halves overflow at 65504
-    return array, epsilon(tensor) if tensor.is_floating_point() else 0.0
+    is_exact = not tensor.is_floating_point() and not tensor.is_complex()
+    return array, 0.0 if is_exact else epsilon(tensor)
 
 
 class FunctionOperator:
