@@ -27,6 +27,7 @@ __all__ = [
     "copy_of",
     "derivative_along",
     "detached",
+    "dot",
     "dtype_kind",
     "empty_rows",
     "epsilon",
@@ -357,6 +358,17 @@ def row_dots(u: Any, v: Any) -> FloatArray:
         else:
             products = u * v
         return _on_host(xp.sum(products, axis=-1))
+
+
+def dot(u: Any, v: Any) -> float:
+    """Real part of the inner product of two vectors.
+
+    >>> dot(np.array([1j, 2.0]), np.array([1j, 1.0]))
+    3.0
+    """
+    if is_numpy(u) and u.dtype.char in "dD":
+        return float(np.vdot(u, v).real)
+    return float(row_dots(u, v)[0])
 
 
 def _torch_row_dots(u: Any, v: Any) -> FloatArray:
