@@ -228,6 +228,7 @@ def binary_least_squares(
                         },
                         np.arange(1, num_layers + 1),
                         style="both",
+                        roles=dict.fromkeys(("step, units of 1/λ_max", "slope"), "learned"),
                     ),
                     Axis("layer"),
                     Axis("value", log=True),

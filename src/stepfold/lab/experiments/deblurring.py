@@ -173,6 +173,7 @@ def deblurring(
                         np.arange(1, num_layers + 1),
                         style="both",
                         emphasis=("step", "momentum"),
+                        roles={"step": "learned", "momentum": "learned"},
                     ),
                     Axis("layer"),
                     Axis("step size γ, momentum β"),

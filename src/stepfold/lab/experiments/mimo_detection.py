@@ -158,8 +158,8 @@ def _parameter_figure(steps: Any, softness: Any) -> Figure:
         "Learned steps and widths",
         "Steps zig-zag between about 1 and several; widths fall with the layer.",
         (
-            Curve("step γ", numbers, steps, style="both", emphasis=True),
-            Curve("width θ", numbers, softness, style="both"),
+            Curve("step γ", numbers, steps, style="both", emphasis=True, role="learned"),
+            Curve("width θ", numbers, softness, style="both", role="learned"),
         ),
         Axis("layer"),
         Axis("value", log=True),
