@@ -85,8 +85,8 @@ def worst_case_period_rate(steps: Any, bounds: SpectralBounds, *, power: float =
     return float((inside**power * values).max())
 
 
-# With the root gap as unit, an error δ in the place of an extremum changes the value by (T δ)² only;
-# Newton's last move of this size leaves about its square.
+# With the root gap as unit, an error δ in the place of an extremum changes the value by (T δ)²
+# only; a last Newton step of this size leaves about its square.
 _PLACE = 1e-7
 # Halvings that would do alone, were a Newton step never to stay in its bracket.
 _MOST_MOVES = 40
