@@ -19,6 +19,12 @@ def _sparse_data(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return matrix, matrix[:, :5] @ np.ones(5) + 0.1 * rng.standard_normal(50)
 
 
+def _assert_steps_differ_by_a_period_at_most(together: Any, alone: Any, *, period: int) -> None:
+    """Rounding may decide on which side of the tolerance a period ends."""
+    for row, one in zip(together.row_num_steps, alone, strict=True):
+        assert abs(row - one.num_steps) <= period
+
+
 def test_each_row_tells_how_it_ended_and_after_how_many_steps() -> None:
     matrix, rhs = _sparse_data()
     batch = np.stack([rhs, 0 * rhs, 0.1 * rhs])
@@ -28,7 +34,7 @@ def test_each_row_tells_how_it_ended_and_after_how_many_steps() -> None:
     alone = [
         solve_composite(lasso(matrix, row, weight=5.0), schedule, gap_atol=1e-9) for row in batch
     ]
-    assert result.row_num_steps == tuple(one.num_steps for one in alone)
+    _assert_steps_differ_by_a_period_at_most(result, alone, period=10)
     assert (result.row_num_steps[1], max(result.row_num_steps)) == (0, result.num_steps)
     assert (alone[0].row_statuses, alone[0].row_num_steps) == ((), ())
 
