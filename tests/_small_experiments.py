@@ -24,13 +24,13 @@ def small_outcome(name: str, measured: float = 1.0) -> Outcome:
 
 def adjustable(
     *,
-    num_steps: Annotated[int, Between(1, 9)] = 3,
+    period: Annotated[int, Between(1, 9)] = 3,
     scale: Annotated[float, Between(0.5, 2)] = 1.0,
     kind: Literal["first", "second"] = "first",
     fast: bool = False,
 ) -> Outcome:
     """An experiment with every kind of parameter."""
-    assert (type(num_steps), type(scale), type(kind), type(fast)) == (int, float, str, bool)
+    assert (type(period), type(scale), type(kind), type(fast)) == (int, float, str, bool)
     return small_outcome("adjustable", scale)
 
 
@@ -48,7 +48,7 @@ def slow(*, seconds: Annotated[float, Between(0, 100)] = 100.0) -> Outcome:
 
 def failing() -> Outcome:
     """Fails as a computation may."""
-    raise ArithmeticError("the loss is nan\nin generation 3")
+    raise ArithmeticError("the loss is nan\nin stage 3")
 
 
 def crashing() -> Outcome:
@@ -57,7 +57,7 @@ def crashing() -> Outcome:
 
 
 SMALL = {
-    "adjustable": Experiment("adjustable", adjustable, 1, {"num_steps": 1, "fast": True}),
+    "adjustable": Experiment("adjustable", adjustable, 1, {"period": 1, "fast": True}),
     "threads": Experiment("threads", threads, 2, {}),
     "slow": Experiment("slow", slow, 0.5, {"seconds": 0.0}),
     "failing": Experiment("failing", failing, 0.1, {}),

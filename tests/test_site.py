@@ -267,6 +267,15 @@ def test_traces_carry_the_curves_numbers_and_names() -> None:
     assert len({trace["line"]["color"] for trace in traces}) == 3
 
 
+def test_bands_follow_the_curves_and_levels_and_skip_what_is_missing() -> None:
+    x, y = np.array([1.0, 2.0, 3.0]), np.array([3.0, 4.0, 5.0])
+    curves = (Curve("a", x, y), Curve("b", x, y, band=(np.array([1.0, np.nan, 3.0]), 2 * y)))
+    traces = to_plotly(_figure(curves=curves, levels=(Level("l", 5.0),)))["data"]
+    assert [trace.get("legendgroup") for trace in traces] == [None, None, None, "1"]
+    assert (traces[3]["x"], traces[3]["y"]) == ([1.0, 3.0, 3.0, 1.0], [6.0, 10.0, 3.0, 1.0])
+    assert traces[3]["line"]["color"] == traces[1]["line"]["color"]
+
+
 def test_a_logarithmic_axis_leaves_a_gap_at_what_has_no_logarithm() -> None:
     curve = Curve("c", np.array([0.0, 1.0]), np.array([-1.0, 10.0]))
     axes = {"x": Axis("x", log=True), "y": Axis("y", log=True, floor=0.1)}

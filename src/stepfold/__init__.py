@@ -10,17 +10,18 @@ from stepfold.iterations import GradientDescent, Iteration
 from stepfold.measure import SpectralMeasure, lanczos_measure
 from stepfold.planner import Plan, plan
 from stepfold.polynomial import (
+    chebyshev_period_rate,
     chebyshev_rate,
     constant_rate,
     first_order_lower_bound,
     marchenko_pastur_mean_squared_error,
     mean_squared_error,
-    mean_squared_errors,
+    mean_squared_error_path,
     num_steps_to,
     optimal_mean_squared_error,
     residual_polynomial,
     spectral_radius,
-    worst_case_rate,
+    worst_case_period_rate,
 )
 from stepfold.problems import (
     Composite,
@@ -64,6 +65,7 @@ __all__ = [
     "SpectralMeasure",
     "Status",
     "accelerate",
+    "chebyshev_period_rate",
     "chebyshev_rate",
     "chebyshev_steps",
     "constant_rate",
@@ -75,7 +77,7 @@ __all__ = [
     "lasso",
     "marchenko_pastur_mean_squared_error",
     "mean_squared_error",
-    "mean_squared_errors",
+    "mean_squared_error_path",
     "num_steps_to",
     "optimal_mean_squared_error",
     "optimal_steps",
@@ -85,5 +87,5 @@ __all__ = [
     "solve",
     "solve_composite",
     "spectral_radius",
-    "worst_case_rate",
+    "worst_case_period_rate",
 ]

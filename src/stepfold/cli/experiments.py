@@ -81,7 +81,7 @@ def run(
     \b
     Example:
       stepfold run dugd -o runs/dugd
-      stepfold run dugd --set num_steps=8 --set seed=1 -o runs/short
+      stepfold run dugd --set period=8 --set seed=1 -o runs/short
       stepfold run --all
     """
     if every == bool(names):
@@ -166,13 +166,15 @@ def _tally(record: dict[str, Any]) -> str:
 
 
 def _show_checks(record: dict[str, Any], *, failed_only: bool = False) -> None:
+    sourced = any(check["source"] for check in record["checks"])
     show_table(
         record["title"],
-        ("claim", "expected", "measured", "result"),
+        ("claim", "expected", *(["from"] if sourced else []), "measured", "result"),
         [
             (
                 check["claim"],
                 check["expected"],
+                *([check["source"]] if sourced else []),
                 "nan" if check["measured"] is None else f"{check['measured']:.6g}",
                 "pass" if check["passed"] else "FAIL",
             )

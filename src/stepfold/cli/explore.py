@@ -23,7 +23,7 @@ LISTS = ".npy, .json, .txt or .csv"
 @click.option(
     "--matrix",
     type=click.Path(path_type=Path),
-    help="Start from the spectrum of this matrix (.npy, .npz or .mtx).",
+    help="Start from the spectrum of this matrix (.npy, .npz, .mtx or .csv).",
 )
 @click.option(
     "--eigenvalues",

@@ -61,6 +61,9 @@ def _draw_curves(figure: Figure) -> Canvas:
 
 def _plot(axes: Any, figure: Figure, *, scale: float) -> None:
     for index, curve in enumerate(figure.curves):
+        if curve.band is not None:
+            colour = COLOURS[index % len(COLOURS)]
+            axes.fill_between(curve.x, *curve.band, color=colour, alpha=0.2, linewidth=0, zorder=1)
         axes.plot(
             curve.x,
             curve.y,

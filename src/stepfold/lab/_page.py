@@ -111,17 +111,20 @@ def _table(table: Table, label: str) -> str:
     return html_table(table.columns, [[f"<td>{cell}</td>" for cell in row] for row in rows], label)
 
 
-def _checks(checks: Iterable[Check]) -> str:
+def _checks(checks: Sequence[Check]) -> str:
+    sourced = any(check.source for check in checks)
     rows = [
         (
             f'<td class="{check.verdict.lower()}">{check.verdict}</td>',
             f"<td>{html.escape(check.claim)}</td>",
             f"<td>{html.escape(check.expected)}</td>",
+            *([f"<td>{html.escape(check.source)}</td>"] if sourced else []),
             f"<td>{check.measured:.6g}</td>",
         )
         for check in checks
     ]
-    table = html_table(("Result", "Claim", "Expected", "Measured"), rows, "Checks")
+    columns = ("Result", "Claim", "Expected", *(["From"] if sourced else []), "Measured")
+    table = html_table(columns, rows, "Checks")
     return f"<section><h2>Checks</h2>\n{table}</section>"
 
 

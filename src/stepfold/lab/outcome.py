@@ -32,6 +32,7 @@ class Check:
         measured: The number computed here.
         lower: Smallest number that passes.
         upper: Largest number that passes.
+        source: Where the expected value is from: the paper, theory, an earlier run.
     """
 
     claim: str
@@ -39,6 +40,7 @@ class Check:
     measured: float
     lower: float = -math.inf
     upper: float = math.inf
+    source: str = ""
 
     def __post_init__(self) -> None:
         if not self.lower <= self.upper or self.lower == -math.inf == -self.upper:
@@ -48,11 +50,12 @@ class Check:
             )
 
     @classmethod
-    def close(cls, claim: str, expected: float, measured: float, *, rtol: float) -> Check:
+    def close(
+        cls, claim: str, expected: float, measured: float, *, rtol: float, source: str = ""
+    ) -> Check:
         """Passes within ``rtol`` of the positive number ``expected``."""
-        return cls(
-            claim, f"{expected:.10g}", measured, expected * (1 - rtol), expected * (1 + rtol)
-        )
+        low, high = expected * (1 - rtol), expected * (1 + rtol)
+        return cls(claim, f"{expected:.10g}", measured, low, high, source)
 
     @property
     def passed(self) -> bool:
@@ -72,6 +75,7 @@ class Check:
             "measured": plain(self.measured),
             "lower": plain(self.lower),
             "upper": plain(self.upper),
+            "source": self.source,
             "passed": self.passed,
         }
 
@@ -88,6 +92,7 @@ class Check:
             read_number(record, "measured"),
             read_number(record, "lower", -math.inf),
             read_number(record, "upper", math.inf),
+            read_text(record, "source"),
         )
 
 

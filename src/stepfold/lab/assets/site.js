@@ -68,8 +68,10 @@
       const shown = button.getAttribute("aria-pressed") !== "true";
       button.setAttribute("aria-pressed", String(shown));
       const index = Number(button.dataset.trace);
-      spec.data[index].visible = shown; // for the next change of theme
-      Plotly.restyle(plot, { visible: shown }, [index]);
+      const isOwn = (trace, k) => k === index || trace.legendgroup === button.dataset.trace;
+      const own = [...spec.data.keys()].filter((k) => isOwn(spec.data[k], k)); // its band, too
+      for (const k of own) spec.data[k].visible = shown; // for the next change of theme
+      Plotly.restyle(plot, { visible: shown }, own);
     }
 
     function zoom(factor) {

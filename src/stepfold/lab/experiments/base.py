@@ -2,8 +2,8 @@
 
 One new file in this folder adds an experiment:
 
-    @experiment("rates", seconds=3, quick={"num_steps": 8})
-    def rates(*, num_steps: Annotated[int, Between(1, 64)] = 16) -> Outcome:
+    @experiment("rates", seconds=3, quick={"period": 8})
+    def rates(*, period: Annotated[int, Between(1, 64)] = 16) -> Outcome:
         ...
 
 The published values are the defaults. ``quick`` holds those of a small version that takes a second

@@ -34,7 +34,7 @@ def box_least_squares(
 
     Args:
         num_layers: T, the number of layers.
-        num_iterations: Mini-batches per generation.
+        num_iterations: Mini-batches per stage.
         spread: Standard deviation of the data; 1 was published, where the box hardly matters.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
@@ -148,7 +148,7 @@ def binary_least_squares(
 
     Args:
         num_layers: T, the number of layers.
-        num_iterations: Mini-batches per generation.
+        num_iterations: Mini-batches per stage.
         noise: Standard deviation of the noise.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.

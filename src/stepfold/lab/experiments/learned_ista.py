@@ -31,7 +31,7 @@ def learned_ista(
 
     Args:
         num_layers: T, the number of layers.
-        num_iterations: Mini-batches per generation.
+        num_iterations: Mini-batches per stage.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
     """

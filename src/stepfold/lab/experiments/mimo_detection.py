@@ -49,7 +49,7 @@ def mimo_detection(
         num_layers: T, the number of layers.
         num_sending: Antennas that send.
         num_receiving: Antennas that receive, at most as many.
-        num_iterations: Mini-batches per generation, each through a channel of its own.
+        num_iterations: Mini-batches per stage, each through a channel of its own.
         batch_size: Receptions in a mini-batch.
         num_channels: Channels on which errors are counted.
         seed: Seed of the training data.

@@ -80,7 +80,7 @@ def explain_network(
             loss_section(run, drop_sentence(run)),
             *([_merit_section(figures_of_merit)] if figures_of_merit else []),
         ],
-        parameters={"run": name, "num_steps": run.schedule.num_steps, "seed": run.seed},
+        parameters={"run": name, "num_layers": run.schedule.period, "seed": run.seed},
         records={"schedules/learned": run.schedule.to_dict()},
     )
 
@@ -117,7 +117,7 @@ def _advice(run: TrainingRun) -> str:
 
 
 def _values_section(run: TrainingRun) -> Section:
-    layers = np.arange(1, run.schedule.num_steps + 1)
+    layers = np.arange(1, run.schedule.period + 1)
     curves = [Curve("step size", layers, run.schedule.steps, "both", emphasis=True)]
     without: list[str] = []
     for name, values in run.parameters.items():

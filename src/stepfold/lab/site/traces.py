@@ -45,8 +45,34 @@ def to_plotly(figure: Figure) -> dict[str, Any]:
                 "line": {"color": LEVEL, "dash": dash, "width": 1.4},
             }
         )
+    # Behind all others in the list, so that curve k stays trace k; the legend shows none of them.
+    traces += [_band(curve, k, figure) for k, curve in enumerate(figure.curves) if curve.band]
     layout = {"xaxis": _axis(figure.x, "x", figure), "yaxis": _axis(figure.y, "y", figure)}
     return {"data": traces, "layout": layout}
+
+
+def _band(curve: Curve, index: int, figure: Figure) -> dict[str, Any]:
+    """The outline of a curve's band; ``legendgroup`` is the number of the curve.
+
+    (`meta` would make plotly read templates in every title.)
+    """
+    assert curve.band is not None, "only curves with a band have one"  # noqa: S101
+    low, high = (_values(each.tolist(), figure.y) for each in curve.band)
+    x = _values(curve.x.tolist(), figure.x)
+    whole = [k for k in range(len(x)) if None not in (x[k], low[k], high[k])]
+    colour = COLOURS[index % len(COLOURS)]
+    return {
+        "type": "scatter",
+        "name": _literal(curve.label),
+        "mode": "lines",
+        "x": [x[k] for k in whole] + [x[k] for k in reversed(whole)],
+        "y": [high[k] for k in whole] + [low[k] for k in reversed(whole)],
+        "fill": "toself",
+        "hoverinfo": "skip",
+        "opacity": 0.35,
+        "line": {"color": colour, "width": 0},
+        "legendgroup": f"{index}",
+    }
 
 
 def _trace(curve: Curve, index: int, figure: Figure) -> dict[str, Any]:
