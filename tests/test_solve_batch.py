@@ -79,7 +79,7 @@ def test_each_row_is_the_solution_it_would_be_alone(hessian: np.ndarray, rhs: np
     assert len(set(together.row_num_steps)) >= 3
     for row, result in enumerate(alone):
         # Rounding may decide on which side of the tolerance a period ends.
-        assert abs(together.row_num_steps[row] - result.num_steps) <= SCHEDULE.num_steps
+        assert abs(together.row_num_steps[row] - result.num_steps) <= SCHEDULE.period
         assert np.linalg.norm(hessian @ together.x[row] - rhs[row]) <= ROUNDED * np.linalg.norm(
             rhs[row]
         )
