@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from cli_runner import Run, assert_refused, stepfold
 
-from stepfold import Schedule, SpectralMeasure, mean_squared_error, spectral_radius
+from stepfold import Schedule, SpectralMeasure
 from stepfold.lab.experiments import EXPERIMENTS
 from stepfold.lab.experiments.dugd import dugd, published_matrix
 from stepfold.lab.report import read_run
+from stepfold.polynomial import mean_squared_error, spectral_radius
 
 FIGURES = (
     "error_by_iteration",

@@ -6,17 +6,10 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import cg
 
-from stepfold import (
-    GradientDescent,
-    Quadratic,
-    SpectralBounds,
-    chebyshev_period_rate,
-    chebyshev_steps,
-    constant_rate,
-    constant_steps,
-)
+from stepfold import Quadratic, SpectralBounds, chebyshev_steps, constant_steps
 from stepfold.interop.scipy import solve_with
-from stepfold.iterations import heavy_ball, nesterov, semi_iteration
+from stepfold.iterations import GradientDescent, heavy_ball, nesterov, semi_iteration
+from stepfold.polynomial import chebyshev_period_rate, constant_rate
 
 T, PERIODS = 16, 4
 LAST = T * PERIODS

@@ -5,8 +5,9 @@ import statistics
 import numpy as np
 import pytest
 
-from stepfold import SpectralMeasure, mean_squared_error, optimal_steps
+from stepfold import SpectralMeasure, optimal_steps
 from stepfold.measure import ensemble_measure
+from stepfold.polynomial import mean_squared_error
 
 
 def gaussian(num_rows: int, num_columns: int, seed: int) -> np.ndarray:

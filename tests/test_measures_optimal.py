@@ -5,15 +5,13 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from stepfold import (
-    SpectralBounds,
-    SpectralMeasure,
+from stepfold import SpectralBounds, SpectralMeasure, optimal_steps
+from stepfold.measure import error_measure
+from stepfold.polynomial import (
     marchenko_pastur_mean_squared_error,
     mean_squared_error,
     optimal_mean_squared_error,
-    optimal_steps,
 )
-from stepfold.measure import error_measure
 
 SPECTRA = {
     "log 1e4": np.geomspace(1e-4, 1.0, 64),

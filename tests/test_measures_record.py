@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from stepfold import SpectralBounds, SpectralMeasure, mean_squared_error, optimal_steps
+from stepfold import SpectralBounds, SpectralMeasure, optimal_steps
 from stepfold.measure import marchenko_pastur_density, smoothed_density
+from stepfold.polynomial import mean_squared_error
 
 LOGARITHMIC = SpectralMeasure.from_eigenvalues(np.geomspace(1e-6, 1.0, 40))
 

@@ -34,7 +34,8 @@ def _figure(text: str = "plain", **changes) -> Figure:
 
 def _outcome(text: str = "plain", measured: float = 1.0) -> Outcome:
     sections = (Section(text, (text,), _figure(text)),)
-    return Outcome(text, text, text, sections, (Check(text, text, measured, lower=0.5),))
+    checks = (Check(text, text, measured, lower=0.5),)
+    return Outcome(text, text, sections, checks, name=text)
 
 
 @pytest.fixture(scope="module")

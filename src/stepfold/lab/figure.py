@@ -19,6 +19,7 @@ from stepfold.lab._fields import (
     read_numbers,
     read_text,
 )
+from stepfold.lab.roles import ROLES, role_of
 
 STYLES = ("line", "points", "both")
 
@@ -35,10 +36,14 @@ class Curve:
         emphasis: Whether the curve is what the figure is about; others are drawn thinner.
         band: Smallest and largest ordinates, each of shape (k,), where the curve stands for many
             runs and ``y`` is their median; drawn as a shaded band.
+        role: A key of `stepfold.lab.roles.ROLES`, which decides colour, dash and marker; found from
+            the label if empty.
 
     Raises:
-        ValueError: If shapes differ, or ``style`` is none of the three.
+        ValueError: If shapes differ, or ``style`` or ``role`` is unknown.
 
+    >>> Curve("Chebyshev steps", [0, 1], [1, 0.5]).role
+    'chebyshev'
     >>> Curve.from_dict(Curve("c", [0, 1], [1, np.nan]).to_dict()).y
     array([ 1., nan])
     """
@@ -49,6 +54,7 @@ class Curve:
     style: str = "line"
     emphasis: bool = False
     band: tuple[NDArray[Any], NDArray[Any]] | None = None
+    role: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "x", check_vector("x", self.x))
@@ -56,6 +62,9 @@ class Curve:
         if self.band is not None:
             low, high = (self._ordinates("band", each) for each in self.band)
             object.__setattr__(self, "band", (low, high))
+        object.__setattr__(self, "role", self.role or role_of(self.label))
+        if self.role not in ROLES:
+            raise ValueError(f"`role` must be one of {', '.join(ROLES)}, got {self.role!r}")
         if self.style not in STYLES:
             raise ValueError(f"`style` must be one of {', '.join(STYLES)}, got {self.style!r}")
 
@@ -74,6 +83,7 @@ class Curve:
             "label": self.label,
             "style": self.style,
             "emphasis": self.emphasis,
+            "role": self.role,
             "x": self.x.tolist(),
             "y": plain_list(self.y),
             "band": None if self.band is None else [plain_list(each) for each in self.band],
@@ -97,6 +107,7 @@ class Curve:
             read_text(record, "style"),
             read_flag(record, "emphasis"),
             band,
+            read_text(record, "role"),
         )
 
 
@@ -178,6 +189,11 @@ class Figure:
         check_name(self.name)
         if not self.curves:
             raise ValueError("`curves` must hold at least one curve, got none")
+
+    @property
+    def counts(self) -> bool:
+        """Whether the horizontal axis counts layers, iterations or ranks: whole numbers only."""
+        return not self.x.log and all((c.x == np.round(c.x)).all() for c in self.curves)
 
     def _repr_png_(self) -> bytes:
         """The drawing, for notebooks."""

@@ -172,25 +172,26 @@ class Outcome:
     """Everything an experiment found.
 
     Args:
-        name: The experiment's name.
         title: Title of the report.
         summary: What was found, in a few sentences.
         sections: The story, in order.
         checks: Claims that were tested.
-        parameters: Settings, by name; JSON values.
+        parameters: Settings and facts to show, by name; JSON values. `Experiment.run` puts those of
+            the experiment before them.
         records: Data to keep, by path below the run's folder without ".json"; JSON values.
+        name: What was run; `Experiment.run` fills in the experiment's name.
 
     Raises:
         ValueError: If two figures have one name, or the path of a record leads elsewhere.
     """
 
-    name: str
     title: str
     summary: str
     sections: Sequence[Section]
     checks: Sequence[Check] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     records: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
 
     def __post_init__(self) -> None:
         names = [figure.name for figure in self.figures]
@@ -242,11 +243,11 @@ class Outcome:
             ValueError: If ``record`` is not such a record.
         """
         return cls(
-            read_text(record, "name"),
             read_text(record, "title"),
             read_text(record, "summary"),
             tuple(map(Section.from_dict, read_list(record, "sections"))),
             tuple(map(Check.from_dict, read_list(record, "checks"))),
             read_object(record, "parameters"),
             read_object(record, "records"),
+            read_text(record, "name"),
         )

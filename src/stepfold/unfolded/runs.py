@@ -24,8 +24,13 @@ from stepfold.result.training import RUN_FILE
 from stepfold.unfolded import distributed
 from stepfold.unfolded._describe import describe
 from stepfold.unfolded._device import check_device
-from stepfold.unfolded._lock import claimed
-from stepfold.unfolded.checkpoints import check_place, differing, remove_drafts, replace_file
+from stepfold.unfolded.checkpoints import (
+    check_place,
+    claimed,
+    differing,
+    remove_drafts,
+    replace_file,
+)
 from stepfold.unfolded.losses import SpectralLoss, measure_of
 from stepfold.unfolded.networks import NETWORKS, Task, TrainingSettings
 from stepfold.unfolded.options import Callback

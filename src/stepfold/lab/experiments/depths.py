@@ -60,7 +60,6 @@ def depths(
     shown = [depth for depth in DEPTHS if depth <= period]
     last = at[shown[-1]]
     return Outcome(
-        name="depths",
         title="Learned steps at other depths",
         summary=(
             f"Training finds nearly the best steps for few layers: at T = {shown[0]} the mean "
@@ -101,14 +100,7 @@ def depths(
                 measure, depth, at[depth], trained_in_full=num_iterations >= NUM_ITERATIONS
             )
         ],
-        parameters={
-            "period": period,
-            "num_iterations": num_iterations,
-            "seed": seed,
-            "unknowns": 300,
-            "rows": 600,
-            "matrix seed": 12,
-        },
+        parameters={"unknowns": 300, "rows": 600, "matrix seed": 12},
         records={f"schedules/learned-{depth}": at[depth]["learned"].to_dict() for depth in shown},
     )
 

@@ -68,7 +68,6 @@ def learned_order(
     }
     ends = np.array([row[-1] for row in errors.values()])
     return Outcome(
-        name="learned_order",
         title="The order of the learned steps",
         summary=(
             f"In all of {num_seeds} trainings pairs of layers hold the outermost steps left up to "
@@ -139,12 +138,6 @@ def learned_order(
                 else []
             ),
         ],
-        parameters={
-            "period": period,
-            "num_iterations": num_iterations,
-            "num_seeds": num_seeds,
-            "seed": seed,
-        },
         records={f"schedules/seed-{k}": run.schedule.to_dict() for k, run in runs.items()},
     )
 

@@ -67,7 +67,6 @@ def longer_training(
     )
     published = (period, num_iterations, shorter_iterations) == (11, 5000, NUM_ITERATIONS)
     return Outcome(
-        name="longer_training",
         title="What learned steps miss is training",
         summary=(
             f"With {num_iterations} mini-batches a stage {period} learned steps end "
@@ -147,12 +146,6 @@ def longer_training(
                 else []
             ),
         ],
-        parameters={
-            "period": period,
-            "num_iterations": num_iterations,
-            "shorter_iterations": shorter_iterations,
-            "seed": seed,
-        },
         records={
             f"schedules/learned-{count}": run.schedule.to_dict() for count, run in runs.items()
         },

@@ -80,7 +80,6 @@ def radius_by_depth(
         ),
     ]
     return Outcome(
-        name="radius_by_depth",
         title="The spectral radius against the number of steps",
         summary=(
             f"At T = {period} the spectral radius of constant steps is "
@@ -164,6 +163,5 @@ def radius_by_depth(
             ),
             *(trained if num_iterations >= NUM_ITERATIONS else []),
         ],
-        parameters={"period": period, "num_iterations": num_iterations, "seed": seed},
         records={"schedules/learned": run.schedule.to_dict()},
     )

@@ -65,7 +65,6 @@ def training_radius(
     correlation = float(np.corrcoef(np.log(errors), np.log(squares))[0, 1])
     num_unknowns = measure.nodes.size
     return Outcome(
-        name="training_radius",
         title="The spectral radius falls with the mean squared error",
         summary=(
             f"Over {batches[-1] + EVERY} mini-batches of {period} stages the mean squared "
@@ -135,7 +134,6 @@ def training_radius(
                 lower=period,
             ),
         ],
-        parameters={"period": period, "num_iterations": num_iterations, "seed": seed},
         records={"schedules/learned": run.schedule.to_dict()},
     )
 

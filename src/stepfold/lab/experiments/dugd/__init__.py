@@ -61,7 +61,6 @@ def dugd(
     gain = found.final_error(found.constant) / found.final_error(found.learned)
     surplus = found.final_error(found.learned) / found.final_error(found.optimal)
     return Outcome(
-        name="dugd",
         title="What deep-unfolded gradient descent learns, and why",
         summary=(
             f"After {period} iterations the learned steps are {gain:,.0f} times closer to the "
@@ -75,12 +74,8 @@ def dugd(
             "unknowns": 300,
             "rows": 600,
             "matrix seed": 12,
-            "period": period,
-            "num_iterations": num_iterations,
-            "batch_size": batch_size,
             "learning rate": 0.002,
             "initial step": 0.3,
-            "seed": seed,
         },
         records={
             "schedules/learned": found.learned.to_dict(),
