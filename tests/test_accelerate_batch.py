@@ -81,6 +81,7 @@ def test_the_history_has_a_column_for_each_row_which_stops_with_it() -> None:
 
 def test_a_batch_of_one_row_is_the_problem_itself() -> None:
     spectrum = _spectra()[1]
+
     def function(x: np.ndarray) -> np.ndarray:
         return x - spectrum * (x - 1)
 
