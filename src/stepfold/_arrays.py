@@ -62,12 +62,14 @@ _REAL_NAMES = {"complex64": "float32", "complex128": "float64"}
 
 
 def is_array(x: Any) -> bool:
-    """Whether it is an array, or a NumPy scalar: no sparse matrix, no operator, no list.
+    """Whether it is an array, or a NumPy scalar; sparse tensors of torch are, SciPy's are not.
 
     >>> is_array(np.ones(2)), is_array([1.0, 1.0])
     (True, False)
     """
-    return isinstance(x, (np.ndarray, np.generic)) or array_api_compat.is_array_api_obj(x)
+    if is_numpy(x) or is_torch(x):
+        return True
+    return array_api_compat.is_array_api_obj(x) and not hasattr(x, "tocsr")
 
 
 def is_numpy(x: Any) -> bool:
