@@ -41,6 +41,7 @@ __all__ = [
     "namespace",
     "norms",
     "put_rows",
+    "reshaped",
     "row_dots",
     "same_kind_and_dtype",
     "sigmoid",
@@ -264,6 +265,11 @@ def copy_of(x: Any) -> Any:
 def detached(x: Any) -> Any:
     """The array without the graph that made it, if it has one."""
     return x.detach() if is_torch(x) else x
+
+
+def reshaped(x: Any, shape: tuple[int, ...]) -> Any:
+    """The numbers in another shape, −1 for one length; a view where there can be one."""
+    return x.reshape(shape) if is_numpy(x) or is_torch(x) else namespace(x).reshape(x, shape)
 
 
 def zeros_like(x: Any) -> Any:
