@@ -16,8 +16,8 @@ from stepfold import (
     estimate_bounds,
     optimal_steps,
     solve,
-    worst_case_period_rate,
 )
+from stepfold.polynomial import worst_case_period_rate
 from stepfold.schedules import SCHEDULES
 from stepfold.solve.guard import largest_factor
 

@@ -5,8 +5,9 @@ import statistics
 import numpy as np
 import pytest
 
-from stepfold import SpectralMeasure, mean_squared_error
+from stepfold import SpectralMeasure
 from stepfold.measure import ensemble_measure
+from stepfold.polynomial import mean_squared_error
 from stepfold.schedules.optimal import nearly_optimal_steps
 
 

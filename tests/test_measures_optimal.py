@@ -6,23 +6,19 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.datasets import load_breast_cancer, load_digits
 
-from stepfold import (
-    Gram,
-    Schedule,
-    SpectralBounds,
-    SpectralMeasure,
-    exact_eigenvalues,
+from stepfold import Schedule, SpectralBounds, SpectralMeasure, optimal_steps
+from stepfold.measure import error_measure
+from stepfold.polynomial import (
     marchenko_pastur_mean_squared_error,
     mean_squared_error,
     optimal_mean_squared_error,
-    optimal_steps,
 )
-from stepfold.measure import error_measure
 from stepfold.schedules.optimal import (
     longest_optimal_period,
     nearly_optimal_steps,
     optimal_roots,
 )
+from stepfold.spectrum import Gram, exact_eigenvalues
 
 SPECTRA = {
     "log 1e4": np.geomspace(1e-4, 1.0, 64),

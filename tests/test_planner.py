@@ -10,17 +10,10 @@ import pytest
 import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator
 
-from stepfold import (
-    Certainty,
-    Gram,
-    LeastSquares,
-    Quadratic,
-    SpectralBounds,
-    chebyshev_period_rate,
-    solve,
-    worst_case_period_rate,
-)
+from stepfold import Gram, LeastSquares, Quadratic, SpectralBounds, solve
 from stepfold.planner import LONGEST_PERIOD, PERIOD_WITHOUT_LOWER, Plan, plan, relevant_bounds
+from stepfold.polynomial import chebyshev_period_rate, worst_case_period_rate
+from stepfold.spectrum import Certainty
 
 
 def _spectrum(name: str) -> np.ndarray:

@@ -21,7 +21,6 @@ from stepfold import (
     chebyshev_steps,
     constant_steps,
     estimate_bounds,
-    exact_eigenvalues,
     optimal_steps,
     solve,
 )
@@ -29,6 +28,7 @@ from stepfold.problems import Composite
 from stepfold.problems.penalties import L1
 from stepfold.solve import solve_composite
 from stepfold.solve.norms import norms
+from stepfold.spectrum import exact_eigenvalues
 
 BACKENDS: dict[str, Callable[[np.ndarray], Any]] = {
     "dense": lambda a: a,
