@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from _timing import Report
 
-from stepfold import SpectralBounds, chebyshev_rate, chebyshev_steps, constant_steps
+from stepfold import SpectralBounds, chebyshev_steps, constant_steps
 from stepfold.accelerate import accelerate
 from stepfold.iterations import Fista, ProximalGradient
-from stepfold.polynomial import constant_rate, first_order_lower_bound
+from stepfold.polynomial import chebyshev_rate, constant_rate, first_order_lower_bound
 from stepfold.problems import Composite, lasso
 from stepfold.problems.gallery import GALLERY
 from stepfold.schedules import Schedule

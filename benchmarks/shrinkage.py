@@ -13,8 +13,9 @@ import statistics
 
 import numpy as np
 
-from stepfold import SpectralMeasure, mean_squared_error, optimal_steps
+from stepfold import SpectralMeasure, optimal_steps
 from stepfold.measure import ensemble_measure
+from stepfold.polynomial import mean_squared_error
 
 SHAPES = [(600, 300), (450, 300), (200, 100), (110, 100), (64, 64), (400, 40), (60, 30)]
 NUM_STEPS = [2, 5, 10, 20, 30]

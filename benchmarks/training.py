@@ -25,16 +25,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from stepfold import (
-    Gram,
-    LeastSquares,
-    Schedule,
-    SpectralMeasure,
-    exact_eigenvalues,
-    mean_squared_error,
-    optimal_steps,
-)
+from stepfold import Gram, LeastSquares, Schedule, SpectralMeasure, optimal_steps
 from stepfold.lab.experiments.dugd import published_matrix
+from stepfold.polynomial import mean_squared_error
+from stepfold.spectrum import exact_eigenvalues
 from stepfold.unfolded import (
     GaussianLeastSquares,
     SampledLoss,

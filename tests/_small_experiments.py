@@ -14,12 +14,12 @@ from stepfold.lab.experiments import Experiment
 from stepfold.lab.parameters import Between
 
 
-def small_outcome(name: str, measured: float = 1.0) -> Outcome:
+def small_outcome(measured: float = 1.0) -> Outcome:
     """An outcome with one figure and one check, which passes at 1."""
     curve = Curve("c", np.arange(1.0, 3.0), np.ones(2))
     figure = Figure("f", "t", "one line", (curve,), Axis("x"), Axis("y"))
     check = Check("claim", "1", measured, 0.5, 1.5)
-    return Outcome(name, "Title", "Summary.", (Section("h", ("p",), figure),), (check,))
+    return Outcome("Title", "Summary.", (Section("h", ("p",), figure),), (check,))
 
 
 def adjustable(
@@ -31,19 +31,19 @@ def adjustable(
 ) -> Outcome:
     """An experiment with every kind of parameter."""
     assert (type(period), type(scale), type(kind), type(fast)) == (int, float, str, bool)
-    return small_outcome("adjustable", scale)
+    return small_outcome(scale)
 
 
 def threads() -> Outcome:
     """Measures 1 if the process may use one thread for linear algebra."""
-    return small_outcome("threads", float(os.environ["OMP_NUM_THREADS"]))
+    return small_outcome(float(os.environ["OMP_NUM_THREADS"]))
 
 
 def slow(*, seconds: Annotated[float, Between(0, 100)] = 100.0) -> Outcome:
     """Says that it has begun, and takes its time."""
     Path(os.environ["STEPFOLD_TEST_FOLDER"], f"begun-{os.getpid()}").touch()
     time.sleep(seconds)
-    return small_outcome("slow")
+    return small_outcome()
 
 
 def failing() -> Outcome:

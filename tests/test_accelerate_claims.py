@@ -7,17 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from stepfold import (
-    FixedPoint,
-    SpectralBounds,
-    Status,
-    accelerate,
-    chebyshev_steps,
-    spectral_radius,
-)
+from stepfold import FixedPoint, SpectralBounds, Status, accelerate, chebyshev_steps
 from stepfold.accelerate import anderson, constant_relaxation, plain_iteration, steffensen
 from stepfold.accelerate.policy import LONGEST_PERIOD
 from stepfold.iterations import Fista, ProximalGradient
+from stepfold.polynomial import spectral_radius
 from stepfold.problems import Composite, lasso
 from stepfold.problems.gallery import GALLERY
 from stepfold.solve import solve

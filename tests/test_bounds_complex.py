@@ -6,7 +6,8 @@ import scipy.sparse as sparse
 import torch
 from scipy.sparse.linalg import aslinearoperator
 
-from stepfold import Gram, LeastSquares, chebyshev_steps, estimate_bounds, exact_eigenvalues, solve
+from stepfold import Gram, LeastSquares, chebyshev_steps, estimate_bounds, solve
+from stepfold.spectrum import exact_eigenvalues
 
 KINDS = {
     "dense": lambda matrix: matrix,

@@ -26,7 +26,7 @@ def _experiment(name: str, measured: float) -> Experiment:
         curve = Curve("c", np.arange(1.0, 3.0), np.ones(2))
         figure = Figure("f", "t", "one line", (curve,), Axis("x"), Axis("y"))
         checks = (Check("claim [red]x[/red]", "1", measured, 0.5, 1.5),)
-        return Outcome("small", "Title", "Summary.", (Section("h", ("p",), figure),), checks)
+        return Outcome("Title", "Summary.", (Section("h", ("p",), figure),), checks)
 
     return Experiment(name, small, seconds=0.1, quick={})
 

@@ -12,17 +12,9 @@ from sklearn.linear_model import ElasticNet as SklearnElasticNet
 from sklearn.linear_model import Lasso as SklearnLasso
 from sklearn.linear_model import LogisticRegression
 
-from stepfold import (
-    LeastSquares,
-    Preconditioned,
-    Quadratic,
-    Schedule,
-    Status,
-    estimate_bounds,
-    solve,
-)
+from stepfold import LeastSquares, Quadratic, Schedule, Status, estimate_bounds, solve
 from stepfold.iterations import Fista, ProximalGradient
-from stepfold.problems import Composite, Logistic, landweber, lasso
+from stepfold.problems import Composite, Logistic, Preconditioned, landweber, lasso
 from stepfold.problems.penalties import (
     L1,
     Box,

@@ -14,16 +14,15 @@ from stepfold import (
     SpectralMeasure,
     chebyshev_steps,
     constant_steps,
-    mean_squared_error_path,
     optimal_steps,
-    roundoff_amplification,
-    worst_case_period_rate,
 )
 from stepfold.lab.explorer import explorer_script
+from stepfold.polynomial import mean_squared_error_path, worst_case_period_rate
 from stepfold.schedules import (
     ORDERS,
     noise_aware_ridge,
     noisy_mean_squared_error,
+    roundoff_amplification,
     safe_order,
     silver_steps,
 )

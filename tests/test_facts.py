@@ -5,25 +5,21 @@ import math
 import numpy as np
 import pytest
 
-from stepfold import (
-    SpectralBounds,
-    SpectralMeasure,
+from stepfold import SpectralBounds, SpectralMeasure, chebyshev_steps, constant_steps, optimal_steps
+from stepfold.polynomial import (
     chebyshev_period_rate,
     chebyshev_rate,
-    chebyshev_steps,
     constant_rate,
-    constant_steps,
     first_order_lower_bound,
     marchenko_pastur_mean_squared_error,
     mean_squared_error,
     mean_squared_error_path,
     optimal_mean_squared_error,
-    optimal_steps,
     residual_polynomial,
-    roundoff_amplification,
     spectral_radius,
     worst_case_period_rate,
 )
+from stepfold.schedules import roundoff_amplification
 
 
 def figures(value: float, digits: int) -> float:

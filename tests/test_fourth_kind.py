@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepfold import (
-    SpectralBounds,
+from stepfold import SpectralBounds, chebyshev_steps
+from stepfold.polynomial import (
     chebyshev_period_rate,
-    chebyshev_steps,
+    fourth_kind_period_rate,
     residual_polynomial,
     worst_case_period_rate,
 )
-from stepfold.polynomial import fourth_kind_period_rate
 from stepfold.schedules import SCHEDULES, inverse_upper_bound_steps
 
 NEEDS_A_LOWER_BOUND = ["chebyshev", "chebyshev-second-kind", "constant"]

@@ -16,8 +16,8 @@ from stepfold import (
     estimate_bounds,
     optimal_steps,
     solve,
-    worst_case_period_rate,
 )
+from stepfold.polynomial import worst_case_period_rate
 from stepfold.run.policies.guard import largest_factor
 from stepfold.schedules import SCHEDULES
 

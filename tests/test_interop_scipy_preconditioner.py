@@ -8,8 +8,9 @@ import pytest
 import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator, cg
 
-from stepfold import Schedule, SpectralBounds, chebyshev_steps, constant_steps, residual_polynomial
+from stepfold import Schedule, SpectralBounds, chebyshev_steps, constant_steps
 from stepfold.interop.scipy import as_preconditioner
+from stepfold.polynomial import residual_polynomial
 
 EIGENVALUES = np.geomspace(1.0, 400.0, 40)
 BOUNDS = SpectralBounds(1.0, 400.0)

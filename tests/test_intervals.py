@@ -8,15 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from stepfold import (
-    Quadratic,
-    SpectralBounds,
-    Status,
-    chebyshev_period_rate,
-    chebyshev_steps,
-    residual_polynomial,
-    solve,
-)
+from stepfold import Quadratic, SpectralBounds, Status, chebyshev_steps, solve
+from stepfold.polynomial import chebyshev_period_rate, residual_polynomial
 from stepfold.schedules import (
     chebyshev_steps_for_intervals,
     minimax_period_rate,

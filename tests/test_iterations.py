@@ -8,17 +8,16 @@ import pytest
 import torch
 
 from stepfold import (
-    GradientDescent,
-    Iteration,
     LeastSquares,
     Quadratic,
     Schedule,
     SpectralBounds,
     Status,
     chebyshev_steps,
-    residual_polynomial,
     solve,
 )
+from stepfold.iterations import GradientDescent, Iteration
+from stepfold.polynomial import residual_polynomial
 
 Pair = tuple[Any, Any]
 

@@ -13,19 +13,17 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import aslinearoperator
 
 from stepfold import (
-    GradientDescent,
     LeastSquares,
     Quadratic,
     Schedule,
     SpectralBounds,
     Status,
-    chebyshev_period_rate,
     chebyshev_steps,
-    first_order_lower_bound,
     solve,
 )
 from stepfold.iterations import (
     BarzilaiBorwein,
+    GradientDescent,
     HeavyBall,
     Nesterov,
     SemiIteration,
@@ -34,6 +32,7 @@ from stepfold.iterations import (
     nesterov,
     semi_iteration,
 )
+from stepfold.polynomial import chebyshev_period_rate, first_order_lower_bound
 
 MAKERS = {
     "heavy ball": heavy_ball,

@@ -168,7 +168,7 @@ def test_titles_and_labels_are_drawn_as_they_are() -> None:
 def test_many_curves_are_told_apart_by_colour_or_dash() -> None:
     curves = tuple(Curve(str(k), np.arange(3.0), k + np.arange(3.0)) for k in range(7))
     lines = draw(_figure(curves=curves)).axes[0].lines
-    assert len({(line.get_color(), str(line.get_linestyle())) for line in lines}) == 7
+    assert len({(line.get_color(), str(line._dash_pattern)) for line in lines}) == 7
 
 
 @pytest.mark.parametrize("top", [1.2, 1.9, 7.0, 30.0, 900.0, 1e9])

@@ -112,7 +112,7 @@ def test_quick_values_are_checked_when_the_experiment_is_defined(quick: dict[str
 
 
 def _with_progress(*, progress: bool = False) -> Any:
-    return small_outcome("e", float(progress))
+    return small_outcome(float(progress))
 
 
 def test_progress_is_passed_on_and_is_no_parameter() -> None:
@@ -130,3 +130,10 @@ def test_every_experiment_says_what_it_shows_and_what_it_costs(name: str) -> Non
     assert experiment.seconds > 0
     documented = experiment.function.__doc__ or ""
     assert all(f"        {parameter}: " in documented for parameter in experiment.parameters)
+
+
+def test_an_outcome_has_the_experiments_name_and_the_parameters_that_were_taken() -> None:
+    outcome = SMALL["adjustable"].run({"scale": 1.5})
+    assert outcome.name == "adjustable"
+    expected = {"period": 3, "scale": 1.5, "kind": "first", "fast": False}
+    assert outcome.parameters == expected

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from stepfold import Gram, SpectralMeasure, mean_squared_error, optimal_steps
+from stepfold import Gram, SpectralMeasure, optimal_steps
 from stepfold.measure import error_measure, exact_measure, lanczos_measure, residual_measure
+from stepfold.polynomial import mean_squared_error
 
 RNG = np.random.default_rng(11)
 MATRIX = RNG.standard_normal((60, 40)) @ np.diag(np.geomspace(0.03, 1.0, 40))

@@ -1,6 +1,8 @@
 """SpectralMeasure: mixtures, Gauss rules, records, and the Marchenko–Pastur law."""
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -8,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from stepfold import SpectralBounds, SpectralMeasure, mean_squared_error, optimal_steps
+from stepfold import SpectralBounds, SpectralMeasure, optimal_steps
 from stepfold.measure import marchenko_pastur_density, smoothed_density
+from stepfold.polynomial import mean_squared_error
 
 LOGARITHMIC = SpectralMeasure.from_eigenvalues(np.geomspace(1e-6, 1.0, 40))
 
@@ -139,12 +142,14 @@ def test_records_of_another_kind_are_refused() -> None:
 
 
 def test_incomplete_records_are_refused() -> None:
-    with pytest.raises(ValueError, match="must have name, weights"):
+    with pytest.raises(
+        ValueError, match="`SpectralMeasure` must have weights; it has format, nodes"
+    ):
         SpectralMeasure.from_dict({"format": "stepfold.measure/1", "nodes": [1.0]})
 
 
 def test_records_that_are_no_dict_are_refused() -> None:
-    with pytest.raises(ValueError, match="got 'list'"):
+    with pytest.raises(ValueError, match=r"`SpectralMeasure` must be an object, got \[1\.0\]"):
         SpectralMeasure.from_dict([1.0])
 
 
@@ -225,3 +230,26 @@ def test_a_single_node_has_no_width_of_its_own() -> None:
 def test_a_width_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="`width` must be positive and finite, got 0"):
         smoothed_density(LOGARITHMIC, [1.0], width=0)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda measure: pickle.loads(pickle.dumps(measure))],
+    ids=["copy", "deepcopy", "pickle"],
+)
+def test_a_copy_is_the_same_to_the_last_bit_and_read_only(copied) -> None:
+    measure = SpectralMeasure([1.0, 2.0, 7.0], [0.3, 1.0, 0.1], "mine")
+    twin = copied(measure)
+    assert twin.name == "mine"
+    for name in ("nodes", "weights"):
+        np.testing.assert_array_equal(getattr(twin, name), getattr(measure, name))
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(twin, name)[0] = 5.0
+
+
+@pytest.mark.parametrize("name", ["nodes", "weights"])
+def test_masked_arrays_are_refused(name) -> None:
+    arrays = {"nodes": np.ones(2), "weights": np.ones(2)}
+    arrays[name] = np.ma.masked_array([1.0, 2.0], [False, True])
+    with pytest.raises(TypeError, match=f"`{name}` must be an array without a mask"):
+        SpectralMeasure(**arrays)

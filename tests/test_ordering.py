@@ -10,13 +10,12 @@ from stepfold import (
     Schedule,
     SpectralBounds,
     SpectralMeasure,
-    chebyshev_period_rate,
     chebyshev_steps,
     optimal_steps,
-    roundoff_amplification,
     solve,
 )
-from stepfold.schedules import ORDERS, safe_order
+from stepfold.polynomial import chebyshev_period_rate
+from stepfold.schedules import ORDERS, roundoff_amplification, safe_order
 from stepfold.schedules.ordering import lebedev_order, leja_order, outside_in_order
 
 BOUNDS = SpectralBounds(1.0, 1e4)

@@ -8,15 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from stepfold import (
-    Quadratic,
-    Schedule,
-    SpectralBounds,
-    SpectralMeasure,
-    chebyshev_steps,
-    roundoff_amplification,
-)
-from stepfold.schedules import ORDERS, SCHEDULES
+from stepfold import Quadratic, Schedule, SpectralBounds, SpectralMeasure, chebyshev_steps
+from stepfold.schedules import ORDERS, SCHEDULES, roundoff_amplification
 from stepfold.schedules.fractal import fractal_order
 from stepfold.schedules.ordering import lebedev_order, leja_order, random_order
 

@@ -14,17 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse.linalg import aslinearoperator, lsqr
 
-from stepfold import (
-    Certainty,
-    LeastSquares,
-    Status,
-    chebyshev_steps,
-    estimate_bounds,
-    plan,
-    solve,
-)
+from stepfold import LeastSquares, Status, chebyshev_steps, estimate_bounds, plan, solve
 from stepfold.problems.out_of_core import BlockedLeastSquares, BlockedMatrix
-from stepfold.spectrum import Exact
+from stepfold.spectrum import Certainty, Exact
 
 stores = pytest.mark.parametrize("store", STORES)
 batches = pytest.mark.parametrize("batch", [(), (1,), (3,)])

@@ -10,21 +10,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from stepfold import (
-    SpectralBounds,
-    SpectralMeasure,
+from stepfold import SpectralBounds, SpectralMeasure, chebyshev_steps, constant_steps, optimal_steps
+from stepfold.polynomial import (
     chebyshev_period_rate,
     chebyshev_rate,
-    chebyshev_steps,
     constant_rate,
-    constant_steps,
     first_order_lower_bound,
     marchenko_pastur_mean_squared_error,
     mean_squared_error,
     mean_squared_error_path,
     num_steps_to,
     optimal_mean_squared_error,
-    optimal_steps,
     residual_polynomial,
     spectral_radius,
     worst_case_period_rate,

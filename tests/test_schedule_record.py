@@ -176,18 +176,21 @@ DAMAGED = {
     "utf-16": ("{}".encode("utf-16"), "it is not JSON"),
     "huge integer": (b'{"steps": [' + b"9" * 5000 + b"]}", "it is not JSON"),
     "endless brackets": (b"[" * 200_000, "it is not JSON"),
-    "list": (b"[1, 2]", "must have format 'stepfold.schedule/1', got 'list'"),
-    "null": (b"null", "must have format 'stepfold.schedule/1', got 'NoneType'"),
+    "list": (b"[1, 2]", "`Schedule` must be an object, got [1, 2]"),
+    "null": (b"null", "`Schedule` must be an object, got None"),
     "foreign": (b'{"a": 1}', "must have format 'stepfold.schedule/1', got None"),
-    "later": (record(format="stepfold.schedule/9"), "got 'stepfold.schedule/9'; save it with"),
-    "no steps": (json.dumps({"format": FORMAT}).encode(), "must have name, order, steps"),
+    "later": (record(format="stepfold.schedule/9"), "got 'stepfold.schedule/9'; make it with"),
+    "no steps": (
+        json.dumps({"format": FORMAT}).encode(),
+        "`Schedule` must have steps; it has format",
+    ),
     "negative": (record(steps=[1.0, -1.0]), "`steps` must be positive, got -1.0 at index 1"),
     "NaN": (record(steps=[1.0, float("nan")]), "`steps` must be finite, got nan at index 1"),
     "overflow": (record().replace(b"0.25", b"1e999"), "`steps` must be finite, got inf"),
     "no numbers": (record(steps=[]), "at least one number, got shape (0,)"),
-    "text": (record(steps=["a"]), "`steps` must hold real numbers"),
-    "null step": (record(steps=[None]), "`steps` must hold real numbers"),
-    "mapping": (record(steps={"a": 1}), "`steps` must hold real numbers"),
+    "text": (record(steps=["a"]), "`Schedule.steps` must hold numbers or null, got 'a'"),
+    "null step": (record(steps=[None]), "`steps` must be finite, got nan at index 0"),
+    "mapping": (record(steps={"a": 1}), "`Schedule.steps` must be a list, got {'a': 1}"),
     "ragged": (record(steps=[[1.0], [1.0, 2.0]]), "inhomogeneous"),
     "nested": (record(steps=[[1.0, 2.0]]), "one-dimensional"),
 }
@@ -214,3 +217,8 @@ def test_a_schedule_loads_in_a_process_without_torch(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(tmp_path / "schedule.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(STEPS)
+
+
+def test_masked_steps_are_refused() -> None:
+    with pytest.raises(TypeError, match="`steps` must be an array without a mask"):
+        Schedule(np.ma.masked_array(STEPS, [False, True, False]))

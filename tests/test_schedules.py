@@ -13,12 +13,14 @@ from stepfold import (
     Schedule,
     SpectralBounds,
     SpectralMeasure,
-    chebyshev_period_rate,
     chebyshev_steps,
     constant_steps,
+    optimal_steps,
+)
+from stepfold.polynomial import (
+    chebyshev_period_rate,
     mean_squared_error,
     optimal_mean_squared_error,
-    optimal_steps,
     worst_case_period_rate,
 )
 from stepfold.schedules import SCHEDULES

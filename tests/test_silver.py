@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepfold import SpectralBounds, chebyshev_period_rate, chebyshev_steps, worst_case_period_rate
+from stepfold import SpectralBounds, chebyshev_steps
+from stepfold.polynomial import chebyshev_period_rate, worst_case_period_rate
 from stepfold.schedules import (
     SCHEDULES,
     silver_convex_period_rate,

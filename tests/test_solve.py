@@ -21,13 +21,13 @@ from stepfold import (
     chebyshev_steps,
     constant_steps,
     estimate_bounds,
-    exact_eigenvalues,
     optimal_steps,
     solve,
 )
 from stepfold._arrays import norms
 from stepfold.problems import Composite
 from stepfold.problems.penalties import L1
+from stepfold.spectrum import exact_eigenvalues
 
 BACKENDS: dict[str, Callable[[np.ndarray], Any]] = {
     "dense": lambda a: a,

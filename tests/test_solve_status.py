@@ -18,10 +18,10 @@ from stepfold import (
     Schedule,
     SpectralBounds,
     Status,
-    chebyshev_period_rate,
     chebyshev_steps,
     solve,
 )
+from stepfold.polynomial import chebyshev_period_rate
 
 EIGENVALUES = np.linspace(1.0, 25.0, 12)
 BOUNDS = SpectralBounds(1.0, 25.0)

@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from stepfold import (
-    SpectralBounds,
-    SpectralMeasure,
+from stepfold import SpectralBounds, SpectralMeasure, chebyshev_steps
+from stepfold.polynomial import (
     chebyshev_period_rate,
-    chebyshev_steps,
     first_order_lower_bound,
     marchenko_pastur_mean_squared_error,
     mean_squared_error,

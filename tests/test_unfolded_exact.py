@@ -9,7 +9,8 @@ import torch
 from scipy.optimize import minimize
 from scipy.sparse.linalg import aslinearoperator
 
-from stepfold import LeastSquares, Preconditioned, Quadratic, Schedule, SpectralMeasure
+from stepfold import LeastSquares, Quadratic, Schedule, SpectralMeasure
+from stepfold.problems import Preconditioned
 from stepfold.schedules.noisy import noise_aware_ridge
 from stepfold.unfolded import SampledLoss, UnfoldedIteration, train_exactly
 

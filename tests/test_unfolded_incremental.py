@@ -10,15 +10,9 @@ import pytest
 import torch
 from test_unfolded_module import HeavyBall
 
-from stepfold import (
-    Schedule,
-    SpectralMeasure,
-    mean_squared_error,
-    optimal_mean_squared_error,
-    solve,
-    spectral_radius,
-)
+from stepfold import Schedule, SpectralMeasure, solve
 from stepfold.lab.experiments.dugd import published_matrix
+from stepfold.polynomial import mean_squared_error, optimal_mean_squared_error, spectral_radius
 from stepfold.problems import LeastSquares
 from stepfold.unfolded import (
     GaussianLeastSquares,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stepfold import Schedule, SpectralMeasure, mean_squared_error, optimal_steps, spectral_radius
+from stepfold import Schedule, SpectralMeasure, optimal_steps
+from stepfold.polynomial import mean_squared_error, spectral_radius
 from stepfold.unfolded import SpectralLoss, UnfoldedIteration, train_incrementally
 from stepfold.unfolded.replicas import train_replicas
 

@@ -27,6 +27,7 @@ __all__ = [
     "copy_of",
     "derivative_along",
     "detached",
+    "dot",
     "dtype_kind",
     "empty_rows",
     "epsilon",
@@ -41,6 +42,7 @@ __all__ = [
     "norms",
     "put_rows",
     "requires_derivatives",
+    "reshaped",
     "row_dots",
     "same_kind_and_dtype",
     "sigmoid",
@@ -58,16 +60,21 @@ _MAX_EXPONENT = {4: 120, 8: 1000}
 # Products of float32 vectors are summed in pieces of this length: within a piece BLAS adds in
 # single precision, which over ten million entries costs three digits.
 _PIECE = 65536
+# Modules of arrays that do not say so by `__array_namespace__`.
+_UNDECLARED = ("cupy", "dask.array")
 _REAL_NAMES = {"complex64": "float32", "complex128": "float64"}
 
 
 def is_array(x: Any) -> bool:
-    """Whether it is an array, or a NumPy scalar: no sparse matrix, no operator, no list.
+    """Whether it is an array, or a NumPy scalar; sparse tensors of torch are, SciPy's are not.
 
     >>> is_array(np.ones(2)), is_array([1.0, 1.0])
     (True, False)
     """
-    return isinstance(x, (np.ndarray, np.generic)) or array_api_compat.is_array_api_obj(x)
+    if is_numpy(x) or is_torch(x):
+        return True
+    known = hasattr(x, "__array_namespace__") or type(x).__module__.startswith(_UNDECLARED)
+    return known and not hasattr(x, "tocsr")
 
 
 def is_numpy(x: Any) -> bool:
@@ -261,6 +268,11 @@ def detached(x: Any) -> Any:
     return x.detach() if is_torch(x) else x
 
 
+def reshaped(x: Any, shape: tuple[int, ...]) -> Any:
+    """The numbers in another shape, −1 for one length; a view where there can be one."""
+    return x.reshape(shape) if is_numpy(x) or is_torch(x) else namespace(x).reshape(x, shape)
+
+
 def zeros_like(x: Any) -> Any:
     """Zeros of the shape, library, dtype and device of ``x``."""
     return namespace(x).zeros_like(x)
@@ -358,6 +370,17 @@ def row_dots(u: Any, v: Any) -> FloatArray:
         else:
             products = u * v
         return _on_host(xp.sum(products, axis=-1))
+
+
+def dot(u: Any, v: Any) -> float:
+    """Real part of the inner product of two vectors.
+
+    >>> dot(np.array([1j, 2.0]), np.array([1j, 1.0]))
+    3.0
+    """
+    if is_numpy(u) and u.dtype.char in "dD":
+        return float(np.vdot(u, v).real)
+    return float(row_dots(u, v)[0])
 
 
 def _torch_row_dots(u: Any, v: Any) -> FloatArray:

@@ -71,6 +71,7 @@ def check_callable(name: str, value: Any) -> None:
 
 def check_vector(name: str, values: Any) -> FloatArray:
     """Return a float64 copy of a non-empty, finite, real, one-dimensional array."""
+    check_unmasked(name, values)
     array = np.asarray(values)
     if array.dtype.kind not in "buif":
         raise TypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}")

@@ -27,7 +27,7 @@ METHODS: dict[str, Callable[..., Any]] = {
 }
 
 
-@click.command(short_help="Find a fixed point of your own map.")
+@click.command()
 @click.argument("function")
 @click.option(
     "--x0",

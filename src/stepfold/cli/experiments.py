@@ -17,7 +17,7 @@ from stepfold.lab.experiments import EXPERIMENTS
 from stepfold.lab.runs import Job
 
 
-@click.command("list", short_help="Name the experiments.")
+@click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON, with parameters and limits.")
 def list_experiments(as_json: bool) -> None:
     """Name the experiments that `stepfold run` can run, and their parameters.
@@ -42,7 +42,7 @@ def list_experiments(as_json: bool) -> None:
     show_table("Experiments", ("name", "what it shows", "parameters", "about"), rows)
 
 
-@click.command(short_help="Run experiments and write their reports.")
+@click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "every", is_flag=True, help="Run every experiment that is not up to date.")
 @click.option("--quick", is_flag=True, help="Run a small version, into runs/quick by default.")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stepfold.lab.outcome import Outcome
 
 
-@click.command(short_help="Explain a matrix, or what a training learned.")
+@click.command()
 @click.argument("subject", metavar="MATRIX|RUN", type=click.Path(path_type=Path))
 @click.option("--rhs", type=click.Path(path_type=Path), help="Right-hand side to try it on.")
 @click.option(

@@ -27,7 +27,7 @@ METHODS = {
 }
 
 
-@click.command(short_help="Solve a lasso or an elastic net from files.")
+@click.command()
 @system_options
 @click.option("--weight", type=float, help="Weight of the L1 norm.")
 @click.option("--ratio", type=float, help="The same, in units of max|Aᵀb|, where all becomes 0.")

@@ -16,7 +16,7 @@ from stepfold.planner import Plan
 from stepfold.planner import plan as make_plan
 
 
-@click.command(short_help="Recommend a schedule, and say when another tool is better.")
+@click.command()
 @click.argument("matrix", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--rtol",

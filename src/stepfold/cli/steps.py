@@ -24,7 +24,7 @@ MEASURES = {
 }
 
 
-@click.command(short_help="Print or save the steps for an interval of eigenvalues.")
+@click.command()
 @click.option("--lower", type=float, required=True, help="Smallest eigenvalue of the Hessian.")
 @click.option("--upper", type=float, required=True, help="Largest eigenvalue of the Hessian.")
 @click.option("--period", type=PERIOD, required=True, help="T, the number of steps.")

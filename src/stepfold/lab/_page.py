@@ -14,6 +14,7 @@ from stepfold.lab.figure import Figure
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.picture import Pictures
+from stepfold.lab.roles import css
 
 
 def asset(name: str) -> str:
@@ -21,10 +22,15 @@ def asset(name: str) -> str:
     return (resources.files("stepfold.lab") / "assets" / name).read_text(encoding="utf-8")
 
 
+def style_sheet() -> str:
+    """Return the style sheet of every page, the colours of curves in it."""
+    return css() + asset("style.css")
+
+
 def run_page(outcome: Outcome, environment: Environment) -> str:
     """Return the page of one run, everything in it."""
     body = story(outcome, environment, still)
-    return page(outcome.title, body, head=f"<style>{asset('style.css')}</style>")
+    return page(outcome.title, body, head=f"<style>{style_sheet()}</style>")
 
 
 def page(

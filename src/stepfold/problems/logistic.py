@@ -58,7 +58,7 @@ class Logistic(Problem[ArrayT]):
     def hessian(self) -> Gram:
         """``AᵀA/4 + μI``, the Hessian at 0 and an upper bound of every other."""
         if self._hessian is None:
-            self._hessian = Gram(0.5 * self.operator, self.ridge)
+            self._hessian = Gram.of_checked(0.5 * self.operator, self.ridge)
         return self._hessian
 
     @functools.cached_property

@@ -73,8 +73,8 @@ class LeastSquares(QuadraticProblem[ArrayT]):
     @property
     def hessian(self) -> Gram:
         """``AᵀA + μI``, of shape (n, n), with A kept apart for spectra."""
-        if self._hessian is None:  # made once: it looks at all entries
-            self._hessian = Gram(self.operator, self.ridge)
+        if self._hessian is None:
+            self._hessian = Gram.of_checked(self.operator, self.ridge)
         return self._hessian
 
     @property

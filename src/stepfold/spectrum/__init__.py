@@ -9,7 +9,7 @@ from stepfold.spectrum.estimate import (
     estimate_bounds,
     fits_dense_eigensolver,
 )
-from stepfold.spectrum.exact import Exact, exact_eigenvalues
+from stepfold.spectrum.exact import Exact, NotSemidefiniteError, exact_eigenvalues
 from stepfold.spectrum.gram import Gram
 from stepfold.spectrum.lanczos import Lanczos
 from stepfold.spectrum.target import Target
@@ -24,6 +24,7 @@ __all__ = [
     "Gram",
     "Lanczos",
     "Norms",
+    "NotSemidefiniteError",
     "SpectralBounds",
     "Target",
     "Tightest",

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from stepfold._checks import check_count, check_matrix
 from stepfold._typing import Operator
 from stepfold.spectrum.bounds import Certainty, SpectralBounds, tightest
-from stepfold.spectrum.complex_form import is_complex, real_form
+from stepfold.spectrum.complex_form import is_complex
 from stepfold.spectrum.entries import Gershgorin
 from stepfold.spectrum.exact import Exact, check_square
 from stepfold.spectrum.gram import Gram
@@ -157,8 +157,10 @@ def estimate_bounds(
             fused = FunctionOperator(operator.factor.gram_product, operator.shape)
             bounds = method.bounds(Target(fused, seed))
             bounds = replace(bounds, num_products=2 * bounds.num_products)
+            if bounds.lower == 0:  # a Gram is semidefinite, whatever the method knows of the map
+                bounds = replace(bounds, lower_certainty=Certainty.GUARANTEED)
         else:
-            bounds = method.bounds(Target(Gram(operator.factor), seed))
+            bounds = method.bounds(Target(Gram.of_checked(operator.factor), seed))
         return bounds.shifted(operator.shift)
     return method.bounds(Target(operator, seed))
 
@@ -183,7 +185,7 @@ def _operator(hessian: Any, shape: tuple[int, int] | None) -> Any:
             "it is needed for callables only"
         )
     check_square(operator.shape)
-    return real_form(operator) if is_complex(operator) else operator
+    return operator
 
 
 def fits_dense_eigensolver(hessian: Operator) -> bool:
@@ -196,7 +198,8 @@ def fits_dense_eigensolver(hessian: Operator) -> bool:
     if not has_entries(matrix):
         return False
     smaller, larger = sorted(matrix.shape)
-    return bool(smaller <= EXACT_UP_TO and smaller * smaller * larger <= EXACT_WORK)
+    work = smaller * smaller * larger * (4 if is_complex(hessian) else 1)
+    return bool(smaller <= EXACT_UP_TO and work <= EXACT_WORK)
 
 
 def _automatic(operator: Any) -> BoundsMethod:

@@ -75,7 +75,6 @@ def consensus(
     }
     last = {name: float(row[-1]) for name, row in rows.items()}
     return Outcome(
-        name="consensus",
         title="Consensus on the karate club",
         summary=(
             f"With {num_layers} rounds the mean squared distance from consensus is "
@@ -171,7 +170,6 @@ def consensus(
                 lower=1 - 1e-9,
             ),
         ],
-        parameters={"num_layers": num_layers, "num_iterations": num_iterations, "seed": seed},
         records={
             "schedules/learned": schedules[LEARNED][-1].to_dict(),
             "schedules/learned_incrementally": run.schedule.to_dict(),

@@ -52,7 +52,6 @@ def extrema(
         worse += bool(np.abs(residual_polynomial(other, grid)).max() > rate)
     constant = np.abs(residual_polynomial(constant_steps(bounds, period), grid)).max()
     return Outcome(
-        name="extrema",
         title="Why Chebyshev steps are best in the worst case",
         summary=(
             f"Over [1, {condition_number:g}] the polynomial of {period} Chebyshev steps "
@@ -114,7 +113,6 @@ def extrema(
                 trials,
             ),
         ],
-        parameters={"period": period, "condition_number": condition_number},
         records={"schedules/chebyshev": schedule.to_dict()},
     )
 

@@ -69,7 +69,6 @@ def jacobi(
     }
     measured = {name: float(curve[last] ** (1 / last)) for name, curve in errors.items()}
     return Outcome(
-        name="jacobi",
         title="Jacobi's method, accelerated by Chebyshev relaxation",
         summary=(
             f"The rate per iteration falls from {rates['Jacobi']:.5f} (Jacobi) over "
@@ -131,14 +130,7 @@ def jacobi(
                 1,
             ),
         ],
-        parameters={
-            "num_unknowns": num_unknowns,
-            "period": period,
-            "num_periods": num_periods,
-            "matrix_seed": matrix_seed,
-            "smallest eigenvalue": bounds.lower,
-            "largest eigenvalue": bounds.upper,
-        },
+        parameters={"smallest eigenvalue": bounds.lower, "largest eigenvalue": bounds.upper},
         records={"schedules/chebyshev": chebyshev_steps(bounds, period).to_dict()},
     )
 

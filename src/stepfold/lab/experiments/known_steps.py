@@ -70,7 +70,6 @@ def known_steps(
         "Chebyshev, in Lebedev's order": chebyshev_steps(bounds, shown).steps,
     }
     return Outcome(
-        name="known_steps",
         title="Silver steps and Lebedev's order: known answers",
         summary=(
             f"For κ = {condition_number:g} a period of {periods[-1]} silver steps has the rate "
@@ -150,6 +149,5 @@ def known_steps(
             ),
             Check("silver's rate over Chebyshev's, longest period", "above 1", ratio, lower=1),
         ],
-        parameters={"condition_number": condition_number, "max_doublings": max_doublings},
         records={"schedules/silver": silver[-1].to_dict()},
     )

@@ -76,7 +76,6 @@ def landweber(
     predicted = _predicted(transfer, blurred, picture, schedules[fourth], period)
     start = float(np.sqrt(((blurred - picture) ** 2).mean()))
     return Outcome(
-        name="landweber",
         title="Landweber's iteration on a blurred picture",
         summary=(
             f"Landweber's iteration is closest to the picture after {at[plain]} iterations, root "
@@ -176,14 +175,6 @@ def landweber(
                 lower=1 if noise > 0 else 0,
             ),
         ],
-        parameters={
-            "side": side,
-            "width": width,
-            "noise": noise,
-            "period": period,
-            "num_iterations": num_iterations,
-            "seed": seed,
-        },
         records={"schedules/fourth-kind": {"steps": schedules[fourth].tolist()}},
     )
 

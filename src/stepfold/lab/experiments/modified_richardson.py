@@ -53,7 +53,6 @@ def modified_richardson(*, period: Annotated[int, Between(2, 64)] = 8) -> Outcom
     known = np.abs(np.cos(period * np.arccos(1 - 2 * grid)))
     halved = {name: float(grid[np.argmax(row <= 0.5)]) for name, row in values.items()}
     return Outcome(
-        name="modified_richardson",
         title="When the smallest eigenvalue is not known",
         summary=(
             f"With a = 0 and T = {period} the largest factor over [0, 1] is "
@@ -142,6 +141,5 @@ def modified_richardson(*, period: Annotated[int, Between(2, 64)] = 8) -> Outcom
                 1,
             ),
         ],
-        parameters={"period": period},
         records={"schedules/fourth-kind": chebyshev_steps(bounds, period, kind=4).to_dict()},
     )

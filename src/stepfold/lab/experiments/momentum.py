@@ -77,7 +77,6 @@ def momentum(
     }
     end = {name: curve[last] for name, curve in {**errors, **published}.items()}
     return Outcome(
-        name="momentum",
         title="No momentum needed, and what the published curves do",
         summary=(
             f"After {last} iterations Chebyshev steps of period {period} have brought the error "
@@ -95,14 +94,7 @@ def momentum(
             period,
             published_setting=((period, num_periods, num_rows, matrix_seed) == (16, 4, 450, 32)),
         ),
-        parameters={
-            "period": period,
-            "num_periods": num_periods,
-            "num_rows": num_rows,
-            "matrix_seed": matrix_seed,
-            "unknowns": 300,
-            "condition number": bounds.condition_number,
-        },
+        parameters={"unknowns": 300, "condition number": bounds.condition_number},
         records={"schedules/chebyshev": chebyshev.to_dict()},
     )
 

@@ -83,7 +83,6 @@ def noisy_dugd(
     ours, ridged = (end[name] for name in list(rows)[:2])
     floor = end["best steps with ridge"]
     return Outcome(
-        name="noisy_dugd",
         title="Noisy data: learned steps, a learned ridge term, and the optimum",
         summary=(
             f"With noise of {noise:g} times the signal's variance and {num_layers} layers the "
@@ -175,12 +174,6 @@ def noisy_dugd(
                 1,
             ),
         ],
-        parameters={
-            "num_layers": num_layers,
-            "noise": noise,
-            "num_iterations": num_iterations,
-            "seed": seed,
-        },
         records={
             "schedules/learned": run.schedule.to_dict(),
             "schedules/learned_ridge": ridge.network.schedule().to_dict(),

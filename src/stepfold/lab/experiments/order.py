@@ -54,7 +54,6 @@ def order(
     worst = max(left, key=lambda name: left[name])
     published = (period, condition_number, precision) == (64, 1e4, "float64")
     return Outcome(
-        name="order",
         title="The order of the steps",
         summary=(
             f"The same {period} Chebyshev steps for κ = {condition_number:g}, in {precision}: "
@@ -138,11 +137,6 @@ def order(
                 else []
             ),
         ],
-        parameters={
-            "period": period,
-            "condition_number": condition_number,
-            "precision": precision,
-        },
         records={
             f"schedules/{name}": schedule.to_dict()
             for name, schedule in schedules.items()

@@ -63,7 +63,6 @@ def planar_map(
     shown = np.flatnonzero(plain > 1e-12)[-3:]
     plain_rate = float((plain[shown[-1]] / plain[shown[0]]) ** (1 / (shown[-1] - shown[0])))
     return Outcome(
-        name="planar_map",
         title="A nonlinear map of the plane",
         summary=(
             f"The fixed point is {solution[0]:.5f} in both coordinates, and I − J has the "
@@ -120,7 +119,6 @@ def planar_map(
                 1,
             ),
         ],
-        parameters={"period": period, "num_periods": num_periods, "start": start},
         records={"schedules/chebyshev": chebyshev_steps(bounds, period).to_dict()},
     )
 

@@ -51,7 +51,6 @@ def rates(
     )
     constant, limit = constant_rate(bounds), first_order_lower_bound(bounds)
     return Outcome(
-        name="rates",
         title="From gradient descent's rate to the lower bound",
         summary=(
             f"For κ = {condition_number:g} the rate per step of Chebyshev steps falls from "
@@ -84,7 +83,6 @@ def rates(
             ),
         ],
         checks=_checks(bounds, periods, bound, per_step, measured),
-        parameters={"condition_number": condition_number, "max_steps": max_steps},
     )
 
 

@@ -134,7 +134,6 @@ def tista(
     best_rival = float(rival_errors[:, -1].min())
     published = (num_layers, num_unknowns, num_rows) == (12, 500, 250) and num_iterations >= 200
     return Outcome(
-        name="tista",
         title="Sparse signals in a dozen layers",
         summary=(
             f"After {num_layers} layers TISTA's normalised mean squared error is "
@@ -210,15 +209,7 @@ def tista(
                 lower=-0.5,
             ),
         ],
-        parameters={
-            "num_layers": num_layers,
-            "num_unknowns": num_unknowns,
-            "num_rows": num_rows,
-            "num_iterations": num_iterations,
-            "batch_size": batch_size,
-            "seed": seed,
-            "learning rate": 0.04,
-        },
+        parameters={"learning rate": 0.04},
         records={
             "schedules/learned": run.schedule.to_dict(),
             "errors": {name: [float(value) for value in values] for name, values in rows.items()},

@@ -38,7 +38,11 @@ def spectrum_of_hessian(hessian: Any, lines: Sequence[str]) -> MeasuredSpectrum:
         values = exact_eigenvalues(hessian)
         return spectrum_of_measure(
             SpectralMeasure.from_eigenvalues(values),
-            [*lines, "measure = SpectralMeasure.from_eigenvalues(exact_eigenvalues(hessian))"],
+            [
+                *lines,
+                "from stepfold.spectrum import exact_eigenvalues",
+                "measure = SpectralMeasure.from_eigenvalues(exact_eigenvalues(hessian))",
+            ],
             f"All {size:,} eigenvalues",
         )
     measure = lanczos_measure(hessian, num_nodes=LONGEST + 2)

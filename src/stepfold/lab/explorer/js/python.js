@@ -84,7 +84,8 @@ export function pythonLines(state, result, data) {
     "import numpy as np",
     ...(isTrained ? ["import torch", ""] : []),
     "from stepfold import *",
-    "from stepfold.schedules import noisy_mean_squared_error, silver_steps",
+    "from stepfold.polynomial import worst_case_period_rate",
+    "from stepfold.schedules import noisy_mean_squared_error, roundoff_amplification",
     ...(isTrained
       ? ["from stepfold.unfolded import SpectralLoss, UnfoldedIteration, train_incrementally"]
       : []),

@@ -22,7 +22,7 @@ from stepfold.schedules import SCHEDULES
 from stepfold.solve import solve as run_solve
 
 
-@click.command(short_help="Solve a system or least-squares problem from files.")
+@click.command()
 @system_options
 @click.option(
     "--method",
