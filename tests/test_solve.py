@@ -142,8 +142,8 @@ def test_float16_is_solved_to_its_digits(
 
 def test_norms_of_float16_do_not_overflow_in_half_precision() -> None:
     rows = np.full((2, 10_000), 300.0, np.float16)
-    assert norms(rows).tolist() == [30_000.0, 30_000.0]
-    assert norms(rows[0]).tolist() == [30_000.0]
+    assert norms(rows) == pytest.approx(30_000.0, rel=1e-5)
+    assert norms(rows[0]) == pytest.approx(30_000.0, rel=1e-5)
     assert norms(np.full(4, 6e-8, np.float16)) == pytest.approx(2 * float(np.float16(6e-8)))
 
 

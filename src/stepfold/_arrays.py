@@ -32,6 +32,7 @@ __all__ = [
     "empty_rows",
     "epsilon",
     "from_host",
+    "has_double",
     "is_array",
     "is_numpy",
     "is_sparse_tensor",
@@ -41,7 +42,9 @@ __all__ = [
     "namespace",
     "norms",
     "put_rows",
+    "reshaped",
     "row_dots",
+    "row_put",
     "same_kind_and_dtype",
     "sigmoid",
     "solve_triangular",
@@ -58,16 +61,21 @@ _MAX_EXPONENT = {4: 120, 8: 1000}
 # Products of float32 vectors are summed in pieces of this length: within a piece BLAS adds in
 # single precision, which over ten million entries costs three digits.
 _PIECE = 65536
+# Modules of arrays that do not say so by `__array_namespace__`.
+_UNDECLARED = ("cupy", "dask.array")
 _REAL_NAMES = {"complex64": "float32", "complex128": "float64"}
 
 
 def is_array(x: Any) -> bool:
-    """Whether it is an array, or a NumPy scalar: no sparse matrix, no operator, no list.
+    """Whether it is an array, or a NumPy scalar; sparse tensors of torch are, SciPy's are not.
 
     >>> is_array(np.ones(2)), is_array([1.0, 1.0])
     (True, False)
     """
-    return isinstance(x, (np.ndarray, np.generic)) or array_api_compat.is_array_api_obj(x)
+    if is_numpy(x) or is_torch(x):
+        return True
+    known = hasattr(x, "__array_namespace__") or type(x).__module__.startswith(_UNDECLARED)
+    return known and not hasattr(x, "tocsr")
 
 
 def is_numpy(x: Any) -> bool:
@@ -129,7 +137,7 @@ def dtype_kind(dtype: Any) -> str:
     if not getattr(dtype, "is_floating_point", True):
         return "i"
     kind = getattr(dtype, "kind", None)
-    if kind is not None:
+    if kind is not None and kind != "V":  # NumPy's letter for the bfloat16 of others
         return str(kind)
     name = _name(dtype)
     for start, letter in (("complex", "c"), ("int", "i"), ("uint", "u"), ("bool", "b")):
@@ -161,8 +169,16 @@ def tiny(x: Any) -> float:
 def _finfo(x: Any) -> Any:
     if is_torch(x):
         return sys.modules["torch"].finfo(x.dtype)
-    # Operators and sparse matrices have dtypes of NumPy.
-    return np.finfo(x.dtype) if isinstance(x.dtype, np.dtype) else namespace(x).finfo(x.dtype)
+    # Operators and sparse matrices have dtypes of NumPy; its own know no bfloat16.
+    known = isinstance(x.dtype, np.dtype) and x.dtype.kind in "fc"
+    return np.finfo(x.dtype) if known else namespace(x).finfo(x.dtype)
+
+
+def has_double(x: Any) -> bool:
+    """Whether arrays like ``x``, where they are, can be in double precision."""
+    if is_torch(x):
+        return bool(x.device.type != "mps")
+    return not array_api_compat.is_jax_array(x) or bool(sys.modules["jax"].config.jax_enable_x64)
 
 
 def to_host(x: Any) -> Any:
@@ -261,6 +277,11 @@ def detached(x: Any) -> Any:
     return x.detach() if is_torch(x) else x
 
 
+def reshaped(x: Any, shape: tuple[int, ...]) -> Any:
+    """The numbers in another shape, −1 for one length; a view where there can be one."""
+    return x.reshape(shape) if is_numpy(x) or is_torch(x) else namespace(x).reshape(x, shape)
+
+
 def zeros_like(x: Any) -> Any:
     """Zeros of the shape, library, dtype and device of ``x``."""
     return namespace(x).zeros_like(x)
@@ -312,6 +333,14 @@ def put_rows(full: Any, places: Sequence[int] | Any, rows: Any) -> Any:
     xp = namespace(full)
     mask = xp.asarray(replaced, device=array_api_compat.device(full))
     return xp.where(mask, take(rows, sources), full)
+
+
+def row_put(full: Any, place: int, row: Any) -> Any:
+    """``full`` with a row at ``place``: written into it, or a copy where arrays are constant."""
+    if array_api_compat.is_jax_array(full):
+        return full.at[place].set(row)
+    full[place, ...] = row
+    return full
 
 
 def all_finite(x: Any) -> bool:
@@ -374,8 +403,7 @@ def dot(u: Any, v: Any) -> float:
 def _torch_row_dots(u: Any, v: Any) -> FloatArray:
     u, v = _at_least_single(u), _at_least_single(v)
     products = (u.conj() * v).real if u.is_complex() else u * v
-    # One device has no double precision; then its own has to do.
-    wide = products.dtype if u.device.type == "mps" else sys.modules["torch"].float64
+    wide = sys.modules["torch"].float64 if has_double(u) else products.dtype
     return _on_host(products.sum(-1, dtype=wide))
 
 
@@ -422,7 +450,7 @@ def _norms(rows: Any) -> FloatArray:
         low, high = _SAFE[4 if rows.dtype.char in "efF" else 8]
         squares = _numpy_row_dots(rows, rows)
         found = np.sqrt(squares)
-    elif is_torch(rows) and rows.device.type != "mps":
+    elif is_torch(rows) and has_double(rows):
         torch = sys.modules["torch"]
         rows = rows.detach()
         parts = torch.view_as_real(rows).flatten(-2) if rows.is_complex() else rows
