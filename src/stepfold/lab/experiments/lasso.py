@@ -185,7 +185,7 @@ def _tuned_on_another_draw(
     objective = lasso_problem(operator, rhs, ratio=ratio)
     gamma = float(np.linalg.norm(operator, 2)) ** -2
     solution = _solve_exactly(objective, gamma, num_unknowns)
-    method = ProximalGradient(objective.penalty)
+    method: ProximalGradient[FloatArray] = ProximalGradient(objective.penalty)
 
     def distance(steps: FloatArray, _: Any) -> float:
         x = np.zeros(num_unknowns)
@@ -230,7 +230,8 @@ def _runs(
         return go
 
     def steps(see: Any) -> None:
-        method, x = ProximalGradient(objective.penalty), x0
+        method: ProximalGradient[FloatArray] = ProximalGradient(objective.penalty)
+        x = x0
         for count, step in enumerate(tuned.steps(2000), 1):
             x = method.step(objective.problem, x, float(step) * gamma)
             see(count, x)
