@@ -42,6 +42,7 @@ __all__ = [
     "namespace",
     "norms",
     "put_rows",
+    "requires_derivatives",
     "reshaped",
     "row_dots",
     "row_put",
@@ -191,7 +192,11 @@ def to_host(x: Any) -> Any:
     if is_torch(x):
         x = x.detach().resolve_conj().resolve_neg().cpu()
         return (x.float() if _name(x.dtype) == "bfloat16" else x).numpy()
-    return x.get() if array_api_compat.is_cupy_array(x) else np.asarray(x)
+    if array_api_compat.is_cupy_array(x):
+        return x.get()
+    if library(x) == "array_api_strict":  # its devices stand for those that NumPy cannot read
+        x = x.to_device(namespace(x).Device("CPU_DEVICE"))
+    return np.asarray(x)
 
 
 def from_host(values: Any, like: Any) -> Any:
@@ -495,6 +500,13 @@ def _scaled_norms(rows: Any) -> FloatArray:
     scaled = sizes * column(np.ldexp(1.0, -exponents), sizes)
     found: FloatArray = np.ldexp(np.sqrt(row_dots(scaled, scaled)), exponents)
     return found
+
+
+def requires_derivatives(x: Any) -> bool:
+    """Whether its library would record what is computed from it, to take derivatives."""
+    if not getattr(x, "requires_grad", False):
+        return False
+    return bool(sys.modules["torch"].is_grad_enabled())
 
 
 def sigmoid(x: Any) -> Any:
