@@ -42,6 +42,7 @@ __all__ = [
     "namespace",
     "norms",
     "put_rows",
+    "requires_derivatives",
     "reshaped",
     "row_dots",
     "row_put",
@@ -499,6 +500,13 @@ def _scaled_norms(rows: Any) -> FloatArray:
     scaled = sizes * column(np.ldexp(1.0, -exponents), sizes)
     found: FloatArray = np.ldexp(np.sqrt(row_dots(scaled, scaled)), exponents)
     return found
+
+
+def requires_derivatives(x: Any) -> bool:
+    """Whether its library would record what is computed from it, to take derivatives."""
+    if not getattr(x, "requires_grad", False):
+        return False
+    return bool(sys.modules["torch"].is_grad_enabled())
 
 
 def sigmoid(x: Any) -> Any:
