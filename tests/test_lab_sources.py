@@ -90,7 +90,8 @@ def test_sources_sort_by_the_list_of_papers_then_by_title_then_none() -> None:
     other = [Source(Paper(name, "t", ""), "p") for name in "ab"]
     known = [Source(paper, "p") for paper in PAPERS]
     ordered = [*known, *other, None]
-    assert sorted(ordered[::-1], key=place) == ordered
+    mixed = [*ordered[3:], *ordered[:3]]
+    assert sorted(mixed, key=place) == ordered
 
 
 def test_an_outcome_without_source_comes_back_without() -> None:
