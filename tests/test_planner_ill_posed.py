@@ -201,7 +201,9 @@ def test_a_wide_operator_has_the_lower_end_of_its_rows() -> None:
     ids=["array", "sparse", "list", "none", "composite"],
 )
 def test_what_is_no_problem_is_refused_by_name(thing: Any) -> None:
-    with pytest.raises(TypeError, match=r"`problem` must be a problem.*LeastSquares\(matrix, rhs"):
+    with pytest.raises(
+        TypeError, match=r"`problem` must be a problem with a Hessian.*LeastSquares\("
+    ):
         plan(thing)
 
 

@@ -200,15 +200,19 @@ def test_no_error_is_certain_in_the_inner_product_of_m(hessian: np.ndarray) -> N
     problem = Preconditioned(Quadratic(hessian, RHS), np.ones(SIZE))
     schedule = chebyshev_steps(SpectralBounds(1.0, 101.0), 16)
     assert solve(problem, schedule).error_bound is None
-    with pytest.raises(ValueError, match="`error_rtol` needs a symmetric Hessian"):
+    with pytest.raises(ValueError, match="`error_rtol` needs a Hessian that is symmetric"):
         solve(problem, schedule, error_rtol=1e-3)
 
 
 def test_a_problem_is_preconditioned_once(hessian: np.ndarray) -> None:
     once = Preconditioned(Quadratic(hessian, RHS), np.ones(SIZE))
-    with pytest.raises(TypeError, match="must be a Problem that is not preconditioned yet"):
+    with pytest.raises(
+        TypeError, match="must be a QuadraticProblem that is not preconditioned yet"
+    ):
         Preconditioned(once, np.ones(SIZE))
-    with pytest.raises(TypeError, match="must be a Problem that is not preconditioned yet"):
+    with pytest.raises(
+        TypeError, match="must be a QuadraticProblem that is not preconditioned yet"
+    ):
         Preconditioned(hessian, np.ones(SIZE))  # type: ignore[arg-type]
 
 

@@ -24,7 +24,7 @@ from stepfold.polynomial import (
     num_steps_to,
     worst_case_period_rate,
 )
-from stepfold.problems import LeastSquares, Problem
+from stepfold.problems import LeastSquares, QuadraticProblem
 from stepfold.problems._content import GradientContent, gradient_content
 from stepfold.schedules import Schedule, chebyshev_steps
 from stepfold.spectrum import (
@@ -99,7 +99,7 @@ class Plan(JsonRecord):
 
 
 def plan(
-    problem: Problem[Any] | SpectralBounds,
+    problem: QuadraticProblem[Any] | SpectralBounds,
     *,
     rtol: float = 1e-6,
     period: int | None = None,
@@ -131,15 +131,15 @@ def plan(
     if period is not None:
         period = check_count("period", period)
     notes: list[str] = []
-    known: Problem[Any] | None = None
+    known: QuadraticProblem[Any] | None = None
     may_look = False
     if isinstance(problem, SpectralBounds):
         bounds = problem
-    elif not isinstance(problem, Problem):
+    elif not isinstance(problem, QuadraticProblem):
         raise TypeError(
-            f"`problem` must be a problem or SpectralBounds, got {type(problem).__name__}; pose "
-            "the matrix as `LeastSquares(matrix, rhs)` or `Quadratic(matrix, rhs)`, or plan for "
-            "`estimate_bounds(matrix)`"
+            "`problem` must be a problem with a Hessian (QuadraticProblem) or SpectralBounds, got "
+            f"{type(problem).__name__}; pose a matrix as `LeastSquares(matrix, rhs)` or "
+            "`Quadratic(matrix, rhs)`, or plan for `estimate_bounds(matrix)`"
         )
     else:
         known = problem
@@ -185,7 +185,7 @@ class _Choice:
 
 
 def _choose(
-    bounds: SpectralBounds, rtol: float, period: int | None, problem: Problem[Any] | None
+    bounds: SpectralBounds, rtol: float, period: int | None, problem: QuadraticProblem[Any] | None
 ) -> _Choice:
     first, worst = None, math.inf
     if bounds.lower > 0:
@@ -274,9 +274,7 @@ def _reasons(choice: _Choice, bounds: SpectralBounds) -> list[str]:
                 "that is too high only slows."
             )
     if choice.content is not None:
-        stuck = math.sqrt(
-            float(choice.content.shares[:, choice.content.eigenvalues == 0].sum(1).max())
-        )
+        stuck = choice.content.stuck
         if stuck > 0:
             notes.append(
                 f"A share of {stuck:.2g} of the gradient at 0 lies where the Hessian is 0: the "
@@ -285,7 +283,7 @@ def _reasons(choice: _Choice, bounds: SpectralBounds) -> list[str]:
     return notes
 
 
-def relevant_bounds(problem: Problem[Any]) -> tuple[SpectralBounds, list[str]]:
+def relevant_bounds(problem: QuadraticProblem[Any]) -> tuple[SpectralBounds, list[str]]:
     """Bounds of the eigenvalues that matter for a start from 0, and what is to be said of them.
 
     Iterates of least squares started at 0 stay in the range of ``Aᵀ``; zero eigenvalues of AᵀA play
@@ -403,7 +401,7 @@ def _dtype(condition: float, rtol: float) -> str:
 
 
 def _alternatives(
-    problem: Problem[Any] | None, bounds: SpectralBounds, rtol: float, total: float
+    problem: QuadraticProblem[Any] | None, bounds: SpectralBounds, rtol: float, total: float
 ) -> list[Alternative]:
     per_step = 1 if problem is None else problem.products_per_gradient
     lower_bound = first_order_lower_bound(bounds) if bounds.lower > 0 else 1.0
@@ -438,7 +436,7 @@ def _alternatives(
     return [*rows, *([direct] if direct else [])]
 
 
-def _direct(problem: Problem[Any] | None, total: float) -> Alternative | None:
+def _direct(problem: QuadraticProblem[Any] | None, total: float) -> Alternative | None:
     if problem is None:
         return None
     operator: Any = problem.operator if isinstance(problem, LeastSquares) else problem.hessian

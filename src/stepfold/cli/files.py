@@ -13,7 +13,7 @@ import numpy as np
 from stepfold.cli.formats import read_array
 from stepfold.cli.formats.memory import check_room, check_room_for_problem
 from stepfold.cli.output import write_whole
-from stepfold.problems import LeastSquares, Problem, Quadratic
+from stepfold.problems import LeastSquares, Quadratic, QuadraticProblem
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds, estimate_bounds, fits_dense_eigensolver
 
@@ -74,7 +74,7 @@ def save_vector(path: Path, vector: Any) -> None:
 
 def make_problem(
     matrix: Any, rhs: Any, kind: str, ridge: float
-) -> tuple[Problem[Any], str, SpectralBounds | None]:
+) -> tuple[QuadraticProblem[Any], str, SpectralBounds | None]:
     """Return the problem that a matrix and right-hand sides pose, why, and bounds if they came up.
 
     Raises:

@@ -16,7 +16,7 @@ import numpy as np
 from stepfold._arrays import dtype_kind, to_host
 from stepfold._typing import FloatArray
 from stepfold.polynomial import residual_polynomial
-from stepfold.problems.base import Problem
+from stepfold.problems.base import QuadraticProblem
 from stepfold.problems.quadratic import LeastSquares
 from stepfold.spectrum import fits_dense_eigensolver
 from stepfold.spectrum.target import has_entries
@@ -90,24 +90,21 @@ class GradientContent:
             return 0.25 * math.sqrt(total / eigenvalues.size) * math.sqrt(largest)
 
 
-def gradient_content(problem: Problem[Any]) -> GradientContent | None:
+def gradient_content(problem: QuadraticProblem[Any]) -> GradientContent | None:
     """The content of the gradient at 0; None where it is 0, or entries unknown or too many."""
-    # A problem whose inner product is another one says what it is in the usual one.
-    form = getattr(problem, "symmetric_form", None)
-    if form is not None:
-        problem = form()
-        if problem is None:
-            return None
-    least_squares = problem if isinstance(problem, LeastSquares) else None
-    matrix: Any = problem.hessian if least_squares is None else least_squares.operator
+    form = problem.symmetric_form()
+    if form is None:
+        return None
+    least_squares = form if isinstance(form, LeastSquares) else None
+    matrix: Any = form.hessian if least_squares is None else least_squares.operator
     if not has_entries(matrix) or min(matrix.shape) > EIGENVECTORS_UP_TO:
         return None
-    if not fits_dense_eigensolver(problem.hessian):
+    if not fits_dense_eigensolver(form.hessian):
         return None
     matrix, exponent = _scaled(matrix)
     if least_squares is None:
         values, vectors = np.linalg.eigh(_dense(matrix))
-        coefficients = _rows(problem.linear_term) @ vectors.conj()
+        coefficients = _rows(form.linear_term) @ vectors.conj()
         return _content(np.ldexp(values, exponent), coefficients)
     rhs = _rows(least_squares.rhs)
     if matrix.shape[0] >= matrix.shape[1]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from stepfold._arrays import is_torch, to_host
 from stepfold._typing import FloatArray
-from stepfold.problems.base import Problem
+from stepfold.problems.base import QuadraticProblem
 from stepfold.problems.quadratic import LeastSquares, Quadratic
 from stepfold.spectrum import Gram, fits_dense_eigensolver
 from stepfold.spectrum.target import has_entries
@@ -21,7 +21,9 @@ from stepfold.spectrum.target import has_entries
 DENSE_UP_TO = 1500
 
 
-def symmetric_form(problem: Problem[Any], diagonal: Any, inverse: Any) -> Problem[Any] | None:
+def symmetric_form(
+    problem: QuadraticProblem[Any], diagonal: Any, inverse: Any
+) -> QuadraticProblem[Any] | None:
     """The problem of y; None where it takes entries that are not known, or too much work.
 
     Args:
@@ -99,7 +101,7 @@ def _not_definite(evidence: str) -> ValueError:
     )
 
 
-def _is_small(problem: Problem[Any], more_rows: int) -> bool:
+def _is_small(problem: QuadraticProblem[Any], more_rows: int) -> bool:
     hessian: Any = problem.hessian
     if not fits_dense_eigensolver(hessian):
         return False

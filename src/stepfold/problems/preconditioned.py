@@ -9,22 +9,22 @@ their images ``v = M⁻¹u`` are carried side by side.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from stepfold import _arrays
-from stepfold._arrays import cast, from_host, is_array, to_host
+from stepfold._arrays import cast, from_host, is_array, norms, row_dots, to_host
 from stepfold._checks import check_matrix
 from stepfold._krylov import Tridiagonal, lanczos
-from stepfold._typing import ArrayT, Operator
+from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.problems._symmetric_form import check_definite, symmetric_form
-from stepfold.problems.base import Problem, apply
+from stepfold.problems.base import QuadraticProblem, apply
 from stepfold.problems.quadratic import LeastSquares
-from stepfold.problems.rows import take_rows
 from stepfold.spectrum import BoundsMethod, Certainty, Lanczos, SpectralBounds, estimate_bounds
 
 # Lanczos steps for the bounds with a preconditioner that is known by its products only.
@@ -35,7 +35,7 @@ RESIDUAL, LOWER_RESIDUAL = 0.02, 0.1
 MARGIN = 0.03
 
 
-class Preconditioned(Problem[ArrayT]):
+class Preconditioned(QuadraticProblem[ArrayT]):
     """The problem seen through ``M⁻¹``: its gradient is ``M⁻¹∇f(x)``, its minimiser the same.
 
     Args:
@@ -62,10 +62,10 @@ class Preconditioned(Problem[ArrayT]):
     2.0
     """
 
-    def __init__(self, problem: Problem[ArrayT], preconditioner: Any) -> None:
-        if not isinstance(problem, Problem) or isinstance(problem, Preconditioned):
+    def __init__(self, problem: QuadraticProblem[ArrayT], preconditioner: Any) -> None:
+        if not isinstance(problem, QuadraticProblem) or isinstance(problem, Preconditioned):
             raise TypeError(
-                "`problem` must be a Problem that is not preconditioned yet, "
+                "`problem` must be a QuadraticProblem that is not preconditioned yet, "
                 f"got {type(problem).__name__}"
             )
         self.problem = problem
@@ -78,7 +78,7 @@ class Preconditioned(Problem[ArrayT]):
             _check_diagonal(preconditioner, size)
             self.diagonal = preconditioner
         else:
-            self._inverse = check_matrix("preconditioner", preconditioner)
+            self._inverse = check_matrix("preconditioner", preconditioner, allow_complex=True)
             if tuple(self._inverse.shape) != (size, size):
                 raise ValueError(
                     f"`preconditioner` must have shape ({size}, {size}) or ({size},), got "
@@ -116,16 +116,53 @@ class Preconditioned(Problem[ArrayT]):
         gradient: ArrayT = self.precondition(self.problem.gradient(x))
         return gradient
 
-    def gradient_step(self, x: ArrayT, gamma: Any) -> ArrayT:
-        """``x − gamma·M⁻¹∇f(x)``."""
-        step: ArrayT = x - gamma * self.gradient(x)
-        return step
+    def value(self, x: ArrayT) -> Any:
+        """f(x), that of the problem."""
+        return self.problem.value(x)
 
-    def symmetric_form(self) -> Problem[Any] | None:
-        """The problem in coordinates in which its Hessian is symmetric, with the same spectrum.
+    @property
+    def zero(self) -> ArrayT:
+        """The point 0."""
+        return self.problem.zero
 
-        None where that takes entries that are not known, or too much work.
+    @property
+    def euclidean(self) -> QuadraticProblem[ArrayT]:
+        """The problem without the preconditioner."""
+        return self.problem
+
+    def gradient_norms(self, dual: ArrayT, primal: ArrayT) -> FloatArray:
+        """``√(uᵀM⁻¹u)``, the norm of ``M⁻¹u`` in the inner product of M, for each row.
+
+        Raises:
+            ValueError: If it is the root of a negative number: M is not positive definite.
         """
+        squares = row_dots(dual, primal)
+        sizes = norms(dual)
+        bad = (squares < 0) | ((squares == 0) & (sizes > 0)) | (norms(primal) == 0) & (sizes > 0)
+        if bad.any():
+            worst = int(np.argmax(bad))
+            raise ValueError(
+                "`preconditioner` must be positive definite, got a vector u with uᵀM⁻¹u/uᵀu = "
+                f"{squares[worst] / sizes[worst] ** 2:.3g}; give a symmetric positive definite one"
+            )
+        return np.sqrt(squares)
+
+    @property
+    def metric(self) -> Any:
+        """Diagonal of M, where it is diagonal."""
+        return self.diagonal
+
+    def rows_of(self, places: Sequence[int]) -> Self | None:
+        """The problem of some right-hand sides, with the same preconditioner."""
+        inner = self.problem.rows_of(places)
+        if inner is None:
+            return None
+        twin = copy.copy(self)
+        twin.problem = inner
+        return twin
+
+    def symmetric_form(self) -> QuadraticProblem[Any] | None:
+        """The problem of y, ``x = L y`` with ``M⁻¹ = L Lᵀ``; None where there is too much work."""
         return symmetric_form(self.problem, self.diagonal, self._inverse)
 
     def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
@@ -192,7 +229,7 @@ class Preconditioned(Problem[ArrayT]):
         )
 
 
-def jacobi_preconditioner(problem: Problem[Any]) -> Any:
+def jacobi_preconditioner(problem: QuadraticProblem[Any]) -> Any:
     """Diagonal of the Hessian, for `Preconditioned`: ``diag(A)``, or ``diag(AᵀA) + μ``.
 
     Returns:
@@ -270,16 +307,6 @@ def extreme_ritz_values(found: Tridiagonal) -> tuple[float, float, float, float]
     values, vectors = np.linalg.eigh(dense)
     last = abs(found.off_diagonal[-1] * vectors[-1])
     return float(values[0]), float(values[-1]), float(last[-1]), float(last[0])
-
-
-@take_rows.register(Preconditioned)
-def _take_preconditioned(problem: Preconditioned[Any], rows: Sequence[int]) -> Any:
-    inner = take_rows(problem.problem, rows)
-    if inner is None:
-        return None
-    twin = Preconditioned.__new__(Preconditioned)
-    twin.__dict__.update(problem.__dict__, problem=inner)
-    return twin
 
 
 class _Definite:
