@@ -10,8 +10,7 @@ import scipy.sparse as sp
 from cli_runner import Run, assert_refused, stepfold
 from sklearn.linear_model import Lasso
 
-from stepfold.solve.composite_run import CompositeRun
-from stepfold.solve.record import Record
+from stepfold.run import Loop
 
 METHODS = ["fista", "ista", "relaxation"]
 
@@ -126,8 +125,7 @@ def test_an_interrupt_before_the_first_check_writes_the_start(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(CompositeRun, "_look", interrupt)
-    monkeypatch.setattr(Record, "check", interrupt)
+    monkeypatch.setattr(Loop, "look", interrupt)
     options = ("--weight", 4.0) if command == "lasso" else ()
     x = tmp_path / "x.npy"
     run = stepfold(command, tmp_path / "A.npy", tmp_path / "b.npy", "-o", x, *options)

@@ -23,7 +23,7 @@ from stepfold.polynomial import (
     num_steps_to,
     worst_case_period_rate,
 )
-from stepfold.problems import LeastSquares, Problem
+from stepfold.problems import LeastSquares, QuadraticProblem
 from stepfold.schedules import Schedule, chebyshev_steps
 from stepfold.spectrum import (
     Certainty,
@@ -86,7 +86,7 @@ class Plan(JsonRecord):
 
 
 def plan(
-    problem: Problem[Any] | SpectralBounds,
+    problem: QuadraticProblem[Any] | SpectralBounds,
     *,
     rtol: float = 1e-6,
     period: int | None = None,
@@ -137,7 +137,7 @@ def plan(
                 "that is too high only slows."
             )
     else:
-        schedule = chebyshev_steps(bounds, period or _shortest_good_period(bounds, rtol))
+        schedule = chebyshev_steps(bounds, period or shortest_good_period(bounds, rtol))
         total = num_steps_to(rtol, worst_case_period_rate(schedule, bounds), schedule.period)
     notes += _certainty(bounds)
     dtype = _dtype(bounds, rtol)
@@ -159,7 +159,7 @@ def plan(
     )
 
 
-def relevant_bounds(problem: Problem[Any]) -> tuple[SpectralBounds, list[str]]:
+def relevant_bounds(problem: QuadraticProblem[Any]) -> tuple[SpectralBounds, list[str]]:
     """Bounds of the eigenvalues that matter for a start from 0, and what is to be said of them.
 
     Iterates of least squares started at 0 stay in the range of ``Aᵀ``; zero eigenvalues of AᵀA play
@@ -194,7 +194,13 @@ def _period_without_lower(bounds: SpectralBounds) -> int:
     return min(max(PERIOD_WITHOUT_LOWER, math.ceil(2 * root)), LONGEST_PERIOD)
 
 
-def _shortest_good_period(bounds: SpectralBounds, rtol: float) -> int:
+def shortest_good_period(bounds: SpectralBounds, rtol: float) -> int:
+    """The shortest T with which at most a tenth more steps are taken than with one long period.
+
+    Args:
+        bounds: Interval [a, b] with a > 0.
+        rtol: The reduction of the gradient that is asked for.
+    """
     single = _period_for(bounds, rtol)
     # Each period loses up to a factor of 2, so that about 0.15·log(1/rtol) of them cost a tenth;
     # without the limit an ill-conditioned problem would be looked at for minutes.
@@ -254,7 +260,7 @@ def _dtype(bounds: SpectralBounds, rtol: float) -> str:
 
 
 def _alternatives(
-    problem: Problem[Any] | None, bounds: SpectralBounds, rtol: float, total: float
+    problem: QuadraticProblem[Any] | None, bounds: SpectralBounds, rtol: float, total: float
 ) -> list[Alternative]:
     per_step = 1 if problem is None else problem.products_per_gradient
     lower_bound = first_order_lower_bound(bounds) if bounds.lower > 0 else 1.0
@@ -289,7 +295,7 @@ def _alternatives(
     return [*rows, *([direct] if direct else [])]
 
 
-def _direct(problem: Problem[Any] | None, total: float) -> Alternative | None:
+def _direct(problem: QuadraticProblem[Any] | None, total: float) -> Alternative | None:
     if problem is None:
         return None
     operator: Any = problem.operator if isinstance(problem, LeastSquares) else problem.hessian

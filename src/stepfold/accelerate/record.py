@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stepfold._arrays import norms, put_rows
 from stepfold._checks import check_count, check_nonnegative
 from stepfold._typing import FloatArray
 from stepfold.problems.fixed_point import FixedPoint, epsilon_of
 from stepfold.result import History, Result, Status
+from stepfold.run.ledger import worst_end
+from stepfold.run.thinned import Thinned
 from stepfold.schedules import Schedule
-from stepfold.solve.norms import norms, put_rows
-from stepfold.solve.record import worst_end
-from stepfold.solve.thinned import Thinned
 
 # Evaluations without a better iterate after which a run is given up: at rounding, and above it.
 PATIENCE_AT_ROUNDING, PATIENCE = 24, 1000

@@ -18,7 +18,7 @@ from stepfold.iterations import Fista, ProximalGradient
 from stepfold.problems import Composite
 from stepfold.problems import lasso as pose_lasso
 from stepfold.result import Result
-from stepfold.solve import solve_composite
+from stepfold.solve import solve
 
 METHODS = {
     "fista": "proximal steps with momentum, dropped where it points uphill",
@@ -118,10 +118,10 @@ def lasso(
 def _run(objective: Composite[Any], method: str, gap: float, max_steps: int) -> Result[Any]:
     if method != "relaxation":
         iteration = Fista if method == "fista" else ProximalGradient
-        return solve_composite(objective, iteration=iteration, gap_rtol=gap, max_steps=max_steps)
+        return solve(objective, iteration=iteration, gap_rtol=gap, max_steps=max_steps)
     if not 0 <= gap < float("inf"):
         raise click.UsageError(f"--gap must be at least 0 and finite, got {gap}")
-    zero = 0 * objective.linear_term
+    zero = objective.zero
     tolerance = gap * np.atleast_1d(objective.value(zero))
 
     def is_good(x: Any) -> bool:
