@@ -27,7 +27,7 @@ def system_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return _with(options, command)
 
 
-class _Ridge(click.ParamType):
+class _Ridge(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """A number, or None for "auto"."""
 
     name = "number|auto"
@@ -66,9 +66,13 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--max-steps", type=int, default=100_000, show_default=True, help="Budget of steps."
         ),
         click.option(
-            "--max-products", type=int, help="Budget of products with MATRIX or its transpose."
+            "--max-products",
+            type=click.IntRange(0),
+            help="Budget of products with MATRIX or its transpose.",
         ),
-        click.option("--max-seconds", type=float, help="Budget of time, reading files aside."),
+        click.option(
+            "--max-seconds", type=click.FloatRange(0), help="Budget of time, reading files aside."
+        ),
     )
     return _with(options, command)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from stepfold.cli.files import load_matrix, load_schedule, load_vector, save_vector
 from stepfold.cli.options import (
@@ -26,10 +27,13 @@ from stepfold.cli.progress import shown
 from stepfold.cli.wording import in_options
 from stepfold.planner import plan
 from stepfold.problems import LeastSquares, Quadratic
-from stepfold.result import Result
+from stepfold.result import Result, Status
 from stepfold.schedules import SCHEDULES, Schedule
 from stepfold.solve import solve as run_solve
 from stepfold.spectrum import SpectralBounds
+
+# Share of the first gradient that rounding does not leave.
+UNSOLVED = 1e-6
 
 
 @click.command()
@@ -111,7 +115,7 @@ def solve(
         schedule, spent = _known_steps(posed, method, rtol, period, given)
         num_products += spent
 
-    def run(problem: Any) -> Result[Any]:
+    def run(problem: Any, most_steps: int = max_steps) -> Result[Any]:
         # What the ridge, the bounds or an earlier run took counts.
         spent = time.perf_counter() - begun
         with shown(problem, active=not as_json) as callback:
@@ -121,18 +125,21 @@ def solve(
                 rtol=rtol,
                 atol=atol,
                 error_rtol=error_rtol,
-                max_steps=max_steps,
+                max_steps=most_steps,
                 max_products=None if max_products is None else max(max_products - num_products, 0),
                 max_seconds=None if max_seconds is None else max(max_seconds - spent, 0.0),
                 callback=callback,
             )
 
-    result = run(posed.problem)
+    is_attempt = kind == "auto" and schedule is None and isinstance(posed.problem, Quadratic)
+    patience = 10 * len(rows.T) + 1000 if is_attempt else max_steps
+    result = run(posed.problem, min(patience, max_steps))
     before = None
-    if kind == "auto" and isinstance(posed.problem, Quadratic) and _has_no_answer(result):
+    if is_attempt and _is_no_answer(result, patience):
         before = result
         num_products += last(before.history.num_products)
-        why = "least squares, for the symmetric system has no answer"
+        ended = f"{before.status.name} after {before.num_steps} steps"
+        why = f"least squares, for as a symmetric system it ended {ended}"
         posed = Posed(LeastSquares(entries, rows), why)
         result = run(posed.problem)
     save_vector(output, result.x)
@@ -152,7 +159,7 @@ def solve(
         return 0 if result.converged else 1
     click.echo(f"problem: {matrix}, {posed.why}")
     if before is not None:
-        click.echo(f"symmetric system: {before.status.name}. {in_options(' '.join(before.notes))}")
+        click.echo(f"symmetric system: {in_options(' '.join((*before.notes,)))}")
     if choice is not None:
         click.echo(f"ridge: {choice}")
     if schedule is None:
@@ -189,8 +196,10 @@ def _known_steps(
     return schedule, 0 if known else advice.bounds.num_products
 
 
-def _has_no_answer(result: Result[Any]) -> bool:
+def _is_no_answer(result: Result[Any], patience: int) -> bool:
     """Whether a symmetric system ended as it does if it is indefinite or has no solution."""
-    return not result.converged and any(
-        "is indefinite" in note or "not in its range" in note for note in result.notes
-    )
+    if result.status is Status.BUDGET:
+        return result.num_steps >= patience
+    norms = result.history.gradient_norms
+    left = float(np.max(norms.min(axis=0) / norms[0])) if len(norms) else 0.0
+    return result.status in (Status.DIVERGED, Status.STALLED) and left > UNSOLVED
