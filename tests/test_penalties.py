@@ -426,6 +426,19 @@ def test_singular_value_thresholding_has_the_derivative_of_finite_differences(
     assert torch.autograd.gradcheck(penalty.prox, (rows, step), eps=1e-6, atol=1e-6)
 
 
+# What torch imports for its first forward product uses what torch deprecates.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+def test_functional_derivatives_pass_through_singular_value_thresholding() -> None:
+    rows, penalty = _low_rank("equal"), NuclearNorm(0.8, (3, 4))
+    slope = torch.func.grad(lambda v: penalty.prox(v, 0.5).square().sum())(rows)
+    along = _low_rank("distinct")
+    _, image = torch.func.jvp(lambda v: penalty.prox(v, 0.5), (along,), (rows,))
+    ahead, behind = (penalty.prox(along + d * rows, 0.5) for d in (1e-6, -1e-6))
+    np.testing.assert_allclose(image, (ahead - behind) / 2e-6, atol=1e-6)
+    ahead, behind = (penalty.prox(rows + d * along, 0.5).square().sum() for d in (1e-6, -1e-6))
+    assert float((slope * along).sum()) == pytest.approx(float(ahead - behind) / 2e-6, abs=1e-6)
+
+
 def test_complex_singular_value_thresholding_has_the_derivative_of_finite_differences() -> None:
     rows = torch.tensor(_complex_rows(4, 2), requires_grad=True)
     penalty = NuclearNorm(0.8, (2, 4))

@@ -17,60 +17,70 @@ References:
 
 from __future__ import annotations
 
+import functools
+import sys
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+def thresholded(matrices: Any, left: Any, values: Any, right: Any, threshold: Any) -> Any:
+    """``U diag(max(s − τ, 0)) Vᴴ`` for a tensor of matrices and its singular value decomposition.
 
-class Thresholding(torch.autograd.Function):
-    """``(X, s, U, Vᴴ, τ) → U diag(max(s − τ, 0)) Vᴴ``; second derivatives are refused."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, matrices: Tensor, left: Tensor, values: Tensor, right: Tensor, threshold: Tensor
-    ) -> Tensor:
-        """Threshold; ``threshold`` has shape (…, 1)."""
-        ctx.save_for_backward(left, values, right, threshold)
-        shrunk = (values - threshold).clip(0, None)
-        return (left * shrunk[..., None, :]) @ right
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """The derivative above, applied to the gradient of the result."""
-        left, values, right, threshold = ctx.saved_tensors
-        inside = left.mH @ gradient @ right.mH
-        # Without a threshold nothing is shrunk: the factor is 1 at 0 too.
-        active = (values > threshold) | (threshold == 0)
-        shrunk = torch.where(active, values - threshold, 0.0)
-        rows, columns = values[..., :, None], values[..., None, :]
-        both = active[..., :, None] & active[..., None, :]
-        differ = active[..., :, None] ^ active[..., None, :]
-        gap = torch.where(differ, rows - columns, 1.0)
-        change = shrunk[..., :, None] - shrunk[..., None, :]
-        symmetric = torch.where(differ, change / gap, both.to(values.dtype))
-        total = rows + columns
-        sums = shrunk[..., :, None] + shrunk[..., None, :]
-        at_zero = (threshold == 0).to(values.dtype)
-        skew = torch.where(total > 0, sums / torch.where(total > 0, total, 1.0), at_zero[..., None])
-        outer = torch.where(values > 0, shrunk / torch.where(values > 0, values, 1.0), at_zero)
-        hermitian, rest = (inside + inside.mH) / 2, (inside - inside.mH) / 2
-        moved = left @ (symmetric * hermitian + skew * rest) @ right
-        moved = moved + ((gradient @ right.mH - left @ inside) * outer[..., None, :]) @ right
-        moved = moved + (left * outer[..., None, :]) @ (left.mH @ gradient - inside @ right)
-        diagonal = inside.diagonal(dim1=-2, dim2=-1).real
-        by_threshold = -(diagonal * active).sum(-1, keepdim=True)
-        return moved, None, None, None, by_threshold
-
-
-def thresholded(matrices: Tensor, left: Any, values: Any, right: Any, threshold: Any) -> Tensor:
-    """Threshold singular values by a number or by one for each matrix, shape (batch, 1)."""
+    Args:
+        matrices: Shape (…, rows, columns).
+        left: U.
+        values: s.
+        right: Vᴴ.
+        threshold: τ, a number or one for each matrix, shape (batch, 1).
+    """
+    torch = sys.modules["torch"]
     thresholds = torch.as_tensor(threshold, dtype=values.dtype, device=values.device)
     thresholds = torch.broadcast_to(thresholds, (*values.shape[:-1], 1))
     parts = (part.detach() for part in (left, values, right))
-    moved: Tensor = Thresholding.apply(  # type: ignore[no-untyped-call]
-        matrices, *parts, thresholds
-    )
-    return moved
+    return _function().apply(matrices, *parts, thresholds)
+
+
+@functools.cache
+def _function() -> Any:
+    """A function of torch, whose module is loaded by whoever has a tensor."""
+    autograd = sys.modules["torch"].autograd
+
+    class Thresholding(autograd.Function):  # type: ignore[misc, name-defined]
+        @staticmethod
+        def forward(matrices: Any, left: Any, values: Any, right: Any, threshold: Any) -> Any:
+            return (left * (values - threshold).clip(0, None)[..., None, :]) @ right
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            ctx.save_for_backward(*inputs[1:])
+
+        @staticmethod
+        @autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+        def backward(ctx: Any, gradient: Any) -> tuple[Any, ...]:
+            moved, by_threshold = _derivative(gradient, *ctx.saved_tensors)
+            return moved, None, None, None, by_threshold
+
+    return Thresholding
+
+
+def _derivative(gradient: Any, left: Any, values: Any, right: Any, threshold: Any) -> Any:
+    """The derivative above, applied to the gradient of the result; and that by τ."""
+    where = sys.modules["torch"].where
+    inside = left.mH @ gradient @ right.mH
+    shrunk = (values - threshold).clip(0, None)
+    # Without a threshold nothing is shrunk: all factors are 1, at values of 0 too.
+    at_zero = (threshold == 0).to(values.dtype)
+    active = (values > threshold) | (threshold == 0)
+    rows, columns = active[..., :, None], active[..., None, :]
+    gap = where(rows ^ columns, values[..., :, None] - values[..., None, :], 1.0)
+    change = shrunk[..., :, None] - shrunk[..., None, :]
+    symmetric = where(rows ^ columns, change / gap, (rows & columns).to(values.dtype))
+    total = values[..., :, None] + values[..., None, :]
+    sums = shrunk[..., :, None] + shrunk[..., None, :]
+    skew = where(total > 0, sums / where(total > 0, total, 1.0), at_zero[..., None])
+    outer = where(values > 0, shrunk / where(values > 0, values, 1.0), at_zero)
+    hermitian, rest = (inside + inside.mH) / 2, (inside - inside.mH) / 2
+    moved = left @ (symmetric * hermitian + skew * rest) @ right
+    moved = moved + ((gradient @ right.mH - left @ inside) * outer[..., None, :]) @ right
+    moved = moved + (left * outer[..., None, :]) @ (left.mH @ gradient - inside @ right)
+    diagonal = inside.diagonal(dim1=-2, dim2=-1).real
+    return moved, -(diagonal * active).sum(-1, keepdim=True)
