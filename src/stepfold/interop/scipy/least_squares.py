@@ -123,7 +123,8 @@ def lsq_chebyshev(
     matrix = as_matrix("A", A)
     num_rows, num_columns = matrix.shape
     data, is_columns = _as_rows("b", b, num_rows)
-    data = data.astype(system_dtype(data.dtype, matrix.dtype))
+    dtypes = [data.dtype, matrix.dtype, None if x0 is None else np.asarray(x0).dtype]
+    data = data.astype(system_dtype(*dtypes))
     start = None if x0 is None else _start(x0, data, num_columns, is_columns=is_columns)
     for name, value in (("damp", damp), ("atol", atol), ("btol", btol)):
         check_tolerance(name, value)
@@ -198,8 +199,6 @@ def _start(x0: Any, data: Any, num_columns: int, *, is_columns: bool) -> Any:
     start, has_columns = _as_rows("x0", x0, num_columns)
     if data.ndim == 2 and start.ndim == 2 and is_columns != has_columns:
         start = np.asarray(x0).T if is_columns else np.asarray(x0)
-    if start.dtype.kind == "c" and data.dtype.kind != "c":
-        raise TypeError(f"`x0` must be real for a real system, got dtype {start.dtype}")
     if start.shape[:-1] != data.shape[:-1]:
         raise ValueError(
             f"`x0` must have one row for each right-hand side, got shape {np.shape(x0)} "

@@ -103,7 +103,10 @@ def chebyshev(
         dtypes.pop()  # a real preconditioner adapts to the system
     dtype = system_dtype(*dtypes)
     rhs = rhs.astype(dtype)
-    tolerances = check_tolerance("rtol", rtol, allow_infinite=True), check_tolerance("atol", atol)
+    tolerances = (
+        check_tolerance("rtol", rtol, allow_infinite=True),
+        check_tolerance("atol", atol, allow_infinite=True),
+    )
     limit = 10 * size if maxiter is None else check_count("maxiter", maxiter, minimum=0)
     check_bounds(bounds)
     check_callable("callback", callback)
