@@ -8,10 +8,12 @@ from stepfold import (
     LeastSquares,
     Quadratic,
     SpectralBounds,
+    Status,
     _arrays,
     chebyshev_steps,
     estimate_bounds,
     lanczos_measure,
+    solve,
 )
 from stepfold.measure import error_measure, exact_measure, residual_measure
 from stepfold.spectrum import Gershgorin, Gram, Lanczos, Norms
