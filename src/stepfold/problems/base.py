@@ -169,6 +169,14 @@ class QuadraticProblem(Problem[ArrayT]):
         del primal
         return norms(dual)
 
+    def symmetric_form(self) -> QuadraticProblem[Any] | None:
+        """The problem in coordinates in which the inner product is the usual one: itself as a rule.
+
+        Its Hessian is symmetric, with the same spectrum, and its gradient has the same norm. None
+        where that takes entries that are not known, or too much work.
+        """
+        return self
+
     @property
     def metric(self) -> Any:
         """Diagonal of M, a positive vector; None where M is the identity or not diagonal."""

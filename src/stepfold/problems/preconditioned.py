@@ -162,10 +162,7 @@ class Preconditioned(QuadraticProblem[ArrayT]):
         return twin
 
     def symmetric_form(self) -> QuadraticProblem[Any] | None:
-        """The problem in coordinates in which its Hessian is symmetric, with the same spectrum.
-
-        None where that takes entries that are not known, or too much work.
-        """
+        """The problem of y, ``x = L y`` with ``M⁻¹ = L Lᵀ``; None where there is too much work."""
         return symmetric_form(self.problem, self.diagonal, self._inverse)
 
     def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
