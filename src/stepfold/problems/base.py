@@ -18,7 +18,7 @@ from typing import Any, Generic, Self
 
 import numpy as np
 
-from stepfold._arrays import is_array, library, norms
+from stepfold._arrays import conjugate, is_array, library, norms
 from stepfold._checks import check_numbers
 from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.spectrum import BoundsMethod, SpectralBounds, estimate_bounds
@@ -169,6 +169,14 @@ class QuadraticProblem(Problem[ArrayT]):
         del primal
         return norms(dual)
 
+    def symmetric_form(self) -> QuadraticProblem[Any] | None:
+        """The problem in coordinates in which the inner product is the usual one: itself as a rule.
+
+        Its Hessian is symmetric, with the same spectrum, and its gradient has the same norm. None
+        where that takes entries that are not known, or too much work.
+        """
+        return self
+
     @property
     def metric(self) -> Any:
         """Diagonal of M, a positive vector; None where M is the identity or not diagonal."""
@@ -184,9 +192,7 @@ def apply_adjoint(transpose: Operator, is_complex: bool, x: Any) -> Any:
     """Product of the conjugate transpose, given the transpose: no conjugate of it is stored."""
     if not is_complex:
         return apply(transpose, x)
-    product = apply(transpose, x.conj()).conj()
-    # torch conjugates when somebody looks, and `numpy()` does not look.
-    return product.resolve_conj() if hasattr(product, "resolve_conj") else product
+    return conjugate(apply(transpose, conjugate(x)))
 
 
 def check_rows(name: str, rows: Any, length: int, source: str) -> Any:

@@ -19,6 +19,7 @@ from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import OWN, Source
 from stepfold.problems.penalties import Box
 from stepfold.schedules import Schedule, chebyshev_steps, constant_steps
 from stepfold.spectrum import SpectralBounds
@@ -28,7 +29,10 @@ SLOPES = tuple(float(slope) for slope in np.geomspace(1, 8, 10))
 
 
 @experiment(
-    "box_least_squares", seconds=20, quick={"num_layers": 8, "num_iterations": 40, "spread": 3.0}
+    "box_least_squares",
+    source=Source(OWN, "learned projected gradients over a box"),
+    seconds=20,
+    quick={"num_layers": 8, "num_iterations": 40, "spread": 3.0},
 )
 def box_least_squares(
     *,
@@ -144,7 +148,10 @@ def box_least_squares(
 
 
 @experiment(
-    "binary_least_squares", seconds=40, quick={"num_layers": 8, "num_iterations": 20, "noise": 3.0}
+    "binary_least_squares",
+    source=Source(OWN, "learned projected gradients for signs"),
+    seconds=40,
+    quick={"num_layers": 8, "num_iterations": 20, "noise": 3.0},
 )
 def binary_least_squares(
     *,

@@ -22,6 +22,7 @@ from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
 from stepfold.lab.picture import Image, Pictures
+from stepfold.lab.sources import OWN, Source
 from stepfold.problems.penalties import Penalty
 
 WEIGHTS = tuple(float(weight) for weight in np.geomspace(2e-5, 0.2, 17))
@@ -35,7 +36,12 @@ CUT = slice(24, 104), slice(72, 152)
 """Rows and columns of the cameraman that are shown large."""
 
 
-@experiment("deblurring", seconds=60, quick={"num_layers": 4, "num_iterations": 25})
+@experiment(
+    "deblurring",
+    source=Source(OWN, "learned FISTA for photographs"),
+    seconds=60,
+    quick={"num_layers": 4, "num_iterations": 25},
+)
 def deblurring(
     *,
     num_layers: Annotated[int, Between(1, 32)] = 10,

@@ -21,6 +21,7 @@ from stepfold.lab.figure import Axis, Curve, Figure, Level
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import LEARNED_STEP_SIZE, Source
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import (
     chebyshev_period_rate,
@@ -32,7 +33,12 @@ from stepfold.schedules import chebyshev_steps, constant_steps, optimal_steps
 from stepfold.spectrum import SpectralBounds
 
 
-@experiment("extrema", seconds=3, quick={"num_starts": 2, "num_iterations": 50})
+@experiment(
+    "extrema",
+    source=Source(LEARNED_STEP_SIZE, "Chebyshev steps minimise the bound on the spectral radius"),
+    seconds=3,
+    quick={"num_starts": 2, "num_iterations": 50},
+)
 def extrema(
     *,
     period: Annotated[int, Between(2, 32)] = 5,

@@ -27,6 +27,7 @@ from stepfold.lab.figure import Axis, Curve, Figure
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import INERTIAL_ITERATION, Source
 from stepfold.problems.composite import Composite
 from stepfold.problems.composite import lasso as lasso_problem
 from stepfold.schedules import Schedule, chebyshev_steps
@@ -39,7 +40,12 @@ NUM_TUNED = 64
 Path = tuple[FloatArray, FloatArray]
 
 
-@experiment("lasso", seconds=8, quick={"num_rows": 64, "num_unknowns": 128})
+@experiment(
+    "lasso",
+    source=Source(INERTIAL_ITERATION, "proximal gradient methods (ISTA)"),
+    seconds=8,
+    quick={"num_rows": 64, "num_unknowns": 128},
+)
 def lasso(
     *,
     num_rows: Annotated[int, Between(16, 2000)] = 256,

@@ -17,9 +17,15 @@ from stepfold.lab.experiments.tista import rivals
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import SPARSE_CODING, Source
 
 
-@experiment("learned_ista", seconds=60, quick={"num_layers": 5, "num_iterations": 20})
+@experiment(
+    "learned_ista",
+    source=Source(SPARSE_CODING, "learned ISTA beside ISTA and FISTA"),
+    seconds=60,
+    quick={"num_layers": 5, "num_iterations": 20},
+)
 def learned_ista(
     *,
     num_layers: Annotated[int, Between(1, 64)] = 16,

@@ -20,11 +20,12 @@ from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import OVERLOADED_MIMO, Source
 from stepfold.schedules import Schedule
 
 CHEBYSHEV = "projected gradients, Chebyshev steps"
 WIDTHS = (0.1, 0.2, 0.3, 0.45, 0.7, 1.0)
-RIDGES = (0.01, 0.05, 0.2)
+RIDGES = (0.05, 0.1, 0.2, 0.4)
 """Widths and ridge terms that are tried with Chebyshev steps."""
 NUM_TUNING = 3
 """Channels on which they are tried."""
@@ -33,6 +34,7 @@ RATIOS = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0)
 
 @experiment(
     "mimo_detection",
+    source=Source(OVERLOADED_MIMO, "bit error rate against the signal-to-noise ratio"),
     seconds=60,
     quick={
         "num_layers": 5,

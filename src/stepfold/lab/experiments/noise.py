@@ -22,6 +22,7 @@ from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import OWN, Source
 from stepfold.schedules import (
     Schedule,
     chebyshev_steps,
@@ -37,7 +38,12 @@ AWARE, FLOOR = "noise-aware steps", "noise-aware steps with ridge"
 CLEAN = "optimal without noise"
 
 
-@experiment("noise", seconds=30, quick={"num_layers": 4, "num_iterations": 150, "num_draws": 200})
+@experiment(
+    "noise",
+    source=Source(OWN, "steps and a ridge term for noisy data"),
+    seconds=30,
+    quick={"num_layers": 4, "num_iterations": 150, "num_draws": 200},
+)
 def noise(
     *,
     num_layers: Annotated[int, Between(2, 20)] = 10,

@@ -20,6 +20,7 @@ from stepfold.lab.figure import Axis, Curve, Figure, Level
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import CHEBYSHEV_STEP, Source
 from stepfold.polynomial import (
     chebyshev_period_rate,
     chebyshev_rate,
@@ -35,7 +36,12 @@ from stepfold.spectrum import SpectralBounds
 AT_NINE = {1: 0.8, 2: 0.68599, 4: 0.59402, 8: 0.54525, 16: 0.52214}
 
 
-@experiment("rates", seconds=1, quick={})
+@experiment(
+    "rates",
+    source=Source(CHEBYSHEV_STEP, "convergence rate and the first-order lower bound"),
+    seconds=1,
+    quick={},
+)
 def rates(
     *,
     condition_number: Annotated[float, Between(1.001, 1e8)] = 9.0,

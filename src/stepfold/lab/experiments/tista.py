@@ -23,6 +23,7 @@ from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import TRAINABLE_ISTA, Source
 from stepfold.problems.penalties import L1
 from stepfold.schedules import Schedule
 
@@ -119,6 +120,7 @@ def known_support_error(signals: SparseSignals, sample: Any, *, num_signals: int
 
 @experiment(
     "tista",
+    source=Source(TRAINABLE_ISTA, "Gaussian matrices at 40 dB"),
     seconds=330,
     quick={
         "num_layers": 6,
