@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import copy_of, epsilon, norms
+from stepfold._arrays import all_finite, copy_of, epsilon, norms
 from stepfold._checks import check_callable, check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.iterations import Fista, GradientDescent, Iteration
@@ -86,8 +86,9 @@ def solve(
             itself: rows that are done leave the sweep. Where ∇f(0) is 0 the gradient at ``x0``
             takes its place. With a penalty the same of ``‖x − prox_{γg}(x − γ∇f(x))‖/γ``, γ the
             last step of a period. Where columns were scaled the same must hold in both units, and
-            the history is about the scaled ones. With a preconditioner M norms are those of M⁻¹∇f in the inner
-            product of M. If no tolerance is given: 1e-8, in single precision 1e-4, in half 1e-2.
+            the history is about the scaled ones. With a preconditioner M norms are those of M⁻¹∇f
+            in the inner product of M. If no tolerance is given: 1e-8, in single precision 1e-4, in
+            half 1e-2.
         atol: See ``rtol``.
         error_rtol: Stop when ‖x − x*‖ ≤ ``error_rtol``·‖x*‖ is certain, as it is if
             ‖∇f(x)‖/a ≤ ``error_rtol``·(‖x‖ − ‖∇f(x)‖/a) for a lower bound a > 0 of the spectrum:
@@ -387,7 +388,8 @@ def _composite(
     keep_iterates: bool,
 ) -> Result[Any]:
     """A problem with a penalty: proximal steps, from 0 or from ``x0``."""
-    if isinstance(composite.problem, QuadraticProblem):
+    # 0 times what overflows is NaN.
+    if isinstance(composite.problem, QuadraticProblem) and not all_finite(composite.zero):
         finite_term(composite.problem)
     is_automatic = schedule is None and iteration is None
     if schedule is None:
@@ -399,13 +401,16 @@ def _composite(
             f"`iteration` must make an Iteration from a penalty, got {type(method).__name__}; "
             "give `Fista` or `ProximalGradient` itself, not an instance"
         )
+    problem = composite.problem
+    check_untracked(problem, None, x0)
+    x, zero = _first_point(composite, x0)
     asked = dict(tolerances)
     if (
         asked["rtol"] is None
         and asked["gap_rtol"] is None
         and not (asked["atol"] or asked["gap_atol"])
     ):
-        asked["rtol"] = 1e-8
+        asked["rtol"] = default_rtol(x)
     steps: Any = composite.steps if is_automatic else float(schedule.steps[-1])
     is_scaled = getattr(steps, "ndim", 0) > 0
     upper = composite.scaled_bounds.upper if is_scaled else 1 / steps
@@ -416,9 +421,6 @@ def _composite(
             f"{type(composite.penalty).__name__} on {type(composite.problem).__name__}; give "
             "`rtol`, or add a ridge term to least squares"
         )
-    problem = composite.problem
-    check_untracked(problem, None, x0)
-    x, zero = _first_point(composite, x0)
     num_rows = len(x) if x.ndim == 2 else None
     ledger = Ledger(x, num_rows, budgets, keep_iterates=keep_iterates)
     policy = Proximal(composite, measure) if is_automatic else Cycle(schedule, method)
