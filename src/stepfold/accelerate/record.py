@@ -21,7 +21,7 @@ from stepfold.solve.record import worst_end
 from stepfold.solve.thinned import Thinned
 
 # Evaluations without a better iterate after which a run is given up: at rounding, and above it.
-PATIENCE_AT_ROUNDING, PATIENCE = 24, 1000
+PATIENCE_AT_ROUNDING, PATIENCE = 24, 100000
 ROUNDING = 100
 AT_ROUNDING = (
     "The residual norm stopped falling at the precision of the arithmetic; loosen `rtol`, or use a "
@@ -176,10 +176,15 @@ class Record:
             self._best_sizes = np.where(better, sizes, self._best_sizes)
         return self.last
 
-    def step_back(self) -> tuple[Any, Any]:
-        """The best iterate and its residual, with which the run goes on."""
-        self._last = np.where(self._active, self._best_sizes, self._last)
-        return self.best, self.best_residual
+    @property
+    def sizes(self) -> FloatArray:
+        """Residual norms of the rows, seen last."""
+        return self._last
+
+    def go_back(self, x: Any, residual: Any, sizes: FloatArray) -> tuple[Any, Any]:
+        """Go on from an earlier iterate with its residual and norms."""
+        self._last = sizes
+        return x, residual
 
     def rested(self, x: Any, residual: Any) -> tuple[Any, Any]:
         """The same with the rows that have ended where they end, and a residual of 0."""

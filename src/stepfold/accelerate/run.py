@@ -53,6 +53,7 @@ class Run:
         record, policy = self._record, self._policy
         guarded = policy.safeguard and not period.is_plain
         start = size = record.last
+        begin = x, residual, record.sizes
         before = record.num_evaluations
         residuals = [residual]
         previous: Any = x
@@ -80,7 +81,7 @@ class Run:
             policy.learn(ritz_values(residuals, period.moves[:taken, :taken]), accepted=good)
         if not good:
             policy.reject(record.num_evaluations - before)
-            return record.step_back()
+            return record.go_back(*begin)
         if record.end_diverged(EXPLOSION, broken(record.num_evaluations), EXPLODED):
             return x, residual
         if period.is_plain:
