@@ -22,6 +22,7 @@ from stepfold.accelerate.period import (
     plain_period,
     scheduled_period,
 )
+from stepfold._typing import FloatArray
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
 from stepfold.spectrum.ellipse import Ellipse, enclosing_ellipse
@@ -130,6 +131,14 @@ class Policy:
                 best, best_rate = period, rate
         return best
 
+    def allowed(self, period: Period) -> FloatArray:
+        """How far the residual may rise after each step of a period, as a factor."""
+        rise = np.maximum(1.0, period.growth)
+        if self.repelling is not None:
+            at = np.abs(period.polynomials(np.array([1 - self.repelling])))[:, 0]
+            rise = np.maximum(rise, at)
+        return rise
+
     def learn(self, values: NDArray[np.complex128], *, accepted: bool) -> None:
         """Take in the Ritz values of a period."""
         if not values.size or np.abs(values).max() > LARGEST_RATIO:
@@ -158,8 +167,9 @@ class Policy:
         rate, num_steps = self.plain_rate, period.num_steps
         self._num_taken += num_steps
         self._log_factor += math.log(factor)
-        # A plain iteration that does not converge is worth nothing.
-        worth = math.log(factor) / math.log(rate) if 0 < rate < 1 else math.inf
+        worth = period.advance
+        if 0 < rate < 1 and factor < 1:
+            worth = min(worth, math.log(factor) / math.log(rate))
         self.debt = max(self.debt + num_steps - worth, -float(LONGEST_PERIOD))
         broken = factor > BROKEN_PROMISE * period.factor
         if worth < num_steps or broken:

@@ -14,6 +14,7 @@ from stepfold.problems.fixed_point import FixedPoint, bare_residual
 
 # A period ends early when the residual is this many times what its polynomial allows.
 OVERSHOOT = 2.0
+RISE = 1.1
 # Beyond this growth of the residual there is nothing to wait for.
 EXPLOSION = 1e8
 EXPLODED = (
@@ -57,8 +58,12 @@ class Run:
         before = record.num_evaluations
         residuals = [residual]
         previous: Any = x
+        rise = 1.0
+        if guarded and policy.repelling is not None:
+            rise = max(1.0, abs(float(period.polynomial(1 - policy.repelling))))
+        allowed = policy.allowed(period)
         for omega, momentum, growth in zip(
-            period.schedule, period.momenta.tolist(), period.growth.tolist(), strict=True
+            period.schedule, period.momenta.tolist(), allowed.tolist(), strict=True
         ):
             moved = x + omega * residual
             x, previous = moved if momentum == 0 else moved + momentum * (x - previous), x
@@ -76,7 +81,7 @@ class Run:
         if record.is_met:
             return x, residual
         taken = len(residuals) - 1
-        good = not guarded or (taken == period.num_steps and size < start)
+        good = not guarded or (taken == period.num_steps and size < (RISE * rise if rise > 1 else 1) * start)
         if policy.safeguard and taken and record.noise(x) <= NOISY * min(size, start):
             policy.learn(ritz_values(residuals, period.moves[:taken, :taken]), accepted=good)
         if not good:
