@@ -33,12 +33,15 @@ SHARE = 0.15
 FIRST_PERIOD, PLAIN_PERIOD, LONGEST_PERIOD = 4, 8, 32
 # T = 1.5√κ steps reach three quarters of the rate that T = ∞ would, and adapt sooner than more do.
 STEPS_PER_ROOT = 1.5
+LONGEST_RATIO = (LONGEST_PERIOD / STEPS_PER_ROOT) ** 2
 # Ritz values approach the ends of a spectrum from inside.
 BELOW, ABOVE = 0.9, 1.02
 # How fast the lower end falls from period to period, and rises after a failure.
 FALL, RISE = 2.0, 4.0
 # What the excess of the upper end over 1 shrinks by when nothing is seen there any more.
 DECAY = 0.8
+ESCAPE = 0.1
+AGREE = 3.0
 LARGEST_RATIO = 1e8
 # Real parts up to this share of the largest Ritz value are no more than rounding.
 TINY = 1e-10
@@ -78,6 +81,7 @@ class Policy:
         self._assumed_ellipse = bounds if isinstance(bounds, Ellipse) else None
         self._learns = schedule is None and bounds is None
         # Steps of plain periods, of all, and what relaxation did: the sum of log factors.
+        self._last_repelling: float | None = None
         self._num_plain = self._num_taken = 0
         self._log_factor = 0.0
         self._largest_rate = 0.0
@@ -124,6 +128,8 @@ class Policy:
         if self.ellipse is not None and 0 < self.ellipse.rate < 1:
             candidates.append(self._elliptic_period(self.ellipse, room))
         best, best_rate = plain_period(min(max(num_steps, PLAIN_PERIOD), room)), self.plain_rate
+        if self.escape:
+            best_rate = 1.0
         for period in candidates:
             seen = float(np.abs(period.polynomial(self.values)).max(initial=0.0))
             rate = max(seen, period.factor) ** (1 / period.num_steps)
@@ -131,11 +137,19 @@ class Policy:
                 best, best_rate = period, rate
         return best
 
+    @property
+    def escape(self) -> float:
+        """Eigenvalue −μ of B that drives the iterate away from a saddle; 0 for none."""
+        if self.repelling is None or self._last_repelling is None:
+            return 0.0
+        old, new = self._last_repelling - 1, self.repelling - 1
+        return -new if new <= ESCAPE and old / AGREE <= new <= AGREE * old else 0.0
+
     def allowed(self, period: Period) -> FloatArray:
         """How far the residual may rise after each step of a period, as a factor."""
         rise = np.maximum(1.0, period.growth)
-        if self.repelling is not None:
-            at = np.abs(period.polynomials(np.array([1 - self.repelling])))[:, 0]
+        if self.escape:
+            at = np.abs(period.polynomials(np.array([self.escape])))[:, 0]
             rise = np.maximum(rise, at)
         return rise
 
@@ -145,7 +159,7 @@ class Policy:
             return  # that much is no spectrum of I − J, but the noise of a map over a tiny move
         tiny = TINY * float(np.abs(values).max())
         least = float(values.real[0])
-        self.repelling = None if least > tiny else 1 - least
+        self._last_repelling, self.repelling = self.repelling, None if least > tiny else 1 - least
         values = values[values.real > tiny]
         if not values.size:
             return
@@ -154,6 +168,8 @@ class Policy:
         if any(a is not None for a in (self._assumed, self._assumed_ellipse, self._given)):
             return
         lower, upper = BELOW * float(values.real[0]), max(1.0, ABOVE * float(values.real[-1]))
+        if self.escape:
+            lower = min(lower, max(self.repelling - 1, upper / LONGEST_RATIO))
         if self.bounds is not None:
             # What a period has damped well does not show in its Ritz values, but is still there.
             upper = max(upper, 1 + DECAY * (self.bounds.upper - 1))
@@ -168,7 +184,7 @@ class Policy:
         self._num_taken += num_steps
         self._log_factor += math.log(factor)
         worth = period.advance
-        if 0 < rate < 1 and factor < 1:
+        if 0 < rate < 1 and factor < 1 and self.repelling is None:
             worth = min(worth, math.log(factor) / math.log(rate))
         self.debt = max(self.debt + num_steps - worth, -float(LONGEST_PERIOD))
         broken = factor > BROKEN_PROMISE * period.factor

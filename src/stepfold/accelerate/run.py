@@ -59,8 +59,8 @@ class Run:
         residuals = [residual]
         previous: Any = x
         rise = 1.0
-        if guarded and policy.repelling is not None:
-            rise = max(1.0, abs(float(period.polynomial(1 - policy.repelling))))
+        if guarded and policy.escape:
+            rise = max(1.0, abs(float(period.polynomial(policy.escape))))
         allowed = policy.allowed(period)
         for omega, momentum, growth in zip(
             period.schedule, period.momenta.tolist(), allowed.tolist(), strict=True
