@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from _timing import Report
 
-from stepfold import SpectralBounds, chebyshev_rate, chebyshev_steps, constant_steps
+from stepfold import SpectralBounds, chebyshev_steps, constant_steps
 from stepfold.accelerate import accelerate
 from stepfold.iterations import Fista, ProximalGradient
-from stepfold.polynomial import constant_rate, first_order_lower_bound
+from stepfold.polynomial import chebyshev_rate, constant_rate, first_order_lower_bound
 from stepfold.problems import Composite, lasso
 from stepfold.problems.gallery import GALLERY
 from stepfold.schedules import Schedule
@@ -47,7 +47,7 @@ def _jacobi() -> list[list[str]]:
         ],
         [name, "rate of Jacobi", f"{abs(1 - eigenvalues).max():.5f}", ".92162"],
         [name, "rate of constant SOR", f"{constant_rate(bounds):.5f}", ".47919"],
-        [name, "rate with T = 8", f"{chebyshev_rate(bounds, 8) ** (1 / 8):.5f}", ".27830"],
+        [name, "rate with T = 8", f"{chebyshev_rate(bounds, 8):.5f}", ".27830"],
         [name, "limit of the rate", f"{first_order_lower_bound(bounds):.5f}", ".25520"],
     ]
     for what, steps in {
@@ -79,12 +79,12 @@ def _tanh() -> list[list[str]]:
     bounds = SpectralBounds(*_real_spectrum(member.map, member.solution))
     plain = max(abs(1 - bounds.lower), abs(1 - bounds.upper))
     rows = [["tanh network, n = 100", "rate of the plain iteration", f"{plain:.4f}", ""]]
-    for num_steps in (1, 8):
-        schedule = chebyshev_steps(bounds, num_steps)
+    for period in (1, 8):
+        schedule = chebyshev_steps(bounds, period)
         start = member.solution + 1e-3 * np.random.default_rng(1).standard_normal(100)
-        predicted = chebyshev_rate(bounds, num_steps) ** (1 / num_steps)
-        seen = _rate(member.map, start, member.solution, schedule, 40 // num_steps)
-        text = f"rate with T = {num_steps}, worst case and seen"
+        predicted = chebyshev_rate(bounds, period)
+        seen = _rate(member.map, start, member.solution, schedule, 40 // period)
+        text = f"rate with T = {period}, worst case and seen"
         rows.append(["tanh network, n = 100", text, f"{predicted:.4f}, {seen:.4f}", ""])
     return rows
 
@@ -121,7 +121,7 @@ def _rate(map_: Any, x: Any, solution: Any, schedule: Schedule, periods: int) ->
     before = np.linalg.norm(x - solution)
     for omega in list(schedule) * periods:
         x = x + omega * (map_(x) - x)
-    steps = periods * schedule.num_steps
+    steps = periods * schedule.period
     return float((np.linalg.norm(x - solution) / before) ** (1 / steps))
 
 
@@ -137,10 +137,10 @@ def lassos(report: Report, *, quick: bool) -> None:
         for period in PERIODS:
             for ratio in RATIOS:
                 bounds = SpectralBounds(ratio, 1.0)
-                for safeguard in (True, False):
-                    taken = _relaxed(objective, bounds, period, safeguard=safeguard)
-                    counts[safeguard] += taken is not None
-                    if safeguard and taken is not None:
+                for guard in (True, False):
+                    taken = _relaxed(objective, bounds, period, guard=guard)
+                    counts[guard] += taken is not None
+                    if guard and taken is not None:
                         worst = max(worst, taken / ista)
         verdict = "met" if automatic is not None and automatic <= fista else "missed"
         share = "–" if automatic is None else f"{automatic / ista:.2f}"
@@ -152,7 +152,7 @@ def lassos(report: Report, *, quick: bool) -> None:
         rows,
         f"Gradients until the duality gap is {GAP:g} of the objective at 0, checks not counted. Of "
         f"{total} settings of T in {PERIODS} and assumed lower/upper in {RATIOS}, {counts[True]} "
-        f"get there with the safeguard, in at most {worst:.2f} of ISTA's gradients, and "
+        f"get there with the guard, in at most {worst:.2f} of ISTA's gradients, and "
         f"{counts[False]} without it (in {MOST} gradients).",
     )
 
@@ -185,7 +185,7 @@ def _relaxed(
     bounds: SpectralBounds | None = None,
     period: int | None = None,
     *,
-    safeguard: bool = True,
+    guard: bool = True,
 ) -> int | None:
     tolerance = _tolerance(objective)
     result = accelerate(
@@ -194,8 +194,8 @@ def _relaxed(
         rtol=0.0,
         bounds=bounds,
         period=period,
-        safeguard=safeguard,
-        max_evaluations=MOST,
+        guard=guard,
+        max_products=MOST,
         stop=lambda x: float(objective.gap(x)) <= tolerance,
     )
     good = float(objective.gap(result.x)) <= tolerance

@@ -57,7 +57,7 @@ def _one(
             fresh.fixed_point(),
             np.zeros(matrix.shape[1]),
             rtol=0.0,
-            max_evaluations=100_000,
+            max_products=100_000,
             stop=lambda x: float(fresh.gap(x)) <= GAP * zero,
         ).x
 

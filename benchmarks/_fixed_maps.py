@@ -69,7 +69,7 @@ def _counted(method: Callable[..., Any], member: GalleryMap) -> int | None:
         member.map,
         member.start,
         rtol=0.0,
-        max_evaluations=MOST,
+        max_products=MOST,
         stop=lambda x: member.error(x) <= TOLERANCE,
     )
     good = member.error(result.x) <= TOLERANCE

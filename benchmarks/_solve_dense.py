@@ -194,7 +194,7 @@ def estimated(case: Case) -> Method:
 
     def run(quarters: int) -> tuple[Any, float]:
         problem = LeastSquares(case.matrix, case.rhs)
-        bounds = estimate_bounds(problem.hessian, method=Lanczos())
+        bounds = estimate_bounds(problem, method=Lanczos())
         rtol = 10.0 ** (-quarters / 4)
         best = plan(problem, rtol=min(rtol, 0.5), bounds=bounds)
         result = solve(problem, best.schedule, rtol=rtol)

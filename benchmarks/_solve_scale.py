@@ -112,7 +112,7 @@ def size(report: Report, quick: bool, figure: str | None = None) -> None:
                 f"{side**2:g}",
                 timing,
                 f"{middle / side**2 * 1e9:.2f} ns",
-                f"{best.num_steps:g} ({best.schedule.num_steps})",
+                f"{best.num_steps:g} ({best.schedule.period})",
                 seconds(middle * best.num_steps),
             ]
         )

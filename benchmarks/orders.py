@@ -19,7 +19,7 @@ from stepfold.schedules import (
     chebyshev_steps_for_intervals,
     roundoff_amplification,
     spectral_intervals,
-    worst_case_rate_on_intervals,
+    worst_case_period_rate_on_intervals,
 )
 
 KAPPA = 1e4
@@ -45,7 +45,7 @@ def left(schedule: Schedule, eigenvalues: np.ndarray, dtype: type, max_steps: in
     problem, truth = system(eigenvalues, dtype)
     x = np.zeros(SIZE, dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        for _ in range(math.ceil(max_steps / schedule.num_steps)):
+        for _ in range(math.ceil(max_steps / schedule.period)):
             for gamma in schedule:
                 x = problem.gradient_step(x, gamma)
         error = np.linalg.norm(x - truth) / np.linalg.norm(truth)
@@ -67,15 +67,15 @@ def table_of_orders(title: str, steps: dict[int, np.ndarray], eigenvalues: np.nd
     print(f"\n{title}\n")
     print("| T | order | heads | tails | left, float32 | left, float64 | ordering, ms |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for num_steps, gammas in steps.items():
+    for period, gammas in steps.items():
         for name in ORDERS:
             start = time.perf_counter()
             schedule = Schedule(gammas).reordered(name)
             milliseconds = 1e3 * (time.perf_counter() - start)
             heads, tails = amplification(schedule.steps, eigenvalues)
-            budget = max(3000, 4 * num_steps)
+            budget = max(3000, 4 * period)
             print(
-                f"| {num_steps} | {name} | 1e{heads:.1f} | 1e{tails:.1f} "
+                f"| {period} | {name} | 1e{heads:.1f} | 1e{tails:.1f} "
                 f"| {number(left(schedule, eigenvalues, np.float32, budget))} "
                 f"| {number(left(schedule, eigenvalues, np.float64, 4 * budget))} "
                 f"| {milliseconds:.1f} |"
@@ -92,9 +92,9 @@ def table_of_outliers() -> None:
         hull = chebyshev_steps(SpectralBounds(intervals[0].lower, intervals[-1].upper), 32)
         tails = max(roundoff_amplification(schedule, interval)[1] for interval in intervals)
         print(
-            f"| {margin:.0e} | 32 | {worst_case_rate_on_intervals(schedule, intervals):.1e} "
+            f"| {margin:.0e} | 32 | {worst_case_period_rate_on_intervals(schedule, intervals):.1e} "
             f"| {number(tails)} | {number(left(schedule, OUTLIERS, np.float64, 960))} "
-            f"| {worst_case_rate_on_intervals(hull, intervals):.2f} |"
+            f"| {worst_case_period_rate_on_intervals(hull, intervals):.2f} |"
         )
 
 

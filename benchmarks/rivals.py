@@ -21,16 +21,15 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, cg, lsmr, lsqr
 
-from stepfold import (
-    GradientDescent,
-    Quadratic,
-    SpectralBounds,
-    chebyshev_steps,
-    constant_steps,
-    solve,
-)
+from stepfold import Quadratic, SpectralBounds, chebyshev_steps, constant_steps, solve
 from stepfold.interop.scipy import as_preconditioner, chebyshev, lsq_chebyshev, solve_with
-from stepfold.iterations import barzilai_borwein, heavy_ball, nesterov, semi_iteration
+from stepfold.iterations import (
+    GradientDescent,
+    barzilai_borwein,
+    heavy_ball,
+    nesterov,
+    semi_iteration,
+)
 
 PERIOD, PERIODS = 16, 4
 ERROR = 1e-8

@@ -13,8 +13,9 @@ import statistics
 
 import numpy as np
 
-from stepfold import SpectralMeasure, mean_squared_error, optimal_steps
+from stepfold import SpectralMeasure, optimal_steps
 from stepfold.measure import ensemble_measure
+from stepfold.polynomial import mean_squared_error
 
 SHAPES = [(600, 300), (450, 300), (200, 100), (110, 100), (64, 64), (400, 40), (60, 30)]
 NUM_STEPS = [2, 5, 10, 20, 30]
@@ -45,26 +46,26 @@ def main() -> None:
         ]
         law = SpectralMeasure.marchenko_pastur(num_columns / num_rows)
 
-        def error(measure: SpectralMeasure, num_steps: int, fresh: list = fresh) -> float:
-            steps = optimal_steps(measure, num_steps)
+        def error(measure: SpectralMeasure, period: int, fresh: list = fresh) -> float:
+            steps = optimal_steps(measure, period)
             return statistics.fmean(mean_squared_error(steps, other) for other in fresh)
 
-        for num_steps in NUM_STEPS:
-            if num_steps >= num_columns:
+        for period in NUM_STEPS:
+            if period >= num_columns:
                 continue
             seen, raw, one, four = [], [], [], []
             for seed in range(num_seeds):
                 own = SpectralMeasure.from_eigenvalues(draws[seed])
-                seen.append(mean_squared_error(optimal_steps(own, num_steps), own))
-                raw.append(error(own, num_steps))
-                one.append(error(ensemble_measure(draws[seed]), num_steps))
+                seen.append(mean_squared_error(optimal_steps(own, period), own))
+                raw.append(error(own, period))
+                one.append(error(ensemble_measure(draws[seed]), period))
                 batch = np.array(draws[num_seeds + 3 * seed : num_seeds + 3 * seed + 3])
-                four.append(error(ensemble_measure([draws[seed], *batch]), num_steps))
+                four.append(error(ensemble_measure([draws[seed], *batch]), period))
             medians = [statistics.median(values) for values in (seen, raw, one, four)]
-            limit = error(law, num_steps)
+            limit = error(law, period)
             worst_harm = max(worst_harm, medians[2] / medians[1])
             print(
-                f"{num_rows:>4}×{num_columns:<4} {num_steps:>3} {medians[0]:9.2e} | "
+                f"{num_rows:>4}×{num_columns:<4} {period:>3} {medians[0]:9.2e} | "
                 f"{medians[1]:9.2e} {medians[2]:9.2e} {medians[3]:9.2e} {limit:9.2e} | "
                 f"{medians[2] / medians[1]:8.2g} | {max(raw):9.2e} {max(one):9.2e}",
                 flush=True,

@@ -2,11 +2,11 @@
 
 The published loop, written anew from its description: float32, y = xH for a batch of 200, two
 matrix products a layer, backpropagation through all of them. All of them train the first g of 25
-layers for g = 1 … 25; here with fewer mini-batches a generation than the published 500, because the
+layers for g = 1 … 25; here with fewer mini-batches a stage than the published 500, because the
 time of one does not depend on how many there are: the losses are the same random variables, so the
 ratio of times is that of times to equal loss. Interleaved; medians and spread of the ratios.
 
-deepinv's unfolded gradient descent takes part where it is installed; each generation has a model of
+deepinv's unfolded gradient descent takes part where it is installed; each stage has a model of
 its own there, because it has no way to run a part of its layers.
 
 Exact training, and optimal steps from the spectrum, need no iterations at all.
@@ -25,16 +25,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from stepfold import (
-    Gram,
-    LeastSquares,
-    Schedule,
-    SpectralMeasure,
-    exact_eigenvalues,
-    mean_squared_error,
-    optimal_steps,
-)
+from stepfold import Gram, LeastSquares, Schedule, SpectralMeasure, optimal_steps
 from stepfold.lab.experiments.dugd import published_matrix
+from stepfold.polynomial import mean_squared_error
+from stepfold.spectrum import exact_eigenvalues
 from stepfold.unfolded import (
     GaussianLeastSquares,
     SampledLoss,
@@ -54,13 +48,13 @@ def published_loop(num_iterations: int) -> None:
     num_unknowns = matrix.shape[0]
     gamma = torch.nn.Parameter(torch.full((NUM_STEPS,), 0.3))
     optimizer = torch.optim.Adam([gamma], lr=0.002)
-    for generation in range(1, NUM_STEPS + 1):
+    for stage in range(1, NUM_STEPS + 1):
         for _ in range(num_iterations):
             optimizer.zero_grad()
             target = torch.randn(BATCH, num_unknowns)
             y = target @ matrix
             x = torch.zeros(BATCH, num_unknowns)
-            for t in range(generation):
+            for t in range(stage):
                 x = x - gamma[t].abs() * ((x @ matrix - y) @ matrix.T)
             torch.nn.functional.mse_loss(x, target).backward()
             optimizer.step()
@@ -74,13 +68,13 @@ def deepinv_loop(num_iterations: int) -> None:
     matrix = torch.tensor(published_matrix(), dtype=torch.float32)
     physics = LinearPhysics(A=lambda x: x @ matrix.T, A_adjoint=lambda y: y @ matrix)
     steps = [0.3] * NUM_STEPS
-    for generation in range(1, NUM_STEPS + 1):
+    for stage in range(1, NUM_STEPS + 1):
         model = unfolded_builder(
             "GD",
-            params_algo={"stepsize": steps[:generation], "lambda": 0.0},
+            params_algo={"stepsize": steps[:stage], "lambda": 0.0},
             trainable_params=["stepsize"],
             data_fidelity=L2(),
-            max_iter=generation,
+            max_iter=stage,
         )
         optimizer = torch.optim.Adam(model.parameters(), lr=0.002)
         for _ in range(num_iterations):
@@ -88,7 +82,7 @@ def deepinv_loop(num_iterations: int) -> None:
             target = torch.randn(BATCH, matrix.shape[1])
             torch.nn.functional.mse_loss(model(target @ matrix.T, physics), target).backward()
             optimizer.step()
-        steps[:generation] = [float(p.detach()) for p in model.parameters()]
+        steps[:stage] = [float(p.detach()) for p in model.parameters()]
 
 
 def our_loop(loss: SampledLoss | SpectralLoss, dtype: torch.dtype) -> Callable[[int], None]:
@@ -101,7 +95,7 @@ def our_loop(loss: SampledLoss | SpectralLoss, dtype: torch.dtype) -> Callable[[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--iterations", type=int, default=4, help="mini-batches a generation")
+    parser.add_argument("--iterations", type=int, default=4, help="mini-batches a stage")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(2)
@@ -126,7 +120,7 @@ def main() -> None:
             run(arguments.iterations)
             seconds[name].append(time.perf_counter() - start)
     scale = PUBLISHED_ITERATIONS / arguments.iterations
-    print(f"| form | seconds for {PUBLISHED_ITERATIONS} a generation | published / this (spread) |")
+    print(f"| form | seconds for {PUBLISHED_ITERATIONS} a stage | published / this (spread) |")
     print("|---|---|---|")
     for name, times in seconds.items():
         ratios = [a / b for a, b in zip(seconds["published loop"], times, strict=True)]

@@ -14,41 +14,41 @@ from stepfold.lab.experiments import Experiment
 from stepfold.lab.parameters import Between
 
 
-def small_outcome(name: str, measured: float = 1.0) -> Outcome:
+def small_outcome(measured: float = 1.0) -> Outcome:
     """An outcome with one figure and one check, which passes at 1."""
     curve = Curve("c", np.arange(1.0, 3.0), np.ones(2))
     figure = Figure("f", "t", "one line", (curve,), Axis("x"), Axis("y"))
     check = Check("claim", "1", measured, 0.5, 1.5)
-    return Outcome(name, "Title", "Summary.", (Section("h", ("p",), figure),), (check,))
+    return Outcome("Title", "Summary.", (Section("h", ("p",), figure),), (check,))
 
 
 def adjustable(
     *,
-    num_steps: Annotated[int, Between(1, 9)] = 3,
+    period: Annotated[int, Between(1, 9)] = 3,
     scale: Annotated[float, Between(0.5, 2)] = 1.0,
     kind: Literal["first", "second"] = "first",
     fast: bool = False,
 ) -> Outcome:
     """An experiment with every kind of parameter."""
-    assert (type(num_steps), type(scale), type(kind), type(fast)) == (int, float, str, bool)
-    return small_outcome("adjustable", scale)
+    assert (type(period), type(scale), type(kind), type(fast)) == (int, float, str, bool)
+    return small_outcome(scale)
 
 
 def threads() -> Outcome:
     """Measures 1 if the process may use one thread for linear algebra."""
-    return small_outcome("threads", float(os.environ["OMP_NUM_THREADS"]))
+    return small_outcome(float(os.environ["OMP_NUM_THREADS"]))
 
 
 def slow(*, seconds: Annotated[float, Between(0, 100)] = 100.0) -> Outcome:
     """Says that it has begun, and takes its time."""
     Path(os.environ["STEPFOLD_TEST_FOLDER"], f"begun-{os.getpid()}").touch()
     time.sleep(seconds)
-    return small_outcome("slow")
+    return small_outcome()
 
 
 def failing() -> Outcome:
     """Fails as a computation may."""
-    raise ArithmeticError("the loss is nan\nin generation 3")
+    raise ArithmeticError("the loss is nan\nin stage 3")
 
 
 def crashing() -> Outcome:
@@ -57,7 +57,7 @@ def crashing() -> Outcome:
 
 
 SMALL = {
-    "adjustable": Experiment("adjustable", adjustable, 1, {"num_steps": 1, "fast": True}),
+    "adjustable": Experiment("adjustable", adjustable, 1, {"period": 1, "fast": True}),
     "threads": Experiment("threads", threads, 2, {}),
     "slow": Experiment("slow", slow, 0.5, {"seconds": 0.0}),
     "failing": Experiment("failing", failing, 0.1, {}),

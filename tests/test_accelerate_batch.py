@@ -80,10 +80,10 @@ def test_rows_cost_no_more_than_the_slowest_of_them_and_a_half() -> None:
     def alone(row: int) -> int:
         spectrum = _spectra()[row]
         result = accelerate(lambda x: x - spectrum * (x - 1), START[row])
-        return int(result.history.num_evaluations[-1])
+        return int(result.history.num_products[-1])
 
     batch = accelerate(_map, START, batch=True)
-    assert batch.history.num_evaluations[-1] <= 1.5 * max(alone(row) for row in range(3))
+    assert batch.history.num_products[-1] <= 1.5 * max(alone(row) for row in range(3))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_row_without_a_fixed_point_ends_as_stalled() -> None:
 
 
 def test_a_budget_ends_the_rows_that_are_left_with_their_best() -> None:
-    result = accelerate(_map, START, batch=True, max_evaluations=30)
+    result = accelerate(_map, START, batch=True, max_products=30)
     assert result.row_statuses == (Status.CONVERGED, Status.BUDGET, Status.BUDGET)
     assert (_sizes(result.x) <= result.history.residual_norms.min(axis=0) * (1 + 1e-6)).all()
 
@@ -171,8 +171,8 @@ def test_complex_rows_are_a_batch_too() -> None:
     np.testing.assert_allclose(result.x, 1 / (1 - turns), atol=1e-7)
 
 
-def test_without_a_safeguard_rows_rest_as_well() -> None:
-    result = accelerate(_map, START, batch=True, schedule=Schedule([1.0]), safeguard=False)
+def test_without_a_guard_rows_rest_as_well() -> None:
+    result = accelerate(_map, START, batch=True, schedule=Schedule([1.0]), guard=False)
     assert result.converged
     assert result.row_num_steps[0] < result.row_num_steps[2] < result.row_num_steps[1]
 

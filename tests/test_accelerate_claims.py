@@ -1,4 +1,4 @@
-"""What is claimed of the safeguard and of the rates, on the gallery, lassos and published maps."""
+"""What is claimed of the guard and of the rates, on the gallery, lassos and published maps."""
 
 import math
 from typing import Any
@@ -7,17 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from stepfold import (
-    FixedPoint,
-    SpectralBounds,
-    Status,
-    accelerate,
-    chebyshev_steps,
-    spectral_radius,
-)
+from stepfold import FixedPoint, SpectralBounds, Status, accelerate, chebyshev_steps
 from stepfold.accelerate import anderson, constant_relaxation, plain_iteration, steffensen
 from stepfold.accelerate.policy import LONGEST_PERIOD
 from stepfold.iterations import Fista, ProximalGradient
+from stepfold.polynomial import spectral_radius
 from stepfold.problems import Composite, lasso
 from stepfold.problems.gallery import GALLERY
 from stepfold.solve import solve_composite
@@ -28,12 +22,12 @@ BUDGET = 20_000
 @pytest.mark.parametrize("name", GALLERY)
 def test_never_more_than_the_plain_iteration_and_a_little(name: str) -> None:
     member = GALLERY[name](np.random.default_rng(0))
-    plain = plain_iteration(member.map, member.start, max_evaluations=BUDGET)
-    ours = accelerate(member.map, member.start, max_evaluations=BUDGET)
+    plain = plain_iteration(member.map, member.start, max_products=BUDGET)
+    ours = accelerate(member.map, member.start, max_products=BUDGET)
     assert plain.converged
     assert ours.converged
-    most = 1.15 * plain.history.num_evaluations[-1] + LONGEST_PERIOD
-    assert ours.history.num_evaluations[-1] <= most
+    most = 1.15 * plain.history.num_products[-1] + LONGEST_PERIOD
+    assert ours.history.num_products[-1] <= most
 
 
 @pytest.mark.parametrize("kappa", [10.0, 100.0, 1000.0])
@@ -42,12 +36,12 @@ def test_in_the_long_run_nine_tenths_of_the_predicted_rate_are_reached(kappa: fl
     eigenvalues = np.geomspace(1 / kappa, 1.0, 200)
     start = np.random.default_rng(0).standard_normal(200)
     result = accelerate(lambda x: x - eigenvalues * x, start, rtol=1e-11)
-    norms, counts = result.history.residual_norms, result.history.num_evaluations
+    norms, counts = result.history.residual_norms, result.history.num_products
     late = np.flatnonzero(norms <= 1e-5 * norms[0])[0]
     seen = math.log(norms[-1] / norms[late]) / (counts[-1] - counts[late])
-    num_steps = min(math.ceil(1.5 * math.sqrt(kappa)), LONGEST_PERIOD)
-    schedule = chebyshev_steps(SpectralBounds(1 / kappa, 1.0), num_steps)
-    predicted = math.log(spectral_radius(schedule.steps, eigenvalues)) / num_steps
+    period = min(math.ceil(1.5 * math.sqrt(kappa)), LONGEST_PERIOD)
+    schedule = chebyshev_steps(SpectralBounds(1 / kappa, 1.0), period)
+    predicted = math.log(spectral_radius(schedule.steps, eigenvalues)) / period
     assert seen <= 0.9 * predicted  # both are negative
 
 
@@ -90,31 +84,31 @@ def _until_the_gap(objective: Composite[Any], **options: Any) -> int:
         np.zeros(512),
         rtol=0.0,
         stop=lambda x: bool(objective.gap(x) <= 1e-6),
-        max_evaluations=2000,
+        max_products=2000,
         **options,
     )
     assert result.converged
-    return int(result.history.num_evaluations[-1])
+    return int(result.history.num_products[-1])
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("num_steps", [8, 16, 32])
+@pytest.mark.parametrize("period", [8, 16, 32])
 @pytest.mark.parametrize("ratio", [1e-1, 1e-2, 1e-3])
-def test_a_lasso_is_solved_whatever_is_assumed(seed: int, num_steps: int, ratio: float) -> None:
+def test_a_lasso_is_solved_whatever_is_assumed(seed: int, period: int, ratio: float) -> None:
     bounds = SpectralBounds(ratio, 1.0)
-    assert _until_the_gap(_lasso(seed), bounds=bounds, period=num_steps) <= 1000
+    assert _until_the_gap(_lasso(seed), bounds=bounds, period=period) <= 1000
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_without_a_safeguard_a_lasso_is_not(seed: int) -> None:
+def test_without_a_guard_a_lasso_is_not(seed: int) -> None:
     objective = _lasso(seed)
     result = accelerate(
         objective.fixed_point(),
         np.zeros(512),
         bounds=SpectralBounds(1e-3, 1.0),
         period=32,
-        safeguard=False,
-        max_evaluations=2000,
+        guard=False,
+        max_products=2000,
     )
     assert not result.converged
 
@@ -198,7 +192,7 @@ def test_a_plain_iteration_that_grows_ends_as_diverged() -> None:
 @pytest.mark.parametrize("method", [plain_iteration, anderson])
 def test_rivals_keep_the_best_iterate_when_the_map_breaks(method: Any) -> None:
     problem: FixedPoint[Any] = FixedPoint(
-        lambda x: _linear(x) * (1.0 if problem.num_evaluations < 9 else math.nan)
+        lambda x: _linear(x) * (1.0 if problem.num_products < 9 else math.nan)
     )
     result = method(problem, np.zeros(12))
     assert result.status is Status.DIVERGED

@@ -40,13 +40,13 @@ def _map(eigenvalues: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 def _count(eigenvalues: np.ndarray, **options: object) -> int:
     result = accelerate(_map(eigenvalues), np.zeros((eigenvalues.size, 2)), **options)
     assert result.converged
-    return int(result.history.num_evaluations[-1])
+    return int(result.history.num_products[-1])
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 5, 40])
+@pytest.mark.parametrize("period", [1, 2, 5, 40])
 @pytest.mark.parametrize("axes", [(0.0, 0.9), (0.6, 0.2), (0.9, 0.0), (0.2, 0.7)])
 def test_a_period_multiplies_residuals_by_the_chebyshev_polynomial_of_the_foci(
-    axes: tuple[float, float], num_steps: int
+    axes: tuple[float, float], period: int
 ) -> None:
     ellipse = Ellipse(1.2, *axes)
     eigenvalues = np.array([0.3 + 0.1j, 1.2 - 0.6j, 1.9, 1.1 + 0.05j])
@@ -54,16 +54,16 @@ def test_a_period_multiplies_residuals_by_the_chebyshev_polynomial_of_the_foci(
         lambda x: x - eigenvalues * x + 1.0,
         np.zeros(4, dtype=complex),
         bounds=ellipse,
-        period=num_steps,
-        safeguard=False,
+        period=period,
+        guard=False,
         rtol=0.0,
-        max_evaluations=2 + num_steps,
+        max_products=2 + period,
     )
     focus = np.sqrt(complex(ellipse.focal_square))
     shifted = (np.append(eigenvalues, 0) - ellipse.center) / focus
-    values = chebval(shifted, [0] * num_steps + [1])
+    values = chebval(shifted, [0] * period + [1])
     expected = np.linalg.norm(values[:-1] / values[-1])
-    assert result.history.num_steps.tolist() == [0, num_steps]
+    assert result.history.num_steps.tolist() == [0, period]
     assert result.history.residual_norms[1] == pytest.approx(expected, rel=1e-6)
 
 
@@ -75,9 +75,9 @@ def test_a_flat_ellipse_is_its_interval() -> None:
             np.zeros(20),
             bounds=bounds,
             period=12,
-            safeguard=False,
+            guard=False,
             rtol=0.0,
-            max_evaluations=2 + 3 * 12,
+            max_products=2 + 3 * 12,
         ).history.residual_norms
         for bounds in (Ellipse(1.0, 0.9, 0.0), SpectralBounds(0.1, 1.9))
     ]
@@ -97,11 +97,11 @@ def test_an_ellipse_that_is_wrong_costs_little(name: str, wrong: str) -> None:
     assert _count(eigenvalues, bounds=WRONG[wrong]) <= _count(eigenvalues) + 20
 
 
-def test_without_the_safeguard_a_wrong_ellipse_is_obeyed() -> None:
+def test_without_the_guard_a_wrong_ellipse_is_obeyed() -> None:
     start = np.zeros((25, 2))
-    obeyed = accelerate(_map(FLAT), start, bounds=WRONG["a point"], safeguard=False)
+    obeyed = accelerate(_map(FLAT), start, bounds=WRONG["a point"], guard=False)
     plain = plain_iteration(_map(FLAT), start)
-    assert obeyed.history.num_evaluations[-1] == plain.history.num_evaluations[-1]
+    assert obeyed.history.num_products[-1] == plain.history.num_products[-1]
 
 
 def test_what_arnoldi_finds_can_be_handed_over() -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
+import scipy.sparse as sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stepfold import LeastSquares, _checks
 from stepfold.spectrum import (
     Certainty,
     Exact,
     Gram,
     Lanczos,
+    NotSemidefiniteError,
     SpectralBounds,
     Tightest,
     estimate_bounds,
@@ -135,7 +140,7 @@ def test_exact_bounds_are_the_extreme_eigenvalues_in_any_units(eigenvalues, expo
 def test_a_singular_matrix_has_lower_end_zero_and_says_so():
     bounds = estimate_bounds(symmetric([0.0, 0.0, 1.0, 2.0]))
     assert bounds.lower == 0.0
-    assert bounds.lower_certainty is Certainty.GUARANTEED
+    assert bounds.lower_certainty is Certainty.ASSUMED  # rounding may hide a negative one
     assert "singular: rank 2 of 4" in bounds.method
 
 
@@ -248,3 +253,142 @@ def test_a_seed_is_a_natural_number(seed):
 
 def test_lists_of_integers_are_matrices():
     assert estimate_bounds([[2, 0], [0, 1]]).upper == 2.0
+
+
+# Fields that are no bounds
+
+
+@pytest.mark.parametrize("name", ["lower_certainty", "upper_certainty"])
+@pytest.mark.parametrize("value", ["junk", None, 1])
+def test_a_certainty_that_is_none_is_refused(name, value):
+    with pytest.raises(ValueError, match=rf"`{name}` must be one of 'guaranteed'.*got {value!r}"):
+        SpectralBounds(1.0, 9.0, **{name: value})
+
+
+def test_a_certainty_by_its_name_is_taken():
+    bounds = SpectralBounds(1.0, 9.0, upper_certainty="guaranteed")
+    assert bounds.upper_certainty is Certainty.GUARANTEED
+
+
+@pytest.mark.parametrize(
+    ("field", "error"),
+    [
+        ({"lower": "1"}, TypeError),
+        ({"method": 3}, TypeError),
+        ({"num_products": -1}, ValueError),
+        ({"num_products": 1.5}, TypeError),
+        ({"seed": -1}, ValueError),
+        ({"reached_upper": "4"}, TypeError),
+        ({"failure_probability": 0.0}, ValueError),
+        ({"failure_probability": math.nan}, ValueError),
+    ],
+)
+def test_a_field_of_another_kind_is_refused_by_name(field, error):
+    (name,) = field
+    with pytest.raises(error, match=f"`{name}`"):
+        SpectralBounds(**{"lower": 1.0, "upper": 9.0, **field})
+
+
+# What rounding hides
+
+
+@pytest.mark.parametrize("size", range(6, 15))
+def test_no_eigenvalue_at_the_level_of_rounding_is_called_guaranteed(size):
+    hilbert = 1 / (np.arange(size)[:, None] + np.arange(size) + 1.0)
+    # Computed by mpmath with 60 digits.
+    above = [1.0828e-7, 3.4939e-9, 1.1115e-10, 3.4997e-12, 1.0932e-13]
+    below = [3.3932e-15, 1.0479e-16, 3.2229e-18, 9.8771e-20]
+    true = [*above, *below][size - 6]
+    bounds = estimate_bounds(hilbert)
+    assert bounds.lower <= true * (1 + 1e-3)
+    if size <= 10:
+        assert bounds.lower >= 0.5 * true
+    if bounds.lower == 0:
+        assert bounds.lower_certainty is Certainty.ASSUMED
+
+
+def test_the_lower_end_of_a_map_with_a_hidden_negative_eigenvalue_is_not_guaranteed():
+    # One eigenvalue of −1e-9 among 1999 from 1e-9 to 1: 80 Lanczos steps cannot see it.
+    diagonal = np.append(np.geomspace(1e-9, 1.0, 1999), -1e-9)
+    bounds = estimate_bounds(lambda v: diagonal * v, shape=(2000, 2000))
+    assert bounds.lower == 0.0
+    assert bounds.lower_certainty is Certainty.ASSUMED
+
+
+@pytest.mark.parametrize("method", [None, *(p.values[0] for p in METHODS)])
+def test_an_indefinite_matrix_is_refused_with_its_evidence(method):
+    hessian = symmetric([-1e-3, 0.5, 1.0])
+    with pytest.raises(NotSemidefiniteError, match="positive semidefinite") as caught:
+        estimate_bounds(hessian, method=method)
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert -1e-3 * (1 + 1e-9) <= error.eigenvalue < -5e-4  # Lanczos sees it from inside
+    assert 0 < error.rounding < 1e-12
+    assert str(error) == str(caught.value)
+
+
+# Tall and wide factors of moderate size
+
+
+def _factor(kind, shape, kappa):
+    rng = np.random.default_rng(8)
+    size = min(shape)
+    q = np.linalg.qr(rng.standard_normal((max(shape), size)))[0]
+    p = np.linalg.qr(rng.standard_normal((size, size)))[0]
+    tall = (q * np.geomspace(1 / kappa, 1.0, size)) @ p
+    if kind == "complex":
+        tall = tall * np.exp(1j * rng.uniform(0, 7, (max(shape), 1)))
+    return tall if shape[0] >= shape[1] else tall.T.conj()
+
+
+@pytest.mark.parametrize("kind", ["real", "complex"])
+@pytest.mark.parametrize("shape", [(20_000, 80), (80, 20_000), (900, 400)])
+@pytest.mark.parametrize("kappa", [3.0, 1e3, 1e7])
+def test_squared_or_not_the_ends_are_the_squared_singular_values(kind, shape, kappa):
+    factor = _factor(kind, shape, kappa)
+    bounds = estimate_bounds(Gram(factor), method=Exact())
+    wide = shape[0] < shape[1]
+    lower = 0.0 if wide else kappa**-2
+    assert bounds.upper == pytest.approx(1.0, rel=1e-12)
+    assert bounds.lower == pytest.approx(lower, rel=1e-4)
+    assert bounds.lower <= lower * (1 + 1e-12)
+    assert bounds.lower_certainty is Certainty.GUARANTEED
+    assert bounds.num_products in (1, 2)
+    values = exact_eigenvalues(Gram(factor.T.conj() if wide else factor))
+    np.testing.assert_allclose(values[-min(shape) :], np.geomspace(kappa**-2, 1, min(shape)), 1e-6)
+
+
+def test_a_sparse_factor_is_never_written_out():
+    rng = np.random.default_rng(0)
+    num_rows, num_columns = 60_000, 400
+    columns = rng.integers(0, num_columns, num_rows)
+    entries = rng.standard_normal(num_rows) * (1 + 1j)
+    for values in (entries, entries.real.copy()):
+        factor = sparse.csr_array((values, (np.arange(num_rows), columns)))
+        size = factor.data.nbytes + factor.indices.nbytes + factor.indptr.nbytes
+        gram = Gram(factor)
+        tracemalloc.start()
+        bounds = estimate_bounds(gram)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        squares = np.zeros(num_columns)
+        np.add.at(squares, columns, np.abs(values) ** 2)
+        assert squares.max() <= bounds.upper <= 1.031 * squares.max()
+        assert bounds.lower <= squares.min() * (1 + 1e-12)
+        # Dense, the factor takes 96 to 384 MB.
+        assert peak < 8 * size + 8e6
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_the_entries_are_looked_at_once(kind, monkeypatch):
+    looked = []
+    real = _checks.check_finite
+
+    def check_finite(name, array):
+        looked.append(name)
+        real(name, array)
+
+    monkeypatch.setattr(_checks, "check_finite", check_finite)
+    matrix = np.random.default_rng(0).standard_normal((300, 20))
+    matrix = matrix if kind == "dense" else sparse.csr_array(matrix)
+    estimate_bounds(LeastSquares(matrix, np.ones(300)))
+    assert sorted(looked) == ["operator", "rhs"]

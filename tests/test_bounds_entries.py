@@ -139,8 +139,10 @@ def test_a_tight_guaranteed_bound_wins_spares_products_and_is_named():
     bounds = estimate_bounds(hessian)
     assert bounds.upper == 8.0
     assert bounds.upper_certainty is Certainty.GUARANTEED
-    assert "upper: Gershgorin discs (tighter than" in bounds.method
-    assert "smallest eigenvalue not resolved" in bounds.method
+    assert bounds.method == "Gershgorin discs"
+    assert bounds.lower == 0.0
+    assert bounds.lower_certainty is Certainty.GUARANTEED  # diagonally dominant
+    assert bounds.reached_lower is not None
     assert bounds.num_products < estimate_bounds(hessian, method=Lanczos()).num_products / 2
 
 

@@ -12,7 +12,17 @@ import torch
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from stepfold import LeastSquares, Quadratic
-from stepfold.spectrum import Exact, Gram, Lanczos, estimate_bounds, exact_eigenvalues
+from stepfold.problems import Composite, Logistic
+from stepfold.problems.penalties import L1
+from stepfold.spectrum import (
+    Exact,
+    Gram,
+    Lanczos,
+    Norms,
+    SpectralBounds,
+    estimate_bounds,
+    exact_eigenvalues,
+)
 
 RNG = np.random.default_rng(0)
 FACTOR = RNG.standard_normal((40, 25))
@@ -156,10 +166,27 @@ def test_the_products_of_a_gram_count_both_ways():
 @pytest.mark.parametrize("ridge", [0.0, 2.0])
 def test_the_hessians_of_problems_are_bounded(ridge):
     problem = LeastSquares(FACTOR, np.ones(40), ridge=ridge)
-    assert estimate_bounds(problem.hessian).upper == pytest.approx(TRUTH[-1] + ridge)
-    assert estimate_bounds(Quadratic(HESSIAN, np.ones(25)).hessian).upper == pytest.approx(
-        TRUTH[-1]
-    )
+    assert estimate_bounds(problem).upper == pytest.approx(TRUTH[-1] + ridge)
+    assert estimate_bounds(Quadratic(HESSIAN, np.ones(25))).upper == pytest.approx(TRUTH[-1])
+
+
+@pytest.mark.parametrize("method", [None, Lanczos(), Norms()])
+@pytest.mark.parametrize("seed", [0, 5])
+def test_the_bounds_of_a_problem_are_those_of_its_hessian(method, seed):
+    labels = np.where(np.arange(40) % 3 == 0, 1.0, -1.0)
+    smooth = LeastSquares(FACTOR, np.ones(40), ridge=0.5)
+    for problem in (smooth, Logistic(FACTOR, labels), Quadratic(HESSIAN, np.ones(25))):
+        expected = estimate_bounds(problem.hessian, method=method, seed=seed)
+        assert estimate_bounds(problem, method=method, seed=seed) == expected
+    expected = estimate_bounds(smooth.hessian, method=method, seed=seed)
+    assert estimate_bounds(Composite(smooth, L1(0.1)), method=method, seed=seed) == expected
+
+
+def test_a_problem_says_itself_what_shape_it_has():
+    with pytest.raises(ValueError, match=r"`shape` must be that of the operator, \(25, 25\)"):
+        estimate_bounds(Quadratic(HESSIAN, np.ones(25)), shape=(3, 3))
+    with pytest.raises(TypeError, match="`hessian`"):
+        estimate_bounds(SpectralBounds(1.0, 2.0))
 
 
 # Operators that misbehave

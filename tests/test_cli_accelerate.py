@@ -149,7 +149,7 @@ def test_a_module_that_fails_to_import_is_one_line_with_its_place(
 
 
 def test_a_stochastic_map_is_one_line_of_warning(folder: Path) -> None:
-    arguments = ["mymap_of_the_test:noisy", "--x0", "x0.npy", "--max-evaluations", "20", "--json"]
+    arguments = ["mymap_of_the_test:noisy", "--x0", "x0.npy", "--max-products", "20", "--json"]
     run = stepfold("accelerate", *arguments)
     assert run.json()["status"] == "BUDGET"
     assert run.err.startswith("Warning: The map is stochastic: two evaluations at x0 differ by ")

@@ -95,18 +95,17 @@ def test_npz_files_with_flipped_bytes_end_without_traceback(folder, place) -> No
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (np.array([["a", "b"]]), "must hold real numbers, got dtype <U1"),
-        (MATRIX + 1j, "must hold real numbers, got dtype complex128"),
-        (np.zeros((3, 2), "datetime64[s]"), "must hold real numbers"),
-        (np.zeros((3, 2), [("a", float)]), "must hold real numbers"),
+        (np.array([["a", "b"]]), "must hold numbers, got dtype <U1"),
+        (np.zeros((3, 2), "datetime64[s]"), "must hold numbers"),
+        (np.zeros((3, 2), [("a", float)]), "must hold numbers"),
         (np.array([[1, None]], dtype=object), "Object arrays cannot be loaded"),
         (np.where(MATRIX[3, 4] == MATRIX, np.nan, MATRIX), "must be finite, got nan at index (3, "),
         (np.where(MATRIX[3, 4] == MATRIX, np.inf, MATRIX), "must be finite, got inf at index (3, "),
         (np.where(MATRIX[3, 4] == MATRIX, -np.inf, MATRIX), "must be finite, got -inf"),
     ],
-    ids=["strings", "complex", "dates", "records", "objects", "nan", "inf", "-inf"],
+    ids=["strings", "dates", "records", "objects", "nan", "inf", "-inf"],
 )
-def test_entries_that_are_not_finite_real_numbers_are_refused(folder, array, words) -> None:
+def test_entries_that_are_not_finite_numbers_are_refused(folder, array, words) -> None:
     np.save(folder / "bad.npy", array, allow_pickle=True)
     _refused_as_matrix(folder, "bad.npy", "bad.npy", words)
     _refused_as_rhs(folder, "bad.npy", "bad.npy", words)
@@ -132,11 +131,6 @@ def test_sparse_entries_that_are_not_finite_are_refused(folder, ending, value) -
     else:
         scipy.io.mmwrite(folder / "bad.mtx", matrix)
     _refused_as_matrix(folder, f"bad.{ending}", f"bad.{ending}", "must be finite")
-
-
-def test_complex_matrix_market_files_are_refused(folder) -> None:
-    scipy.io.mmwrite(folder / "bad.mtx", SPARSE * (1 + 1j))
-    _refused_as_matrix(folder, "bad.mtx", "must hold real numbers, got dtype complex128")
 
 
 @pytest.mark.parametrize("shape", [(), (360,), (2, 15, 12), (0, 3), (3, 0), (0, 0)])
@@ -166,7 +160,7 @@ def test_folders_are_refused(folder, name) -> None:
 @pytest.mark.parametrize("name", ["A.txt", "A", "A.npy.gz", ".npy"])
 def test_unknown_endings_are_refused(folder, name) -> None:
     (folder / name).write_bytes((folder / "A.npy").read_bytes())
-    _refused_as_matrix(folder, name, "unknown ending", ".npy (NumPy), .npz (SciPy sparse)")
+    _refused_as_matrix(folder, name, "unknown ending", ".npy or .npz (NumPy, SciPy sparse)")
 
 
 @pytest.mark.parametrize(("name", "twin"), [("A.npy", "A.npz"), ("S.npz", "S.npy")])
@@ -174,11 +168,6 @@ def test_files_under_the_wrong_ending_are_refused(folder, name, twin) -> None:
     sp.save_npz(folder / "S.npz", SPARSE)
     (folder / twin).write_bytes((folder / name).read_bytes())
     _refused_as_matrix(folder, twin, f"{twin} cannot be read")
-
-
-def test_archives_of_dense_arrays_are_refused(folder) -> None:
-    np.savez(folder / "dense.npz", A=MATRIX)
-    _refused_as_matrix(folder, "dense.npz", "does not contain a sparse array")
 
 
 def _header(shape: str) -> bytes:
@@ -274,4 +263,4 @@ def test_matrix_market_files_are_read(folder, form) -> None:
 
 
 def test_a_missing_folder_is_called_missing(folder) -> None:
-    _refused_as_matrix(folder, "nowhere", "nowhere does not exist; give .npy (NumPy)")
+    _refused_as_matrix(folder, "nowhere", "nowhere does not exist; give .npy or .npz")

@@ -14,9 +14,9 @@ import pytest
 from cli_runner import assert_refused, stepfold
 
 import stepfold as package
+from stepfold.cli import COMMANDS
 
-COMMANDS = ("explain", "list", "run", "solve", "steps", "train")
-PROGRAM = "import sys; from stepfold.cli import main; sys.argv[0] = 'stepfold'; main()"
+PROGRAM = "import sys; from _stepfold_command import main; sys.argv[0] = 'stepfold'; main()"
 STEPS = ("steps", "--lower", "1", "--upper", "9", "--period", "500")
 
 
@@ -100,9 +100,67 @@ def test_a_full_disk_behind_standard_output_is_one_clear_line() -> None:
             timeout=120,
             check=False,
         )
-    assert done.returncode != 0
-    assert done.stderr.startswith("Error: No space left on device\n")
-    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stderr) == (2, "Error: No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", [STEPS, ("list",), ("--help",), ("--version",)])
+def test_closed_standard_output_is_no_error(arguments) -> None:
+    before = "import sys; sys.stdout = None"  # as Python has it under `>&-`
+    done = _process(*arguments, before=before)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "cp437"])
+def test_signs_that_an_output_cannot_show_are_spelled_out(encoding) -> None:
+    words = (sys.executable, "-c", PROGRAM, "accelerate", "--help")
+    environment = _environment(PYTHONIOENCODING=encoding)
+    done = subprocess.run(words, env=environment, capture_output=True, timeout=120, check=True)
+    assert done.stderr == b""
+    assert "||f(x) - x||" in done.stdout.decode(encoding)
+
+
+def test_errors_are_spelled_out_too(tmp_path) -> None:
+    name = tmp_path / "Größe λ.npy"
+    done = _process("plan", name, env={"PYTHONIOENCODING": "ascii"})
+    assert done.stderr == f"Error: {tmp_path / 'Gr??e lambda.npy'}: there is no such file\n"
+
+
+@pytest.mark.parametrize("place", ["numpy", "click", "stepfold.cli", "stepfold.measure", "scipy"])
+def test_an_interrupt_during_imports_is_one_line(tmp_path, place) -> None:
+    np.save(tmp_path / "A.npy", np.eye(3))
+    before = (
+        "import builtins, os, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "plain = builtins.__import__\n"
+        "def hook(name, *rest, **more):\n"
+        f"    if name == {place!r}:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return plain(name, *rest, **more)\n"
+        "builtins.__import__ = hook\n"
+    )
+    done = _process("explain", "A.npy", before=before, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
+
+
+@pytest.mark.parametrize("place", ["load_matrix", "load_vector", "check_output"])
+def test_an_interrupt_before_the_work_is_one_line(tmp_path, place) -> None:
+    np.save(tmp_path / "A.npy", np.eye(3))
+    np.save(tmp_path / "b.npy", np.ones(3))
+    before = (
+        "import signal, stepfold.cli.solve as module\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"module.{place} = lambda *a, **k: signal.raise_signal(signal.SIGINT)\n"
+    )
+    done = _process("solve", "A.npy", "b.npy", "-o", "x.npy", before=before, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
+    assert not (tmp_path / "x.npy").exists()
+
+
+def test_a_program_told_to_ignore_interrupts_goes_on() -> None:
+    before = "import os, signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    after = "import atexit, os, signal; atexit.register(os.kill, os.getpid(), signal.SIGINT)"
+    done = _process("--version", before=f"{before}\n{after}")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_matplotlib_missing_is_told_with_its_extra_before_the_work(tmp_path) -> None:
@@ -162,7 +220,7 @@ def test_an_interrupt_during_a_solve_writes_the_best_iterate(tmp_path) -> None:
     # ignore it.
     ready = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "import stepfold.cli.data as data; real = data.run_solve\n"
+        "import stepfold.cli.solve as data; real = data.run_solve\n"
         "data.run_solve = lambda *a, **k: (open('ready', 'w').close(), real(*a, **k))[1]\n"
     )
     process = subprocess.Popen(
@@ -191,7 +249,7 @@ def test_an_interrupt_during_a_solve_writes_the_best_iterate(tmp_path) -> None:
 def test_help_of_every_command_has_an_example(command) -> None:
     run = stepfold(command, "--help")
     assert (run.code, run.err) == (0, "")
-    assert f"Example:\n    stepfold {command}" in run.out
+    assert f"\n    stepfold {command}" in run.out.partition("Example:")[2]
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])

@@ -26,13 +26,13 @@ def _experiment(name: str, measured: float) -> Experiment:
         curve = Curve("c", np.arange(1.0, 3.0), np.ones(2))
         figure = Figure("f", "t", "one line", (curve,), Axis("x"), Axis("y"))
         checks = (Check("claim [red]x[/red]", "1", measured, 0.5, 1.5),)
-        return Outcome("small", "Title", "Summary.", (Section("h", ("p",), figure),), checks)
+        return Outcome("Title", "Summary.", (Section("h", ("p",), figure),), checks)
 
     return Experiment(name, small, seconds=0.1, quick={})
 
 
 def _overflowing() -> Outcome:
-    raise ArithmeticError("the loss is nan in generation 3")
+    raise ArithmeticError("the loss is nan in stage 3")
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,7 @@ def test_json_names_checks_and_paths(tmp_path) -> None:
 def test_an_arithmetic_error_exits_with_1_and_leaves_nothing(tmp_path) -> None:
     run = stepfold("run", "overflow", "-o", tmp_path / "run")
     assert (run.code, run.out) == (1, "")
-    assert run.err == "Error: the loss is nan in generation 3\n"
+    assert run.err == "Error: the loss is nan in stage 3\n"
     assert os.listdir(tmp_path) == []
 
 

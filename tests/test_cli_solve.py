@@ -358,6 +358,15 @@ def test_outputs_that_cannot_be_written_are_refused(folder, name, words) -> None
     assert (folder / "b.npy").read_bytes() == before
 
 
+def test_an_output_s_name_may_be_as_long_as_names_can_be(folder) -> None:
+    name = "x" * 251 + ".npy"
+    run = stepfold("solve", folder / "A.npy", folder / "b.npy", "-o", folder / name)
+    assert (run.code, run.err) == (0, "")
+    assert np.load(folder / name).shape == (20,)
+    run = stepfold("solve", folder / "A.npy", folder / "b.npy", "-o", folder / f"x{name}")
+    assert_refused(run, "File name too long")
+
+
 def test_force_replaces_the_output(folder) -> None:
     (folder / "x.npy").write_text("old")
     assert _plain(folder, "--force").code == 0
@@ -374,5 +383,5 @@ def test_a_failing_write_keeps_the_old_output_and_leaves_no_draft(folder) -> Non
 
 
 def test_running_out_of_memory_is_one_clear_line(folder) -> None:
-    with mock.patch("stepfold.cli.data.run_solve", side_effect=MemoryError("8 GiB")):
+    with mock.patch("stepfold.cli.solve.run_solve", side_effect=MemoryError("8 GiB")):
         assert_refused(_plain(folder), "not enough memory (8 GiB)")

@@ -29,7 +29,7 @@ def test_every_family_is_printed_and_saved(method, tmp_path) -> None:
     run = stepfold("steps", *INTERVAL, "--period", 8, "--method", method, "-o", path)
     assert (run.code, run.err) == (0, "")
     schedule = Schedule.load(path)
-    assert schedule.num_steps == 8
+    assert schedule.period == 8
     assert all(repr(gamma) in run.out for gamma in schedule)
     assert run.out.endswith(f"saved: {path}\n")
 
@@ -119,7 +119,7 @@ def test_what_exists_is_kept_unless_forced(tmp_path) -> None:
     assert_refused(stepfold("steps", *INTERVAL, "--period", 3, "-o", path), "exists", "--force")
     assert path.read_text() == "mine"
     assert stepfold("steps", *INTERVAL, "--period", 3, "-o", path, "--force").code == 0
-    assert Schedule.load(path).num_steps == 3
+    assert Schedule.load(path).period == 3
     assert os.listdir(tmp_path) == ["steps.json"]
 
 

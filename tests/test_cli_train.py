@@ -50,7 +50,7 @@ def test_a_training_leaves_a_folder_that_is_read_without_torch() -> None:
 
 def test_the_default_folder_is_named_after_the_network() -> None:
     assert _quick().code == 0
-    assert TrainingRun.load("runs/training/dugd").schedule.num_steps == 2
+    assert TrainingRun.load("runs/training/dugd").schedule.period == 2
 
 
 def test_the_list_names_every_network_and_its_parameters() -> None:

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from cli_runner import Run, assert_refused, stepfold
 
-from stepfold import Schedule, SpectralMeasure, mean_squared_error, spectral_radius
+from stepfold import Schedule, SpectralMeasure
 from stepfold.lab.experiments import EXPERIMENTS
 from stepfold.lab.experiments.dugd import dugd, published_matrix
 from stepfold.lab.report import read_run
+from stepfold.polynomial import mean_squared_error, spectral_radius
 
 FIGURES = (
     "error_by_iteration",
@@ -77,7 +78,7 @@ def test_all_checks_pass(finished, outcome) -> None:
 @pytest.mark.parametrize("name", ["learned", "chebyshev", "optimal", "constant"])
 def test_schedules_load_and_do_what_the_checks_say(folder, outcome, name) -> None:
     schedule = Schedule.load(folder / "schedules" / f"{name}.json")
-    assert schedule.num_steps == 25
+    assert schedule.period == 25
     measure = SpectralMeasure.from_dict(json.loads((folder / "spectrum.json").read_text()))
     claims = {
         "learned": "MSE of trained DUGD",
@@ -98,7 +99,7 @@ def test_the_order_of_merit_is_optimal_chebyshev_learned_constant(folder) -> Non
     assert errors == sorted(errors)
 
 
-def test_the_training_is_recorded_generation_by_generation(folder) -> None:
+def test_the_training_is_recorded_stage_by_stage(folder) -> None:
     record = json.loads((folder / "training.json").read_text())
     history = {key: np.array(value) for key, value in record["history"].items()}
     assert history["losses"].shape == (25, 500)
@@ -200,8 +201,8 @@ def test_a_second_run_keeps_the_first(finished, folder) -> None:
 
 def test_other_parameters_are_refused_and_keep_the_first(folder) -> None:
     before = (folder / "report.html").read_bytes()
-    run = stepfold("run", "dugd", "-o", folder, "--set", "num_steps=8", "--set", "seed=1")
-    assert_refused(run, "other values of num_steps, seed", "--force")
+    run = stepfold("run", "dugd", "-o", folder, "--set", "num-iterations=8", "--set", "seed=1")
+    assert_refused(run, "other values of num_iterations, seed", "--force")
     assert (folder / "report.html").read_bytes() == before
 
 
@@ -217,7 +218,7 @@ def test_the_published_matrix_is_the_published_draw() -> None:
 
 
 def test_a_small_experiment_is_reproducible_and_claims_nothing_about_the_training() -> None:
-    first, again = (dugd(num_steps=3, num_iterations=5, batch_size=10) for _ in range(2))
+    first, again = (dugd(period=3, num_iterations=5, batch_size=10) for _ in range(2))
     assert (
         first.records["training"]["history"]["losses"]
         == (again.records["training"]["history"]["losses"])

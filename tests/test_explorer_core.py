@@ -14,16 +14,15 @@ from stepfold import (
     SpectralMeasure,
     chebyshev_steps,
     constant_steps,
-    mean_squared_errors,
     optimal_steps,
-    roundoff_amplification,
-    worst_case_rate,
 )
 from stepfold.lab.explorer import explorer_script
+from stepfold.polynomial import mean_squared_error_path, worst_case_period_rate
 from stepfold.schedules import (
     ORDERS,
     noise_aware_ridge,
     noisy_mean_squared_error,
+    roundoff_amplification,
     safe_order,
     silver_steps,
 )
@@ -101,25 +100,25 @@ def as_ends(bounds: SpectralBounds) -> dict:
     return {"lower": bounds.lower, "upper": bounds.upper}
 
 
-def families(bounds: SpectralBounds, measure: SpectralMeasure, num_steps: int) -> dict:
+def families(bounds: SpectralBounds, measure: SpectralMeasure, period: int) -> dict:
     return {
-        "chebyshev": chebyshev_steps(bounds, num_steps),
-        "second-kind": chebyshev_steps(bounds, num_steps, kind=2),
-        "fourth-kind": chebyshev_steps(bounds, num_steps, kind=4),
-        "optimal": optimal_steps(measure, num_steps),
-        "constant": constant_steps(bounds, num_steps),
-        "silver": silver_steps(bounds, num_steps),
+        "chebyshev": chebyshev_steps(bounds, period),
+        "second-kind": chebyshev_steps(bounds, period, kind=2),
+        "fourth-kind": chebyshev_steps(bounds, period, kind=4),
+        "optimal": optimal_steps(measure, period),
+        "constant": constant_steps(bounds, period),
+        "silver": silver_steps(bounds, period),
     }
 
 
-def state(kind: str, value: float, num_steps: int, **changes) -> dict:
+def state(kind: str, value: float, period: int, **changes) -> dict:
     chosen = {
         "spectrum": kind,
         "kappa": value,
         "aspect": value,
         "width": 0.1,
         "n": 300,
-        "T": num_steps,
+        "T": period,
         "order": "own",
         "precision": "float64",
         "noise": 0,
@@ -139,55 +138,53 @@ def test_spectra_are_those_of_the_package(core, kind, value) -> None:
     np.testing.assert_allclose(list(found["bounds"].values()), [bounds.lower, bounds.upper])
 
 
-@pytest.mark.parametrize(("kind", "value", "num_steps"), GRID)
-def test_every_family_and_its_figures_are_those_of_the_package(
-    core, kind, value, num_steps
-) -> None:
+@pytest.mark.parametrize(("kind", "value", "period"), GRID)
+def test_every_family_and_its_figures_are_those_of_the_package(core, kind, value, period) -> None:
     bounds, measure = spectrum(kind, value)
     noise = 1e-3
-    found = core("compute", state(kind, value, num_steps, noise=noise), {})
-    for name, schedule in families(bounds, measure, num_steps).items():
+    found = core("compute", state(kind, value, period, noise=noise), {})
+    for name, schedule in families(bounds, measure, period).items():
         row = found["rows"][name]
         np.testing.assert_allclose(row["steps"], schedule.steps, **CLOSE)
         expected = [
             noisy_mean_squared_error(schedule, measure, noise=noise * bounds.upper),
-            worst_case_rate(schedule, bounds),
+            worst_case_period_rate(schedule, bounds),
             *roundoff_amplification(schedule, bounds),
         ]
         got = [row["error"], row["worstCase"], row["heads"], row["tails"]]
         np.testing.assert_allclose(got, expected, err_msg=name, **CLOSE)
     eta = noise * bounds.upper
-    p = noise_aware_ridge(measure, num_steps, noise=eta).residual_polynomial(measure.nodes)
+    p = noise_aware_ridge(measure, period, noise=eta).residual_polynomial(measure.nodes)
     smallest = measure.mean(p**2 + eta * (1 - p) ** 2 / measure.nodes)
     np.testing.assert_allclose(found["smallestNoisy"], smallest, **CLOSE)
 
 
-@pytest.mark.parametrize(("kind", "value", "num_steps"), GRID)
-def test_errors_on_the_way_are_those_of_the_package(core, kind, value, num_steps) -> None:
+@pytest.mark.parametrize(("kind", "value", "period"), GRID)
+def test_errors_on_the_way_are_those_of_the_package(core, kind, value, period) -> None:
     bounds, measure = spectrum(kind, value)
-    twice = [*chebyshev_steps(bounds, num_steps)] * 2
-    found = core("compute", state(kind, value, num_steps), {})["rows"]["chebyshev"]["predicted"]
-    np.testing.assert_allclose(found, mean_squared_errors(twice, measure), **CLOSE)
+    twice = [*chebyshev_steps(bounds, period)] * 2
+    found = core("compute", state(kind, value, period), {})["rows"]["chebyshev"]["predicted"]
+    np.testing.assert_allclose(found, mean_squared_error_path(twice, measure), **CLOSE)
 
 
-@pytest.mark.parametrize(("kind", "value", "num_steps"), GRID)
-def test_a_gauss_rule_is_that_of_the_package(core, kind, value, num_steps) -> None:
+@pytest.mark.parametrize(("kind", "value", "period"), GRID)
+def test_a_gauss_rule_is_that_of_the_package(core, kind, value, period) -> None:
     _, measure = spectrum(kind, value)
-    rule = measure.quadrature(num_steps + 1)
-    found = core("quadrature", as_record(measure), num_steps + 1)
+    rule = measure.quadrature(period + 1)
+    found = core("quadrature", as_record(measure), period + 1)
     np.testing.assert_allclose(found["nodes"], rule.nodes, **CLOSE)
     # Weights far below the rounding of the largest mean nothing.
     np.testing.assert_allclose(found["weights"], rule.weights, rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 8, 13, 64])
-def test_orders_are_those_of_the_package(core, order, num_steps) -> None:
-    schedule = chebyshev_steps(SpectralBounds(1.0, 100.0), num_steps)
+@pytest.mark.parametrize("period", [1, 2, 3, 8, 13, 64])
+def test_orders_are_those_of_the_package(core, order, period) -> None:
+    schedule = chebyshev_steps(SpectralBounds(1.0, 100.0), period)
     permutations = [ORDERS["random"](np.ones(size)).tolist() for size in range(1, 65)]
     found = core("reordered", schedule.steps.tolist(), order, permutations)
     assert found == schedule.reordered(order).steps.tolist()
-    assert core("safeOrder", num_steps) == safe_order(num_steps)
+    assert core("safeOrder", period) == safe_order(period)
 
 
 def test_all_orders_of_the_package_are_offered(core) -> None:
@@ -237,7 +234,7 @@ def test_iterations_round_as_numpy_does(core, precision, order, noise) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "num_steps", "num_iterations"),
+    ("kind", "value", "period", "num_iterations"),
     [
         ("marchenko-pastur", 0.5, 1, 100),
         ("marchenko-pastur", 0.5, 8, 500),
@@ -247,25 +244,25 @@ def test_iterations_round_as_numpy_does(core, precision, order, noise) -> None:
     ],
 )
 def test_training_finds_what_torch_finds(
-    core, monkeypatch, kind, value, num_steps, num_iterations
+    core, monkeypatch, kind, value, period, num_iterations
 ) -> None:
     torch = pytest.importorskip("torch")
     from stepfold.unfolded import SpectralLoss, UnfoldedIteration, train_incrementally
 
     bounds, measure = spectrum(kind, value)
-    rule = measure.quadrature(num_steps + 1)
+    rule = measure.quadrature(period + 1)
     loss = SpectralLoss(rule)
     # The mean over batches without end, of which the usual loss draws one batch at a time.
     monkeypatch.setattr(
         SpectralLoss, "__call__", lambda self, net, depth, _: self.given(net, depth, rule.weights)
     )
     run = train_incrementally(
-        UnfoldedIteration(Schedule(np.full(num_steps, 1.7 / bounds.upper))),
+        UnfoldedIteration(Schedule(np.full(period, 1.7 / bounds.upper))),
         loss,
         num_iterations=num_iterations,
         optimizer=functools.partial(torch.optim.Adam, lr=0.0114 / bounds.upper),
     )
-    found = core("trained", as_record(rule), bounds.upper, num_steps, num_iterations)
+    found = core("trained", as_record(rule), bounds.upper, period, num_iterations)
     np.testing.assert_allclose(found, run.schedule.steps, **CLOSE)
 
 

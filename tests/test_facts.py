@@ -5,24 +5,21 @@ import math
 import numpy as np
 import pytest
 
-from stepfold import (
-    SpectralBounds,
-    SpectralMeasure,
+from stepfold import SpectralBounds, SpectralMeasure, chebyshev_steps, constant_steps, optimal_steps
+from stepfold.polynomial import (
+    chebyshev_period_rate,
     chebyshev_rate,
-    chebyshev_steps,
     constant_rate,
-    constant_steps,
     first_order_lower_bound,
     marchenko_pastur_mean_squared_error,
     mean_squared_error,
-    mean_squared_errors,
+    mean_squared_error_path,
     optimal_mean_squared_error,
-    optimal_steps,
     residual_polynomial,
-    roundoff_amplification,
     spectral_radius,
-    worst_case_rate,
+    worst_case_period_rate,
 )
+from stepfold.schedules import roundoff_amplification
 
 
 def figures(value: float, digits: int) -> float:
@@ -71,13 +68,13 @@ def test_spectral_radii_after_25_steps(
 def test_errors_on_the_way_rise_above_1e4_in_the_zig_zag_order(
     measure: SpectralMeasure, bounds: SpectralBounds
 ) -> None:
-    errors = mean_squared_errors(chebyshev_steps(bounds, 25).reordered("outside-in"), measure)
+    errors = mean_squared_error_path(chebyshev_steps(bounds, 25).reordered("outside-in"), measure)
     assert errors.max() > 1e4
     assert errors[-1] == pytest.approx(2.45e-8, rel=0.01)
 
 
 @pytest.mark.parametrize(
-    ("num_steps", "optimal", "chebyshev", "constant"),
+    ("period", "optimal", "chebyshev", "constant"),
     [
         (2, "1.426e-01", "2.710e-01", "1.853e-01"),
         (5, "1.617e-02", "4.955e-02", "6.02e-02"),
@@ -88,27 +85,27 @@ def test_errors_on_the_way_rise_above_1e4_in_the_zig_zag_order(
 def test_errors_at_other_depths(
     measure: SpectralMeasure,
     bounds: SpectralBounds,
-    num_steps: int,
+    period: int,
     optimal: str,
     chebyshev: str | None,
     constant: str | None,
 ) -> None:
     found = {
-        optimal: mean_squared_error(optimal_steps(measure, num_steps), measure),
-        chebyshev: mean_squared_error(chebyshev_steps(bounds, num_steps), measure),
-        constant: mean_squared_error(constant_steps(bounds, num_steps), measure),
+        optimal: mean_squared_error(optimal_steps(measure, period), measure),
+        chebyshev: mean_squared_error(chebyshev_steps(bounds, period), measure),
+        constant: mean_squared_error(constant_steps(bounds, period), measure),
     }
     expected = [text for text in found if text is not None]
     assert [f"{found[text]:.{len(text) - 6}e}" for text in expected] == expected
 
 
 @pytest.mark.parametrize(
-    ("num_steps", "rate"), [(1, 0.8), (2, 0.68599), (4, 0.59402), (8, 0.54525), (16, 0.52214)]
+    ("period", "rate"), [(1, 0.8), (2, 0.68599), (4, 0.59402), (8, 0.54525), (16, 0.52214)]
 )
-def test_rates_per_step_at_condition_number_nine(num_steps: int, rate: float) -> None:
+def test_rates_per_step_at_condition_number_nine(period: int, rate: float) -> None:
     nine = SpectralBounds(1.0, 9.0)
-    assert round(chebyshev_rate(nine, num_steps) ** (1 / num_steps), 5) == rate
-    by_steps = worst_case_rate(chebyshev_steps(nine, num_steps), nine) ** (1 / num_steps)
+    assert round(chebyshev_rate(nine, period), 5) == rate
+    by_steps = worst_case_period_rate(chebyshev_steps(nine, period), nine) ** (1 / period)
     assert round(by_steps, 5) == rate
 
 
@@ -118,13 +115,13 @@ def test_the_limits_of_the_rates_at_condition_number_nine() -> None:
     assert first_order_lower_bound(nine) == pytest.approx(0.5, rel=1e-15)
 
 
-@pytest.mark.parametrize("num_steps", [1, 4, 16])
-def test_the_residual_polynomial_has_one_extremum_more_than_steps(num_steps: int) -> None:
+@pytest.mark.parametrize("period", [1, 4, 16])
+def test_the_residual_polynomial_has_one_extremum_more_than_steps(period: int) -> None:
     nine = SpectralBounds(1.0, 9.0)
-    values = residual_polynomial(chebyshev_steps(nine, num_steps), np.linspace(1.0, 9.0, 20_001))
+    values = residual_polynomial(chebyshev_steps(nine, period), np.linspace(1.0, 9.0, 20_001))
     slopes = np.sign(np.diff(values))
     turns = int(np.count_nonzero(slopes[1:] != slopes[:-1]))
-    assert turns + 2 == num_steps + 1  # the ends are extrema too
+    assert turns + 2 == period + 1  # the ends are extrema too
 
 
 # Marchenko–Pastur at (300, 600): H has entries of variance 1/300, so the mean eigenvalue is 2.
@@ -137,54 +134,50 @@ def largest_step_deviation(steps: np.ndarray, measure: SpectralMeasure) -> float
     return float(np.abs(np.sort(steps) / optimal - 1).max())
 
 
-@pytest.mark.parametrize("num_steps", range(1, 26))
+@pytest.mark.parametrize("period", range(1, 26))
 def test_second_kind_steps_are_within_4_percent_of_the_finite_optimal_steps(
-    measure: SpectralMeasure, num_steps: int
+    measure: SpectralMeasure, period: int
 ) -> None:
-    steps = chebyshev_steps(EDGES, num_steps, kind=2).steps
+    steps = chebyshev_steps(EDGES, period, kind=2).steps
     assert largest_step_deviation(steps, measure) < 0.04
 
 
-@pytest.mark.parametrize(
-    ("num_steps", "percent"), [(5, 72), (10, 30), (15, 20), (20, 13), (25, 11)]
-)
+@pytest.mark.parametrize(("period", "percent"), [(5, 72), (10, 30), (15, 20), (20, 13), (25, 11)])
 def test_first_kind_steps_miss_the_optimal_steps_by_11_to_72_percent(
-    measure: SpectralMeasure, bounds: SpectralBounds, num_steps: int, percent: int
+    measure: SpectralMeasure, bounds: SpectralBounds, period: int, percent: int
 ) -> None:
-    steps = chebyshev_steps(bounds, num_steps).steps
+    steps = chebyshev_steps(bounds, period).steps
     assert round(100 * largest_step_deviation(steps, measure)) == percent
 
 
-def excess(num_steps: int, kind: int, measure: SpectralMeasure) -> float:
-    error = mean_squared_error(chebyshev_steps(EDGES, num_steps, kind=kind), measure)
-    return error / optimal_mean_squared_error(measure, num_steps) - 1
+def excess(period: int, kind: int, measure: SpectralMeasure) -> float:
+    error = mean_squared_error(chebyshev_steps(EDGES, period, kind=kind), measure)
+    return error / optimal_mean_squared_error(measure, period) - 1
 
 
-@pytest.mark.parametrize(("num_steps", "limit"), [(5, 0.003), (10, 0.05), (15, 0.11), (25, 0.44)])
+@pytest.mark.parametrize(("period", "limit"), [(5, 0.003), (10, 0.05), (15, 0.11), (25, 0.44)])
 def test_the_error_of_second_kind_steps_is_near_the_finite_optimum(
-    measure: SpectralMeasure, num_steps: int, limit: float
+    measure: SpectralMeasure, period: int, limit: float
 ) -> None:
     # 4 % holds for the steps, not for their error: it is 43 % above the optimum at T = 25.
-    assert 0 <= excess(num_steps, 2, measure) < limit
-    assert excess(num_steps, 1, measure) > 2.5
+    assert 0 <= excess(period, 2, measure) < limit
+    assert excess(period, 1, measure) > 2.5
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 5, 8])
-def test_the_closed_form_is_near_the_finite_optimum(
-    measure: SpectralMeasure, num_steps: int
-) -> None:
-    expected = marchenko_pastur_mean_squared_error(RATIO, num_steps)
-    assert optimal_mean_squared_error(measure, num_steps) == pytest.approx(expected, rel=0.05)
+@pytest.mark.parametrize("period", [1, 2, 5, 8])
+def test_the_closed_form_is_near_the_finite_optimum(measure: SpectralMeasure, period: int) -> None:
+    expected = marchenko_pastur_mean_squared_error(RATIO, period)
+    assert optimal_mean_squared_error(measure, period) == pytest.approx(expected, rel=0.05)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 8, 25, 64])
+@pytest.mark.parametrize("period", [1, 2, 8, 25, 64])
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9])
-def test_the_closed_form_is_reached_by_second_kind_steps(ratio: float, num_steps: int) -> None:
+def test_the_closed_form_is_reached_by_second_kind_steps(ratio: float, period: int) -> None:
     edges = SpectralBounds((1 - math.sqrt(ratio)) ** 2, (1 + math.sqrt(ratio)) ** 2)
     error = mean_squared_error(
-        chebyshev_steps(edges, num_steps, kind=2), SpectralMeasure.marchenko_pastur(ratio)
+        chebyshev_steps(edges, period, kind=2), SpectralMeasure.marchenko_pastur(ratio)
     )
-    expected = marchenko_pastur_mean_squared_error(ratio, num_steps)
+    expected = marchenko_pastur_mean_squared_error(ratio, period)
     assert error == pytest.approx(expected, rel=1e-8)
 
 
@@ -199,17 +192,19 @@ def test_monotone_orders_multiply_rounding_by_1e31() -> None:
 @pytest.mark.parametrize(("factor", "growth"), [(0.98, 14), (0.95, 3000)])
 def test_an_upper_bound_too_low_makes_a_period_grow(factor: float, growth: float) -> None:
     steps = chebyshev_steps(SpectralBounds(1.0, 100.0 * factor), 32)
-    assert worst_case_rate(steps, SpectralBounds(1.0, 100.0)) == pytest.approx(growth, rel=0.15)
+    assert worst_case_period_rate(steps, SpectralBounds(1.0, 100.0)) == pytest.approx(
+        growth, rel=0.15
+    )
 
 
 def test_an_upper_bound_10_percent_too_high_costs_almost_nothing() -> None:
     true = SpectralBounds(1.0, 100.0)
-    cautious = worst_case_rate(chebyshev_steps(SpectralBounds(1.0, 110.0), 32), true)
-    per_step = math.log(cautious) / math.log(chebyshev_rate(true, 32))
+    cautious = worst_case_period_rate(chebyshev_steps(SpectralBounds(1.0, 110.0), 32), true)
+    per_step = math.log(cautious) / math.log(chebyshev_period_rate(true, 32))
     assert per_step > 0.93
 
 
 def test_a_lower_bound_too_low_only_slows() -> None:
     true = SpectralBounds(1.0, 100.0)
-    rate = worst_case_rate(chebyshev_steps(SpectralBounds(0.5, 100.0), 32), true)
-    assert chebyshev_rate(true, 32) < rate < 0.05
+    rate = worst_case_period_rate(chebyshev_steps(SpectralBounds(0.5, 100.0), 32), true)
+    assert chebyshev_period_rate(true, 32) < rate < 0.05

@@ -36,7 +36,7 @@ def test_the_plain_iteration_goes_there(member: GalleryMap) -> None:
 
 
 def test_the_accelerated_iteration_goes_there(member: GalleryMap) -> None:
-    result = accelerate(member.map, member.start, rtol=1e-12, max_evaluations=MOST)
+    result = accelerate(member.map, member.start, rtol=1e-12, max_products=MOST)
     assert member.error(result.x) <= 1e-6
 
 

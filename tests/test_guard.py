@@ -61,20 +61,20 @@ def num_products(result: Any) -> int:
 
 @pytest.mark.parametrize("spectrum", SPECTRA)
 @pytest.mark.parametrize(
-    ("kappa", "num_steps"),
+    ("kappa", "period"),
     [
-        *((10.0, num_steps) for num_steps in (1, 2, 3, 4, 8, 16, 32, 64, 1024)),
-        *((100.0, num_steps) for num_steps in (1, 4, 8, 32, 100, 1024)),
-        *((1e3, num_steps) for num_steps in (8, 32, 256)),
-        *((1e4, num_steps) for num_steps in (32, 256, 1024)),
+        *((10.0, period) for period in (1, 2, 3, 4, 8, 16, 32, 64, 1024)),
+        *((100.0, period) for period in (1, 4, 8, 32, 100, 1024)),
+        *((1e3, period) for period in (8, 32, 256)),
+        *((1e4, period) for period in (32, 256, 1024)),
     ],
 )
 def test_half_the_upper_bound_costs_at_most_twice_the_products(
-    problems: Callable[[str, float], Any], spectrum: str, kappa: float, num_steps: int
+    problems: Callable[[str, float], Any], spectrum: str, kappa: float, period: int
 ) -> None:
     problem = problems(spectrum, kappa)
-    right = solve(problem, chebyshev_steps(SpectralBounds(1.0, kappa), num_steps))
-    wrong = solve(problem, chebyshev_steps(SpectralBounds(1.0, kappa / 2), num_steps))
+    right = solve(problem, chebyshev_steps(SpectralBounds(1.0, kappa), period))
+    wrong = solve(problem, chebyshev_steps(SpectralBounds(1.0, kappa / 2), period))
     assert (right.status, wrong.status) == (Status.CONVERGED, Status.CONVERGED)
     assert num_products(wrong) <= 2 * num_products(right)
     assert len(wrong.events) == 1
@@ -95,24 +95,24 @@ def test_bounds_that_are_wrong_by_any_factor_are_mended(
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
-@pytest.mark.parametrize("num_steps", [1, 7, 32])
+@pytest.mark.parametrize("period", [1, 7, 32])
 def test_every_family_is_rebuilt_as_itself(
-    problems: Callable[[str, float], Any], name: str, num_steps: int
+    problems: Callable[[str, float], Any], name: str, period: int
 ) -> None:
-    schedule = SCHEDULES[name](SpectralBounds(1.0, 9.0), num_steps)
+    schedule = SCHEDULES[name](SpectralBounds(1.0, 9.0), period)
     result = solve(problems("uniform", 20.0), schedule)
     assert result.converged
-    assert result.schedule == SCHEDULES[name](result.events[-1].new, num_steps)
+    assert result.schedule == SCHEDULES[name](result.events[-1].new, period)
 
 
 @pytest.mark.parametrize("excess", [1e-3, 0.01, 0.02, 0.05, 0.1])
-@pytest.mark.parametrize("num_steps", [8, 32, 128])
+@pytest.mark.parametrize("period", [8, 32, 128])
 def test_an_eigenvalue_slightly_outside_does_not_stop_convergence(
-    symmetric_with: Callable[..., np.ndarray], excess: float, num_steps: int
+    symmetric_with: Callable[..., np.ndarray], excess: float, period: int
 ) -> None:
     hessian = symmetric_with(np.append(np.linspace(1.0, 99.0, 40), 100 * (1 + excess)))
     problem = Quadratic(hessian, np.random.default_rng(0).standard_normal(41))
-    result = solve(problem, chebyshev_steps(SpectralBounds(1.0, 100.0), num_steps))
+    result = solve(problem, chebyshev_steps(SpectralBounds(1.0, 100.0), period))
     assert result.converged
     assert result.num_steps <= 300
 
@@ -143,15 +143,15 @@ def test_an_overflow_within_a_period_is_no_loss(problems: Callable[[str, float],
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
-@pytest.mark.parametrize("num_steps", [1, 3, 8, 64])
+@pytest.mark.parametrize("period", [1, 3, 8, 64])
 @pytest.mark.parametrize("spectrum", SPECTRA)
 def test_right_bounds_give_the_same_iterates_bit_by_bit(
-    problems: Callable[[str, float], Any], name: str, num_steps: int, spectrum: str
+    problems: Callable[[str, float], Any], name: str, period: int, spectrum: str
 ) -> None:
     problem = problems(spectrum, 100.0)
     values = np.linalg.eigvalsh(problem.hessian)
     bounds = SpectralBounds(float(values[0]), float(values[-1]))
-    schedule = SCHEDULES[name](bounds, num_steps)
+    schedule = SCHEDULES[name](bounds, period)
     runs = [
         solve(problem, schedule, guard=guard, keep_iterates=True, max_steps=2000)
         for guard in (None, Guard())
@@ -163,14 +163,14 @@ def test_right_bounds_give_the_same_iterates_bit_by_bit(
 
 
 @given(st.integers(1, 70), st.floats(1.5, 1e4), st.integers(0, 2**32 - 1))
-def test_no_right_bounds_are_ever_moved(num_steps: int, kappa: float, seed: int) -> None:
+def test_no_right_bounds_are_ever_moved(period: int, kappa: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     basis = np.linalg.qr(rng.standard_normal((12, 12)))[0]
     values = np.sort(rng.uniform(1.0, kappa, 12))
     matrix = (basis * values) @ basis.T
     problem = Quadratic((matrix + matrix.T) / 2, rng.standard_normal(12))
     bounds = SpectralBounds(float(values[0]), float(values[-1]))
-    schedule = chebyshev_steps(bounds, num_steps)
+    schedule = chebyshev_steps(bounds, period)
     # To the level of rounding and beyond: there the suspicion is aroused, and the proof is not.
     result = solve(problem, schedule, rtol=0.0, max_steps=3000)
     assert result.events == ()
@@ -236,9 +236,9 @@ def test_learned_steps_are_guarded_once_their_bounds_are_told(
 def test_a_builder_of_the_caller_s_rebuilds(problems: Callable[[str, float], Any]) -> None:
     asked: list[tuple[SpectralBounds, int]] = []
 
-    def rebuild(bounds: SpectralBounds, num_steps: int) -> Schedule:
-        asked.append((bounds, num_steps))
-        return SCHEDULES["silver"](bounds, num_steps)
+    def rebuild(bounds: SpectralBounds, period: int) -> Schedule:
+        asked.append((bounds, period))
+        return SCHEDULES["silver"](bounds, period)
 
     guard = Guard(SpectralBounds(1.0, 50.0), rebuild)
     result = solve(problems("uniform", 100.0), learned(50.0), guard=guard)
@@ -378,7 +378,7 @@ def test_products_of_an_iteration_that_ignores_known_gradients_are_counted(count
     ("arguments", "error", "message"),
     [
         ({"bounds": (1.0, 2.0)}, TypeError, "`bounds` must be SpectralBounds or None, got tuple"),
-        ({"rebuild": "silver"}, TypeError, "`rebuild` must be a callable of bounds and num_steps"),
+        ({"rebuild": "silver"}, TypeError, "`rebuild` must be a callable of bounds and period"),
         ({"max_events": -1}, ValueError, "`max_events` must be an integer of at least 0"),
     ],
 )

@@ -16,8 +16,8 @@ from stepfold import (
     estimate_bounds,
     optimal_steps,
     solve,
-    worst_case_rate,
 )
+from stepfold.polynomial import worst_case_period_rate
 from stepfold.schedules import SCHEDULES
 from stepfold.solve.guard import largest_factor
 
@@ -63,10 +63,10 @@ def test_optimal_steps_of_a_measure_know_no_bounds() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
-@pytest.mark.parametrize("num_steps", [1, 2, 9, 64, 200])
-def test_what_p_allows_is_bounded_from_above_and_within_a_tenth(name: str, num_steps: int) -> None:
+@pytest.mark.parametrize("period", [1, 2, 9, 64, 200])
+def test_what_p_allows_is_bounded_from_above_and_within_a_tenth(name: str, period: int) -> None:
     bounds = SpectralBounds(1.0, 300.0)
-    schedule = SCHEDULES[name](bounds, num_steps)
-    exact = worst_case_rate(schedule, bounds)
+    schedule = SCHEDULES[name](bounds, period)
+    exact = worst_case_period_rate(schedule, bounds)
     # Beyond 1 the schedule does not contract, and no bound is promised.
     assert min(exact, 1.0) * (1 - 1e-9) <= largest_factor(schedule, bounds) <= 1.09 * exact

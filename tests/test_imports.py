@@ -33,8 +33,8 @@ def test_every_public_name_exists_and_is_documented(name: str) -> None:
     assert member.__module__.startswith("stepfold.")
 
 
-def test_public_names_are_sorted_and_unique() -> None:
-    assert sorted(set(stepfold.__all__)) == stepfold.__all__
+def test_public_names_are_few_and_unique() -> None:
+    assert len(set(stepfold.__all__)) == len(stepfold.__all__) <= 25
 
 
 def test_a_solve_on_arrays_does_not_load_torch() -> None:
@@ -42,7 +42,7 @@ def test_a_solve_on_arrays_does_not_load_torch() -> None:
         "import sys, numpy as np; sys.modules['torch'] = None\n"
         "from stepfold import *\n"
         "problem = Quadratic(np.diag([1.0, 2.0]), np.ones(2))\n"
-        "print(solve(problem, chebyshev_steps(estimate_bounds(problem.hessian), 4)).status.name)"
+        "print(solve(problem, chebyshev_steps(estimate_bounds(problem), 4)).status.name)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "CONVERGED"

@@ -8,8 +8,9 @@ import pytest
 import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator, cg
 
-from stepfold import Schedule, SpectralBounds, chebyshev_steps, constant_steps, residual_polynomial
+from stepfold import Schedule, SpectralBounds, chebyshev_steps, constant_steps
 from stepfold.interop.scipy import as_preconditioner
+from stepfold.polynomial import residual_polynomial
 
 EIGENVALUES = np.geomspace(1.0, 400.0, 40)
 BOUNDS = SpectralBounds(1.0, 400.0)
@@ -21,12 +22,12 @@ KINDS: dict[str, Callable[[np.ndarray], Any]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("num_steps", [1, 2, 7, 16])
+@pytest.mark.parametrize("period", [1, 2, 7, 16])
 def test_it_is_the_polynomial_of_the_matrix(
-    symmetric_with: Callable[..., np.ndarray], kind: str, num_steps: int
+    symmetric_with: Callable[..., np.ndarray], kind: str, period: int
 ) -> None:
     matrix = symmetric_with(EIGENVALUES)
-    schedule = chebyshev_steps(BOUNDS, num_steps)
+    schedule = chebyshev_steps(BOUNDS, period)
     operator = as_preconditioner(KINDS[kind](matrix), schedule, bounds=BOUNDS)
     values, basis = np.linalg.eigh(matrix)
     q = (1 - residual_polynomial(schedule, values)) / values
@@ -36,25 +37,25 @@ def test_it_is_the_polynomial_of_the_matrix(
     np.testing.assert_allclose(columns, dense, atol=1e-13)
 
 
-@pytest.mark.parametrize("num_steps", [1, 8, 32])
+@pytest.mark.parametrize("period", [1, 8, 32])
 def test_it_is_symmetric_to_rounding_and_positive_definite(
-    symmetric_with: Callable[..., np.ndarray], num_steps: int
+    symmetric_with: Callable[..., np.ndarray], period: int
 ) -> None:
     matrix = symmetric_with(EIGENVALUES)
-    dense = as_preconditioner(matrix, chebyshev_steps(BOUNDS, num_steps)) @ np.eye(40)
+    dense = as_preconditioner(matrix, chebyshev_steps(BOUNDS, period)) @ np.eye(40)
     assert abs(dense - dense.T).max() <= 1e-13 * abs(dense).max()
     assert np.linalg.eigvalsh((dense + dense.T) / 2).min() > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("num_steps", "share"), [(2, 0.8), (4, 0.6), (8, 0.5)])
+@pytest.mark.parametrize(("period", "share"), [(2, 0.8), (4, 0.6), (8, 0.5)])
 def test_cg_takes_fewer_iterations_to_the_same_solution(
-    symmetric_with: Callable[..., np.ndarray], kind: str, num_steps: int, share: float
+    symmetric_with: Callable[..., np.ndarray], kind: str, period: int, share: float
 ) -> None:
     matrix = symmetric_with(EIGENVALUES)
     b = np.random.default_rng(0).standard_normal(40)
     preconditioner = as_preconditioner(
-        KINDS[kind](matrix), chebyshev_steps(BOUNDS, num_steps), bounds=BOUNDS
+        KINDS[kind](matrix), chebyshev_steps(BOUNDS, period), bounds=BOUNDS
     )
     counts, solutions = [], []
     for M in (None, preconditioner):

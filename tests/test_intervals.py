@@ -8,21 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from stepfold import (
-    Quadratic,
-    SpectralBounds,
-    Status,
-    chebyshev_rate,
-    chebyshev_steps,
-    residual_polynomial,
-    solve,
-)
+from stepfold import Quadratic, SpectralBounds, Status, chebyshev_steps, solve
+from stepfold.polynomial import chebyshev_period_rate, residual_polynomial
 from stepfold.schedules import (
     chebyshev_steps_for_intervals,
-    minimax_rate,
+    minimax_period_rate,
     roundoff_amplification,
     spectral_intervals,
-    worst_case_rate_on_intervals,
+    worst_case_period_rate_on_intervals,
 )
 
 TWO = [(1.0, 2.0), (4.0, 5.0)]
@@ -45,8 +38,8 @@ def alternations(steps, intervals):
 @pytest.mark.parametrize("half", [1, 2, 3, 10, 40])
 def test_two_intervals_of_equal_length_have_the_rate_of_their_image_under_a_parabola(half):
     # λ (a + d − λ) maps both [a, b] and [c, d] onto [a d, b c].
-    expected = chebyshev_rate(SpectralBounds(1 * 5, 2 * 4), half)
-    assert minimax_rate(TWO, 2 * half) == pytest.approx(expected, rel=1e-9)
+    expected = chebyshev_period_rate(SpectralBounds(1 * 5, 2 * 4), half)
+    assert minimax_period_rate(TWO, 2 * half) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("half", [1, 2, 7])
@@ -57,52 +50,52 @@ def test_two_intervals_of_equal_length_have_the_preimages_as_roots(half):
     np.testing.assert_allclose(np.sort(1 / steps), np.sort(roots), rtol=1e-8)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 5, 16, 100])
-def test_a_single_interval_gives_chebyshev_steps(num_steps):
-    steps = chebyshev_steps_for_intervals([(1.0, 100.0)], num_steps).steps
-    expected = chebyshev_steps(SpectralBounds(1.0, 100.0), num_steps).steps
+@pytest.mark.parametrize("period", [1, 2, 5, 16, 100])
+def test_a_single_interval_gives_chebyshev_steps(period):
+    steps = chebyshev_steps_for_intervals([(1.0, 100.0)], period).steps
+    expected = chebyshev_steps(SpectralBounds(1.0, 100.0), period).steps
     np.testing.assert_allclose(np.sort(steps), np.sort(expected), rtol=1e-6)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 4, 6, 8])
+@pytest.mark.parametrize("period", [1, 2, 3, 4, 6, 8])
 @pytest.mark.parametrize(
     "intervals",
     [TWO, [(1.0, 1.5), (2.0, 9.0)], [(1.0, 2.0), (3.0, 3.0), (7.0, 9.0)]],
     ids=["equal", "unequal", "with-a-point"],
 )
-def test_a_linear_programme_finds_no_smaller_maximum(num_steps, intervals):
+def test_a_linear_programme_finds_no_smaller_maximum(period, intervals):
     grid = np.concatenate([np.linspace(low, high, 300) for low, high in intervals])
     top = grid.max()
     # p(λ) = 1 + ∑ c_k (T_k(s) − T_k(s₀)) with s = 2λ/top − 1: p(0) = 1 in a basis that stays tame.
-    basis = np.polynomial.chebyshev.chebvander(2 * grid / top - 1, num_steps)[:, 1:]
-    basis = basis - (-1.0) ** np.arange(1, num_steps + 1)
+    basis = np.polynomial.chebyshev.chebvander(2 * grid / top - 1, period)[:, 1:]
+    basis = basis - (-1.0) ** np.arange(1, period + 1)
     ones = np.ones((grid.size, 1))
     programme = linprog(
-        np.append(np.zeros(num_steps), 1.0),
+        np.append(np.zeros(period), 1.0),
         A_ub=np.block([[basis, -ones], [-basis, -ones]]),
         b_ub=np.concatenate([-np.ones(grid.size), np.ones(grid.size)]),
-        bounds=[(None, None)] * num_steps + [(0, None)],
+        bounds=[(None, None)] * period + [(0, None)],
     )
     assert programme.status == 0
     # The programme sees a grid only, and so a maximum that is a little too small.
-    assert minimax_rate(intervals, num_steps) == pytest.approx(programme.fun, rel=3e-3)
-    assert minimax_rate(intervals, num_steps) >= programme.fun * (1 - 1e-7)
+    assert minimax_period_rate(intervals, period) == pytest.approx(programme.fun, rel=3e-3)
+    assert minimax_period_rate(intervals, period) >= programme.fun * (1 - 1e-7)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 7, 12])
+@pytest.mark.parametrize("period", [1, 2, 3, 7, 12])
 @pytest.mark.parametrize(
     "intervals",
     [TWO, [(1.0, 10.0), (90.0, 100.0)], [(1.0, 2.0), (3.0, 4.0), (50.0, 51.0)]],
     ids=["equal", "far", "three"],
 )
-def test_the_polynomial_alternates_t_plus_1_times(num_steps, intervals):
-    steps = chebyshev_steps_for_intervals(intervals, num_steps)
-    assert alternations(steps, intervals) == num_steps + 1
+def test_the_polynomial_alternates_t_plus_1_times(period, intervals):
+    steps = chebyshev_steps_for_intervals(intervals, period)
+    assert alternations(steps, intervals) == period + 1
 
 
-@pytest.mark.parametrize("num_steps", [2, 3, 8, 33])
-def test_all_roots_are_simple_and_inside_the_hull(num_steps):
-    roots = np.sort(1 / chebyshev_steps_for_intervals(TWO, num_steps).steps)
+@pytest.mark.parametrize("period", [2, 3, 8, 33])
+def test_all_roots_are_simple_and_inside_the_hull(period):
+    roots = np.sort(1 / chebyshev_steps_for_intervals(TWO, period).steps)
     assert roots[0] > 1.0
     assert roots[-1] < 5.0
     assert np.diff(roots).min() > 0
@@ -117,11 +110,11 @@ def test_an_odd_number_of_steps_puts_one_root_into_a_symmetric_gap():
     st.lists(st.floats(0.01, 100.0), min_size=2, max_size=8, unique=True),
     st.integers(1, 20),
 )
-def test_a_gap_never_costs_anything(ends, num_steps):
+def test_a_gap_never_costs_anything(ends, period):
     ends = sorted(ends)[: len(ends) // 2 * 2]
     intervals = list(zip(ends[::2], ends[1::2], strict=True))
-    hull = chebyshev_rate(SpectralBounds(ends[0], ends[-1]), num_steps)
-    assert minimax_rate(intervals, num_steps) <= hull * (1 + 1e-6) + 1e-14
+    hull = chebyshev_period_rate(SpectralBounds(ends[0], ends[-1]), period)
+    assert minimax_period_rate(intervals, period) <= hull * (1 + 1e-6) + 1e-14
 
 
 @pytest.mark.parametrize("scale", [1e-150, 1e150])
@@ -138,7 +131,9 @@ def test_overlapping_and_unsorted_intervals_are_merged():
 
 def test_known_eigenvalues_are_hit_better_than_their_hull():
     points = [(float(x), float(x)) for x in np.linspace(1, 50, 12)]
-    assert minimax_rate(points, 8) < 0.9 * chebyshev_rate(SpectralBounds(1.0, 50.0), 8)
+    assert minimax_period_rate(points, 8) < 0.9 * chebyshev_period_rate(
+        SpectralBounds(1.0, 50.0), 8
+    )
 
 
 def test_a_spectrum_is_cut_where_chebyshev_roots_would_be_wasted():
@@ -147,14 +142,14 @@ def test_a_spectrum_is_cut_where_chebyshev_roots_would_be_wasted():
     assert ends == [(1.0, 1000.0), (5000.0, 5000.0), (1e4, 1e4)]
 
 
-@pytest.mark.parametrize("num_steps", [16, 32, 64])
-def test_outliers_are_solved_within_a_sixth_of_the_steps_for_the_hull(num_steps):
+@pytest.mark.parametrize("period", [16, 32, 64])
+def test_outliers_are_solved_within_a_sixth_of_the_steps_for_the_hull(period):
     rng = np.random.default_rng(3)
     basis, _ = np.linalg.qr(rng.standard_normal((OUTLIERS.size, OUTLIERS.size)))
     hessian = (basis * OUTLIERS) @ basis.T
     hessian = (hessian + hessian.T) / 2
     truth = rng.standard_normal(OUTLIERS.size)
-    schedule = chebyshev_steps_for_intervals(spectral_intervals(OUTLIERS, 5), num_steps)
+    schedule = chebyshev_steps_for_intervals(spectral_intervals(OUTLIERS, 5), period)
     result = solve(Quadratic(hessian, hessian @ truth), schedule, rtol=1e-10)
     assert result.status is Status.CONVERGED
     assert result.num_steps < 300
@@ -213,8 +208,8 @@ def test_a_zero_eigenvalue_is_refused():
 
 def test_the_rate_on_intervals_ignores_the_gap():
     steps = chebyshev_steps_for_intervals([(1.0, 2.0), (90.0, 100.0)], 4)
-    assert worst_case_rate_on_intervals(steps, [(1.0, 2.0), (90.0, 100.0)]) < 1
-    assert worst_case_rate_on_intervals(steps, [(1.0, 100.0)]) > 10
+    assert worst_case_period_rate_on_intervals(steps, [(1.0, 2.0), (90.0, 100.0)]) < 1
+    assert worst_case_period_rate_on_intervals(steps, [(1.0, 100.0)]) > 10
 
 
 def test_intervals_that_span_more_than_the_floats_are_refused():
@@ -222,7 +217,7 @@ def test_intervals_that_span_more_than_the_floats_are_refused():
         chebyshev_steps_for_intervals([(1e-300, 1e-300), (1.0, 1e300)], 3)
 
 
-@pytest.mark.parametrize("num_steps", [1, 3, 5])
-def test_an_interval_of_a_few_floats_gives_steps_inside_it(num_steps):
-    steps = chebyshev_steps_for_intervals([(1.0, 1.0 + 1e-14)], num_steps).steps
+@pytest.mark.parametrize("period", [1, 3, 5])
+def test_an_interval_of_a_few_floats_gives_steps_inside_it(period):
+    steps = chebyshev_steps_for_intervals([(1.0, 1.0 + 1e-14)], period).steps
     np.testing.assert_allclose(steps, 1.0, rtol=1e-13)

@@ -8,17 +8,16 @@ import pytest
 import torch
 
 from stepfold import (
-    GradientDescent,
-    Iteration,
     LeastSquares,
     Quadratic,
     Schedule,
     SpectralBounds,
     Status,
     chebyshev_steps,
-    residual_polynomial,
     solve,
 )
+from stepfold.iterations import GradientDescent, Iteration
+from stepfold.polynomial import residual_polynomial
 
 Pair = tuple[Any, Any]
 
@@ -94,15 +93,15 @@ def test_heavy_ball_runs_on_tensors_and_batches_unchanged(dtype: torch.dtype) ->
     torch.testing.assert_close(result.x, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 5, 8])
+@pytest.mark.parametrize("period", [1, 2, 5, 8])
 def test_the_error_after_gradient_steps_is_the_residual_polynomial(
-    symmetric_with: Callable[..., np.ndarray], num_steps: int
+    symmetric_with: Callable[..., np.ndarray], period: int
 ) -> None:
     eigenvalues = np.array([1.0, 2.0, 5.0, 10.0])
     hessian = symmetric_with(eigenvalues)
     solution = np.arange(1.0, 5.0)
     problem = Quadratic(hessian, hessian @ solution)
-    schedule = chebyshev_steps(SpectralBounds(1.0, 10.0), num_steps)
+    schedule = chebyshev_steps(SpectralBounds(1.0, 10.0), period)
     state = np.zeros(4)
     for gamma in schedule:
         state = GradientDescent().step(problem, state, gamma)

@@ -6,17 +6,10 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import cg
 
-from stepfold import (
-    GradientDescent,
-    Quadratic,
-    SpectralBounds,
-    chebyshev_rate,
-    chebyshev_steps,
-    constant_rate,
-    constant_steps,
-)
+from stepfold import Quadratic, SpectralBounds, chebyshev_steps, constant_steps
 from stepfold.interop.scipy import solve_with
-from stepfold.iterations import heavy_ball, nesterov, semi_iteration
+from stepfold.iterations import GradientDescent, heavy_ball, nesterov, semi_iteration
+from stepfold.polynomial import chebyshev_period_rate, constant_rate
 
 T, PERIODS = 16, 4
 LAST = T * PERIODS
@@ -160,10 +153,12 @@ def test_no_method_breaks_its_guarantee(
     t = np.arange(1, LAST + 1)
     relative = {name: norms[1:] / norms[0] for name, norms in errors.items()}
     assert np.all(relative["constant"] <= constant_rate(bounds) ** t * (1 + 1e-9))
-    promised = np.array([chebyshev_rate(bounds, int(k)) for k in t])
+    promised = np.array([chebyshev_period_rate(bounds, int(k)) for k in t])
     assert np.all(relative["semi-iteration"] <= promised * (1 + 1e-9))
     at_ends = relative["Chebyshev"][T - 1 :: T]
-    assert np.all(at_ends <= chebyshev_rate(bounds, T) ** np.arange(1, PERIODS + 1) * (1 + 1e-9))
+    assert np.all(
+        at_ends <= chebyshev_period_rate(bounds, T) ** np.arange(1, PERIODS + 1) * (1 + 1e-9)
+    )
 
 
 def test_inside_a_period_chebyshev_steps_may_be_far_off(errors: dict[str, np.ndarray]) -> None:

@@ -13,19 +13,17 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import aslinearoperator
 
 from stepfold import (
-    GradientDescent,
     LeastSquares,
     Quadratic,
     Schedule,
     SpectralBounds,
     Status,
-    chebyshev_rate,
     chebyshev_steps,
-    first_order_lower_bound,
     solve,
 )
 from stepfold.iterations import (
     BarzilaiBorwein,
+    GradientDescent,
     HeavyBall,
     Nesterov,
     SemiIteration,
@@ -34,6 +32,7 @@ from stepfold.iterations import (
     nesterov,
     semi_iteration,
 )
+from stepfold.polynomial import chebyshev_period_rate, first_order_lower_bound
 
 MAKERS = {
     "heavy ball": heavy_ball,
@@ -52,11 +51,11 @@ KINDS: dict[str, Callable[[np.ndarray], Any]] = {
 }
 
 
-def walk(problem: Any, schedule: Any, iteration: Any, x0: Any, num_steps: int) -> list[Any]:
+def walk(problem: Any, schedule: Any, iteration: Any, x0: Any, period: int) -> list[Any]:
     """Iterates x₀ … of an iteration whose schedule repeats."""
     state = iteration.init(problem, x0)
     iterates = [iteration.iterate(state)]
-    for t in range(num_steps):
+    for t in range(period):
         state = iteration.step(problem, state, schedule(t))
         iterates.append(iteration.iterate(state))
     return iterates
@@ -147,11 +146,11 @@ def test_rivals_without_a_lower_bound_refuse_the_zero_operator(name: str) -> Non
         MAKERS[name](SpectralBounds(0.0, 0.0))
 
 
-@pytest.mark.parametrize("num_steps", [0, -1])
+@pytest.mark.parametrize("period", [0, -1])
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_period_without_steps_is_refused(name: str, num_steps: int) -> None:
-    with pytest.raises(ValueError, match=r"`num_steps` must be an integer of at least 1"):
-        MAKERS[name](SpectralBounds(1.0, 2.0), num_steps)
+def test_a_period_without_steps_is_refused(name: str, period: int) -> None:
+    with pytest.raises(ValueError, match=r"`period` must be an integer of at least 1"):
+        MAKERS[name](SpectralBounds(1.0, 2.0), period)
 
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.0, math.nan])
@@ -204,16 +203,16 @@ def test_nesterov_shrinks_errors_at_its_rate_for_quadratics() -> None:
     assert (norms[300] / norms[100]) ** (1 / 200) == pytest.approx(0.9, rel=0.01)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 8, 16, 50])
+@pytest.mark.parametrize("period", [1, 2, 3, 8, 16, 50])
 def test_semi_iteration_is_t_chebyshev_steps_after_t_steps(
-    symmetric_with: Callable[..., np.ndarray], num_steps: int
+    symmetric_with: Callable[..., np.ndarray], period: int
 ) -> None:
     bounds = SpectralBounds(1.0, 30.0)
     problem = Quadratic(symmetric_with(np.linspace(1.0, 30.0, 20)), np.arange(20.0))
     x0 = np.linspace(-1.0, 1.0, 20)
-    ours = walk(problem, *semi_iteration(bounds), x0, num_steps)[-1]
-    steps = chebyshev_steps(bounds, num_steps)
-    chebyshev = walk(problem, steps, GradientDescent(), x0, num_steps)[-1]
+    ours = walk(problem, *semi_iteration(bounds), x0, period)[-1]
+    steps = chebyshev_steps(bounds, period)
+    chebyshev = walk(problem, steps, GradientDescent(), x0, period)[-1]
     np.testing.assert_allclose(ours, chebyshev, rtol=0, atol=1e-12)
 
 
@@ -226,9 +225,9 @@ def test_over_several_periods_semi_iteration_is_better_than_chebyshev_steps(
     eigenvalues = np.linspace(1.0, 30.0, 500)
     problem = Quadratic(np.diag(eigenvalues), np.zeros(500))
     error = walk(problem, *semi_iteration(bounds), np.ones(500), 8 * num_periods)[-1]
-    best = chebyshev_rate(bounds, 8 * num_periods)
+    best = chebyshev_period_rate(bounds, 8 * num_periods)
     assert abs(error).max() == pytest.approx(best, rel=1e-3)
-    assert best < 0.8 * chebyshev_rate(bounds, 8) ** num_periods
+    assert best < 0.8 * chebyshev_period_rate(bounds, 8) ** num_periods
 
 
 def test_semi_iteration_overflows_at_no_number_of_steps() -> None:
@@ -244,17 +243,17 @@ def test_semi_iteration_overflows_at_no_number_of_steps() -> None:
     assert state.omega == pytest.approx(2 / (1 + math.sqrt(1 - sigma**2)), rel=1e-15)
 
 
-@given(log_kappa=st.floats(0.01, 12.0), num_steps=st.integers(1, 300))
-def test_weights_are_ratios_of_chebyshev_polynomials(log_kappa: float, num_steps: int) -> None:
+@given(log_kappa=st.floats(0.01, 12.0), period=st.integers(1, 300))
+def test_weights_are_ratios_of_chebyshev_polynomials(log_kappa: float, period: int) -> None:
     kappa = 10**log_kappa
     _, iteration = semi_iteration(SpectralBounds(1.0, kappa))
     state = iteration.init(None, np.zeros(1))
     nothing = np.zeros(1)
-    for _ in range(num_steps):
+    for _ in range(period):
         state = iteration.step(None, state, 1.0, nothing)
     angle = 2 * math.atanh(1 / math.sqrt(kappa))
-    grown = math.exp(-angle) * (1 + math.exp(-2 * num_steps * angle))
-    grown /= 1 + math.exp(-2 * (num_steps + 1) * angle)
+    grown = math.exp(-angle) * (1 + math.exp(-2 * period * angle))
+    grown /= 1 + math.exp(-2 * (period + 1) * angle)
     assert state.omega == pytest.approx(2 * math.cosh(angle) * grown, rel=1e-9)
 
 

@@ -68,7 +68,7 @@ def test_records_are_strict_json_and_schedules_load(outcome) -> None:
     records = json.loads(json.dumps(outcome.records, allow_nan=False))
     names = {name for name in records if name.startswith("schedules/")}
     assert names == {"schedules/chebyshev", "schedules/optimal", "schedules/constant"}
-    assert all(Schedule.from_dict(records[name]).num_steps for name in names)
+    assert all(Schedule.from_dict(records[name]).period for name in names)
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e-100, 1e100, 1e200])
@@ -154,7 +154,7 @@ def test_the_command_writes_a_report_that_needs_nothing_else(tmp_path, rhs) -> N
     page = (folder / "report.html").read_text()
     assert page.count('<svg role="img" aria-label=') == 3 + rhs
     assert "<script" not in page
-    assert Schedule.load(folder / "schedules" / "chebyshev.json").num_steps > 1
+    assert Schedule.load(folder / "schedules" / "chebyshev.json").period > 1
     again = stepfold("explain", tmp_path / "A.npy", "-o", folder)
     assert_refused(again, "already holds a run")
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize, minimize_scalar
 
-from stepfold import Schedule, SpectralMeasure, chebyshev_steps, mean_squared_error, optimal_steps
+from stepfold import Schedule, SpectralMeasure, chebyshev_steps, optimal_steps
 from stepfold.lab.explanation import explain_run
 from stepfold.lab.explanation.learned import Learned, Verdict, last_drop
+from stepfold.polynomial import mean_squared_error
 from stepfold.result import TrainingHistory, TrainingRun
 from stepfold.schedules import noise_aware_steps, noisy_mean_squared_error
 from stepfold.unfolded import (

@@ -20,6 +20,7 @@ from stepfold.lab import (
     Table,
 )
 from stepfold.lab._matplotlib import draw, to_bytes
+from stepfold.lab._table import to_csv
 
 HOSTILE = "<script>alert(1)</script> & \"quotes\" 'single' $x^{ $ --> ]]> \\frac _under 日本"
 # matplotlib has no glyphs for Japanese in its own font and says so.
@@ -144,6 +145,19 @@ def test_gaps_are_drawn_as_gaps() -> None:
     assert to_bytes(_figure(curves=(curve,)), "svg")
 
 
+def test_a_band_is_drawn_behind_its_curve_and_kept_in_the_table() -> None:
+    x, y = np.arange(1.0, 4.0), np.array([2.0, 4.0, 8.0])
+    figure = _figure(curves=(Curve("c", x, y, band=(y / 2, 2 * y)), Curve("d", x, y)))
+    (band,) = draw(figure).axes[0].collections
+    assert band.get_paths()[0].get_extents().get_points().tolist() == [[1.0, 1.0], [3.0, 16.0]]
+    assert to_csv(figure).splitlines()[:2] == ["curve,x,y,smallest,largest", "c,1.0,2.0,1.0,4.0"]
+
+
+def test_a_band_of_another_length_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"`band` must have the shape of `x`, \(3,\), got \(2,\)"):
+        Curve("c", np.arange(3.0), np.arange(3.0), band=(np.zeros(2), np.ones(3)))
+
+
 def test_titles_and_labels_are_drawn_as_they_are() -> None:
     curve = Curve(PRINTABLE, np.arange(3.0), np.arange(3.0))
     figure = _figure(title=PRINTABLE, curves=(curve, curve), x=Axis(PRINTABLE), y=Axis(PRINTABLE))
@@ -154,7 +168,7 @@ def test_titles_and_labels_are_drawn_as_they_are() -> None:
 def test_many_curves_are_told_apart_by_colour_or_dash() -> None:
     curves = tuple(Curve(str(k), np.arange(3.0), k + np.arange(3.0)) for k in range(7))
     lines = draw(_figure(curves=curves)).axes[0].lines
-    assert len({(line.get_color(), str(line.get_linestyle())) for line in lines}) == 7
+    assert len({(line.get_color(), str(line._dash_pattern)) for line in lines}) == 7
 
 
 @pytest.mark.parametrize("top", [1.2, 1.9, 7.0, 30.0, 900.0, 1e9])

@@ -37,7 +37,7 @@ def test_all_are_run_and_failures_are_told(tmp_path) -> None:
     assert run.code == 1
     records = {record["name"]: record for record in run.json()}
     assert list(records) == sorted(SMALL)
-    assert records["failing"]["failure"] == "ArithmeticError: the loss is nan in generation 3"
+    assert records["failing"]["failure"] == "ArithmeticError: the loss is nan in stage 3"
     assert records["crashing"]["failure"] == "its process ended with exit code 7"
     assert [name for name, record in records.items() if record["passed"]] == [
         "adjustable",
@@ -93,7 +93,7 @@ def test_bad_input_is_refused_before_the_work(tmp_path, words, complaint) -> Non
 
 def test_settings_are_for_the_run(tmp_path) -> None:
     words = ("run", "adjustable", "-o", tmp_path / "run", "--set", "scale=1.25", "--json")
-    assert stepfold(*words, "--set", "num-steps=2").json()["checks"][0]["measured"] == 1.25
+    assert stepfold(*words, "--set", "period=2").json()["checks"][0]["measured"] == 1.25
 
 
 def test_quick_runs_have_a_folder_of_their_own(tmp_path, monkeypatch) -> None:

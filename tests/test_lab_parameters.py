@@ -11,7 +11,7 @@ from stepfold.lab.experiments import EXPERIMENTS, Experiment
 from stepfold.lab.parameters import Between
 
 ADJUSTABLE = SMALL["adjustable"]
-PUBLISHED = {"num_steps": 3, "scale": 1.0, "kind": "first", "fast": False}
+PUBLISHED = {"period": 3, "scale": 1.0, "kind": "first", "fast": False}
 
 
 def test_published_values_are_the_defaults() -> None:
@@ -19,20 +19,20 @@ def test_published_values_are_the_defaults() -> None:
 
 
 def test_quick_values_replace_some_and_given_ones_come_first() -> None:
-    assert ADJUSTABLE.values(quick=True) == {**PUBLISHED, "num_steps": 1, "fast": True}
-    assert ADJUSTABLE.values({"num_steps": 2}, quick=True)["num_steps"] == 2
+    assert ADJUSTABLE.values(quick=True) == {**PUBLISHED, "period": 1, "fast": True}
+    assert ADJUSTABLE.values({"period": 2}, quick=True)["period"] == 2
 
 
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
-        ("num_steps", "9", 9),
+        ("period", "9", 9),
         ("scale", "5e-1", 0.5),
         ("scale", "2", 2.0),
         ("kind", "second", "second"),
         ("fast", "True", True),
         ("fast", "false", False),
-        ("num_steps", 9.0, 9),
+        ("period", 9.0, 9),
     ],
 )
 def test_text_is_read_as_the_parameter_s_type(name: str, text: object, value: object) -> None:
@@ -44,14 +44,14 @@ def test_text_is_read_as_the_parameter_s_type(name: str, text: object, value: ob
 @pytest.mark.parametrize(
     ("name", "value", "rule"),
     [
-        ("num_steps", "0", "an integer between 1 and 9"),
-        ("num_steps", "10", "an integer between 1 and 9"),
-        ("num_steps", "2.5", "an integer"),
-        ("num_steps", 2.5, "an integer"),
-        ("num_steps", "many", "an integer"),
-        ("num_steps", "", "an integer"),
-        ("num_steps", True, "an integer"),
-        ("num_steps", None, "an integer"),
+        ("period", "0", "an integer between 1 and 9"),
+        ("period", "10", "an integer between 1 and 9"),
+        ("period", "2.5", "an integer"),
+        ("period", 2.5, "an integer"),
+        ("period", "many", "an integer"),
+        ("period", "", "an integer"),
+        ("period", True, "an integer"),
+        ("period", None, "an integer"),
         ("scale", "0.4", "a number between 0.5 and 2"),
         ("scale", "nan", "a number between 0.5 and 2"),
         ("scale", "inf", "a number between 0.5 and 2"),
@@ -68,7 +68,7 @@ def test_values_against_the_rule_are_refused(name: str, value: object, rule: str
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("num_step", "num_steps"), ("Kind", "kind"), ("scales", "scale")]
+    ("name", "near"), [("perio", "period"), ("Kind", "kind"), ("scales", "scale")]
 )
 def test_unknown_names_are_refused_with_near_ones(name: str, near: str) -> None:
     with pytest.raises(ValueError, match=rf"no parameter '{name}'; did you mean .*{near}"):
@@ -76,7 +76,7 @@ def test_unknown_names_are_refused_with_near_ones(name: str, near: str) -> None:
 
 
 def test_a_name_unlike_any_is_refused_with_all() -> None:
-    with pytest.raises(ValueError, match=r"there are num_steps, scale, kind, fast"):
+    with pytest.raises(ValueError, match=r"there are period, scale, kind, fast"):
         ADJUSTABLE.run({"qqq": 1})
 
 
@@ -85,9 +85,9 @@ def test_an_experiment_without_parameters_says_so() -> None:
         SMALL["failing"].run({"seed": 1})
 
 
-def _without_default(*, num_steps: int) -> Any: ...
-def _positional(num_steps: int = 1) -> Any: ...
-def _untyped(*, num_steps=1) -> Any: ...  # type: ignore[no-untyped-def]
+def _without_default(*, period: int) -> Any: ...
+def _positional(period: int = 1) -> Any: ...
+def _untyped(*, period=1) -> Any: ...  # type: ignore[no-untyped-def]
 def _of_a_list(*, steps: list[int] = []) -> Any: ...  # noqa: B006
 
 
@@ -97,22 +97,22 @@ def test_signatures_that_the_command_line_cannot_set_are_refused(function: Any) 
         Experiment("e", function, 1, {})
 
 
-def _out_of_its_own_range(*, num_steps: Annotated[int, Between(1, 4)] = 5) -> Any: ...
+def _out_of_its_own_range(*, period: Annotated[int, Between(1, 4)] = 5) -> Any: ...
 
 
 def test_a_default_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"`num_steps` must be an integer between 1 and 4, got 5"):
+    with pytest.raises(ValueError, match=r"`period` must be an integer between 1 and 4, got 5"):
         Experiment("e", _out_of_its_own_range, 1, {})
 
 
-@pytest.mark.parametrize("quick", [{"num_step": 1}, {"num_steps": 0}])
+@pytest.mark.parametrize("quick", [{"perio": 1}, {"period": 0}])
 def test_quick_values_are_checked_when_the_experiment_is_defined(quick: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"num_step"):
+    with pytest.raises(ValueError, match=r"perio"):
         Experiment("e", ADJUSTABLE.function, 1, quick)
 
 
 def _with_progress(*, progress: bool = False) -> Any:
-    return small_outcome("e", float(progress))
+    return small_outcome(float(progress))
 
 
 def test_progress_is_passed_on_and_is_no_parameter() -> None:
@@ -130,3 +130,10 @@ def test_every_experiment_says_what_it_shows_and_what_it_costs(name: str) -> Non
     assert experiment.seconds > 0
     documented = experiment.function.__doc__ or ""
     assert all(f"        {parameter}: " in documented for parameter in experiment.parameters)
+
+
+def test_an_outcome_has_the_experiments_name_and_the_parameters_that_were_taken() -> None:
+    outcome = SMALL["adjustable"].run({"scale": 1.5})
+    assert outcome.name == "adjustable"
+    expected = {"period": 3, "scale": 1.5, "kind": "first", "fast": False}
+    assert outcome.parameters == expected

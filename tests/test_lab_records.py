@@ -31,6 +31,9 @@ def full_outcome(text: str = HOSTILE) -> Outcome:
     curves = (
         Curve(text, np.array([1.0, 2.0, 4.0]), np.array([1.0, np.nan, 1e-300]), "both", True),
         Curve("second", np.array([0.5]), np.array([0.1 + 0.2]), "points"),
+        Curve(
+            "third", [1.0, 2.0], [3.0, 4.0], band=(np.array([2.0, np.nan]), np.array([4.0, 5.0]))
+        ),
     )
     figure = Figure(
         "curves",
@@ -54,7 +57,7 @@ def full_outcome(text: str = HOSTILE) -> Outcome:
         checks=(
             Check(text, text, np.nan, lower=0.0),
             Check("c", "e", 0.1, upper=np.float64(1.0)),
-            Check("d", "f", 0.3, 0.1, 0.5),
+            Check("d", "f", 0.3, 0.1, 0.5, source=text),
         ),
         parameters={text: text, "seed": 3, "flag": True, "list": [1, 2]},
         records={"data": {text: [1.5, None]}, "deeper/data": [text]},

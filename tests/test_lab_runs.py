@@ -36,7 +36,7 @@ def test_nothing_is_done_before_it_is_computed(tmp_path) -> None:
 
 def test_a_run_is_done_with_the_same_parameters_and_code_only(folder) -> None:
     assert _job(folder).is_done()
-    assert not _job(folder, num_steps=4).is_done()
+    assert not _job(folder, period=4).is_done()
     with BY_OTHER_CODE:
         assert not _job(folder).is_done()
 
@@ -58,9 +58,9 @@ def test_a_run_by_other_code_may_be_replaced(folder) -> None:
 
 
 def test_a_run_with_other_parameters_may_not_be_replaced_unless_forced(folder) -> None:
-    with pytest.raises(FileExistsError, match=r"other values of fast, num_steps; .*--force"):
-        _job(folder, num_steps=4, fast=True).check(force=False)
-    _job(folder, num_steps=4, fast=True).check(force=True)
+    with pytest.raises(FileExistsError, match=r"other values of fast, period; .*--force"):
+        _job(folder, period=4, fast=True).check(force=False)
+    _job(folder, period=4, fast=True).check(force=True)
 
 
 def test_another_experiment_s_run_may_not_be_replaced_unless_forced(folder) -> None:
@@ -85,7 +85,7 @@ def test_computing_again_replaces_the_run(folder) -> None:
 def test_the_run_s_own_record_says_what_made_it(folder) -> None:
     record = json.loads((folder / "run.json").read_text())
     assert record["experiment"] == "adjustable"
-    assert record["parameters"] == {"num_steps": 3, "scale": 1.0, "kind": "first", "fast": False}
+    assert record["parameters"] == {"period": 3, "scale": 1.0, "kind": "first", "fast": False}
     assert record["code"] == code_version(adjustable)
     assert record["seconds"] >= 0
 

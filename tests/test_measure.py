@@ -72,7 +72,7 @@ def test_marchenko_pastur_is_the_limit_of_sampled_spectra(num_rows: int, num_col
 
 
 def test_marchenko_pastur_has_constant_recurrence_coefficients() -> None:
-    alpha, beta = SpectralMeasure.marchenko_pastur(0.25, scale=2.0, num_nodes=50).jacobi(20)
+    alpha, beta = SpectralMeasure.marchenko_pastur(0.25, scale=2.0, num_nodes=50).jacobi_matrix(20)
     np.testing.assert_allclose(alpha, 2.0 * np.array([1.0] + [1.25] * 19), rtol=1e-12)
     np.testing.assert_allclose(beta, np.full(20, 2.0 * 0.5), rtol=1e-12)
 
@@ -90,7 +90,7 @@ def test_uniform_moments_are_exact_below_twice_the_number_of_nodes(
 
 
 def test_the_uniform_measure_has_the_recurrence_of_legendre_polynomials() -> None:
-    alpha, beta = SpectralMeasure.uniform(SpectralBounds(1.0, 3.0), num_nodes=40).jacobi(20)
+    alpha, beta = SpectralMeasure.uniform(SpectralBounds(1.0, 3.0), num_nodes=40).jacobi_matrix(20)
     k = np.arange(1, 21)
     np.testing.assert_allclose(alpha, np.full(20, 2.0), rtol=1e-12)
     np.testing.assert_allclose(beta, k / np.sqrt(4 * k**2 - 1), rtol=1e-12)
@@ -108,7 +108,7 @@ def test_the_jacobi_matrix_is_the_gauss_rule_of_the_measure(
     points: list[tuple[float, float]], num_nodes: int
 ) -> None:
     measure = SpectralMeasure(*zip(*points, strict=True))
-    alpha, beta = measure.jacobi(num_nodes)
+    alpha, beta = measure.jacobi_matrix(num_nodes)
     matrix = np.diag(alpha) + np.diag(beta[:-1], 1) + np.diag(beta[:-1], -1)
     nodes, vectors = np.linalg.eigh(matrix)
     powers = np.arange(2 * alpha.size)
@@ -121,7 +121,7 @@ def test_the_jacobi_matrix_is_the_gauss_rule_of_the_measure(
 def test_the_jacobi_matrix_has_no_more_rows_than_there_are_distinct_nodes(
     nodes: list[float],
 ) -> None:
-    alpha, beta = SpectralMeasure.from_eigenvalues(nodes).jacobi(9)
+    alpha, beta = SpectralMeasure.from_eigenvalues(nodes).jacobi_matrix(9)
     assert alpha.size == beta.size == len(set(nodes))
     assert beta[-1] == 0
 
@@ -168,7 +168,9 @@ def test_recurrences_and_nodes_scale_with_the_eigenvalues(scale: float) -> None:
     np.testing.assert_allclose(
         scaled.gauss_nodes_of_weighted(6), scale * measure.gauss_nodes_of_weighted(6), rtol=1e-12
     )
-    np.testing.assert_allclose(scaled.jacobi(6), scale * np.array(measure.jacobi(6)), rtol=1e-12)
+    np.testing.assert_allclose(
+        scaled.jacobi_matrix(6), scale * np.array(measure.jacobi_matrix(6)), rtol=1e-12
+    )
 
 
 def test_a_zero_operator_has_no_nodes_above_zero() -> None:

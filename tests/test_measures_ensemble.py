@@ -5,8 +5,9 @@ import statistics
 import numpy as np
 import pytest
 
-from stepfold import SpectralMeasure, mean_squared_error, optimal_steps
+from stepfold import SpectralMeasure, optimal_steps
 from stepfold.measure import ensemble_measure
+from stepfold.polynomial import mean_squared_error
 
 
 def gaussian(num_rows: int, num_columns: int, seed: int) -> np.ndarray:
@@ -38,7 +39,7 @@ def spiked(num_rows: int, num_columns: int, seed: int) -> np.ndarray:
 FAMILIES = {"gaussian": gaussian, "signs": signs, "correlated": correlated, "spiked": spiked}
 
 
-def errors(name: str, shape: tuple[int, int], num_steps: int, num_draws: int = 1) -> list[float]:
+def errors(name: str, shape: tuple[int, int], period: int, num_draws: int = 1) -> list[float]:
     """Median over draws of the mean error on fresh ones: of the plain and the smeared measure."""
     family = FAMILIES[name]
     fresh = [SpectralMeasure.from_eigenvalues(family(*shape, 1000 + k)) for k in range(16)]
@@ -47,18 +48,18 @@ def errors(name: str, shape: tuple[int, int], num_steps: int, num_draws: int = 1
         draws = np.array([family(*shape, 50 * seed + k) for k in range(num_draws)])
         plain = SpectralMeasure.mixture([SpectralMeasure.from_eigenvalues(d) for d in draws])
         for measure, values in zip((plain, ensemble_measure(draws)), results, strict=True):
-            steps = optimal_steps(measure, num_steps)
+            steps = optimal_steps(measure, period)
             values.append(statistics.fmean(mean_squared_error(steps, other) for other in fresh))
     return [statistics.median(values) for values in results]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("shape", [(120, 60), (100, 90)])
-@pytest.mark.parametrize("num_steps", [2, 4, 6])
+@pytest.mark.parametrize("period", [2, 4, 6])
 def test_smearing_hardly_ever_hurts_short_schedules(
-    name: str, shape: tuple[int, int], num_steps: int
+    name: str, shape: tuple[int, int], period: int
 ) -> None:
-    plain, smeared = errors(name, shape, num_steps)
+    plain, smeared = errors(name, shape, period)
     assert smeared < 1.15 * plain
 
 
@@ -70,10 +71,10 @@ def test_smearing_saves_long_schedules(name: str, shape: tuple[int, int]) -> Non
     assert smeared < 0.15
 
 
-@pytest.mark.parametrize("num_steps", [5, 12])
-def test_more_draws_bring_the_smeared_optimum_closer(num_steps: int) -> None:
-    one = errors("gaussian", (120, 60), num_steps)[1]
-    eight = errors("gaussian", (120, 60), num_steps, num_draws=8)[1]
+@pytest.mark.parametrize("period", [5, 12])
+def test_more_draws_bring_the_smeared_optimum_closer(period: int) -> None:
+    one = errors("gaussian", (120, 60), period)[1]
+    eight = errors("gaussian", (120, 60), period, num_draws=8)[1]
     assert eight < 1.02 * one
 
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from stepfold import Gram, SpectralMeasure, mean_squared_error, optimal_steps
+from stepfold import Gram, SpectralMeasure, optimal_steps
 from stepfold.measure import error_measure, exact_measure, lanczos_measure, residual_measure
+from stepfold.polynomial import mean_squared_error
 
 RNG = np.random.default_rng(11)
 MATRIX = RNG.standard_normal((60, 40)) @ np.diag(np.geomspace(0.03, 1.0, 40))
@@ -33,8 +34,8 @@ OPERATORS = {
 }
 
 
-def roots(measure: SpectralMeasure, num_steps: int) -> np.ndarray:
-    return np.sort(1 / optimal_steps(measure, num_steps).steps)
+def roots(measure: SpectralMeasure, period: int) -> np.ndarray:
+    return np.sort(1 / optimal_steps(measure, period).steps)
 
 
 class CountedProducts(scipy.sparse.linalg.LinearOperator):
@@ -71,24 +72,24 @@ def test_an_error_measure_knows_the_error_of_its_steps(name: str) -> None:
     assert measure.weights[0] == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("num_steps", [1, 3, 8])
-def test_an_error_measure_costs_one_batched_product_a_step(num_steps: int) -> None:
+@pytest.mark.parametrize("period", [1, 3, 8])
+def test_an_error_measure_costs_one_batched_product_a_step(period: int) -> None:
     operator = CountedProducts()
-    error_measure(operator, ERRORS, num_steps=num_steps)
-    assert operator.count == num_steps
+    error_measure(operator, ERRORS, num_steps=period)
+    assert operator.count == period
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 3])
-def test_numerical_optimisation_ends_at_the_steps_of_the_batch(num_steps: int) -> None:
+@pytest.mark.parametrize("period", [1, 2, 3])
+def test_numerical_optimisation_ends_at_the_steps_of_the_batch(period: int) -> None:
     def error(log_steps: np.ndarray) -> float:
         rows = ERRORS
         for gamma in np.exp(log_steps):
             rows = rows - gamma * rows @ HESSIAN
         return float((rows**2).sum())
 
-    start = np.linspace(-4.0, 0.0, num_steps)
+    start = np.linspace(-4.0, 0.0, period)
     found = minimize(error, start, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12})
-    steps = optimal_steps(error_measure(HESSIAN, ERRORS, num_steps=num_steps), num_steps)
+    steps = optimal_steps(error_measure(HESSIAN, ERRORS, num_steps=period), period)
     np.testing.assert_allclose(np.sort(np.exp(found.x)), np.sort(steps.steps), rtol=1e-5)
 
 
@@ -192,13 +193,13 @@ def test_arguments_are_left_alone() -> None:
     num_rows=st.integers(1, 11),
     num_columns=st.integers(1, 11),
     rank=st.integers(1, 11),
-    num_steps=st.integers(1, 15),
+    period=st.integers(1, 15),
     batch=st.integers(1, 3),
     seed=st.integers(0, 10_000),
     scale=st.sampled_from([1e-60, 1.0, 1e60]),
 )
 def test_measures_hold_for_any_rank_and_beyond_the_last_eigenvalue(
-    num_rows: int, num_columns: int, rank: int, num_steps: int, batch: int, seed: int, scale: float
+    num_rows: int, num_columns: int, rank: int, period: int, batch: int, seed: int, scale: float
 ) -> None:
     rng = np.random.default_rng(seed)
     rank = min(rank, num_rows, num_columns)
@@ -209,18 +210,18 @@ def test_measures_hold_for_any_rank_and_beyond_the_last_eigenvalue(
     nodes = np.zeros(num_columns)
     nodes[:rank] = values[:rank] ** 2
     truth = SpectralMeasure(nodes / nodes.max(), ((errors @ vectors.T) ** 2).sum(axis=0))
-    degrees = np.arange(min(2 * num_steps, 7) + 1)[:, None]
+    degrees = np.arange(min(2 * period, 7) + 1)[:, None]
     moments = (truth.nodes**degrees) @ truth.weights
 
-    measure = error_measure(Gram(matrix * scale), errors, num_steps=num_steps)
+    measure = error_measure(Gram(matrix * scale), errors, num_steps=period)
     found = (measure.nodes / scale**2 / nodes.max()) ** degrees @ measure.weights
     np.testing.assert_allclose(found, moments, rtol=1e-8, atol=1e-11)
-    measure = error_measure(matrix.T @ matrix * scale, errors, num_steps=num_steps)
+    measure = error_measure(matrix.T @ matrix * scale, errors, num_steps=period)
     found = (measure.nodes / scale / nodes.max()) ** degrees @ measure.weights
     np.testing.assert_allclose(found, moments, rtol=1e-8, atol=1e-11)
-    measure = residual_measure(matrix * scale, errors @ matrix.T, num_nodes=num_steps)
+    measure = residual_measure(matrix * scale, errors @ matrix.T, num_nodes=period)
     found = (measure.nodes / scale**2 / nodes.max()) ** degrees @ measure.weights
-    known = slice(1, 2 * num_steps + 1)
+    known = slice(1, 2 * period + 1)
     np.testing.assert_allclose(
         found[known] / found[1], moments[known] / moments[1], rtol=1e-7, atol=1e-10
     )
@@ -235,10 +236,10 @@ FACTORS = {
 
 
 @pytest.mark.parametrize("name", FACTORS)
-@pytest.mark.parametrize("num_steps", [1, 4, 9])
-def test_a_residual_gives_the_best_steps_for_the_unknown_error(name: str, num_steps: int) -> None:
-    measure = residual_measure(FACTORS[name](), ERRORS @ MATRIX.T, num_nodes=num_steps)
-    np.testing.assert_allclose(roots(measure, num_steps), roots(TRUTH, num_steps), rtol=1e-9)
+@pytest.mark.parametrize("period", [1, 4, 9])
+def test_a_residual_gives_the_best_steps_for_the_unknown_error(name: str, period: int) -> None:
+    measure = residual_measure(FACTORS[name](), ERRORS @ MATRIX.T, num_nodes=period)
+    np.testing.assert_allclose(roots(measure, period), roots(TRUTH, period), rtol=1e-9)
 
 
 def test_a_residual_of_a_wide_matrix_ignores_the_kernel() -> None:

@@ -5,15 +5,13 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from stepfold import (
-    SpectralBounds,
-    SpectralMeasure,
+from stepfold import SpectralBounds, SpectralMeasure, optimal_steps
+from stepfold.measure import error_measure
+from stepfold.polynomial import (
     marchenko_pastur_mean_squared_error,
     mean_squared_error,
     optimal_mean_squared_error,
-    optimal_steps,
 )
-from stepfold.measure import error_measure
 
 SPECTRA = {
     "log 1e4": np.geomspace(1e-4, 1.0, 64),
@@ -23,7 +21,7 @@ SPECTRA = {
 }
 
 
-def exact_roots(nodes: np.ndarray, weights: np.ndarray, num_steps: int) -> np.ndarray:
+def exact_roots(nodes: np.ndarray, weights: np.ndarray, period: int) -> np.ndarray:
     """Gauss nodes of λ dμ from the Stieltjes procedure in 700 digits."""
     with mpmath.workdps(700):
         points = [mpmath.mpf(float(node)) for node in nodes]
@@ -31,15 +29,15 @@ def exact_roots(nodes: np.ndarray, weights: np.ndarray, num_steps: int) -> np.nd
         before = [mpmath.mpf(0)] * len(points)
         now = [1 / mpmath.sqrt(mpmath.fsum(mass))] * len(points)
         beta = mpmath.mpf(0)
-        jacobi = mpmath.zeros(num_steps)
-        for k in range(num_steps):
+        jacobi = mpmath.zeros(period)
+        for k in range(period):
             alpha = mpmath.fsum(w * x * p * p for w, x, p in zip(mass, points, now, strict=True))
             jacobi[k, k] = alpha
             following = [
                 (x - alpha) * p - beta * q for x, p, q in zip(points, now, before, strict=True)
             ]
             beta = mpmath.sqrt(mpmath.fsum(w * p * p for w, p in zip(mass, following, strict=True)))
-            if k + 1 < num_steps:
+            if k + 1 < period:
                 jacobi[k, k + 1] = jacobi[k + 1, k] = beta
                 before, now = now, [p / beta for p in following]
         values = mpmath.eigsy(jacobi, eigvals_only=True)
@@ -52,46 +50,44 @@ DIGITS = {"log 1e4": 1e-14, "log 1e12": 1e-14, "uniform 1e12": 1e-14, "clustered
 
 
 @pytest.mark.parametrize("name", SPECTRA)
-@pytest.mark.parametrize("num_steps", [4, 24])
-def test_every_root_has_nearly_all_its_digits_however_small(name: str, num_steps: int) -> None:
+@pytest.mark.parametrize("period", [4, 24])
+def test_every_root_has_nearly_all_its_digits_however_small(name: str, period: int) -> None:
     nodes = SPECTRA[name]
     weights = np.random.default_rng(2).random(nodes.size)
-    steps = optimal_steps(SpectralMeasure(nodes, weights), num_steps).steps
+    steps = optimal_steps(SpectralMeasure(nodes, weights), period).steps
     weights = SpectralMeasure(nodes, weights).weights
     np.testing.assert_allclose(
-        np.sort(1 / steps), exact_roots(np.sort(nodes), weights, num_steps), rtol=DIGITS[name]
+        np.sort(1 / steps), exact_roots(np.sort(nodes), weights, period), rtol=DIGITS[name]
     )
 
 
-@pytest.mark.parametrize("num_steps", [2, 25, 100, 256])
+@pytest.mark.parametrize("period", [2, 25, 100, 256])
 @pytest.mark.parametrize("ratio", [0.01, 0.5, 0.97])
-def test_marchenko_pastur_roots_are_second_kind_chebyshev_roots(
-    num_steps: int, ratio: float
-) -> None:
-    measure = SpectralMeasure.marchenko_pastur(ratio, num_nodes=num_steps + 1)
-    half_angles = np.arange(1, num_steps + 1) * (np.pi / (2 * (num_steps + 1)))
+def test_marchenko_pastur_roots_are_second_kind_chebyshev_roots(period: int, ratio: float) -> None:
+    measure = SpectralMeasure.marchenko_pastur(ratio, num_nodes=period + 1)
+    half_angles = np.arange(1, period + 1) * (np.pi / (2 * (period + 1)))
     lower, upper = (1 - np.sqrt(ratio)) ** 2, (1 + np.sqrt(ratio)) ** 2
     expected = lower * np.sin(half_angles) ** 2 + upper * np.cos(half_angles) ** 2
-    steps = optimal_steps(measure, num_steps).steps
+    steps = optimal_steps(measure, period).steps
     np.testing.assert_allclose(np.sort(1 / steps), np.sort(expected), rtol=2e-12)
 
 
-@pytest.mark.parametrize("num_steps", [16, 256])
-def test_roots_for_a_power_weight_are_jacobi_roots(num_steps: int) -> None:
+@pytest.mark.parametrize("period", [16, 256])
+def test_roots_for_a_power_weight_are_jacobi_roots(period: int) -> None:
     # λ dλ on [0, 1]: with λ = 1/4·2·(1 + x), the weight (1 + x) of Jacobi polynomials.
     from scipy.special import roots_jacobi
 
-    measure = SpectralMeasure.uniform(SpectralBounds(0.0, 1.0), num_nodes=num_steps + 1)
-    expected = (1 + roots_jacobi(num_steps, 0, 1)[0]) / 2
-    steps = optimal_steps(measure, num_steps).steps
+    measure = SpectralMeasure.uniform(SpectralBounds(0.0, 1.0), num_nodes=period + 1)
+    expected = (1 + roots_jacobi(period, 0, 1)[0]) / 2
+    steps = optimal_steps(measure, period).steps
     np.testing.assert_allclose(np.sort(1 / steps), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["log 1e4", "uniform 1e12"])
-@pytest.mark.parametrize("num_steps", [1, 7, 25])
-def test_roots_are_distinct_and_inside_the_support(name: str, num_steps: int) -> None:
+@pytest.mark.parametrize("period", [1, 7, 25])
+def test_roots_are_distinct_and_inside_the_support(name: str, period: int) -> None:
     nodes = SPECTRA[name]
-    roots = np.sort(1 / optimal_steps(SpectralMeasure.from_eigenvalues(nodes), num_steps).steps)
+    roots = np.sort(1 / optimal_steps(SpectralMeasure.from_eigenvalues(nodes), period).steps)
     assert np.all(np.diff(roots) > 0)
     # Inside in exact arithmetic; a root may be closer to the end than a float can tell.
     assert nodes.min() <= roots[0]
@@ -99,19 +95,19 @@ def test_roots_are_distinct_and_inside_the_support(name: str, num_steps: int) ->
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("num_steps", [2, 3, 4])
+@pytest.mark.parametrize("period", [2, 3, 4])
 def test_optimisation_from_any_start_ends_no_lower_and_at_the_same_steps(
-    num_steps: int, seed: int
+    period: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     measure = SpectralMeasure(rng.uniform(0.05, 3.0, 30), rng.random(30) + 0.1)
-    best = optimal_steps(measure, num_steps)
+    best = optimal_steps(measure, period)
     error = mean_squared_error(best, measure)
 
     def objective(log_steps: np.ndarray) -> float:
         return float(np.log(mean_squared_error(np.exp(log_steps), measure)))
 
-    start = rng.uniform(-2.0, 3.0, num_steps)
+    start = rng.uniform(-2.0, 3.0, period)
     found = minimize(
         objective,
         start,
@@ -133,19 +129,19 @@ def test_changing_any_step_makes_the_error_larger(index: int, factor: float) -> 
     assert mean_squared_error(changed, measure) > mean_squared_error(best, measure)
 
 
-@pytest.mark.parametrize("num_steps", [1, 5, 25])
-def test_the_optimum_over_marchenko_pastur_has_a_closed_form(num_steps: int) -> None:
+@pytest.mark.parametrize("period", [1, 5, 25])
+def test_the_optimum_over_marchenko_pastur_has_a_closed_form(period: int) -> None:
     measure = SpectralMeasure.marchenko_pastur(0.5)
-    expected = marchenko_pastur_mean_squared_error(0.5, num_steps)
-    steps = optimal_steps(measure, num_steps)
+    expected = marchenko_pastur_mean_squared_error(0.5, period)
+    steps = optimal_steps(measure, period)
     assert mean_squared_error(steps, measure) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("num_steps", [5, 20, 40])
-def test_the_weight_of_the_radau_node_is_the_smallest_error(num_steps: int) -> None:
+@pytest.mark.parametrize("period", [5, 20, 40])
+def test_the_weight_of_the_radau_node_is_the_smallest_error(period: int) -> None:
     eigenvalues = np.linspace(0.01, 1.0, 60)
-    measure = error_measure(np.diag(eigenvalues), np.ones(60), num_steps=num_steps)
-    optimum = optimal_mean_squared_error(SpectralMeasure.from_eigenvalues(eigenvalues), num_steps)
+    measure = error_measure(np.diag(eigenvalues), np.ones(60), num_steps=period)
+    optimum = optimal_mean_squared_error(SpectralMeasure.from_eigenvalues(eigenvalues), period)
     assert measure.weights[0] == pytest.approx(optimum, rel=1e-8)
 
 

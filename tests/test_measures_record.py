@@ -1,6 +1,8 @@
 """SpectralMeasure: mixtures, Gauss rules, records, and the Marchenko–Pastur law."""
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -8,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from stepfold import SpectralBounds, SpectralMeasure, mean_squared_error, optimal_steps
+from stepfold import SpectralBounds, SpectralMeasure, optimal_steps
 from stepfold.measure import marchenko_pastur_density, smoothed_density
+from stepfold.polynomial import mean_squared_error
 
 LOGARITHMIC = SpectralMeasure.from_eigenvalues(np.geomspace(1e-6, 1.0, 40))
 
@@ -68,11 +71,11 @@ def test_a_gauss_rule_is_not_exact_at_twice_its_nodes() -> None:
     assert abs(rule.mean(lambda x: x**degree) / expected - 1) > 1e-6
 
 
-@pytest.mark.parametrize("num_steps", [1, 4, 9])
-def test_optimal_steps_of_the_rule_are_those_of_the_measure(num_steps: int) -> None:
-    rule = LOGARITHMIC.quadrature(num_steps + 1)
-    steps = optimal_steps(LOGARITHMIC, num_steps)
-    np.testing.assert_allclose(optimal_steps(rule, num_steps).steps, steps.steps, rtol=1e-10)
+@pytest.mark.parametrize("period", [1, 4, 9])
+def test_optimal_steps_of_the_rule_are_those_of_the_measure(period: int) -> None:
+    rule = LOGARITHMIC.quadrature(period + 1)
+    steps = optimal_steps(LOGARITHMIC, period)
+    np.testing.assert_allclose(optimal_steps(rule, period).steps, steps.steps, rtol=1e-10)
     error = mean_squared_error(steps, LOGARITHMIC)
     assert mean_squared_error(steps, rule) == pytest.approx(error, rel=1e-9)
 
@@ -225,3 +228,26 @@ def test_a_single_node_has_no_width_of_its_own() -> None:
 def test_a_width_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="`width` must be positive and finite, got 0"):
         smoothed_density(LOGARITHMIC, [1.0], width=0)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda measure: pickle.loads(pickle.dumps(measure))],
+    ids=["copy", "deepcopy", "pickle"],
+)
+def test_a_copy_is_the_same_to_the_last_bit_and_read_only(copied) -> None:
+    measure = SpectralMeasure([1.0, 2.0, 7.0], [0.3, 1.0, 0.1], "mine")
+    twin = copied(measure)
+    assert twin.name == "mine"
+    for name in ("nodes", "weights"):
+        np.testing.assert_array_equal(getattr(twin, name), getattr(measure, name))
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(twin, name)[0] = 5.0
+
+
+@pytest.mark.parametrize("name", ["nodes", "weights"])
+def test_masked_arrays_are_refused(name) -> None:
+    arrays = {"nodes": np.ones(2), "weights": np.ones(2)}
+    arrays[name] = np.ma.masked_array([1.0, 2.0], [False, True])
+    with pytest.raises(TypeError, match=f"`{name}` must be an array without a mask"):
+        SpectralMeasure(**arrays)

@@ -43,7 +43,7 @@ def test_training_changes_every_trained_value_and_keeps_it_finite(name) -> None:
     before = {key: value.clone() for key, value in task.network.named_parameters()}
     training = dataclasses.replace(task.training, num_iterations=3)
     run = dataclasses.replace(task, training=training).train()
-    assert run.schedule.num_steps == 2
+    assert run.schedule.period == 2
     assert np.isfinite(run.history.losses).all()
     assert all(bool(torch.isfinite(v).all()) for v in task.network.parameters())
     assert all(

@@ -27,18 +27,18 @@ MEASURES = {
 NOISES = [1e-6, 1e-2, 0.3, 10.0]
 
 
-def ridge_error(measure: SpectralMeasure, num_steps: int, noise: float) -> float:
-    values = noise_aware_ridge(measure, num_steps, noise=noise).residual_polynomial(measure.nodes)
+def ridge_error(measure: SpectralMeasure, period: int, noise: float) -> float:
+    values = noise_aware_ridge(measure, period, noise=noise).residual_polynomial(measure.nodes)
     kernel = measure.nodes == 0
     safe = np.where(kernel, 1.0, measure.nodes)
     return measure.mean(values**2 + noise * np.where(kernel, 0.0, (1 - values) ** 2 / safe))
 
 
-def linear_optimum(measure: SpectralMeasure, num_steps: int, noise: float) -> float:
+def linear_optimum(measure: SpectralMeasure, period: int, noise: float) -> float:
     """Smallest error of any polynomial 1 − λq, complex roots allowed: linear least squares."""
     nodes, weights = measure.nodes[measure.nodes > 0], measure.weights[measure.nodes > 0]
     scaled = 2 * nodes / nodes.max() - 1
-    q = np.polynomial.chebyshev.chebvander(scaled, num_steps - 1)
+    q = np.polynomial.chebyshev.chebvander(scaled, period - 1)
     bias = np.sqrt(weights)[:, None] * nodes[:, None] * q
     variance = np.sqrt(noise * weights * nodes)[:, None] * q
     matrix = np.vstack([bias, variance])
@@ -85,10 +85,10 @@ def test_the_objective_with_a_prior_counts_noise_on_every_eigenvalue() -> None:
 
 @pytest.mark.parametrize("name", MEASURES)
 @pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("num_steps", [1, 2, 5, 9])
-def test_the_ridge_form_is_the_linear_optimum(name: str, noise: float, num_steps: int) -> None:
-    expected = linear_optimum(MEASURES[name], num_steps, noise)
-    assert ridge_error(MEASURES[name], num_steps, noise) == pytest.approx(expected, rel=1e-9)
+@pytest.mark.parametrize("period", [1, 2, 5, 9])
+def test_the_ridge_form_is_the_linear_optimum(name: str, noise: float, period: int) -> None:
+    expected = linear_optimum(MEASURES[name], period, noise)
+    assert ridge_error(MEASURES[name], period, noise) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_ridge_form_runs_as_a_ridge_problem() -> None:
@@ -104,24 +104,24 @@ def test_the_ridge_form_runs_as_a_ridge_problem() -> None:
 
 
 @pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("num_steps", [1, 4, 16])
-def test_the_steps_of_the_ridge_form_are_positive(noise: float, num_steps: int) -> None:
-    record = noise_aware_ridge(MEASURES["nearly square"], num_steps, noise=noise)
+@pytest.mark.parametrize("period", [1, 4, 16])
+def test_the_steps_of_the_ridge_form_are_positive(noise: float, period: int) -> None:
+    record = noise_aware_ridge(MEASURES["nearly square"], period, noise=noise)
     assert record.schedule.steps.min() > 0
     assert record.schedule.steps.max() < 1 / noise
 
 
 @pytest.mark.parametrize("name", MEASURES)
 @pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("num_steps", [1, 4, 12])
-def test_no_optimal_steps_of_any_length_are_better(name: str, noise: float, num_steps: int) -> None:
+@pytest.mark.parametrize("period", [1, 4, 12])
+def test_no_optimal_steps_of_any_length_are_better(name: str, noise: float, period: int) -> None:
     measure = MEASURES[name]
     error = noisy_mean_squared_error(
-        noise_aware_steps(measure, num_steps, noise=noise), measure, noise=noise
+        noise_aware_steps(measure, period, noise=noise), measure, noise=noise
     )
     rivals = [
         noisy_mean_squared_error(optimal_steps(measure, length), measure, noise=noise)
-        for length in range(1, num_steps + 1)
+        for length in range(1, period + 1)
     ]
     assert error <= min(rivals) * (1 + 1e-10)
 
@@ -144,24 +144,22 @@ def test_no_early_stopped_chebyshev_steps_are_better(name: str, noise: float, pe
 
 @pytest.mark.parametrize("name", MEASURES)
 @pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("num_steps", [1, 3, 8])
-def test_real_steps_are_within_a_tenth_of_the_optimum(
-    name: str, noise: float, num_steps: int
-) -> None:
+@pytest.mark.parametrize("period", [1, 3, 8])
+def test_real_steps_are_within_a_tenth_of_the_optimum(name: str, noise: float, period: int) -> None:
     measure = MEASURES[name]
-    steps = noise_aware_steps(measure, num_steps, noise=noise)
+    steps = noise_aware_steps(measure, period, noise=noise)
     error = noisy_mean_squared_error(steps, measure, noise=noise)
-    optimum = ridge_error(measure, num_steps, noise)
+    optimum = ridge_error(measure, period, noise)
     assert optimum * (1 - 1e-10) <= error <= 1.1 * optimum
 
 
 @pytest.mark.parametrize("name", ["Marchenko–Pastur", "logarithmic"])
-@pytest.mark.parametrize("num_steps", [2, 6])
-def test_with_little_noise_the_optimum_is_reached(name: str, num_steps: int) -> None:
+@pytest.mark.parametrize("period", [2, 6])
+def test_with_little_noise_the_optimum_is_reached(name: str, period: int) -> None:
     measure = MEASURES[name]
-    steps = noise_aware_steps(measure, num_steps, noise=1e-4)
+    steps = noise_aware_steps(measure, period, noise=1e-4)
     error = noisy_mean_squared_error(steps, measure, noise=1e-4)
-    assert error == pytest.approx(ridge_error(measure, num_steps, 1e-4), rel=1e-11)
+    assert error == pytest.approx(ridge_error(measure, period, 1e-4), rel=1e-11)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -219,7 +217,7 @@ def test_a_single_eigenvalue_is_weighed_against_its_noise() -> None:
 
 
 def test_more_steps_than_eigenvalues_are_refused() -> None:
-    with pytest.raises(ValueError, match="`num_steps` must not exceed the number of distinct"):
+    with pytest.raises(ValueError, match="`period` must not exceed the number of distinct"):
         noise_aware_steps(SpectralMeasure([4.0], [1.0]), 2, noise=2.0)
 
 

@@ -10,28 +10,27 @@ from stepfold import (
     Schedule,
     SpectralBounds,
     SpectralMeasure,
-    chebyshev_rate,
     chebyshev_steps,
     optimal_steps,
-    roundoff_amplification,
     solve,
 )
-from stepfold.schedules import ORDERS, safe_order
+from stepfold.polynomial import chebyshev_period_rate
+from stepfold.schedules import ORDERS, roundoff_amplification, safe_order
 from stepfold.schedules.ordering import lebedev_order, leja_order, outside_in_order
 
 BOUNDS = SpectralBounds(1.0, 1e4)
 POWERS_OF_TWO_ONLY = {"fractal", "lebedev"}
 
 
-@pytest.mark.parametrize("num_steps", range(1, 65))
+@pytest.mark.parametrize("period", range(1, 65))
 @pytest.mark.parametrize("name", ORDERS)
-def test_every_order_is_a_permutation(name: str, num_steps: int) -> None:
+def test_every_order_is_a_permutation(name: str, period: int) -> None:
     if name in POWERS_OF_TWO_ONLY:
-        num_steps = 2 ** (num_steps % 9)
-    steps = np.sort(chebyshev_steps(BOUNDS, num_steps).steps)
+        period = 2 ** (period % 9)
+    steps = np.sort(chebyshev_steps(BOUNDS, period).steps)
     given = steps.copy()
     order = ORDERS[name](steps)
-    assert sorted(order.tolist()) == list(range(num_steps))
+    assert sorted(order.tolist()) == list(range(period))
     assert steps.tobytes() == given.tobytes()
 
 
@@ -48,7 +47,7 @@ def test_an_order_does_not_depend_on_the_scale(name: str, scale: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_steps", "expected"),
+    ("period", "expected"),
     [
         (1, [1]),
         (2, [1, 2]),
@@ -57,16 +56,16 @@ def test_an_order_does_not_depend_on_the_scale(name: str, scale: float) -> None:
         (16, [1, 16, 8, 9, 4, 13, 5, 12, 2, 15, 7, 10, 3, 14, 6, 11]),
     ],
 )
-def test_the_lebedev_order_is_the_published_one(num_steps: int, expected: list[int]) -> None:
-    assert (lebedev_order(np.arange(num_steps)) + 1).tolist() == expected
+def test_the_lebedev_order_is_the_published_one(period: int, expected: list[int]) -> None:
+    assert (lebedev_order(np.arange(period)) + 1).tolist() == expected
 
 
-@pytest.mark.parametrize("num_steps", [2, 5, 9])
-def test_each_leja_root_has_the_largest_product_of_distances(num_steps: int) -> None:
-    steps = np.sort(np.random.default_rng(num_steps).uniform(0.1, 1.0, num_steps))
+@pytest.mark.parametrize("period", [2, 5, 9])
+def test_each_leja_root_has_the_largest_product_of_distances(period: int) -> None:
+    steps = np.sort(np.random.default_rng(period).uniform(0.1, 1.0, period))
     order = leja_order(steps)
     roots = 1 / steps
-    products = [np.abs(roots[:, None] - roots[order[:k]]).prod(axis=1) for k in range(1, num_steps)]
+    products = [np.abs(roots[:, None] - roots[order[:k]]).prod(axis=1) for k in range(1, period)]
     assert [int(p.argmax()) for p in products] == order[1:].tolist()
     assert order[0] == roots.argmax()
 
@@ -76,43 +75,39 @@ def test_the_leja_order_survives_products_beyond_the_floats() -> None:
     assert sorted(leja_order(steps).tolist()) == list(range(400))
 
 
-@pytest.mark.parametrize(("num_steps", "expected"), [(1, [0]), (5, [4, 0, 3, 1, 2])])
-def test_outside_in_alternates_between_the_ends(num_steps: int, expected: list[int]) -> None:
-    assert outside_in_order(np.arange(num_steps)).tolist() == expected
+@pytest.mark.parametrize(("period", "expected"), [(1, [0]), (5, [4, 0, 3, 1, 2])])
+def test_outside_in_alternates_between_the_ends(period: int, expected: list[int]) -> None:
+    assert outside_in_order(np.arange(period)).tolist() == expected
 
 
-@pytest.mark.parametrize(("num_steps", "name"), [(1, "lebedev"), (7, "leja"), (64, "lebedev")])
-def test_the_safe_order_is_lebedev_s_where_it_exists(num_steps: int, name: str) -> None:
-    assert safe_order(num_steps) == name
-    assert chebyshev_steps(BOUNDS, num_steps).order == name
+@pytest.mark.parametrize(("period", "name"), [(1, "lebedev"), (7, "leja"), (64, "lebedev")])
+def test_the_safe_order_is_lebedev_s_where_it_exists(period: int, name: str) -> None:
+    assert safe_order(period) == name
+    assert chebyshev_steps(BOUNDS, period).order == name
 
 
 NUM_STEPS = [1, 2, 3, 5, 8, 13, 16, 31, 32, 33, 64, 100, 128, 200, 255, 256]
 
 
-@pytest.mark.parametrize("num_steps", NUM_STEPS)
+@pytest.mark.parametrize("period", NUM_STEPS)
 @pytest.mark.parametrize("kind", [1, 2])
 def test_the_default_order_of_chebyshev_steps_amplifies_rounding_little(
-    num_steps: int, kind: int
+    period: int, kind: int
 ) -> None:
-    steps = chebyshev_steps(BOUNDS, num_steps, kind=kind)
+    steps = chebyshev_steps(BOUNDS, period, kind=kind)
     assert max(roundoff_amplification(steps, BOUNDS)) < BOUNDS.condition_number
 
 
-@pytest.mark.parametrize("num_steps", NUM_STEPS)
-def test_the_default_order_of_optimal_steps_amplifies_rounding_little(num_steps: int) -> None:
-    steps = optimal_steps(SpectralMeasure.uniform(BOUNDS, num_nodes=300), num_steps)
+@pytest.mark.parametrize("period", NUM_STEPS)
+def test_the_default_order_of_optimal_steps_amplifies_rounding_little(period: int) -> None:
+    steps = optimal_steps(SpectralMeasure.uniform(BOUNDS, num_nodes=300), period)
     assert max(roundoff_amplification(steps, BOUNDS)) < BOUNDS.condition_number
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending"])
-@pytest.mark.parametrize(("num_steps", "power"), [(16, 7), (32, 15), (64, 31), (256, 127)])
-def test_monotone_orders_amplify_rounding_enormously(
-    order: str, num_steps: int, power: int
-) -> None:
-    heads, tails = roundoff_amplification(
-        chebyshev_steps(BOUNDS, num_steps).reordered(order), BOUNDS
-    )
+@pytest.mark.parametrize(("period", "power"), [(16, 7), (32, 15), (64, 31), (256, 127)])
+def test_monotone_orders_amplify_rounding_enormously(order: str, period: int, power: int) -> None:
+    heads, tails = roundoff_amplification(chebyshev_steps(BOUNDS, period).reordered(order), BOUNDS)
     assert {"ascending": tails, "descending": heads}[order] > 10.0**power
     assert {"ascending": heads, "descending": tails}[order] == 1.0
 
@@ -149,7 +144,7 @@ def one_period(symmetric_with: Callable[..., np.ndarray]) -> Callable[..., float
         solve(
             problem,
             schedule,
-            max_steps=schedule.num_steps,
+            max_steps=schedule.period,
             callback=lambda _, x: last.append(x),
         )
         assert last[-1].dtype == dtype
@@ -159,19 +154,19 @@ def one_period(symmetric_with: Callable[..., np.ndarray]) -> Callable[..., float
 
 
 @pytest.mark.parametrize(("dtype", "rounding"), [(np.float64, 1e-12), (np.float32, 1e-3)])
-@pytest.mark.parametrize("num_steps", [64, 100, 256])
+@pytest.mark.parametrize("period", [64, 100, 256])
 def test_the_default_order_reaches_the_rate_of_exact_arithmetic(
-    one_period: Callable[..., float], num_steps: int, dtype: type, rounding: float
+    one_period: Callable[..., float], period: int, dtype: type, rounding: float
 ) -> None:
-    schedule = chebyshev_steps(BOUNDS, num_steps)
-    assert one_period(schedule, dtype) <= chebyshev_rate(BOUNDS, num_steps) + rounding
+    schedule = chebyshev_steps(BOUNDS, period)
+    assert one_period(schedule, dtype) <= chebyshev_period_rate(BOUNDS, period) + rounding
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("order", ["ascending", "descending"])
-@pytest.mark.parametrize("num_steps", [64, 100])
+@pytest.mark.parametrize("period", [64, 100])
 def test_monotone_orders_lose_every_digit(
-    one_period: Callable[..., float], num_steps: int, order: str, dtype: type
+    one_period: Callable[..., float], period: int, order: str, dtype: type
 ) -> None:
-    schedule = chebyshev_steps(BOUNDS, num_steps).reordered(order)
+    schedule = chebyshev_steps(BOUNDS, period).reordered(order)
     assert not one_period(schedule, dtype) < 1e6

@@ -8,15 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from stepfold import (
-    Quadratic,
-    Schedule,
-    SpectralBounds,
-    SpectralMeasure,
-    chebyshev_steps,
-    roundoff_amplification,
-)
-from stepfold.schedules import ORDERS, SCHEDULES
+from stepfold import Quadratic, Schedule, SpectralBounds, SpectralMeasure, chebyshev_steps
+from stepfold.schedules import ORDERS, SCHEDULES, roundoff_amplification
 from stepfold.schedules.fractal import fractal_order
 from stepfold.schedules.ordering import lebedev_order, leja_order, random_order
 
@@ -52,7 +45,7 @@ def floor_of(schedule, eigenvalues, dtype, max_steps):
     truth = np.linalg.solve(hessian.astype(np.float64), rhs.astype(np.float64))
     problem = Quadratic(hessian, rhs)
     x = np.zeros_like(rhs)
-    for _ in range(math.ceil(max_steps / schedule.num_steps)):
+    for _ in range(math.ceil(max_steps / schedule.period)):
         for gamma in schedule:
             x = problem.gradient_step(x, gamma)
     assert x.dtype == dtype
@@ -61,10 +54,10 @@ def floor_of(schedule, eigenvalues, dtype, max_steps):
 
 
 @pytest.mark.parametrize("name", ORDERS)
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 4, 7, 12, 31, 32, 100])
-def test_every_order_is_a_permutation(name, num_steps):
-    steps = np.geomspace(0.1, 1, num_steps)
-    np.testing.assert_array_equal(np.sort(ORDERS[name](steps)), np.arange(num_steps))
+@pytest.mark.parametrize("period", [1, 2, 3, 4, 7, 12, 31, 32, 100])
+def test_every_order_is_a_permutation(name, period):
+    steps = np.geomspace(0.1, 1, period)
+    np.testing.assert_array_equal(np.sort(ORDERS[name](steps)), np.arange(period))
 
 
 @pytest.mark.parametrize("name", ORDERS)
@@ -117,19 +110,19 @@ def test_leja_order_of_4096_steps_takes_less_than_a_second():
     assert time.process_time() - start < 1.0
 
 
-@pytest.mark.parametrize("num_steps", LENGTHS)
+@pytest.mark.parametrize("period", LENGTHS)
 @pytest.mark.parametrize("kind", [1, 2, 4])
 @pytest.mark.parametrize("order", SAFE)
-def test_no_product_of_factors_exceeds_a_few_kappa_in_a_safe_order(order, kind, num_steps):
-    schedule = chebyshev_steps(BOUNDS, num_steps, kind=kind).reordered(order)
+def test_no_product_of_factors_exceeds_a_few_kappa_in_a_safe_order(order, kind, period):
+    schedule = chebyshev_steps(BOUNDS, period, kind=kind).reordered(order)
     heads, tails = roundoff_amplification(schedule, BOUNDS)
     assert heads <= 4 * KAPPA
     assert tails <= 4 * KAPPA
 
 
-@pytest.mark.parametrize("num_steps", LENGTHS)
-def test_no_tail_exceeds_1_in_fractal_order(num_steps):
-    schedule = chebyshev_steps(BOUNDS, num_steps).reordered("fractal")
+@pytest.mark.parametrize("period", LENGTHS)
+def test_no_tail_exceeds_1_in_fractal_order(period):
+    schedule = chebyshev_steps(BOUNDS, period).reordered("fractal")
     assert roundoff_amplification(schedule, BOUNDS)[1] == pytest.approx(1.0, abs=1e-9)
 
 
@@ -140,10 +133,10 @@ def test_other_orders_lose_all_digits(order):
 
 
 @pytest.mark.parametrize("order", ["lebedev", "random", "outside-in"])
-@pytest.mark.parametrize("num_steps", [1, 2, 5, 64, 200])
-def test_amplification_agrees_with_a_hundredfold_finer_grid(order, num_steps):
-    steps = chebyshev_steps(BOUNDS, num_steps).reordered(order).steps
-    angles = np.linspace(0, np.pi / 2, 400 * num_steps + 1)
+@pytest.mark.parametrize("period", [1, 2, 5, 64, 200])
+def test_amplification_agrees_with_a_hundredfold_finer_grid(order, period):
+    steps = chebyshev_steps(BOUNDS, period).reordered(order).steps
+    angles = np.linspace(0, np.pi / 2, 400 * period + 1)
     grid = np.cos(angles) ** 2 + KAPPA * np.sin(angles) ** 2
     with np.errstate(divide="ignore"):
         logs = np.log(np.abs(1 - steps[:, None] * grid))
@@ -182,38 +175,38 @@ def test_amplification_does_not_depend_on_the_scale(scale):
 
 
 @pytest.mark.parametrize("name", ["chebyshev", "chebyshev-second-kind", "chebyshev-fourth-kind"])
-@pytest.mark.parametrize("num_steps", [64, 100, 129, 256])
-def test_default_orders_reach_the_precision_of_float32(name, num_steps):
-    schedule = SCHEDULES[name](BOUNDS, num_steps)
+@pytest.mark.parametrize("period", [64, 100, 129, 256])
+def test_default_orders_reach_the_precision_of_float32(name, period):
+    schedule = SCHEDULES[name](BOUNDS, period)
     assert floor_of(schedule, spread_eigenvalues(), np.float32, 2000) < KAPPA
 
 
 @pytest.mark.parametrize("name", ["chebyshev", "chebyshev-second-kind", "chebyshev-fourth-kind"])
-@pytest.mark.parametrize("num_steps", [100, 243, 1000, 1024])
-def test_default_orders_reach_the_precision_of_float64(name, num_steps):
-    schedule = SCHEDULES[name](BOUNDS, num_steps)
+@pytest.mark.parametrize("period", [100, 243, 1000, 1024])
+def test_default_orders_reach_the_precision_of_float64(name, period):
+    schedule = SCHEDULES[name](BOUNDS, period)
     assert floor_of(schedule, spread_eigenvalues(), np.float64, 30_000) < KAPPA
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("num_steps", [8, 16, 27, 64])
+@pytest.mark.parametrize("period", [8, 16, 27, 64])
 @pytest.mark.parametrize("cluster", CLUSTERS)
-def test_leja_order_of_optimal_steps_of_clusters_reaches_the_precision(cluster, num_steps, dtype):
+def test_leja_order_of_optimal_steps_of_clusters_reaches_the_precision(cluster, period, dtype):
     measure = SpectralMeasure.from_eigenvalues(CLUSTERS[cluster])
-    steps = 1 / measure.gauss_nodes_of_weighted(num_steps)
+    steps = 1 / measure.gauss_nodes_of_weighted(period)
     schedule = Schedule(steps, "optimal").reordered("leja")
     assert floor_of(schedule, CLUSTERS[cluster], dtype, 1200) < 3 * KAPPA
 
 
 @pytest.mark.parametrize(
-    ("num_steps", "dtype"), [(256, np.float32), (256, np.float64), (1024, np.float64)]
+    ("period", "dtype"), [(256, np.float32), (256, np.float64), (1024, np.float64)]
 )
-def test_leja_order_of_many_optimal_steps_of_clusters_reaches_the_precision(num_steps, dtype):
+def test_leja_order_of_many_optimal_steps_of_clusters_reaches_the_precision(period, dtype):
     import scipy.sparse
 
     eigenvalues = np.concatenate([np.linspace(1, 2, 1100), np.linspace(9e3, 1e4, 1100)])
     measure = SpectralMeasure.from_eigenvalues(eigenvalues)
-    steps = 1 / measure.gauss_nodes_of_weighted(num_steps)
+    steps = 1 / measure.gauss_nodes_of_weighted(period)
     hessian = scipy.sparse.diags_array(eigenvalues.astype(dtype), format="csr")
     truth = np.random.default_rng(0).standard_normal(eigenvalues.size).astype(dtype)
     problem = Quadratic(hessian, hessian @ truth)

@@ -23,7 +23,7 @@ stores = pytest.mark.parametrize("store", STORES)
 def test_the_files_of_the_caller_are_never_written(tmp_path: Path) -> None:
     array = memmap(tmp_path, ENTRIES, mode="r+")
     problem = BlockedLeastSquares(array, ENTRIES @ np.ones(12), memory=MEMORY)
-    solve(problem, chebyshev_steps(estimate_bounds(problem.hessian), 8))
+    solve(problem, chebyshev_steps(estimate_bounds(problem), 8))
     assert (tmp_path / "matrix.bin").read_bytes() == ENTRIES.tobytes()
 
 
@@ -127,7 +127,7 @@ def test_an_interrupted_solve_returns_its_best_iterate_and_can_go_on() -> None:
     array = Failing(KeyboardInterrupt(), 100)
     array.left = 0
     problem = BlockedLeastSquares(array, ENTRIES @ np.ones(12), memory=MEMORY)
-    schedule = chebyshev_steps(estimate_bounds(problem.hessian), 4)
+    schedule = chebyshev_steps(estimate_bounds(problem), 4)
 
     def interrupt(step: int, _: Any) -> None:
         array.left = int(step == 5)

@@ -10,23 +10,20 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from stepfold import (
-    SpectralBounds,
-    SpectralMeasure,
+from stepfold import SpectralBounds, SpectralMeasure, chebyshev_steps, constant_steps, optimal_steps
+from stepfold.polynomial import (
+    chebyshev_period_rate,
     chebyshev_rate,
-    chebyshev_steps,
     constant_rate,
-    constant_steps,
     first_order_lower_bound,
     marchenko_pastur_mean_squared_error,
     mean_squared_error,
-    mean_squared_errors,
+    mean_squared_error_path,
     num_steps_to,
     optimal_mean_squared_error,
-    optimal_steps,
     residual_polynomial,
     spectral_radius,
-    worst_case_rate,
+    worst_case_period_rate,
 )
 
 step_lists = st.lists(st.floats(1e-3, 2.0), min_size=1, max_size=12)
@@ -55,12 +52,12 @@ def test_the_residual_polynomial_has_the_shape_of_the_eigenvalues(shape: tuple[i
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending"])
-@pytest.mark.parametrize("num_steps", [1024, 4096])
-def test_a_thousand_factors_do_not_overflow_on_the_way(order: str, num_steps: int) -> None:
+@pytest.mark.parametrize("period", [1024, 4096])
+def test_a_thousand_factors_do_not_overflow_on_the_way(order: str, period: int) -> None:
     bounds = SpectralBounds(1.0, 1e4)
-    steps = chebyshev_steps(bounds, num_steps).reordered(order).steps
+    steps = chebyshev_steps(bounds, period).reordered(order).steps
     eigenvalues = np.geomspace(1.0, 1e4, 300)
-    rate = chebyshev_rate(bounds, num_steps)
+    rate = chebyshev_period_rate(bounds, period)
     values = np.abs(residual_polynomial(steps, eigenvalues))
     assert values.max() <= rate * (1 + 1e-6)
     assert values[0] == pytest.approx(rate, rel=1e-6)
@@ -79,7 +76,7 @@ def test_the_worst_case_is_that_of_a_dense_grid(steps: list[float], upper: float
     bounds = SpectralBounds(1.0, upper)
     grid = np.linspace(1.0, upper, 4001)
     on_grid = np.abs(residual_polynomial(steps, grid)).max()
-    worst = worst_case_rate(steps, bounds)
+    worst = worst_case_period_rate(steps, bounds)
     assert worst >= on_grid * (1 - 1e-12)
     # Between grid points p² is a parabola about its maximum, with curvature of Markov's size.
     assert worst <= on_grid * (1 + 2 * (len(steps) ** 2 / 4000) ** 2) + 1e-300
@@ -89,36 +86,36 @@ def test_the_worst_case_is_that_of_a_dense_grid(steps: list[float], upper: float
 def test_the_worst_case_exists_for_zero_repeated_and_negative_steps(steps: list[float]) -> None:
     grid = np.linspace(1.0, 50.0, 200_001)
     expected = np.abs(np.prod(1 - np.outer(steps, grid), axis=0)).max()
-    assert worst_case_rate(steps, ONE_TO_FIFTY) == pytest.approx(expected, rel=1e-9)
+    assert worst_case_period_rate(steps, ONE_TO_FIFTY) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_worst_case_over_a_point_is_the_value_there() -> None:
-    assert worst_case_rate([0.25, 1.0], SpectralBounds(3.0, 3.0)) == 0.5
+    assert worst_case_period_rate([0.25, 1.0], SpectralBounds(3.0, 3.0)) == 0.5
 
 
 @given(st.integers(1, 64), condition_numbers)
-def test_chebyshev_steps_attain_the_chebyshev_rate(num_steps: int, kappa: float) -> None:
+def test_chebyshev_steps_attain_the_chebyshev_rate(period: int, kappa: float) -> None:
     bounds = SpectralBounds(1.0, kappa)
-    rate = worst_case_rate(chebyshev_steps(bounds, num_steps), bounds)
-    assert rate == pytest.approx(chebyshev_rate(bounds, num_steps), rel=1e-7)
+    rate = worst_case_period_rate(chebyshev_steps(bounds, period), bounds)
+    assert rate == pytest.approx(chebyshev_period_rate(bounds, period), rel=1e-7)
 
 
 @given(st.integers(1, 12), condition_numbers)
-def test_the_chebyshev_polynomial_equioscillates(num_steps: int, kappa: float) -> None:
+def test_the_chebyshev_polynomial_equioscillates(period: int, kappa: float) -> None:
     bounds = SpectralBounds(1.0, kappa)
-    extrema = (1 + kappa) / 2 + (kappa - 1) / 2 * np.cos(
-        np.arange(num_steps + 1) * np.pi / num_steps
-    )
-    values = residual_polynomial(chebyshev_steps(bounds, num_steps), extrema[::-1])
-    signs = (-1.0) ** np.arange(num_steps + 1)
-    rate = chebyshev_rate(bounds, num_steps)
+    extrema = (1 + kappa) / 2 + (kappa - 1) / 2 * np.cos(np.arange(period + 1) * np.pi / period)
+    values = residual_polynomial(chebyshev_steps(bounds, period), extrema[::-1])
+    signs = (-1.0) ** np.arange(period + 1)
+    rate = chebyshev_period_rate(bounds, period)
     np.testing.assert_allclose(values, signs * rate, rtol=1e-6)
 
 
 @given(step_lists, st.floats(1.5, 1e4))
 def test_no_steps_beat_the_chebyshev_rate(steps: list[float], kappa: float) -> None:
     bounds = SpectralBounds(1.0, kappa)
-    assert worst_case_rate(steps, bounds) >= chebyshev_rate(bounds, len(steps)) * (1 - 1e-9)
+    assert worst_case_period_rate(steps, bounds) >= chebyshev_period_rate(bounds, len(steps)) * (
+        1 - 1e-9
+    )
 
 
 @given(
@@ -127,22 +124,22 @@ def test_no_steps_beat_the_chebyshev_rate(steps: list[float], kappa: float) -> N
     st.floats(1.5, 1e4),
 )
 def test_changing_chebyshev_steps_makes_the_worst_case_worse(
-    num_steps: int, change: list[float], kappa: float
+    period: int, change: list[float], kappa: float
 ) -> None:
-    assume(max(np.abs(change[:num_steps])) > 1e-3)
+    assume(max(np.abs(change[:period])) > 1e-3)
     bounds = SpectralBounds(1.0, kappa)
-    steps = chebyshev_steps(bounds, num_steps).steps * np.exp(change[:num_steps])
-    assert worst_case_rate(steps, bounds) > chebyshev_rate(bounds, num_steps)
+    steps = chebyshev_steps(bounds, period).steps * np.exp(change[:period])
+    assert worst_case_period_rate(steps, bounds) > chebyshev_period_rate(bounds, period)
 
 
 @pytest.mark.parametrize("kappa", ["1.000000000000001", "1.0001", "2", "9", "1e4", "1e10"])
-@pytest.mark.parametrize("num_steps", [1, 2, 7, 64])
-def test_the_chebyshev_rate_is_the_hyperbolic_secant(kappa: str, num_steps: int) -> None:
+@pytest.mark.parametrize("period", [1, 2, 7, 64])
+def test_the_chebyshev_rate_is_the_hyperbolic_secant(kappa: str, period: int) -> None:
     bounds = SpectralBounds(1.0, float(kappa))
     with mpmath.workdps(60):
         exact = mpmath.mpf(bounds.upper)
-        expected = float(mpmath.sech(num_steps * mpmath.acosh((exact + 1) / (exact - 1))))
-    assert chebyshev_rate(bounds, num_steps) == pytest.approx(expected, rel=1e-13, abs=0)
+        expected = float(mpmath.sech(period * mpmath.acosh((exact + 1) / (exact - 1))))
+    assert chebyshev_period_rate(bounds, period) == pytest.approx(expected, rel=1e-13, abs=0)
 
 
 @pytest.mark.parametrize("kappa", [np.nextafter(1, 2), 1.0001, 2.0, 1e10, 1e16])
@@ -155,32 +152,52 @@ def test_the_lower_bound_keeps_its_digits(kappa: float) -> None:
 
 @given(st.integers(1, 200), condition_numbers)
 def test_the_rate_per_step_falls_towards_the_first_order_lower_bound(
-    num_steps: int, kappa: float
+    period: int, kappa: float
 ) -> None:
     bounds = SpectralBounds(1.0, kappa)
-    assume(chebyshev_rate(bounds, num_steps + 1) > 1e-300)
-    per_step = chebyshev_rate(bounds, num_steps) ** (1 / num_steps)
-    next_one = chebyshev_rate(bounds, num_steps + 1) ** (1 / (num_steps + 1))
+    per_step, next_one = (chebyshev_rate(bounds, t) for t in (period, period + 1))
     limit = first_order_lower_bound(bounds)
     assert limit * (1 - 1e-12) <= next_one <= per_step * (1 + 1e-12)
-    assert per_step <= limit * 2 ** (1 / num_steps) * (1 + 1e-12)
+    assert per_step <= limit * 2 ** (1 / period) * (1 + 1e-12)
+
+
+@given(st.integers(1, 200), condition_numbers, st.sampled_from([1, 2]))
+def test_the_rate_of_a_period_is_that_of_its_steps_multiplied(
+    period: int, kappa: float, kind: int
+) -> None:
+    bounds = SpectralBounds(1.0, kappa)
+    expected = chebyshev_rate(bounds, period, kind=kind) ** period
+    assert chebyshev_period_rate(bounds, period, kind=kind) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_rate_per_step_does_not_underflow_with_that_of_a_long_period() -> None:
+    bounds = SpectralBounds(1.0, 9.0)
+    assert chebyshev_period_rate(bounds, 4096) == 0
+    assert chebyshev_rate(bounds, 4096) == pytest.approx(0.5, rel=1e-3)
+
+
+def test_where_the_ends_are_equal_one_step_solves() -> None:
+    assert chebyshev_rate(SpectralBounds(2.0, 2.0), 3) == 0
+    assert chebyshev_period_rate(SpectralBounds(2.0, 2.0), 3, kind=2) == 0
 
 
 @given(condition_numbers)
 def test_one_chebyshev_step_is_the_constant_step(kappa: float) -> None:
     bounds = SpectralBounds(1.0, kappa)
-    assert chebyshev_rate(bounds, 1) == pytest.approx(constant_rate(bounds), rel=1e-12)
-    assert worst_case_rate(constant_steps(bounds), bounds) == pytest.approx(constant_rate(bounds))
+    assert chebyshev_period_rate(bounds, 1) == pytest.approx(constant_rate(bounds), rel=1e-12)
+    assert worst_case_period_rate(constant_steps(bounds), bounds) == pytest.approx(
+        constant_rate(bounds)
+    )
 
 
 def test_rates_on_a_point_are_zero_and_without_a_lower_end_one() -> None:
-    rates = (constant_rate, partial(chebyshev_rate, num_steps=3), first_order_lower_bound)
+    rates = (constant_rate, partial(chebyshev_period_rate, period=3), first_order_lower_bound)
     assert [rate(SpectralBounds(2.0, 2.0)) for rate in rates] == [0.0, 0.0, 0.0]
     assert [rate(SpectralBounds(0.0, 2.0)) for rate in rates] == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize(
-    "rate", [constant_rate, first_order_lower_bound, partial(chebyshev_rate, num_steps=2)]
+    "rate", [constant_rate, first_order_lower_bound, partial(chebyshev_period_rate, period=2)]
 )
 def test_the_rate_of_a_zero_operator_is_refused(rate: Callable[..., float]) -> None:
     with pytest.raises(ValueError, match=r"`bounds.upper` must be positive, got 0.0; the operator"):
@@ -209,7 +226,7 @@ def test_the_mean_squared_error_is_that_of_sampled_errors() -> None:
 
 def test_the_errors_on_the_way_end_in_the_error_after_all_steps() -> None:
     measure, steps = SpectralMeasure.from_eigenvalues([1.0, 3.0]), [1.0, 0.2, 0.4]
-    errors = mean_squared_errors(steps, measure)
+    errors = mean_squared_error_path(steps, measure)
     assert errors.shape == (4,)
     assert errors[[0, 1]].tolist() == [1.0, 2.0]
     assert errors[3] == mean_squared_error(steps, measure)
@@ -219,10 +236,10 @@ def test_an_error_beyond_the_floats_is_infinite() -> None:
     assert mean_squared_error([3.0] * 600, SpectralMeasure.from_eigenvalues([1.0])) == math.inf
 
 
-def least_squares_optimum(measure: SpectralMeasure, num_steps: int) -> float:
+def least_squares_optimum(measure: SpectralMeasure, period: int) -> float:
     """Oracle: min ∫(1 − λ q(λ))² dμ over q of degree T − 1, by QR in a Chebyshev basis."""
     scaled = measure.nodes / measure.nodes.max() * 2 - 1
-    basis = np.polynomial.chebyshev.chebvander(scaled, num_steps - 1)
+    basis = np.polynomial.chebyshev.chebvander(scaled, period - 1)
     columns = np.sqrt(measure.weights)[:, None] * measure.nodes[:, None] * basis
     target = np.sqrt(measure.weights)
     solution = np.linalg.lstsq(columns, target, rcond=None)[0]
@@ -238,24 +255,24 @@ MEASURES = {
 }
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 8, 15])
+@pytest.mark.parametrize("period", [1, 2, 3, 8, 15])
 @pytest.mark.parametrize("name", MEASURES)
-def test_the_smallest_error_is_that_of_a_least_squares_fit(name: str, num_steps: int) -> None:
-    smallest = optimal_mean_squared_error(MEASURES[name], num_steps)
-    assert smallest == pytest.approx(least_squares_optimum(MEASURES[name], num_steps), rel=1e-7)
+def test_the_smallest_error_is_that_of_a_least_squares_fit(name: str, period: int) -> None:
+    smallest = optimal_mean_squared_error(MEASURES[name], period)
+    assert smallest == pytest.approx(least_squares_optimum(MEASURES[name], period), rel=1e-7)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 8, 15])
+@pytest.mark.parametrize("period", [1, 2, 3, 8, 15])
 @pytest.mark.parametrize("name", MEASURES)
-def test_optimal_steps_attain_the_smallest_error(name: str, num_steps: int) -> None:
-    error = mean_squared_error(optimal_steps(MEASURES[name], num_steps), MEASURES[name])
-    assert error == pytest.approx(optimal_mean_squared_error(MEASURES[name], num_steps), rel=1e-9)
+def test_optimal_steps_attain_the_smallest_error(name: str, period: int) -> None:
+    error = mean_squared_error(optimal_steps(MEASURES[name], period), MEASURES[name])
+    assert error == pytest.approx(optimal_mean_squared_error(MEASURES[name], period), rel=1e-9)
 
 
-@pytest.mark.parametrize("num_steps", [3, 4, 50])
-def test_an_error_on_the_kernel_stays_whatever_the_number_of_steps(num_steps: int) -> None:
+@pytest.mark.parametrize("period", [3, 4, 50])
+def test_an_error_on_the_kernel_stays_whatever_the_number_of_steps(period: int) -> None:
     measure = SpectralMeasure([0.0, 1.0, 2.0, 3.0], [1.0, 1.0, 1.0, 1.0])
-    assert optimal_mean_squared_error(measure, num_steps) == pytest.approx(0.25, rel=1e-12)
+    assert optimal_mean_squared_error(measure, period) == pytest.approx(0.25, rel=1e-12)
 
 
 def test_as_many_steps_as_eigenvalues_leave_nothing() -> None:
@@ -265,13 +282,13 @@ def test_as_many_steps_as_eigenvalues_leave_nothing() -> None:
 
 
 @pytest.mark.parametrize("ratio", [0.01, 0.1, 0.5, 0.9])
-@pytest.mark.parametrize("num_steps", [1, 10, 120, 250])
+@pytest.mark.parametrize("period", [1, 10, 120, 250])
 def test_the_smallest_error_of_marchenko_pastur_has_a_closed_form(
-    ratio: float, num_steps: int
+    ratio: float, period: int
 ) -> None:
     measure = SpectralMeasure.marchenko_pastur(ratio, scale=3.0, num_nodes=300)
-    expected = marchenko_pastur_mean_squared_error(ratio, num_steps)
-    assert optimal_mean_squared_error(measure, num_steps) == pytest.approx(expected, rel=1e-9)
+    expected = marchenko_pastur_mean_squared_error(ratio, period)
+    assert optimal_mean_squared_error(measure, period) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, 1.5, -0.5, math.nan])
@@ -304,18 +321,21 @@ def test_targets_outside_zero_to_one_are_refused(rtol: float) -> None:
 
 @pytest.mark.parametrize("rate", [-0.5, math.nan])
 def test_negative_rates_are_refused(rate: float) -> None:
-    with pytest.raises(ValueError, match=rf"`rate` must be at least 0, got {rate}; take its abs"):
+    with pytest.raises(
+        ValueError, match=rf"`period_rate` must be at least 0, got {rate}; take its abs"
+    ):
         num_steps_to(0.1, rate)
 
 
 @pytest.mark.parametrize(
-    "function", [chebyshev_rate, optimal_mean_squared_error, marchenko_pastur_mean_squared_error]
+    "function",
+    [chebyshev_period_rate, optimal_mean_squared_error, marchenko_pastur_mean_squared_error],
 )
 def test_no_steps_at_all_are_refused(function: Callable[..., float]) -> None:
     argument = {
-        chebyshev_rate: ONE_TO_FIFTY,
+        chebyshev_period_rate: ONE_TO_FIFTY,
         optimal_mean_squared_error: MEASURES["uniform"],
         marchenko_pastur_mean_squared_error: 0.5,
     }[function]
-    with pytest.raises(ValueError, match=r"`num_steps` must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"`period` must be an integer of at least 1, got 0"):
         function(argument, 0)

@@ -9,7 +9,6 @@ import scipy.sparse as sp
 import torch
 
 from stepfold import (
-    GradientDescent,
     LeastSquares,
     Quadratic,
     Schedule,
@@ -21,7 +20,14 @@ from stepfold import (
 )
 from stepfold.accelerate import anderson, plain_iteration
 from stepfold.interop.scipy import chebyshev, lsq_chebyshev
-from stepfold.iterations import Fista, ProximalGradient, Relaxation, heavy_ball, nesterov
+from stepfold.iterations import (
+    Fista,
+    GradientDescent,
+    ProximalGradient,
+    Relaxation,
+    heavy_ball,
+    nesterov,
+)
 from stepfold.problems import Composite, gauss_seidel, jacobi_iteration, landweber, sor
 from stepfold.problems.jacobian import jacobian_spectrum
 from stepfold.problems.out_of_core import BlockedLeastSquares

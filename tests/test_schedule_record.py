@@ -66,7 +66,7 @@ def test_a_schedule_is_a_sequence_of_python_floats() -> None:
     assert (schedule[0], schedule[-1], schedule[np.int64(1)]) == (0.5, 0.25, 1.0)
     assert schedule[1:] == [1.0, 0.25]
     assert list(reversed(schedule)) == STEPS[::-1]
-    assert (len(schedule), schedule.num_steps) == (3, 3)
+    assert (len(schedule), schedule.period) == (3, 3)
     assert (schedule.index(1.0), schedule.count(0.5), 0.25 in schedule) == (1, 1, True)
 
 
@@ -214,3 +214,8 @@ def test_a_schedule_loads_in_a_process_without_torch(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(tmp_path / "schedule.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(STEPS)
+
+
+def test_masked_steps_are_refused() -> None:
+    with pytest.raises(TypeError, match="`steps` must be an array without a mask"):
+        Schedule(np.ma.masked_array(STEPS, [False, True, False]))

@@ -13,13 +13,15 @@ from stepfold import (
     Schedule,
     SpectralBounds,
     SpectralMeasure,
-    chebyshev_rate,
     chebyshev_steps,
     constant_steps,
+    optimal_steps,
+)
+from stepfold.polynomial import (
+    chebyshev_period_rate,
     mean_squared_error,
     optimal_mean_squared_error,
-    optimal_steps,
-    worst_case_rate,
+    worst_case_period_rate,
 )
 from stepfold.schedules import SCHEDULES
 
@@ -27,72 +29,70 @@ BOUNDS = SpectralBounds(1.0, 50.0)
 # Lengths that every family has, those of the form 2ᵏ − 1 included.
 NUM_STEPS = [1, 3, 7, 31]
 every_schedule = pytest.mark.parametrize("name", SCHEDULES)
-every_length = pytest.mark.parametrize("num_steps", NUM_STEPS)
+every_length = pytest.mark.parametrize("period", NUM_STEPS)
 
 
 @every_schedule
 @every_length
-def test_a_builder_returns_that_many_positive_steps(name: str, num_steps: int) -> None:
-    schedule = SCHEDULES[name](BOUNDS, num_steps)
+def test_a_builder_returns_that_many_positive_steps(name: str, period: int) -> None:
+    schedule = SCHEDULES[name](BOUNDS, period)
     assert isinstance(schedule, Schedule)
-    assert schedule.steps.shape == (num_steps,)
+    assert schedule.steps.shape == (period,)
     assert schedule.steps.min() > 0
     assert schedule.name
 
 
 @every_schedule
 @every_length
-def test_a_built_schedule_survives_json_to_the_last_bit(name: str, num_steps: int) -> None:
-    schedule = SCHEDULES[name](BOUNDS, num_steps)
+def test_a_built_schedule_survives_json_to_the_last_bit(name: str, period: int) -> None:
+    schedule = SCHEDULES[name](BOUNDS, period)
     assert Schedule.from_dict(json.loads(json.dumps(schedule.to_dict()))) == schedule
 
 
 @every_schedule
 @every_length
 @pytest.mark.parametrize("scale", [1e-100, 1e-3, 7.0, 1e100])
-def test_steps_are_in_units_of_one_over_the_hessian(
-    name: str, num_steps: int, scale: float
-) -> None:
-    scaled = SCHEDULES[name](SpectralBounds(scale, 50.0 * scale), num_steps)
-    expected = np.sort(SCHEDULES[name](BOUNDS, num_steps).steps)
+def test_steps_are_in_units_of_one_over_the_hessian(name: str, period: int, scale: float) -> None:
+    scaled = SCHEDULES[name](SpectralBounds(scale, 50.0 * scale), period)
+    expected = np.sort(SCHEDULES[name](BOUNDS, period).steps)
     np.testing.assert_allclose(np.sort(scaled.steps) * scale, expected, rtol=1e-11)
 
 
 @every_schedule
 @every_length
-def test_the_order_of_the_steps_does_not_depend_on_the_unit(name: str, num_steps: int) -> None:
-    scaled = SCHEDULES[name](SpectralBounds(1e100, 50e100), num_steps)
+def test_the_order_of_the_steps_does_not_depend_on_the_unit(name: str, period: int) -> None:
+    scaled = SCHEDULES[name](SpectralBounds(1e100, 50e100), period)
     np.testing.assert_allclose(
-        scaled.steps * 1e100, SCHEDULES[name](BOUNDS, num_steps).steps, rtol=1e-11
+        scaled.steps * 1e100, SCHEDULES[name](BOUNDS, period).steps, rtol=1e-11
     )
 
 
 @every_schedule
 @every_length
 @pytest.mark.parametrize("kappa", [1.5, 50.0, 1e4])
-def test_every_schedule_converges_on_its_bounds(name: str, num_steps: int, kappa: float) -> None:
+def test_every_schedule_converges_on_its_bounds(name: str, period: int, kappa: float) -> None:
     bounds = SpectralBounds(1.0, kappa)
-    assert worst_case_rate(SCHEDULES[name](bounds, num_steps), bounds) < 1
+    assert worst_case_period_rate(SCHEDULES[name](bounds, period), bounds) < 1
 
 
 @every_schedule
 @every_length
 @pytest.mark.parametrize("kappa", [1.5, 50.0, 1e4])
-def test_no_schedule_beats_the_chebyshev_rate(name: str, num_steps: int, kappa: float) -> None:
+def test_no_schedule_beats_the_chebyshev_rate(name: str, period: int, kappa: float) -> None:
     bounds = SpectralBounds(1.0, kappa)
-    rate = worst_case_rate(SCHEDULES[name](bounds, num_steps), bounds)
-    assert rate >= chebyshev_rate(bounds, num_steps) * (1 - 1e-9)
+    rate = worst_case_period_rate(SCHEDULES[name](bounds, period), bounds)
+    assert rate >= chebyshev_period_rate(bounds, period) * (1 - 1e-9)
 
 
 @every_schedule
 @pytest.mark.parametrize(
-    ("num_steps", "error"), [(0, ValueError), (-1, ValueError), (2.0, TypeError), ("3", TypeError)]
+    ("period", "error"), [(0, ValueError), (-1, ValueError), (2.0, TypeError), ("3", TypeError)]
 )
 def test_a_number_of_steps_that_is_no_count_is_refused(
-    name: str, num_steps: int, error: type[Exception]
+    name: str, period: int, error: type[Exception]
 ) -> None:
-    with pytest.raises(error, match=r"`num_steps` must be an integer"):
-        SCHEDULES[name](BOUNDS, num_steps)
+    with pytest.raises(error, match=r"`period` must be an integer"):
+        SCHEDULES[name](BOUNDS, period)
 
 
 @every_schedule
@@ -101,19 +101,19 @@ def test_building_twice_gives_the_same_schedule(name: str) -> None:
 
 
 @given(st.integers(1, 40), st.floats(0.01, 10).map(lambda e: 10**e))
-def test_chebyshev_steps_are_reciprocals_of_chebyshev_roots(num_steps: int, kappa: float) -> None:
-    angles = (2 * np.arange(num_steps) + 1) * np.pi / (2 * num_steps)
+def test_chebyshev_steps_are_reciprocals_of_chebyshev_roots(period: int, kappa: float) -> None:
+    angles = (2 * np.arange(period) + 1) * np.pi / (2 * period)
     roots = (1 + kappa) / 2 + (kappa - 1) / 2 * np.cos(angles)
-    steps = np.sort(chebyshev_steps(SpectralBounds(1.0, kappa), num_steps).steps)
+    steps = np.sort(chebyshev_steps(SpectralBounds(1.0, kappa), period).steps)
     # The textbook's form on the left cancels near a, hence the tolerance that grows with κ.
     np.testing.assert_allclose(1 / steps, roots, rtol=1e-14, atol=1e-15 * kappa)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 5, 16])
-def test_second_kind_steps_are_reciprocals_of_second_kind_roots(num_steps: int) -> None:
-    angles = np.arange(1, num_steps + 1) * np.pi / (num_steps + 1)
+@pytest.mark.parametrize("period", [1, 2, 5, 16])
+def test_second_kind_steps_are_reciprocals_of_second_kind_roots(period: int) -> None:
+    angles = np.arange(1, period + 1) * np.pi / (period + 1)
     roots = (1 + 50) / 2 + (50 - 1) / 2 * np.cos(angles)
-    steps = np.sort(chebyshev_steps(BOUNDS, num_steps, kind=2).steps)
+    steps = np.sort(chebyshev_steps(BOUNDS, period, kind=2).steps)
     np.testing.assert_allclose(1 / steps, roots, rtol=1e-13)
 
 
@@ -135,42 +135,42 @@ def test_the_constant_step_is_two_over_the_sum_of_the_ends() -> None:
     assert len(constant_steps(BOUNDS)) == 1
 
 
-@pytest.mark.parametrize("num_steps", [1, 3, 8])
-def test_equal_ends_give_the_one_step_that_solves(num_steps: int) -> None:
-    steps = chebyshev_steps(SpectralBounds(4.0, 4.0), num_steps).steps
-    np.testing.assert_allclose(steps, np.full(num_steps, 0.25), rtol=1e-15)
+@pytest.mark.parametrize("period", [1, 3, 8])
+def test_equal_ends_give_the_one_step_that_solves(period: int) -> None:
+    steps = chebyshev_steps(SpectralBounds(4.0, 4.0), period).steps
+    np.testing.assert_allclose(steps, np.full(period, 0.25), rtol=1e-15)
 
 
 RATIOS = [0.05, 0.5, 0.95]
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
-@pytest.mark.parametrize("num_steps", [1, 2, 8, 25, 100])
+@pytest.mark.parametrize("period", [1, 2, 8, 25, 100])
 def test_optimal_steps_of_marchenko_pastur_are_second_kind_chebyshev_steps(
-    ratio: float, num_steps: int
+    ratio: float, period: int
 ) -> None:
     support = SpectralBounds(3 * (1 - math.sqrt(ratio)) ** 2, 3 * (1 + math.sqrt(ratio)) ** 2)
-    expected = chebyshev_steps(support, num_steps, kind=2)
-    found = optimal_steps(SpectralMeasure.marchenko_pastur(ratio, scale=3.0), num_steps)
+    expected = chebyshev_steps(support, period, kind=2)
+    found = optimal_steps(SpectralMeasure.marchenko_pastur(ratio, scale=3.0), period)
     np.testing.assert_allclose(np.sort(found.steps), np.sort(expected.steps), rtol=1e-10)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 8])
-def test_the_atom_of_a_wide_matrix_does_not_change_its_optimal_steps(num_steps: int) -> None:
+@pytest.mark.parametrize("period", [1, 2, 8])
+def test_the_atom_of_a_wide_matrix_does_not_change_its_optimal_steps(period: int) -> None:
     support = SpectralBounds((1 - math.sqrt(2)) ** 2, (1 + math.sqrt(2)) ** 2)
-    found = optimal_steps(SpectralMeasure.marchenko_pastur(2.0), num_steps)
-    expected = chebyshev_steps(support, num_steps, kind=2).steps
+    found = optimal_steps(SpectralMeasure.marchenko_pastur(2.0), period)
+    expected = chebyshev_steps(support, period, kind=2).steps
     np.testing.assert_allclose(np.sort(found.steps), np.sort(expected), rtol=1e-10)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 5, 20])
+@pytest.mark.parametrize("period", [1, 2, 5, 20])
 def test_optimal_steps_for_the_arcsine_weight_over_lambda_are_first_kind_steps(
-    num_steps: int,
+    period: int,
 ) -> None:
     # λ dμ is the arcsine law, whose Gauss nodes are the first-kind Chebyshev roots.
     nodes = 25.5 + 24.5 * np.cos((2 * np.arange(400) + 1) * np.pi / 800)
-    found = optimal_steps(SpectralMeasure(nodes, 1 / nodes), num_steps)
-    expected = chebyshev_steps(BOUNDS, num_steps)
+    found = optimal_steps(SpectralMeasure(nodes, 1 / nodes), period)
+    expected = chebyshev_steps(BOUNDS, period)
     np.testing.assert_allclose(np.sort(found.steps), np.sort(expected.steps), rtol=1e-11)
 
 
@@ -181,20 +181,20 @@ measures = st.lists(
 
 @given(measures, st.integers(1, 4), st.lists(st.floats(-0.5, 0.5), min_size=4, max_size=4))
 def test_no_change_of_optimal_steps_lowers_the_error(
-    measure: SpectralMeasure, num_steps: int, change: list[float]
+    measure: SpectralMeasure, period: int, change: list[float]
 ) -> None:
     assume(np.unique(measure.nodes.round(2)).size > 4)
-    best = optimal_steps(measure, num_steps).steps
-    changed = mean_squared_error(best * np.exp(change[:num_steps]), measure)
-    assert changed >= optimal_mean_squared_error(measure, num_steps) * (1 - 1e-9) - 1e-25
+    best = optimal_steps(measure, period).steps
+    changed = mean_squared_error(best * np.exp(change[:period]), measure)
+    assert changed >= optimal_mean_squared_error(measure, period) * (1 - 1e-9) - 1e-25
 
 
 @given(measures, st.integers(1, 4))
 def test_optimal_steps_are_distinct_and_reciprocals_of_inner_points(
-    measure: SpectralMeasure, num_steps: int
+    measure: SpectralMeasure, period: int
 ) -> None:
     assume(np.unique(measure.nodes.round(2)).size > 4)
-    roots = np.sort(1 / optimal_steps(measure, num_steps).steps)
+    roots = np.sort(1 / optimal_steps(measure, period).steps)
     assert measure.bounds.lower * (1 - 1e-9) < roots[0]
     assert roots[-1] < measure.bounds.upper * (1 + 1e-9)
     assert np.all(np.diff(roots) > 0)
@@ -202,12 +202,12 @@ def test_optimal_steps_are_distinct_and_reciprocals_of_inner_points(
 
 @given(measures, st.integers(1, 4), st.floats(-100, 100).map(lambda e: 10**e))
 def test_the_smallest_error_has_no_scale(
-    measure: SpectralMeasure, num_steps: int, scale: float
+    measure: SpectralMeasure, period: int, scale: float
 ) -> None:
     assume(np.unique(measure.nodes.round(2)).size > 4)
     scaled = SpectralMeasure(measure.nodes * scale, measure.weights)
-    expected = optimal_mean_squared_error(measure, num_steps)
-    found = optimal_mean_squared_error(scaled, num_steps)
+    expected = optimal_mean_squared_error(measure, period)
+    found = optimal_mean_squared_error(scaled, period)
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-20)
 
 
@@ -224,18 +224,18 @@ def test_more_optimal_steps_than_distinct_eigenvalues_are_refused(
     eigenvalues: list[float], distinct: int
 ) -> None:
     message = (
-        "`num_steps` must not exceed the number of distinct eigenvalues above 0, which is "
+        "`period` must not exceed the number of distinct eigenvalues above 0, which is "
         f"{distinct}, got 5; {distinct} steps reach the smallest error already"
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         optimal_steps(SpectralMeasure.from_eigenvalues(eigenvalues), 5)
 
 
-@pytest.mark.parametrize("num_steps", [1, 5, 300])
-def test_optimal_steps_for_bounds_are_those_for_the_uniform_density(num_steps: int) -> None:
+@pytest.mark.parametrize("period", [1, 5, 300])
+def test_optimal_steps_for_bounds_are_those_for_the_uniform_density(period: int) -> None:
     # λ dλ on [a, b] with a = 0: the nodes are roots of a Jacobi polynomial.
     from scipy.special import roots_jacobi
 
-    roots = (roots_jacobi(num_steps, 0, 1)[0] + 1) / 2
-    found = optimal_steps(SpectralBounds(0.0, 1.0), num_steps)
+    roots = (roots_jacobi(period, 0, 1)[0] + 1) / 2
+    found = optimal_steps(SpectralBounds(0.0, 1.0), period)
     np.testing.assert_allclose(np.sort(1 / found.steps), roots, rtol=1e-8)

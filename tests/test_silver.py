@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepfold import SpectralBounds, chebyshev_rate, chebyshev_steps, worst_case_rate
+from stepfold import SpectralBounds, chebyshev_steps
+from stepfold.polynomial import chebyshev_period_rate, worst_case_period_rate
 from stepfold.schedules import (
     SCHEDULES,
-    silver_convex_rate,
+    silver_convex_period_rate,
     silver_convex_steps,
-    silver_rate,
+    silver_period_rate,
     silver_steps,
 )
 
@@ -35,12 +36,14 @@ def largest_contraction(steps, curvature_inside, curvature_outside):
 
 def test_eight_steps_at_condition_number_32_have_the_published_worst_case():
     # Computed with a semidefinite programme over all functions in PEPit's example.
-    rate = silver_rate(SpectralBounds(0.1, 3.2), 8)
+    rate = silver_period_rate(SpectralBounds(0.1, 3.2), 8)
     assert rate**2 == pytest.approx(0.22144968332063517, rel=1e-12)
 
 
 def test_seven_convex_steps_have_the_published_guarantee():
-    assert silver_convex_rate(SpectralBounds(0.0, 10.0), 7) == pytest.approx(0.343775, abs=5e-7)
+    assert silver_convex_period_rate(SpectralBounds(0.0, 10.0), 7) == pytest.approx(
+        0.343775, abs=5e-7
+    )
 
 
 def test_seven_convex_steps_meet_their_worst_case_on_a_huber_function():
@@ -87,25 +90,27 @@ def test_two_silver_steps_solve_the_quadratic_equation_they_come_from():
     assert z - y == pytest.approx(2 * (1 / 8) * (1 - 1 / 8), rel=1e-12)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 4, 8, 16, 32, 64])
-def test_a_quadratic_attains_the_silver_rate(num_steps):
+@pytest.mark.parametrize("period", [1, 2, 4, 8, 16, 32, 64])
+def test_a_quadratic_attains_the_silver_rate(period):
     bounds = SpectralBounds(1.0, 32.0)
-    steps = silver_steps(bounds, num_steps)
-    assert worst_case_rate(steps, bounds) == pytest.approx(silver_rate(bounds, num_steps), rel=1e-9)
+    steps = silver_steps(bounds, period)
+    assert worst_case_period_rate(steps, bounds) == pytest.approx(
+        silver_period_rate(bounds, period), rel=1e-9
+    )
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 8, 13, 32])
+@pytest.mark.parametrize("period", [1, 2, 3, 8, 13, 32])
 @pytest.mark.parametrize("curvatures", [(32.0, 1.0), (1.0, 32.0)])
-def test_no_kinked_function_beats_the_silver_rate(num_steps, curvatures):
+def test_no_kinked_function_beats_the_silver_rate(period, curvatures):
     bounds = SpectralBounds(1.0, 32.0)
-    worst = largest_contraction(silver_steps(bounds, num_steps), *curvatures)
-    assert worst <= silver_rate(bounds, num_steps) * (1 + 1e-9)
+    worst = largest_contraction(silver_steps(bounds, period), *curvatures)
+    assert worst <= silver_period_rate(bounds, period) * (1 + 1e-9)
 
 
 def test_chebyshev_steps_break_their_rate_on_a_kinked_function():
     bounds = SpectralBounds(1.0, 32.0)
     worst = largest_contraction(chebyshev_steps(bounds, 8), 32.0, 1.0)
-    assert worst > 2 * chebyshev_rate(bounds, 8)
+    assert worst > 2 * chebyshev_period_rate(bounds, 8)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -125,32 +130,32 @@ def test_silver_steps_contract_a_regularised_logistic_loss(seed):
     start = np.linalg.norm(x - solution)
     for gamma in silver_steps(bounds, 32):
         x = x - gamma * gradient(x)
-    assert np.linalg.norm(x - solution) <= silver_rate(bounds, 32) * start
+    assert np.linalg.norm(x - solution) <= silver_period_rate(bounds, 32) * start
 
 
 @given(st.floats(1.0, 1e8), st.integers(1, 200))
-def test_the_silver_rate_lies_between_those_of_chebyshev_and_one_step_repeated(kappa, num_steps):
+def test_the_silver_rate_lies_between_those_of_chebyshev_and_one_step_repeated(kappa, period):
     bounds = SpectralBounds(1.0, kappa)
-    rate = silver_rate(bounds, num_steps)
-    assert chebyshev_rate(bounds, num_steps) <= rate * (1 + 1e-9)
-    assert rate <= ((kappa - 1) / (kappa + 1)) ** num_steps * (1 + 1e-9)
+    rate = silver_period_rate(bounds, period)
+    assert chebyshev_period_rate(bounds, period) <= rate * (1 + 1e-9)
+    assert rate <= ((kappa - 1) / (kappa + 1)) ** period * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("kappa", [1e3, 1e4, 1e5])
 def test_steps_to_a_tolerance_grow_like_kappa_to_the_power_log_rho_2(kappa):
     def steps_needed(condition_number):
         bounds = SpectralBounds(1.0, condition_number)
-        period = next(2**k for k in range(40) if silver_rate(bounds, 2**k) < 1e-6)
-        return period * math.log(1e-6) / math.log(silver_rate(bounds, period))
+        period = next(2**k for k in range(40) if silver_period_rate(bounds, 2**k) < 1e-6)
+        return period * math.log(1e-6) / math.log(silver_period_rate(bounds, period))
 
     growth = math.log(steps_needed(RHO**4 * kappa) / steps_needed(kappa)) / math.log(RHO**4)
     assert growth == pytest.approx(math.log(2) / math.log(RHO), abs=0.02)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 4, 7, 12, 31, 100])
-def test_convex_steps_never_increase_an_error_by_the_end_of_a_period(num_steps):
+@pytest.mark.parametrize("period", [1, 2, 3, 4, 7, 12, 31, 100])
+def test_convex_steps_never_increase_an_error_by_the_end_of_a_period(period):
     bounds = SpectralBounds(0.0, 5.0)
-    assert worst_case_rate(silver_convex_steps(bounds, num_steps), bounds) <= 1 + 1e-12
+    assert worst_case_period_rate(silver_convex_steps(bounds, period), bounds) <= 1 + 1e-12
 
 
 @pytest.mark.parametrize("scale", [1e-150, 1e150])
@@ -165,13 +170,13 @@ def test_both_families_are_registered():
 
 
 def test_a_rate_without_a_lower_bound_is_refused():
-    with pytest.raises(ValueError, match=r"`silver_rate` needs `bounds.lower > 0`.*kind=4"):
-        silver_rate(SpectralBounds(0.0, 1.0), 8)
+    with pytest.raises(ValueError, match=r"`silver_period_rate` needs `bounds.lower > 0`.*kind=4"):
+        silver_period_rate(SpectralBounds(0.0, 1.0), 8)
 
 
 def test_a_convex_rate_between_powers_of_two_names_its_neighbours():
     with pytest.raises(ValueError, match=r"got 9; take 7 or 15"):
-        silver_convex_rate(SpectralBounds(0.0, 1.0), 9)
+        silver_convex_period_rate(SpectralBounds(0.0, 1.0), 9)
 
 
 @pytest.mark.parametrize("builder", [silver_steps, silver_convex_steps])
@@ -180,7 +185,7 @@ def test_the_zero_operator_is_refused(builder):
         builder(SpectralBounds(0.0, 0.0), 4)
 
 
-@pytest.mark.parametrize("num_steps", [0, -1])
-def test_fewer_than_one_step_is_refused(num_steps):
-    with pytest.raises(ValueError, match="`num_steps` must be an integer of at least 1"):
-        silver_steps(SpectralBounds(1.0, 2.0), num_steps)
+@pytest.mark.parametrize("period", [0, -1])
+def test_fewer_than_one_step_is_refused(period):
+    with pytest.raises(ValueError, match="`period` must be an integer of at least 1"):
+        silver_steps(SpectralBounds(1.0, 2.0), period)

@@ -34,7 +34,8 @@ def _figure(text: str = "plain", **changes) -> Figure:
 
 def _outcome(text: str = "plain", measured: float = 1.0) -> Outcome:
     sections = (Section(text, (text,), _figure(text)),)
-    return Outcome(text, text, text, sections, (Check(text, text, measured, lower=0.5),))
+    checks = (Check(text, text, measured, lower=0.5),)
+    return Outcome(text, text, sections, checks, name=text)
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +266,15 @@ def test_traces_carry_the_curves_numbers_and_names() -> None:
     assert (traces[0]["x"], traces[0]["y"]) == ([1.0, 2.0], [3.0, None])
     assert (traces[2]["x"], traces[2]["y"]) == ([1.0, 2.0], [5.0, 5.0])
     assert len({trace["line"]["color"] for trace in traces}) == 3
+
+
+def test_bands_follow_the_curves_and_levels_and_skip_what_is_missing() -> None:
+    x, y = np.array([1.0, 2.0, 3.0]), np.array([3.0, 4.0, 5.0])
+    curves = (Curve("a", x, y), Curve("b", x, y, band=(np.array([1.0, np.nan, 3.0]), 2 * y)))
+    traces = to_plotly(_figure(curves=curves, levels=(Level("l", 5.0),)))["data"]
+    assert [trace.get("legendgroup") for trace in traces] == [None, None, None, "1"]
+    assert (traces[3]["x"], traces[3]["y"]) == ([1.0, 3.0, 3.0, 1.0], [6.0, 10.0, 3.0, 1.0])
+    assert traces[3]["line"]["color"] == traces[1]["line"]["color"]
 
 
 def test_a_logarithmic_axis_leaves_a_gap_at_what_has_no_logarithm() -> None:

@@ -38,12 +38,12 @@ def _outcome() -> Outcome:
     words = ("Gradient descent is", Formula(r"x \leftarrow x - \gamma_t \nabla f(x)"))
     table = full_outcome("cell").sections[1].table
     return Outcome(
-        "errors",
         "Chebyshev steps are faster",
         "They end lower.",
         (Section("Errors", words, figure, table),),
         (Check("ratio", "below 1", 0.1, upper=1.0), Check("bound", "above 1", 0.5, lower=1.0)),
         {"seed": 3},
+        name="errors",
     )
 
 
@@ -160,6 +160,23 @@ def test_dragging_zooms_into_the_figure(errors) -> None:
     errors.page.wait_for_function(f"{PLOT}.layout.xaxis.range[0] > {low + 0.2 * (high - low)}")
 
 
+@pytest.mark.parametrize("clicks", [0, 2, 3])
+def test_ticks_are_whole_numbers_however_far_a_reader_zooms(errors, clicks) -> None:
+    for _ in range(clicks):
+        errors.page.get_by_role("button", name="Zoom in").click()
+    errors.page.wait_for_function(f"{PLOT}.layout.xaxis.dtick >= 1")
+    across = errors.page.locator(".plot .xtick").all_text_contents()
+    assert across
+    assert all(float(text) == round(float(text)) for text in across)
+    # On the logarithmic axis a label such as 2 or 5 would need the power beside it.
+    ends = errors.page.evaluate(f"{PLOT}.layout.yaxis.range")
+    low, high = (10**end for end in ends)
+    plain = [text for text in errors.page.locator(".plot .ytick").all_text_contents() if text]
+    for text in plain:
+        if text.replace(".", "", 1).isdigit() and not text.startswith("10"):
+            assert low * 0.99 <= float(text) <= high * 1.01
+
+
 def test_figures_follow_the_reader_into_the_dark_and_keep_what_was_hidden(errors) -> None:
     ink = "getComputedStyle(document.querySelector('.plot .xtitle')).fill"
     seventh = f"{PLOT}.data[6].line.color"
@@ -184,7 +201,7 @@ def test_downloads_are_files_of_their_kind(looked_at, kind, start) -> None:
 
 def test_numbers_are_in_a_table_for_who_cannot_see_the_figure(looked_at) -> None:
     looked_at.page.locator("summary").click()
-    cells = looked_at.page.locator("details tbody tr").nth(2).locator("th, td").all_inner_texts()
+    cells = looked_at.page.locator("details tbody tr").nth(2).locator("th, td").all_text_contents()
     assert cells[:3] == ["3", "0.512", "0.125"]
 
 

@@ -21,7 +21,6 @@ from stepfold import (
     chebyshev_steps,
     constant_steps,
     estimate_bounds,
-    exact_eigenvalues,
     optimal_steps,
     solve,
 )
@@ -29,6 +28,7 @@ from stepfold.problems import Composite
 from stepfold.problems.penalties import L1
 from stepfold.solve import solve_composite
 from stepfold.solve.norms import norms
+from stepfold.spectrum import exact_eigenvalues
 
 BACKENDS: dict[str, Callable[[np.ndarray], Any]] = {
     "dense": lambda a: a,
@@ -116,7 +116,7 @@ def test_sparse_tensors_are_solved_as_dense_ones(
     rhs = rows((*batch, 20))
     operator = getattr(torch.tensor(factor), convert)()
     problem = LeastSquares(operator, torch.tensor(rhs))
-    bounds = estimate_bounds(problem.hessian)
+    bounds = estimate_bounds(problem)
     result = solve(problem, chebyshev_steps(bounds, 16), rtol=1e-12)
     expected = np.linalg.lstsq(factor, rhs.T, rcond=None)[0].T
     np.testing.assert_allclose(result.x.numpy(), expected, atol=1e-10)
@@ -208,7 +208,7 @@ def test_a_ridge_term_solves_the_augmented_least_squares_problem(
 ) -> None:
     rhs = rows((20,))
     problem = LeastSquares(factor, rhs, ridge=ridge)
-    result = solve(problem, chebyshev_steps(estimate_bounds(problem.hessian), 8), rtol=1e-12)
+    result = solve(problem, chebyshev_steps(estimate_bounds(problem), 8), rtol=1e-12)
     augmented = np.vstack([factor, np.sqrt(ridge) * np.eye(12)])
     expected = np.linalg.lstsq(augmented, np.append(rhs, np.zeros(12)), rcond=None)[0]
     np.testing.assert_allclose(result.x, expected, atol=1e-10)
@@ -289,10 +289,10 @@ def test_optimal_steps_as_many_as_eigenvalues_solve_in_one_period(size: int, see
 
 
 @given(st.integers(1, 40), st.floats(1.0, 500.0), st.integers(0, 2**32 - 1))
-def test_any_problem_within_the_bounds_converges(num_steps: int, kappa: float, seed: int) -> None:
+def test_any_problem_within_the_bounds_converges(period: int, kappa: float, seed: int) -> None:
     eigenvalues = np.random.default_rng(seed).uniform(1.0, kappa, 6)
     rhs = np.random.default_rng(seed).standard_normal(6)
-    schedule = chebyshev_steps(SpectralBounds(1.0, kappa), num_steps)
+    schedule = chebyshev_steps(SpectralBounds(1.0, kappa), period)
     result = solve(Quadratic(np.diag(eigenvalues), rhs), schedule)
     assert result.status is Status.CONVERGED
     assert np.linalg.norm(eigenvalues * result.x - rhs) <= 1e-8 * np.linalg.norm(rhs) * (1 + 1e-9)

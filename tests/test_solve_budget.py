@@ -125,15 +125,15 @@ def test_each_row_of_a_batch_has_its_error_bound(hessian: np.ndarray, rhs: np.nd
 
 
 @pytest.mark.parametrize("kind", [1, 2, 4])
-@pytest.mark.parametrize("num_steps", [64, 1024])
+@pytest.mark.parametrize("period", [64, 1024])
 def test_a_run_to_the_level_of_rounding_is_as_exact_as_the_plain_loop(
-    symmetric_with: Callable[..., np.ndarray], kind: int, num_steps: int
+    symmetric_with: Callable[..., np.ndarray], kind: int, period: int
 ) -> None:
     angles = np.linspace(0, np.pi / 2, 100)
     hessian = symmetric_with(np.cos(angles) ** 2 + 1e4 * np.sin(angles) ** 2)
     rhs = hessian @ np.random.default_rng(0).standard_normal(100)
     solution = np.linalg.solve(hessian, rhs)
-    schedule = chebyshev_steps(SpectralBounds(1 - 1e-9, 1e4 * (1 + 1e-12)), num_steps, kind=kind)
+    schedule = chebyshev_steps(SpectralBounds(1 - 1e-9, 1e4 * (1 + 1e-12)), period, kind=kind)
     result = solve(Quadratic(hessian, rhs), schedule, rtol=0.0, max_steps=60_000)
     assert result.status is Status.STALLED
     error = np.linalg.norm(result.x - solution) / np.linalg.norm(solution)

@@ -69,7 +69,7 @@ def test_an_inconsistent_least_squares_problem_reaches_float64_too(
     factor = factor_with(np.linspace(1.0, 6.0, SIZE), 80)
     rhs = np.random.default_rng(1).standard_normal((3, 80))
     problem = LeastSquares(factor, rhs, ridge=ridge)
-    schedule = chebyshev_steps(estimate_bounds(problem.hessian), 16)
+    schedule = chebyshev_steps(estimate_bounds(problem), 16)
     result = solve(problem, schedule, rtol=1e-14, low_precision=low_twin(problem, np.float32))
     augmented = np.vstack([factor, np.sqrt(ridge) * np.eye(SIZE)])
     padded = np.hstack([rhs, np.zeros((3, SIZE))])

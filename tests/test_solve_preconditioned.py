@@ -10,8 +10,16 @@ import scipy.sparse as sp
 import torch
 from scipy.sparse.linalg import aslinearoperator
 
-from stepfold import LeastSquares, Quadratic, SpectralBounds, chebyshev_steps, solve
-from stepfold.problems import Preconditioned, jacobi
+from stepfold import (
+    LeastSquares,
+    Quadratic,
+    SpectralBounds,
+    chebyshev_steps,
+    estimate_bounds,
+    solve,
+)
+from stepfold.problems import Preconditioned, jacobi_preconditioner
+from stepfold.spectrum import Exact, Lanczos
 
 SIZE = 50
 RHS = np.random.default_rng(0).standard_normal(SIZE)
@@ -48,8 +56,8 @@ def test_jacobi_s_preconditioner_undoes_bad_units(
 ) -> None:
     rhs = torch.tensor(RHS) if convert is torch.tensor else RHS
     plain = Quadratic(convert(scaled), rhs)
-    problem = Preconditioned(plain, jacobi(plain))
-    bounds = problem.bounds()
+    problem = Preconditioned(plain, jacobi_preconditioner(plain))
+    bounds = estimate_bounds(problem)
     assert bounds.condition_number < 100
     result = solve(problem, chebyshev_steps(bounds, 16), rtol=1e-12)
     assert result.converged
@@ -57,9 +65,9 @@ def test_jacobi_s_preconditioner_undoes_bad_units(
 
 
 def test_jacobi_s_bounds_hold_the_spectrum(scaled: np.ndarray) -> None:
-    diagonal = jacobi(Quadratic(scaled, RHS))
+    diagonal = jacobi_preconditioner(Quadratic(scaled, RHS))
     np.testing.assert_allclose(diagonal, np.diag(scaled))
-    bounds = Preconditioned(Quadratic(scaled, RHS), diagonal).bounds()
+    bounds = estimate_bounds(Preconditioned(Quadratic(scaled, RHS), diagonal))
     values = spectrum(scaled, np.diag(1 / diagonal))
     assert bounds.lower <= values[0]
     assert values[-1] <= bounds.upper <= 1.05 * values[-1]
@@ -76,9 +84,24 @@ def test_the_diagonal_of_a_least_squares_hessian(
 ) -> None:
     factor = factor_with(np.linspace(1.0, 3.0, 6), 9)
     rhs = torch.ones(9, dtype=torch.float64) if convert is torch.tensor else np.ones(9)
-    diagonal = jacobi(LeastSquares(convert(factor), rhs, ridge=ridge))
+    diagonal = jacobi_preconditioner(LeastSquares(convert(factor), rhs, ridge=ridge))
     assert diagonal.shape == (6,)
     np.testing.assert_allclose(np.asarray(diagonal), np.diag(factor.T @ factor) + ridge, rtol=1e-12)
+
+
+def test_the_method_that_is_asked_for_bounds_a_preconditioned_problem(
+    scaled: np.ndarray, hessian: np.ndarray, inverse: np.ndarray
+) -> None:
+    by_diagonal = Preconditioned(Quadratic(scaled, RHS), np.diag(scaled))
+    expected = estimate_bounds(scaled / np.sqrt(np.outer(np.diag(scaled), np.diag(scaled))))
+    bounds = estimate_bounds(by_diagonal, method=Lanczos(max_steps=SIZE))
+    assert bounds.method.endswith("Lanczos steps")
+    assert expected.upper * (1 - 1e-9) <= bounds.upper <= 1.1 * expected.upper
+    by_products = Preconditioned(Quadratic(hessian, RHS), inverse)
+    bounds = estimate_bounds(by_products, method=Lanczos(max_steps=5), seed=3)
+    assert (bounds.num_products, bounds.seed) == (5, 3)
+    with pytest.raises(TypeError, match=r"`method` must be None or `Lanczos\(...\)`.*got Exact"):
+        estimate_bounds(by_products, method=Exact())
 
 
 @pytest.mark.parametrize("convert", [np.asarray, aslinearoperator, sp.csr_array])
@@ -87,7 +110,7 @@ def test_an_operator_s_bounds_hold_the_spectrum_and_lead_to_the_solution(
 ) -> None:
     problem = Preconditioned(Quadratic(hessian, RHS), convert(inverse))
     values = spectrum(hessian, inverse)
-    bounds = problem.bounds()
+    bounds = estimate_bounds(problem)
     assert 0 < bounds.lower <= values[0]
     assert values[-1] <= bounds.upper <= 1.1 * values[-1]
     result = solve(problem, chebyshev_steps(bounds, 32), rtol=1e-12)
@@ -96,18 +119,18 @@ def test_an_operator_s_bounds_hold_the_spectrum_and_lead_to_the_solution(
     np.testing.assert_allclose(result.x, np.linalg.solve(hessian, RHS), rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize("num_steps", [1, 16, 256, 1024])
+@pytest.mark.parametrize("period", [1, 16, 256, 1024])
 @pytest.mark.parametrize("kind", ["diagonal", "operator"])
 @pytest.mark.parametrize("shape", [(SIZE,), (3, SIZE)])
 def test_half_the_upper_bound_of_a_preconditioned_operator_is_mended(
-    hessian: np.ndarray, inverse: np.ndarray, num_steps: int, kind: str, shape: tuple[int, ...]
+    hessian: np.ndarray, inverse: np.ndarray, period: int, kind: str, shape: tuple[int, ...]
 ) -> None:
     inverse = np.diag(np.linspace(0.05, 1.0, SIZE)) if kind == "diagonal" else inverse
     preconditioner = 1 / np.diag(inverse) if kind == "diagonal" else inverse
     rhs = np.random.default_rng(1).standard_normal(shape)
     problem = Preconditioned(Quadratic(hessian, rhs), preconditioner)
     values = spectrum(hessian, inverse)
-    schedule = chebyshev_steps(SpectralBounds(values[0], values[-1] / 2), num_steps)
+    schedule = chebyshev_steps(SpectralBounds(values[0], values[-1] / 2), period)
     result = solve(problem, schedule)
     assert result.converged
     assert result.events[-1].end == "upper"
@@ -142,7 +165,7 @@ def test_the_gradient_is_affine_with_the_hessian_and_the_linear_term(
     np.testing.assert_allclose(problem.gradient_step(x, 0.5), x - 0.5 * expected, atol=1e-11)
     assert (problem.hessian @ x[0]).shape == (SIZE,)
     with pytest.raises(
-        TypeError, match=r"not symmetric; take its bounds from `problem\.bounds\(\)"
+        TypeError, match=r"not symmetric; take its bounds from `estimate_bounds\(problem\)`"
     ):
         _ = problem.hessian.T
 
@@ -151,7 +174,7 @@ def test_a_wide_diagonal_does_not_widen_the_iterate(scaled: np.ndarray) -> None:
     problem = Preconditioned(
         Quadratic(scaled.astype(np.float32), RHS.astype(np.float32)), np.diag(scaled)
     )
-    result = solve(problem, chebyshev_steps(problem.bounds(), 8), rtol=1e-4)
+    result = solve(problem, chebyshev_steps(estimate_bounds(problem), 8), rtol=1e-4)
     assert (result.converged, result.x.dtype) == (True, np.float32)
 
 
@@ -190,10 +213,10 @@ def test_a_problem_is_preconditioned_once(hessian: np.ndarray) -> None:
 
 
 def test_the_diagonal_of_an_unknown_operator_is_asked_for(hessian: np.ndarray) -> None:
-    with pytest.raises(TypeError, match="`jacobi` needs the entries of the operator"):
-        jacobi(Quadratic(aslinearoperator(hessian), RHS))
+    with pytest.raises(TypeError, match="`jacobi_preconditioner` needs the entries"):
+        jacobi_preconditioner(Quadratic(aslinearoperator(hessian), RHS))
 
 
 def test_a_column_of_zeros_has_no_scale() -> None:
     with pytest.raises(ValueError, match=r"got 0\.0 at index 1; a row or column of zeros"):
-        jacobi(LeastSquares(np.array([[1.0, 0.0], [2.0, 0.0]]), np.ones(2)))
+        jacobi_preconditioner(LeastSquares(np.array([[1.0, 0.0], [2.0, 0.0]]), np.ones(2)))

@@ -18,10 +18,10 @@ from stepfold import (
     Schedule,
     SpectralBounds,
     Status,
-    chebyshev_rate,
     chebyshev_steps,
     solve,
 )
+from stepfold.polynomial import chebyshev_period_rate
 
 EIGENVALUES = np.linspace(1.0, 25.0, 12)
 BOUNDS = SpectralBounds(1.0, 25.0)
@@ -57,7 +57,7 @@ def test_an_absolute_tolerance_suffices_too(hessian: np.ndarray) -> None:
 
 def test_the_number_of_steps_is_what_the_rate_promises(hessian: np.ndarray) -> None:
     result = solve(Quadratic(hessian, RHS), CHEBYSHEV)
-    periods = math.ceil(math.log(1e-8) / math.log(chebyshev_rate(BOUNDS, 8)))
+    periods = math.ceil(math.log(1e-8) / math.log(chebyshev_period_rate(BOUNDS, 8)))
     assert result.num_steps <= 8 * periods
 
 
@@ -217,7 +217,7 @@ def test_the_history_of_a_batch_has_a_column_for_each_row(hessian: np.ndarray) -
 
 def test_the_norms_on_the_way_stay_below_the_rate(hessian: np.ndarray) -> None:
     norms = solve(Quadratic(hessian, RHS), CHEBYSHEV, rtol=1e-10).history.gradient_norms
-    assert np.all(norms[1:] / norms[:-1] <= chebyshev_rate(BOUNDS, 8) * (1 + 1e-4))
+    assert np.all(norms[1:] / norms[:-1] <= chebyshev_period_rate(BOUNDS, 8) * (1 + 1e-4))
 
 
 def test_the_history_counts_the_products_of_a_quadratic(

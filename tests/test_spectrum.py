@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse.linalg import aslinearoperator, eigsh
 
-from stepfold import Certainty, Gram, SpectralBounds
+from stepfold import Gram, SpectralBounds
+from stepfold.spectrum import Certainty
 
 ends = st.floats(0, 1e300, allow_nan=False)
 

@@ -14,6 +14,7 @@ from test_unfolded_parameters import ITERATIONS, QUADRATIC, RHS, STEPS, own_netw
 
 from stepfold.iterations import Relaxation
 from stepfold.problems.fixed_point import FixedPoint
+from stepfold.problems.penalties import Ball, Box, ElasticNet, GroupL1, Simplex
 from stepfold.unfolded import (
     BatchedLeastSquares,
     GaussianLeastSquares,
@@ -66,6 +67,17 @@ def test_a_network_is_traced_as_one_graph(name, recompute) -> None:
     )
     traced = torch.compile(network, backend="eager", fullgraph=True)
     torch.testing.assert_close(traced(QUADRATIC), network(QUADRATIC), rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [Box(0.0, 1.0), Simplex(), Ball(1.0), GroupL1(0.1, [0, 0, 1]), ElasticNet(0.1, 0.2)],
+    ids=lambda penalty: type(penalty).__name__,
+)
+def test_a_proximal_operator_is_traced_as_one_graph(penalty) -> None:
+    rows = torch.tensor([[0.5, -2.0, 3.0], [0.0, 0.1, 0.2]])
+    traced = torch.compile(lambda v: penalty.prox(v, 0.5), backend="eager", fullgraph=True)
+    torch.testing.assert_close(traced(rows), penalty.prox(rows, 0.5))
 
 
 def test_a_compiled_network_is_trained_and_resumed_like_the_network(tmp_path) -> None:

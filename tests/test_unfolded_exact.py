@@ -9,7 +9,8 @@ import torch
 from scipy.optimize import minimize
 from scipy.sparse.linalg import aslinearoperator
 
-from stepfold import LeastSquares, Preconditioned, Quadratic, Schedule, SpectralMeasure
+from stepfold import LeastSquares, Quadratic, Schedule, SpectralMeasure
+from stepfold.problems import Preconditioned
 from stepfold.schedules.noisy import noise_aware_ridge
 from stepfold.unfolded import SampledLoss, UnfoldedIteration, train_exactly
 
@@ -32,7 +33,7 @@ def loss_of(steps: np.ndarray, matrix: np.ndarray, rhs: np.ndarray, wanted: np.n
 
 
 def best_in_krylov_space(
-    matrix: np.ndarray, rhs: np.ndarray, wanted: np.ndarray, num_steps: int
+    matrix: np.ndarray, rhs: np.ndarray, wanted: np.ndarray, period: int
 ) -> float:
     """Smallest mean squared error of any polynomial, by dense least squares.
 
@@ -41,7 +42,7 @@ def best_in_krylov_space(
     """
     basis = np.empty((0, wanted.size))
     vector = rhs @ matrix
-    for _ in range(num_steps):
+    for _ in range(period):
         column = vector.ravel()
         for _ in range(2):
             column = column - (basis @ column) @ basis
@@ -52,19 +53,19 @@ def best_in_krylov_space(
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.03, 0.3])
-@pytest.mark.parametrize("num_steps", [1, 3, 8])
-def test_the_reported_loss_is_that_of_the_iteration(noise: float, num_steps: int) -> None:
+@pytest.mark.parametrize("period", [1, 3, 8])
+def test_the_reported_loss_is_that_of_the_iteration(noise: float, period: int) -> None:
     matrix, rhs, solutions = data(noise)
-    run = train_exactly(LeastSquares(matrix, rhs), solutions, num_steps)
+    run = train_exactly(LeastSquares(matrix, rhs), solutions, period)
     expected = loss_of(run.schedule.steps, matrix, rhs, solutions)
     assert run.history.losses[0, 0] == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize(("noise", "num_steps"), [(0.0, 1), (0.0, 6), (0.03, 6), (0.3, 3)])
-def test_no_polynomial_is_better_where_the_roots_are_real(noise: float, num_steps: int) -> None:
+@pytest.mark.parametrize(("noise", "period"), [(0.0, 1), (0.0, 6), (0.03, 6), (0.3, 3)])
+def test_no_polynomial_is_better_where_the_roots_are_real(noise: float, period: int) -> None:
     matrix, rhs, solutions = data(noise)
-    run = train_exactly(LeastSquares(matrix, rhs), solutions, num_steps)
-    best = best_in_krylov_space(matrix, rhs, solutions, num_steps)
+    run = train_exactly(LeastSquares(matrix, rhs), solutions, period)
+    best = best_in_krylov_space(matrix, rhs, solutions, period)
     assert run.history.losses[0, 0] == pytest.approx(best, rel=1e-8)
 
 
@@ -188,7 +189,7 @@ def test_noisy_tensors_of_any_precision_give_the_steps_of_double(kind, dtype, rt
 def test_complex_data_are_refused(unit, options, message) -> None:
     problem = LeastSquares(unit * np.eye(2), unit * np.ones(2))
     with pytest.raises(TypeError, match=message):
-        train_exactly(problem, num_steps=1, **options)
+        train_exactly(problem, period=1, **options)
 
 
 EYE, ONES = torch.eye(2).double(), torch.ones(2).double()
@@ -261,10 +262,10 @@ def test_a_start_at_the_solution_is_refused() -> None:
 
 def test_more_steps_than_distinct_eigenvalues_are_refused() -> None:
     problem = Quadratic(np.diag([1.0, 1.0, 2.0]), np.array([1.0, 2.0, 2.1]))
-    with pytest.raises(ValueError, match=r"`num_steps` must be at most 2, .*got 3"):
+    with pytest.raises(ValueError, match=r"`period` must be at most 2, .*got 3"):
         train_exactly(problem, np.array([1.0, 2.0, 1.0]), 3)
 
 
 def test_depth_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match="`num_steps`"):
+    with pytest.raises(ValueError, match="`period`"):
         train_exactly(Quadratic(np.eye(2), np.ones(2)), np.ones(2), 0)

@@ -10,15 +10,9 @@ import pytest
 import torch
 from test_unfolded_module import HeavyBall
 
-from stepfold import (
-    Schedule,
-    SpectralMeasure,
-    mean_squared_error,
-    optimal_mean_squared_error,
-    solve,
-    spectral_radius,
-)
+from stepfold import Schedule, SpectralMeasure, solve
 from stepfold.lab.experiments.dugd import published_matrix
+from stepfold.polynomial import mean_squared_error, optimal_mean_squared_error, spectral_radius
 from stepfold.problems import LeastSquares
 from stepfold.unfolded import (
     GaussianLeastSquares,
@@ -31,8 +25,8 @@ from stepfold.unfolded import (
 SMALL = SpectralMeasure.from_eigenvalues([0.5, 1.0, 2.0, 4.0])
 
 
-def _train(num_steps: int = 3, *, measure: SpectralMeasure = SMALL, **settings):
-    network = UnfoldedIteration(Schedule(np.full(num_steps, 0.3)))
+def _train(period: int = 3, *, measure: SpectralMeasure = SMALL, **settings):
+    network = UnfoldedIteration(Schedule(np.full(period, 0.3)))
     return train_incrementally(network, SpectralLoss(measure), **settings)
 
 
@@ -62,11 +56,11 @@ def test_the_same_seed_gives_the_same_bits(form) -> None:
     assert (first.history.losses != other.history.losses).all()
 
 
-@pytest.mark.parametrize("generation", [1, 2, 3])
-def test_a_generation_leaves_later_layers_alone(generation) -> None:
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_a_stage_leaves_later_layers_alone(stage) -> None:
     history = _train(4, num_iterations=30).history
-    np.testing.assert_array_equal(history.steps[generation - 1, generation:], 0.3)
-    assert (history.steps[generation - 1, :generation] != 0.3).all()
+    np.testing.assert_array_equal(history.steps[stage - 1, stage:], 0.3)
+    assert (history.steps[stage - 1, :stage] != 0.3).all()
 
 
 def test_the_network_is_trained_in_place_and_the_run_records_its_end() -> None:
@@ -80,13 +74,13 @@ def test_the_network_is_trained_in_place_and_the_run_records_its_end() -> None:
     assert (np.diff(run.history.seconds) > 0).all()
 
 
-@pytest.mark.parametrize("generation", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("stage", [1, 2, 3, 4, 5])
 def test_what_is_recorded_is_exact_and_within_its_inequality(
-    published, published_run, generation
+    published, published_run, stage
 ) -> None:
-    schedule = published_run.schedule_after(generation)
-    error = published_run.history.mean_squared_errors[generation - 1]
-    radius = published_run.history.spectral_radii[generation - 1]
+    schedule = published_run.schedule_after(stage)
+    error = published_run.history.mean_squared_errors[stage - 1]
+    radius = published_run.history.spectral_radii[stage - 1]
     polynomial = np.prod(1 - schedule.steps[:, None] * published.nodes, axis=0)
     assert error == pytest.approx((polynomial**2).mean(), rel=1e-12)
     assert radius == pytest.approx(np.abs(polynomial).max(), rel=1e-12)
@@ -146,14 +140,14 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_says_when(bad) -> None
             return value * bad if self.calls == 5 + 3 + 1 else value
 
     network = UnfoldedIteration(Schedule([0.3, 0.3]))
-    with pytest.raises(ArithmeticError, match=rf"loss is {bad} in generation 2, iteration 3"):
+    with pytest.raises(ArithmeticError, match=rf"loss is {bad} in stage 2, iteration 3"):
         train_incrementally(network, Failing(), num_iterations=5)
     assert torch.isfinite(network.steps).all()
 
 
 def test_steps_far_too_long_stop_the_training() -> None:
     network = UnfoldedIteration(Schedule([1e200, 1e200]))
-    with pytest.raises(ArithmeticError, match=r"generation 1, iteration 0; look for NaN"):
+    with pytest.raises(ArithmeticError, match=r"stage 1, iteration 0; look for NaN"):
         train_incrementally(network, SpectralLoss(SMALL), num_iterations=5)
     assert network.steps.tolist() == [1e200, 1e200]
 
@@ -178,10 +172,10 @@ def test_no_iterations_are_refused(num_iterations) -> None:
         _train(num_iterations=num_iterations)
 
 
-@pytest.mark.parametrize("generation", [0, 4])
-def test_generations_that_were_not_trained_are_refused(generation) -> None:
-    with pytest.raises(ValueError, match=r"`generation` must lie between 1 and 3"):
-        _train(3, num_iterations=2).schedule_after(generation)
+@pytest.mark.parametrize("stage", [0, 4])
+def test_stages_that_were_not_trained_are_refused(stage) -> None:
+    with pytest.raises(ValueError, match=r"`stage` must lie between 1 and 3"):
+        _train(3, num_iterations=2).schedule_after(stage)
 
 
 def test_a_run_survives_json() -> None:

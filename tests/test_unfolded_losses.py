@@ -7,14 +7,8 @@ import pytest
 import torch
 from test_unfolded_module import HeavyBall
 
-from stepfold import (
-    LeastSquares,
-    Quadratic,
-    Schedule,
-    SpectralMeasure,
-    chebyshev_steps,
-    mean_squared_error,
-)
+from stepfold import LeastSquares, Quadratic, Schedule, SpectralMeasure, chebyshev_steps
+from stepfold.polynomial import mean_squared_error
 from stepfold.unfolded import (
     GaussianLeastSquares,
     HeldOut,

@@ -9,16 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from stepfold import (
-    GradientDescent,
-    LeastSquares,
-    Quadratic,
-    Schedule,
-    SpectralBounds,
-    chebyshev_steps,
-    solve,
-)
-from stepfold.iterations import Iteration
+from stepfold import LeastSquares, Quadratic, Schedule, SpectralBounds, chebyshev_steps, solve
+from stepfold.iterations import GradientDescent, Iteration
 from stepfold.unfolded import UnfoldedIteration
 
 NUM_STEPS = 8

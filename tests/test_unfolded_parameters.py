@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from stepfold import GradientDescent, LeastSquares, Quadratic, Schedule, solve
+from stepfold import LeastSquares, Quadratic, Schedule, solve
 from stepfold.iterations import (
     BarzilaiBorwein,
     Fista,
+    GradientDescent,
     HeavyBall,
     Nesterov,
     ProximalGradient,

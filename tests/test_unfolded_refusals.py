@@ -280,11 +280,11 @@ def test_copies_of_different_shapes_are_refused(initial, found) -> None:
 
 def test_a_training_of_which_every_iteration_was_skipped_has_failed() -> None:
     loss = SampledLoss(lambda _rng: Sample(PROBLEM, torch.full((4, 3), torch.nan)))
-    with pytest.raises(ArithmeticError, match=r"generation 1 every iteration, 4, was skipped.*NaN"):
+    with pytest.raises(ArithmeticError, match=r"stage 1 every iteration, 4, was skipped.*NaN"):
         train(_network(), loss, all_at_once(3, 4))
 
 
 def test_a_held_out_loss_that_was_never_finite_is_a_failure() -> None:
     held_out = HeldOut(lambda network, _num_layers, _rng: network.steps.sum() * np.nan, every=2)
-    with pytest.raises(ArithmeticError, match=r"held-out loss was never finite in generation 1"):
+    with pytest.raises(ArithmeticError, match=r"held-out loss was never finite in stage 1"):
         train(_network(), SPECTRAL, all_at_once(3, 4), held_out=held_out)

@@ -11,9 +11,10 @@ import torch
 from torch.optim.lr_scheduler import ExponentialLR
 from torch.utils.data import IterableDataset, TensorDataset
 
-from stepfold import Quadratic, Schedule, SpectralMeasure, mean_squared_error
+from stepfold import Quadratic, Schedule, SpectralMeasure
 from stepfold.iterations import ProximalGradient, Relaxation
 from stepfold.lab.experiments._published import published_measure
+from stepfold.polynomial import mean_squared_error
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.penalties import L1
 from stepfold.result import TrainingRun

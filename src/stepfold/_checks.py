@@ -9,6 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._arrays import (
+    all_finite,
+    cast,
+    is_array,
+    is_sparse_tensor,
+    is_torch,
+    library,
+)
+from stepfold._arrays import (
+    dtype_kind as dtype_kind,
+)
 from stepfold._typing import FloatArray
 
 
@@ -60,6 +71,7 @@ def check_callable(name: str, value: Any) -> None:
 
 def check_vector(name: str, values: Any) -> FloatArray:
     """Return a float64 copy of a non-empty, finite, real, one-dimensional array."""
+    check_unmasked(name, values)
     array = np.asarray(values)
     if array.dtype.kind not in "buif":
         raise TypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}")
@@ -134,6 +146,8 @@ def check_matrix(name: str, matrix: Any, *, allow_complex: bool = False) -> Any:
     _check_kind(name, kind, matrix, allow_complex)
     check_unmasked(name, matrix)
     is_sparse = hasattr(matrix, "tocsr")
+    if is_sparse:
+        check_indices(name, matrix)
     if is_sparse and matrix.format not in ("csr", "csc"):
         matrix = matrix.tocsr()
     if is_sparse_tensor(matrix):
@@ -146,11 +160,69 @@ def check_matrix(name: str, matrix: Any, *, allow_complex: bool = False) -> Any:
     return matrix
 
 
+def check_indices(name: str, matrix: Any) -> None:
+    """Raise if a SciPy sparse array points outside itself.
+
+    Products and conversions trust the index arrays: a wrong one ends the process. One pass over
+    the indices, a tenth of a product or less.
+    """
+    if matrix.format == "coo":
+        _check_below(name, "row", matrix.row, matrix.shape[0])
+        _check_below(name, "col", matrix.col, matrix.shape[1])
+        _check_count(name, "row", matrix.row.size, matrix.data.size)
+        _check_count(name, "col", matrix.col.size, matrix.data.size)
+    if matrix.format not in ("bsr", "csc", "csr"):
+        return
+    outer, inner = matrix.shape[::-1] if matrix.format == "csc" else matrix.shape
+    if matrix.format == "bsr":
+        rows, columns = matrix.blocksize
+        if outer % rows or inner % columns:
+            raise ValueError(
+                f"`{name}` must have a shape that is a multiple of its blocks, got shape "
+                f"{matrix.shape} with blocks of {rows} by {columns}"
+            )
+        outer, inner = outer // rows, inner // columns
+    pointers, indices = matrix.indptr, matrix.indices
+    _check_count(name, "indptr", pointers.size, outer + 1)
+    if pointers[0] != 0 or not (pointers[1:] >= pointers[:-1]).all():
+        raise ValueError(
+            f"`{name}.indptr` must begin with 0 and never fall; build the {matrix.format} array "
+            "anew from its rows, columns and values"
+        )
+    stored = min(indices.size, len(matrix.data))
+    if pointers[-1] > stored:
+        raise ValueError(
+            f"`{name}.indptr` must end with the number of entries stored, {stored}, got "
+            f"{pointers[-1]}; build the {matrix.format} array anew"
+        )
+    _check_below(name, "indices", indices[: pointers[-1]], inner)
+
+
+def _check_count(name: str, part: str, size: int, expected: int) -> None:
+    if size != expected:
+        raise ValueError(
+            f"`{name}.{part}` must have {expected} entries to fit the array, got {size}"
+        )
+
+
+def _check_below(name: str, part: str, indices: Any, limit: int) -> None:
+    if indices.size == 0:
+        return
+    # Without their signs negative ones are large: one pass finds both kinds.
+    unsigned = indices.view(indices.dtype.str.replace("i", "u"))
+    if unsigned.max() >= limit:
+        wrong = indices[(indices < 0) | (indices >= limit)][0]
+        raise ValueError(
+            f"`{name}.{part}` must lie between 0 and {limit - 1}, got {wrong}; build the array "
+            "anew from its rows, columns and values"
+        )
+
+
 def check_entries(name: str, array: Any) -> None:
     """Raise if an entry is NaN or infinite, as far as entries are known."""
     if isinstance(array, np.ndarray) or hasattr(array, "tocsr"):
         check_finite(name, array)
-    elif is_tensor(array):
+    elif is_torch(array):
         is_sparse = is_sparse_tensor(array)
         values = array.values() if is_sparse else array
         finite = values.isfinite()
@@ -160,6 +232,11 @@ def check_entries(name: str, array: Any) -> None:
             if is_sparse:
                 first[:1] = array.indices()[:, first[0]].tolist()
             raise _not_finite(name, value, tuple(first))
+    elif is_array(array) and not all_finite(array):
+        raise ValueError(
+            f"`{name}` must be finite, got NaN or infinity in an array of {library(array)}; "
+            "remove or replace the missing and infinite entries first"
+        )
 
 
 def check_numbers(name: str, rows: Any, *, allow_complex: bool = False) -> Any:
@@ -195,28 +272,8 @@ def check_unmasked(name: str, array: Any) -> None:
         )
 
 
-def dtype_kind(dtype: Any) -> str:
-    """NumPy's letter for a dtype of NumPy or torch; "f" for what has none."""
-    if getattr(dtype, "is_complex", False):
-        return "c"
-    if not getattr(dtype, "is_floating_point", True):
-        return "i"
-    kind: str = getattr(dtype, "kind", "f")
-    return kind
-
-
-def is_tensor(values: Any) -> bool:
-    """Whether it is a torch tensor, dense or sparse; torch is not imported to know."""
-    return hasattr(values, "new_tensor")
-
-
-def is_sparse_tensor(values: Any) -> bool:
-    """Whether it is a torch tensor of one of the sparse layouts."""
-    return is_tensor(values) and "sparse" in str(values.layout)
-
-
 def _as_float64(array: Any) -> Any:
     if hasattr(array, "astype"):
         return array.astype(np.float64)
-    # A torch tensor. A matrix-free operator is left alone: its products with floats are floats.
-    return array.double() if hasattr(array, "double") else array
+    # A matrix-free operator is left alone: its products with floats are floats.
+    return cast(array, "float64") if is_array(array) else array

@@ -16,11 +16,11 @@ import numpy as np
 
 from stepfold._checks import check_count
 from stepfold.polynomial import (
-    chebyshev_rate,
+    chebyshev_period_rate,
     constant_rate,
     first_order_lower_bound,
     num_steps_to,
-    worst_case_rate,
+    worst_case_period_rate,
 )
 from stepfold.problems import LeastSquares, Problem
 from stepfold.schedules import Schedule, chebyshev_steps
@@ -30,7 +30,7 @@ from stepfold.spectrum import (
     SpectralBounds,
     estimate_bounds,
     exact_eigenvalues,
-    is_diagonalisable,
+    fits_dense_eigensolver,
 )
 
 # Lanczos steps after which an unknown lower end is taken as such.
@@ -111,7 +111,7 @@ def plan(
     problem: Problem[Any] | SpectralBounds,
     *,
     rtol: float = 1e-6,
-    num_steps: int | None = None,
+    period: int | None = None,
     bounds: SpectralBounds | None = None,
 ) -> Plan:
     """Recommend a schedule and say what to expect of it.
@@ -119,7 +119,7 @@ def plan(
     Args:
         problem: What is to be solved from x0 = 0, or bounds alone.
         rtol: Tolerance on the norm of the gradient, relative to that at 0.
-        num_steps: The period T; chosen if not given: the shortest one with which at most a tenth
+        period: T; chosen if not given: the shortest one with which at most a tenth
             more steps are taken than with one long period.
         bounds: Interval of the eigenvalues that matter; estimated if not given.
 
@@ -128,13 +128,13 @@ def plan(
             positive semidefinite.
 
     >>> advice = plan(SpectralBounds(1.0, 100.0), rtol=1e-6)
-    >>> advice.schedule.num_steps, advice.num_steps
+    >>> advice.schedule.period, advice.num_steps
     (38, 76)
     """
     if not 0 < rtol < 1:
         raise ValueError(f"`rtol` must lie between 0 and 1, got {rtol!r}")
-    if num_steps is not None:
-        num_steps = check_count("num_steps", num_steps)
+    if period is not None:
+        period = check_count("period", period)
     notes: list[str] = []
     if isinstance(problem, SpectralBounds):
         bounds, known = problem, None
@@ -146,7 +146,7 @@ def plan(
         raise ValueError("the operator is zero; every x is a solution and no step has a best size")
     per_step = 1 if known is None else known.products_per_gradient
     if bounds.lower == 0:
-        schedule = chebyshev_steps(bounds, num_steps or _period_without_lower(bounds), kind=4)
+        schedule = chebyshev_steps(bounds, period or _period_without_lower(bounds), kind=4)
         total = math.inf
         notes.append(
             "No lower bound above 0 is known, so nothing bounds the number of steps. Fourth-kind "
@@ -159,8 +159,8 @@ def plan(
                 "that is too high only slows."
             )
     else:
-        schedule = chebyshev_steps(bounds, num_steps or _shortest_good_period(bounds, rtol))
-        total = num_steps_to(rtol, worst_case_rate(schedule, bounds), schedule.num_steps)
+        schedule = chebyshev_steps(bounds, period or _shortest_good_period(bounds, rtol))
+        total = num_steps_to(rtol, worst_case_period_rate(schedule, bounds), schedule.period)
     notes += _certainty(bounds)
     dtype = _dtype(bounds, rtol)
     if dtype == "none" and bounds.lower > 0:
@@ -187,15 +187,13 @@ def relevant_bounds(problem: Problem[Any]) -> tuple[SpectralBounds, list[str]]:
     Iterates of least squares started at 0 stay in the range of ``Aᵀ``; zero eigenvalues of AᵀA play
     no part there, and the solution found is the one of smallest norm.
     """
-    bounds = estimate_bounds(problem.hessian)
+    bounds = estimate_bounds(problem)
     if bounds.lower == 0 and bounds.lower_uncertainty == 1:
         # The solve to come takes about as many products as it takes to see the lower end.
-        bounds = estimate_bounds(
-            problem.hessian, method=Lanczos(max_steps=PATIENCE, persistent=True)
-        )
+        bounds = estimate_bounds(problem, method=Lanczos(max_steps=PATIENCE, persistent=True))
     if bounds.lower > 0 or not isinstance(problem, LeastSquares):
         return bounds, []
-    if not is_diagonalisable(problem.hessian):
+    if not fits_dense_eigensolver(problem.hessian):
         return bounds, []
     values = exact_eigenvalues(problem.hessian)
     positive = values[values > 0]
@@ -240,7 +238,7 @@ def _period_for(bounds: SpectralBounds, rate: float) -> int:
     if angle >= exponent * _OUT_OF_REACH:
         return _OUT_OF_REACH
     period = max(1, math.ceil(angle / exponent * (1 - 1e-12)))
-    return period if chebyshev_rate(bounds, period) <= rate * (1 + 1e-9) else period + 1
+    return period if chebyshev_period_rate(bounds, period) <= rate * (1 + 1e-9) else period + 1
 
 
 def _certainty(bounds: SpectralBounds) -> list[str]:

@@ -52,7 +52,7 @@ def spectral_radius(steps: Any, eigenvalues: Any) -> float:
     return float(np.abs(residual_polynomial(steps, check_vector("eigenvalues", eigenvalues))).max())
 
 
-def worst_case_rate(steps: Any, bounds: SpectralBounds, *, power: float = 0.0) -> float:
+def worst_case_period_rate(steps: Any, bounds: SpectralBounds, *, power: float = 0.0) -> float:
     """Largest ``λ^power · |p(λ)|`` over an interval: the factor of a period on its worst problem.
 
     With ``power`` = 0 that is the factor of the error; with 1/2 it is the energy norm of the error
@@ -70,9 +70,9 @@ def worst_case_rate(steps: Any, bounds: SpectralBounds, *, power: float = 0.0) -
     Returns:
         A number in units of Hessian^``power``.
 
-    >>> round(worst_case_rate([0.5], SpectralBounds(1.0, 3.0)), 12)
+    >>> round(worst_case_period_rate([0.5], SpectralBounds(1.0, 3.0)), 12)
     0.5
-    >>> round(worst_case_rate([1 / 3], SpectralBounds(0.0, 4.0), power=0.5), 12)
+    >>> round(worst_case_period_rate([1 / 3], SpectralBounds(0.0, 4.0), power=0.5), 12)
     0.666666666667
     """
     gammas = check_vector("steps", steps)
@@ -135,12 +135,12 @@ def mean_squared_error(steps: Any, measure: SpectralMeasure) -> float:
         return measure.mean(residual_polynomial(steps, measure.nodes) ** 2)
 
 
-def mean_squared_errors(steps: Any, measure: SpectralMeasure) -> FloatArray:
+def mean_squared_error_path(steps: Any, measure: SpectralMeasure) -> FloatArray:
     """Mean squared error before the first and after each of T steps, shape (T + 1,).
 
     Unlike the value after the last step, those in between depend on the order of the steps.
 
-    >>> mean_squared_errors([1.0, 0.5], SpectralMeasure.from_eigenvalues([1.0, 2.0]))
+    >>> mean_squared_error_path([1.0, 0.5], SpectralMeasure.from_eigenvalues([1.0, 2.0]))
     array([1. , 0.5, 0. ])
     """
     gammas = check_vector("steps", steps)
@@ -162,14 +162,26 @@ def constant_rate(bounds: SpectralBounds) -> float:
     return (bounds.upper - bounds.lower) / (bounds.upper + bounds.lower)
 
 
-def chebyshev_rate(bounds: SpectralBounds, num_steps: int, *, kind: int = 1) -> float:
+def chebyshev_rate(bounds: SpectralBounds, period: int, *, kind: int = 1) -> float:
+    """Rate per step of T Chebyshev steps: the T-th root of `chebyshev_period_rate`.
+
+    It falls to `first_order_lower_bound` as T grows, and does not underflow for long periods.
+
+    >>> round(chebyshev_rate(SpectralBounds(1.0, 9.0), 16), 5)
+    0.52214
+    """
+    angle, factor = _chebyshev_terms(bounds, period, kind)
+    return math.exp(-angle + math.log(factor) / period)
+
+
+def chebyshev_period_rate(bounds: SpectralBounds, period: int, *, kind: int = 1) -> float:
     """``sech(T arccosh((κ + 1)/(κ − 1)))``: the smallest worst-case factor of any T steps.
 
-    It is reached by `chebyshev_steps` and by no other schedule. Its T-th root is the rate per step.
+    It is reached by `chebyshev_steps` and by no other schedule. `chebyshev_rate` is its T-th root.
 
     Args:
         bounds: Interval [a, b] of eigenvalues.
-        num_steps: T.
+        period: T.
         kind: 2 gives the factor of second-kind steps instead,
             ``(T + 1) sinh(s) / sinh((T + 1) s)`` with ``cosh s = (κ + 1)/(κ − 1)``.
 
@@ -177,30 +189,36 @@ def chebyshev_rate(bounds: SpectralBounds, num_steps: int, *, kind: int = 1) -> 
         Takabe and Wadayama, Convergence Acceleration via Chebyshev Step (arXiv:2010.13335), on the
         spectral radius of Chebyshev steps.
 
-    >>> round(chebyshev_rate(SpectralBounds(1.0, 9.0), 16) ** (1 / 16), 5)
-    0.52214
+    >>> round(chebyshev_period_rate(SpectralBounds(1.0, 9.0), 2), 5)
+    0.47059
     """
-    num_steps = check_count("num_steps", num_steps)
+    angle, factor = _chebyshev_terms(bounds, period, kind)
+    return math.exp(-period * angle) * factor
+
+
+def _chebyshev_terms(bounds: SpectralBounds, period: int, kind: int) -> tuple[float, float]:
+    """s and c of the rate ``c exp(−T s)`` of a period."""
+    period = check_count("period", period)
     if kind not in (1, 2):
         raise ValueError(
-            f"`kind` must be 1 or 2, got {kind!r}; for the fourth kind take `fourth_kind_rate`"
+            f"`kind` must be 1 or 2, got {kind!r}; for the fourth kind take "
+            "`fourth_kind_period_rate`"
         )
     _check_upper(bounds)
     if bounds.lower == bounds.upper:
-        return 0.0
+        return math.inf, 1.0
     # arccosh((κ + 1)/(κ − 1)) = log((√b + √a)²/(b − a)), in a form that keeps its digits for κ near
     # 1 and for large κ.
     a, b = math.sqrt(bounds.lower), math.sqrt(bounds.upper)
     angle = math.log1p(2 * a * (a + b) / (bounds.upper - bounds.lower))
     if kind == 1:
-        return 2 * math.exp(-num_steps * angle) / (1 + math.exp(-2 * num_steps * angle))
+        return angle, 2 / (1 + math.exp(-2 * period * angle))
     if angle == 0:
-        return 1.0
-    shrinkage = math.expm1(-2 * angle) / math.expm1(-2 * (num_steps + 1) * angle)
-    return (num_steps + 1) * math.exp(-num_steps * angle) * shrinkage
+        return 0.0, 1.0
+    return angle, (period + 1) * math.expm1(-2 * angle) / math.expm1(-2 * (period + 1) * angle)
 
 
-def fourth_kind_rate(bounds: SpectralBounds, num_steps: int) -> float:
+def fourth_kind_period_rate(bounds: SpectralBounds, period: int) -> float:
     """``√b / (2T + 1)``: the smallest maximum of ``√λ·|p(λ)|`` over [0, b] of any T steps.
 
     `chebyshev_steps` of kind 4 reach it. Times ‖x₀ − x*‖ it bounds the energy norm of the error
@@ -209,12 +227,12 @@ def fourth_kind_rate(bounds: SpectralBounds, num_steps: int) -> float:
     References:
         Lottes, Optimal Polynomial Smoothers for Multigrid V-cycles (arXiv:2202.08830).
 
-    >>> fourth_kind_rate(SpectralBounds(0.0, 4.0), 2)
+    >>> fourth_kind_period_rate(SpectralBounds(0.0, 4.0), 2)
     0.4
     """
-    num_steps = check_count("num_steps", num_steps)
+    period = check_count("period", period)
     _check_upper(bounds)
-    return math.sqrt(bounds.upper) / (2 * num_steps + 1)
+    return math.sqrt(bounds.upper) / (2 * period + 1)
 
 
 def first_order_lower_bound(bounds: SpectralBounds) -> float:
@@ -236,7 +254,7 @@ def first_order_lower_bound(bounds: SpectralBounds) -> float:
 _LARGE = 1e60
 
 
-def optimal_mean_squared_error(measure: SpectralMeasure, num_steps: int) -> float:
+def optimal_mean_squared_error(measure: SpectralMeasure, period: int) -> float:
     """Smallest ``∫ p² dμ`` that any T steps can reach.
 
     It is ``1/∑ₖ qₖ(0)²`` over the orthonormal polynomials q₀ … q_T of μ; once T reaches the number
@@ -249,14 +267,14 @@ def optimal_mean_squared_error(measure: SpectralMeasure, num_steps: int) -> floa
     >>> round(optimal_mean_squared_error(measure, 1), 12)
     0.2
     """
-    num_steps = check_count("num_steps", num_steps)
-    alpha, beta = measure.jacobi(num_steps + 1)
-    if alpha.size < num_steps + 1:
+    period = check_count("period", period)
+    alpha, beta = measure.jacobi_matrix(period + 1)
+    if alpha.size < period + 1:
         # Every eigenvalue but 0 can have a root of its own; at 0 every residual polynomial is 1.
         return float(measure.weights[measure.nodes == 0].sum())
     previous, current = 0.0, 1.0
     total, exponent = 1.0, 0
-    for k in range(num_steps):
+    for k in range(period):
         # β q_{k+1}(0) = (0 − α) q_k(0) − β' q_{k−1}(0)
         coupling = beta[k - 1] * previous if k else 0.0
         previous, current = current, float((-alpha[k] * current - coupling) / beta[k])
@@ -267,27 +285,27 @@ def optimal_mean_squared_error(measure: SpectralMeasure, num_steps: int) -> floa
     return 1 / total * _LARGE ** (-2 * exponent)
 
 
-def marchenko_pastur_mean_squared_error(ratio: float, num_steps: int) -> float:
+def marchenko_pastur_mean_squared_error(ratio: float, period: int) -> float:
     """``(1 − r) rᵀ / (1 − rᵀ⁺¹)``: the optimum for large Gaussian H with n/m = r < 1.
 
     >>> round(marchenko_pastur_mean_squared_error(0.5, 2), 12)
     0.142857142857
     """
-    num_steps = check_count("num_steps", num_steps)
+    period = check_count("period", period)
     if not 0 < ratio < 1:
         raise ValueError(
             f"`ratio` must lie between 0 and 1, got {ratio!r}; from 1 on H has no inverse and the "
             "error on its kernel stays"
         )
-    return (1 - ratio) * ratio**num_steps / (1 - ratio ** (num_steps + 1))
+    return (1 - ratio) * ratio**period / (1 - ratio ** (period + 1))
 
 
-def num_steps_to(rtol: float, rate: float, period: int = 1) -> float:
-    """Steps until ``rate`` per period has brought the error below ``rtol``, in whole periods.
+def num_steps_to(rtol: float, period_rate: float, period: int = 1) -> float:
+    """Steps that bring the error below ``rtol``, in whole periods.
 
     Args:
         rtol: Target, between 0 and 1.
-        rate: Factor of a period, at least 0; from 1 on the answer is infinite.
+        period_rate: Factor of a period, at least 0; from 1 on the answer is infinite.
         period: Steps in a period.
 
     >>> num_steps_to(1e-3, 0.1, period=8)
@@ -295,14 +313,16 @@ def num_steps_to(rtol: float, rate: float, period: int = 1) -> float:
     """
     if not 0 < rtol < 1:
         raise ValueError(f"`rtol` must lie between 0 and 1, got {rtol!r}")
-    if not rate >= 0:
-        raise ValueError(f"`rate` must be at least 0, got {rate!r}; take its absolute value")
+    if not period_rate >= 0:
+        raise ValueError(
+            f"`period_rate` must be at least 0, got {period_rate!r}; take its absolute value"
+        )
     period = check_count("period", period)
-    if rate >= 1:
+    if period_rate >= 1:
         return math.inf
-    if rate == 0:
+    if period_rate == 0:
         return period
-    periods = math.log(rtol) / math.log(rate)
+    periods = math.log(rtol) / math.log(period_rate)
     # Rounding must not turn three periods into four.
     return period * max(1, math.ceil(periods * (1 - 1e-12)))
 

@@ -1,4 +1,4 @@
-"""Fixed points of any map, faster: Chebyshev relaxation with a safeguard.
+"""Fixed points of any map, faster: Chebyshev relaxation with a guard.
 
 ``x ← x + ωₜ(f(x) − x)`` with ωₜ the Chebyshev steps of the spectrum of ``B = I − J`` needs about
 the square root of the evaluations that ``x ← f(x)`` needs, but only near a fixed point and if the
@@ -40,12 +40,12 @@ def accelerate(
     *,
     rtol: float = 1e-8,
     atol: float = 0.0,
-    max_evaluations: int = 10_000,
+    max_products: int = 10_000,
     max_seconds: float = math.inf,
     schedule: Schedule | None = None,
     bounds: SpectralBounds | Ellipse | None = None,
     period: int | None = None,
-    safeguard: bool = True,
+    guard: bool = True,
     batch: bool = False,
     stop: Callable[[ArrayT], bool] | None = None,
     callback: Callable[[int, ArrayT], None] | None = None,
@@ -57,14 +57,14 @@ def accelerate(
         x0: Start, an array of NumPy or torch, of any shape.
         rtol: Stop when ‖f(x) − x‖ ≤ max(``rtol``·‖f(x₀) − x₀‖, ``atol``).
         atol: See ``rtol``.
-        max_evaluations: Budget of evaluations of f, never exceeded.
+        max_products: Budget of evaluations of f, never exceeded.
         max_seconds: Budget of time, looked at between periods.
         schedule: Relaxations ωₜ to repeat; if not given, Chebyshev's, for what has been learned.
         bounds: Interval or `Ellipse` assumed to hold the spectrum of ``B = I − J``; learned if not
             given. An ellipse is given up for what is learned when a period on it fails, or does
             clearly less than it promises, or less than plain steps.
         period: T; chosen from the bounds if not given.
-        safeguard: Whether a period is turned down that did not bring the residual down. The run
+        guard: Whether a period is turned down that did not bring the residual down. The run
             then goes back to the best iterate, raises the lower bound, and pays with plain steps
             before it tries again. With False, ``schedule`` or ``bounds`` are needed, and obeyed.
         batch: Whether the first axis of ``x0`` counts problems that do not touch each other. Each
@@ -93,14 +93,14 @@ def accelerate(
     ('CONVERGED', array([0.739085, 0.739085]))
     """
     problem = map if isinstance(map, FixedPoint) else FixedPoint(map)
-    limits = Limits(rtol, atol, max_evaluations, max_seconds)
-    policy = _policy(schedule, bounds, period, safeguard=safeguard)
+    limits = Limits(rtol, atol, max_products, max_seconds)
+    policy = _policy(schedule, bounds, period, guard=guard)
     check_callable("stop", stop)
     check_callable("callback", callback)
     x: Any = start_of(x0)
     if batch and x.ndim == 0:
         raise ValueError("`batch=True` needs an `x0` with an axis of rows, got a single number")
-    before = problem.num_evaluations
+    before = problem.num_products
     # What diverges overflows on the way to the look that says so.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         try:
@@ -120,7 +120,7 @@ def _policy(
     bounds: SpectralBounds | Ellipse | None,
     period: int | None,
     *,
-    safeguard: bool,
+    guard: bool,
 ) -> Policy:
     if schedule is not None and not isinstance(schedule, Schedule):
         raise TypeError(
@@ -148,9 +148,9 @@ def _policy(
         )
     if period is not None:
         period = check_count("period", period)
-    if not safeguard and schedule is None and bounds is None:
+    if not guard and schedule is None and bounds is None:
         raise ValueError(
-            "`safeguard=False` needs a `schedule` or `bounds`, got neither: what is learned on the "
-            "way is safe with the safeguard only"
+            "`guard=False` needs a `schedule` or `bounds`, got neither: what is learned on the "
+            "way is safe with the guard only"
         )
-    return Policy(schedule, bounds, period, safeguard=safeguard)
+    return Policy(schedule, bounds, period, guard=guard)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from stepfold._typing import FloatArray
-from stepfold.polynomial import chebyshev_rate
+from stepfold.polynomial import chebyshev_period_rate
 from stepfold.schedules import Schedule, chebyshev_steps
 from stepfold.spectrum import SpectralBounds
 from stepfold.spectrum.ellipse import Ellipse
@@ -28,7 +28,7 @@ class Period:
         growth: Largest |p| on the region after each step, shape (T,): how far the residual may
             rise on the way.
         factor: Largest |p| at the end of the period on the region it was made for.
-        is_plain: Whether it is T steps of the map itself, which needs no safeguard.
+        is_plain: Whether it is T steps of the map itself, which needs no guard.
     """
 
     schedule: Schedule
@@ -36,11 +36,6 @@ class Period:
     growth: FloatArray
     factor: float = 1.0
     is_plain: bool = False
-
-    @property
-    def num_steps(self) -> int:
-        """T."""
-        return self.schedule.num_steps
 
     def polynomial(self, eigenvalues: Any) -> Any:
         """Residual polynomial of the whole period at each eigenvalue of B."""
@@ -59,53 +54,53 @@ class Period:
     def moves(self) -> FloatArray:
         """``xⱼ₊₁ − xⱼ`` as combinations of the residuals, shape (T, T)."""
         moves = np.diag(self.schedule.steps)
-        for j in range(1, self.num_steps):
+        for j in range(1, self.schedule.period):
             moves[j] += self.momenta[j] * moves[j - 1]
         return moves
 
 
-def plain_period(num_steps: int) -> Period:
-    """``num_steps`` steps of the map itself, ω = 1."""
-    zeros = np.zeros(num_steps)
-    schedule = Schedule(np.ones(num_steps), "plain", bounds=None)
-    return Period(schedule, zeros, np.full(num_steps, math.inf), is_plain=True)
+def plain_period(period: int) -> Period:
+    """``period`` steps of the map itself, ω = 1."""
+    zeros = np.zeros(period)
+    schedule = Schedule(np.ones(period), "plain", bounds=None)
+    return Period(schedule, zeros, np.full(period, math.inf), is_plain=True)
 
 
-def chebyshev_period(bounds: SpectralBounds, num_steps: int) -> Period:
+def chebyshev_period(bounds: SpectralBounds, period: int) -> Period:
     """One period of Chebyshev relaxation."""
-    schedule = chebyshev_steps(bounds, num_steps)
+    schedule = chebyshev_steps(bounds, period)
     return Period(
         schedule,
-        np.zeros(num_steps),
+        np.zeros(period),
         _growth(schedule, bounds),
-        factor=chebyshev_rate(bounds, num_steps),
+        factor=chebyshev_period_rate(bounds, period),
     )
 
 
 def scheduled_period(schedule: Schedule, room: int) -> Period:
     """One period of a schedule that is given, cut short where there is no room for it."""
     bounds = schedule.bounds
-    if room < schedule.num_steps:
+    if room < schedule.period:
         schedule = Schedule(schedule.steps[:room], schedule.name)
-    num_steps = schedule.num_steps
-    growth = np.full(num_steps, math.inf) if bounds is None else _growth(schedule, bounds)
-    return Period(schedule, np.zeros(num_steps), growth)
+    period = schedule.period
+    growth = np.full(period, math.inf) if bounds is None else _growth(schedule, bounds)
+    return Period(schedule, np.zeros(period), growth)
 
 
 def _growth(schedule: Schedule, bounds: SpectralBounds) -> FloatArray:
     samples = np.linspace(0, bounds.upper, NUM_SAMPLES + 1)[1:]
-    polynomials = _polynomials(schedule.steps, np.zeros(schedule.num_steps), samples)
+    polynomials = _polynomials(schedule.steps, np.zeros(schedule.period), samples)
     growth: FloatArray = np.abs(polynomials).max(axis=1)
     return growth
 
 
-def elliptic_period(ellipse: Ellipse, num_steps: int) -> Period:
-    """``num_steps`` steps of Chebyshev's iteration on an ellipse."""
+def elliptic_period(ellipse: Ellipse, period: int) -> Period:
+    """``period`` steps of Chebyshev's iteration on an ellipse."""
     # With d the centre and ω₁ = 1, ω₂, … of the semi-iteration, whose σ² is c²/d²:
     # x_next = previous + ωₖ (x + r/d − previous) = x + (ωₖ/d) r + (ωₖ − 1)(x − previous).
     square = ellipse.focal_square / ellipse.center**2
-    omegas = np.ones(num_steps)
-    for k in range(1, num_steps):
+    omegas = np.ones(period)
+    for k in range(1, period):
         omegas[k] = 1 / (1 - square * omegas[k - 1] / (2 if k == 1 else 4))
     steps = omegas / ellipse.center
     angles = np.linspace(0, np.pi, NUM_SAMPLES)

@@ -1,7 +1,7 @@
-"""Which period comes next: what the safeguard decides after each one.
+"""Which period comes next: what the guard decides after each one.
 
 A period of relaxation that fails has cost evaluations that the plain iteration would have used to
-advance. The safeguard keeps that account in evaluations: a failure is a debt, so is what a period
+advance. The guard keeps that account in evaluations: a failure is a debt, so is what a period
 fell short of the plain iteration; plain evaluations pay it off at 15 %, and what a period saved
 counts too. While a debt exceeds one period nothing is tried, so that the total stays within 15 %
 and one period of what the plain iteration needs.
@@ -62,11 +62,11 @@ class Policy:
         self,
         schedule: Schedule | None,
         bounds: SpectralBounds | Ellipse | None,
-        num_steps: int | None,
+        period: int | None,
         *,
-        safeguard: bool,
+        guard: bool,
     ) -> None:
-        self.safeguard = safeguard
+        self.guard = guard
         interval = None if isinstance(bounds, Ellipse) else bounds
         self.bounds: SpectralBounds | None = interval
         self.ellipse: Ellipse | None = None
@@ -76,7 +76,7 @@ class Policy:
         self.num_rejected = 0
         self.repelling: float | None = None
         """Real part, 1 or more, of an eigenvalue of J that the last Ritz values showed."""
-        self._given, self._assumed, self._num_steps = schedule, interval, num_steps
+        self._given, self._assumed, self._period = schedule, interval, period
         # An ellipse that is assumed, until a period on it fails.
         self._assumed_ellipse = bounds if isinstance(bounds, Ellipse) else None
         self._learns = schedule is None and bounds is None
@@ -103,19 +103,19 @@ class Policy:
             period = chebyshev_period(self.bounds, self._length(self.bounds, room))
         else:
             period = self._best_period(self.bounds, room)
-        if self.safeguard and self.debt > 0 and self.debt + period.num_steps > LONGEST_PERIOD:
+        if self.guard and self.debt > 0 and self.debt + period.schedule.period > LONGEST_PERIOD:
             return plain_period(min(PLAIN_PERIOD, room))
         return period
 
     def _length(self, bounds: SpectralBounds, room: int) -> int:
-        if self._num_steps is not None:
-            return min(self._num_steps, room)
+        if self._period is not None:
+            return min(self._period, room)
         steps = math.ceil(STEPS_PER_ROOT * math.sqrt(bounds.condition_number))
         return min(max(2, steps), LONGEST_PERIOD, room)
 
     def _elliptic_period(self, ellipse: Ellipse, room: int) -> Period:
-        if self._num_steps is not None:
-            return elliptic_period(ellipse, min(self._num_steps, room))
+        if self._period is not None:
+            return elliptic_period(ellipse, min(self._period, room))
         steps, rate = LONGEST_PERIOD, ellipse.rate
         if rate < 1:  # it rounds to 1 where the origin is next to the ellipse
             steps = math.ceil(-2 / math.log(rate)) if rate > 0 else 1
@@ -123,16 +123,16 @@ class Policy:
 
     def _best_period(self, bounds: SpectralBounds, room: int) -> Period:
         """The period that promises most per step: on the Ritz values and on the region."""
-        num_steps = self._length(bounds, room)
-        candidates = [chebyshev_period(bounds, num_steps)]
+        length = self._length(bounds, room)
+        candidates = [chebyshev_period(bounds, length)]
         if self.ellipse is not None and 0 < self.ellipse.rate < 1:
             candidates.append(self._elliptic_period(self.ellipse, room))
-        best, best_rate = plain_period(min(max(num_steps, PLAIN_PERIOD), room)), self.plain_rate
+        best, best_rate = plain_period(min(max(length, PLAIN_PERIOD), room)), self.plain_rate
         if self.escape:
             best_rate = 1.0
         for period in candidates:
             seen = float(np.abs(period.polynomial(self.values)).max(initial=0.0))
-            rate = max(seen, period.factor) ** (1 / period.num_steps)
+            rate = max(seen, period.factor) ** (1 / period.schedule.period)
             if rate < best_rate:
                 best, best_rate = period, rate
         return best
@@ -180,7 +180,7 @@ class Policy:
 
     def accept(self, period: Period, factor: float) -> None:
         """Book a period of relaxation that multiplied the residual by ``factor`` < 1."""
-        rate, num_steps = self.plain_rate, period.num_steps
+        rate, num_steps = self.plain_rate, period.schedule.period
         self._num_taken += num_steps
         self._log_factor += math.log(factor)
         worth = period.advance
@@ -190,7 +190,7 @@ class Policy:
         broken = factor > BROKEN_PROMISE * period.factor
         if worth < num_steps or broken:
             self._assumed_ellipse = None
-        if self._assumed is None or self.bounds is None or not self.safeguard:
+        if self._assumed is None or self.bounds is None or not self.guard:
             return
         if worth < num_steps:
             self._move_lower(RISE)

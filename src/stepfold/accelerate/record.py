@@ -39,13 +39,13 @@ class Limits:
     """Tolerances and budgets of a run.
 
     Raises:
-        TypeError: If one of them is no number, or ``max_evaluations`` no integer.
+        TypeError: If one of them is no number, or ``max_products`` no integer.
         ValueError: If one of them is out of range.
     """
 
     rtol: float
     atol: float
-    max_evaluations: int
+    max_products: int
     max_seconds: float = math.inf
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class Limits:
             check_nonnegative(name, getattr(self, name))
         check_nonnegative("max_seconds", self.max_seconds, allow_infinite=True)
         # Two are spent at the start, to see whether the map is repeatable.
-        check_count("max_evaluations", self.max_evaluations, minimum=2)
+        check_count("max_products", self.max_products, minimum=2)
 
 
 def interrupted_at(x: Any, *, batch: bool = False) -> Result[Any]:
@@ -107,7 +107,7 @@ class Record:
         # Rows of all sizes count alike, or a small one might grow unseen.
         self._weights = 1 / np.where(sizes > 0, sizes, 1.0) if batch else np.ones(1)
         self._tolerances = np.maximum(limits.rtol * sizes, limits.atol)
-        self._best_at = np.full(sizes.size, self.num_evaluations)
+        self._best_at = np.full(sizes.size, self.num_products)
         self._active = np.ones(sizes.size, dtype=bool)
         self._is_whole = True
         self._ends: list[Status | None] = [None] * sizes.size
@@ -127,14 +127,14 @@ class Record:
         return float(np.linalg.norm((sizes * self._weights)[self._active]))
 
     @property
-    def num_evaluations(self) -> int:
+    def num_products(self) -> int:
         """Evaluations of the map in this run."""
-        return self._problem.num_evaluations - self._before
+        return self._problem.num_products - self._before
 
     @property
     def room(self) -> int:
         """Evaluations left."""
-        return self._limits.max_evaluations - self.num_evaluations
+        return self._limits.max_products - self.num_products
 
     @property
     def first(self) -> float:
@@ -167,7 +167,7 @@ class Record:
             better &= self._active
         self._last = sizes
         clearly = better & (sizes < (1 - 1e-6) * self._best_sizes)
-        self._best_at[clearly] = self.num_evaluations
+        self._best_at[clearly] = self.num_products
         if better.all():
             self.best, self.best_residual, self._best_sizes = x, residual, sizes
         elif better.any():
@@ -200,7 +200,7 @@ class Record:
     def check(self) -> None:
         """Write down where the run is."""
         seconds = time.perf_counter() - self._begun
-        self._rows.append((self.num_steps, self._last, self.num_evaluations, seconds))
+        self._rows.append((self.num_steps, self._last, self.num_products, seconds))
 
     def noise(self, x: Any) -> float:
         """What rounding contributes to a residual norm at ``x``."""
@@ -218,9 +218,7 @@ class Record:
         if stop is not None and _says(stop, self._at_rest(x)):
             self._finish("`stop` said that the iterate is good enough.", x, self._active)
         elif self.room <= 0:
-            self.end(
-                Status.BUDGET, "The budget was spent; raise `max_evaluations`, or loosen `rtol`."
-            )
+            self.end(Status.BUDGET, "The budget was spent; raise `max_products`, or loosen `rtol`.")
         elif time.perf_counter() - self._begun >= self._limits.max_seconds:
             self.end(Status.BUDGET, "The time was spent; raise `max_seconds`, or loosen `rtol`.")
         else:
@@ -260,11 +258,11 @@ class Record:
         self.end(Status.CONVERGED, reason, which)
 
     def _end_stalled(self) -> None:
-        if self.num_evaluations - self._best_at.min() < PATIENCE_AT_ROUNDING:
+        if self.num_products - self._best_at.min() < PATIENCE_AT_ROUNDING:
             return
         at_rounding = self._best_sizes <= ROUNDING * epsilon_of(self.best) * self._sizes(self.best)
         patience = np.where(at_rounding, PATIENCE_AT_ROUNDING, PATIENCE)
-        stalled = self._active & (self.num_evaluations - self._best_at >= patience)
+        stalled = self._active & (self.num_products - self._best_at >= patience)
         for which, reason in (
             (stalled & at_rounding, AT_ROUNDING),
             (stalled & ~at_rounding, STUCK),

@@ -31,7 +31,7 @@ def plain_iteration(
     *,
     rtol: float = 1e-8,
     atol: float = 0.0,
-    max_evaluations: int = 10_000,
+    max_products: int = 10_000,
     stop: Callable[[ArrayT], bool] | None = None,
     callback: Callable[[int, ArrayT], None] | None = None,
 ) -> Result[ArrayT]:
@@ -40,7 +40,7 @@ def plain_iteration(
     >>> plain_iteration(np.cos, np.array([0.0, 1.0])).num_steps
     46
     """
-    limits = Limits(rtol, atol, max_evaluations)
+    limits = Limits(rtol, atol, max_products)
     return _iterate(map, x0, limits, stop, callback, "plain", lambda x, r: x + r)
 
 
@@ -51,7 +51,7 @@ def constant_relaxation(
     bounds: SpectralBounds,
     rtol: float = 1e-8,
     atol: float = 0.0,
-    max_evaluations: int = 10_000,
+    max_products: int = 10_000,
     stop: Callable[[ArrayT], bool] | None = None,
     callback: Callable[[int, ArrayT], None] | None = None,
 ) -> Result[ArrayT]:
@@ -63,7 +63,7 @@ def constant_relaxation(
         bounds: Interval [a, b] of the spectrum of ``B = I − J``; `jacobian_spectrum` finds it.
         rtol: See `accelerate`.
         atol: See `accelerate`.
-        max_evaluations: See `accelerate`.
+        max_products: See `accelerate`.
         stop: See `accelerate`.
         callback: See `accelerate`.
 
@@ -77,7 +77,7 @@ def constant_relaxation(
             "`jacobian_spectrum` finds them"
         )
     omega = 2 / (bounds.lower + bounds.upper)
-    limits = Limits(rtol, atol, max_evaluations)
+    limits = Limits(rtol, atol, max_products)
     return _iterate(
         map, x0, limits, stop, callback, "constant", lambda x, r: x + omega * r, omega=omega
     )
@@ -90,7 +90,7 @@ def anderson(
     memory: int = 5,
     rtol: float = 1e-8,
     atol: float = 0.0,
-    max_evaluations: int = 10_000,
+    max_products: int = 10_000,
     stop: Callable[[ArrayT], bool] | None = None,
     callback: Callable[[int, ArrayT], None] | None = None,
 ) -> Result[ArrayT]:
@@ -105,7 +105,7 @@ def anderson(
         memory: Differences kept, at least 1; on linear maps n of them make it GMRES.
         rtol: See `accelerate`.
         atol: See `accelerate`.
-        max_evaluations: See `accelerate`.
+        max_products: See `accelerate`.
         stop: See `accelerate`.
         callback: See `accelerate`.
 
@@ -117,7 +117,7 @@ def anderson(
     >>> result.status.name, result.x.round(6)
     ('CONVERGED', array([0.739085, 0.739085]))
     """
-    limits = Limits(rtol, atol, max_evaluations)
+    limits = Limits(rtol, atol, max_products)
     mixing = _Mixing(check_count("memory", memory))
     return _iterate(map, x0, limits, stop, callback, "Anderson", mixing)
 
@@ -128,7 +128,7 @@ def steffensen(
     *,
     rtol: float = 1e-8,
     atol: float = 0.0,
-    max_evaluations: int = 10_000,
+    max_products: int = 10_000,
     stop: Callable[[ArrayT], bool] | None = None,
     callback: Callable[[int, ArrayT], None] | None = None,
 ) -> Result[ArrayT]:
@@ -145,7 +145,7 @@ def steffensen(
             f"`x0` must hold one number, got shape {tuple(start_of(x0).shape)}: Steffensen's "
             "method is for one dimension; take `anderson`"
         )
-    limits = Limits(rtol, atol, max_evaluations)
+    limits = Limits(rtol, atol, max_products)
     return _iterate(map, x0, limits, stop, callback, "Aitken", _Aitken())
 
 
@@ -221,7 +221,7 @@ def _iterate(
     check_callable("callback", callback)
     x: Any = start_of(x0)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        before = problem.num_evaluations
+        before = problem.num_products
         try:
             residual = first_residual(problem, x)
         except KeyboardInterrupt:
@@ -238,8 +238,8 @@ def _iterate(
                     callback(record.num_steps, x)
                 record.end_diverged(
                     EXPLOSION,
-                    broken(record.num_evaluations),
-                    "The residual grew without bounds; `accelerate` has a safeguard.",
+                    broken(record.num_products),
+                    "The residual grew without bounds; `accelerate` has a guard.",
                 )
         except KeyboardInterrupt:
             record.interrupt()

@@ -52,10 +52,10 @@ class Run:
     def _take(self, period: Period, x: Any, residual: Any) -> tuple[Any, Any]:
         """Take a period, and return where the next one starts."""
         record, policy = self._record, self._policy
-        guarded = policy.safeguard and not period.is_plain
+        guarded = policy.guard and not period.is_plain
         start = size = record.last
         begin = x, residual, record.sizes
-        before = record.num_evaluations
+        before = record.num_products
         residuals = [residual]
         previous: Any = x
         rise = 1.0
@@ -81,24 +81,25 @@ class Run:
         if record.is_met:
             return x, residual
         taken = len(residuals) - 1
-        good = not guarded or (taken == period.num_steps and size < (RISE * rise if rise > 1 else 1) * start)
-        if policy.safeguard and taken and record.noise(x) <= NOISY * min(size, start):
+        most = start if rise == 1 else RISE * rise * start
+        good = not guarded or (taken == period.schedule.period and size < most)
+        if policy.guard and taken and record.noise(x) <= NOISY * min(size, start):
             policy.learn(ritz_values(residuals, period.moves[:taken, :taken]), accepted=good)
         if not good:
-            policy.reject(record.num_evaluations - before)
+            policy.reject(record.num_products - before)
             return record.go_back(*begin)
-        if record.end_diverged(EXPLOSION, broken(record.num_evaluations), EXPLODED):
+        if record.end_diverged(EXPLOSION, broken(record.num_products), EXPLODED):
             return x, residual
         if period.is_plain:
             policy.pay(taken)
-        elif policy.safeguard:
+        elif policy.guard:
             policy.accept(period, size / start)
         return x, residual
 
 
-def broken(num_evaluations: int) -> str:
+def broken(num_products: int) -> str:
     """Why a run ended whose map returned NaN or infinity."""
     return (
-        f"Evaluation {num_evaluations} of the map returned NaN or infinity; the best iterate so "
+        f"Evaluation {num_products} of the map returned NaN or infinity; the best iterate so "
         "far is returned. Start nearer to the fixed point, or keep the argument in f's domain."
     )

@@ -1,29 +1,71 @@
-"""The command line. Exit codes: 0 done, 1 not converged or a check failed, 2 bad input."""
+"""The command line.
+
+Exit codes: 0 done, 1 not converged or a check failed, 2 bad input, 130 Ctrl-C.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
+import signal
 import sys
 
 import click
 
 import stepfold
-from stepfold.cli.accelerate import accelerate
-from stepfold.cli.data import solve
-from stepfold.cli.experiments import list_experiments, run
-from stepfold.cli.explain import explain
-from stepfold.cli.explore import explore
-from stepfold.cli.lasso import lasso
-from stepfold.cli.plan import plan
-from stepfold.cli.report import report
-from stepfold.cli.steps import steps
-from stepfold.cli.train import train
+from stepfold.cli import streams
 
 NOT_CONVERGED = 1
 BAD_INPUT = 2
+INTERRUPTED = 130
+
+# Name: module in this package, name in it, and what help says. A command's module is imported when
+# it is called: some take long to load.
+COMMANDS = {
+    "accelerate": ("accelerate", "accelerate", "Find a fixed point of your own map."),
+    "explain": ("explain", "explain", "Explain a matrix, or what a training learned."),
+    "explore": (
+        "explore",
+        "explore",
+        "Make a page to play with: spectrum, steps, order, precision, noise.",
+    ),
+    "lasso": ("lasso", "lasso", "Solve a lasso or an elastic net from files."),
+    "list": ("experiments", "list_experiments", "Name the experiments."),
+    "plan": ("plan", "plan", "Recommend a schedule, and say when another tool is better."),
+    "report": ("report", "report", "Make one offline site from all runs."),
+    "run": ("experiments", "run", "Run experiments and write their reports."),
+    "solve": ("solve", "solve", "Solve a system or least-squares problem from files."),
+    "steps": ("steps", "steps", "Print or save the steps for an interval of eigenvalues."),
+    "train": ("train", "train", "Train an unfolded network; resumable."),
+}
+
+
+class _Commands(click.Group):
+    """Commands that are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, name, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # click itself would print an empty line
+            raise click.exceptions.Abort from None
 
 
 @click.group(
+    cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -40,33 +82,19 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-COMMANDS = (
-    accelerate,
-    explain,
-    explore,
-    lasso,
-    list_experiments,
-    plan,
-    report,
-    run,
-    solve,
-    steps,
-    train,
-)
-for command in COMMANDS:
-    cli.add_command(command)
-
-
 def main() -> None:
     """Run the command line; one clear line instead of a traceback for bad input."""
+    streams.prepare()
     try:
         code = cli.main(prog_name="stepfold", standalone_mode=False)
-    except click.exceptions.Abort:
+        streams.flush()
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        # A second Ctrl-C ends the process at once, wherever it is on its way out.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         click.echo("Interrupted.", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        # The reader has gone (`| head`); closing standard output again would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.give_up()  # the reader has gone (`| head`)
         sys.exit(NOT_CONVERGED)
     except (click.ClickException, ArithmeticError, ImportError, LookupError) as error:
         _fail(error, NOT_CONVERGED if isinstance(error, ArithmeticError) else BAD_INPUT)
@@ -88,4 +116,6 @@ def _fail(error: Exception, code: int) -> None:
         # The text of a KeyError is its repr; its argument is the message.
         text = str(error.args[0]) if error.args else type(error).__name__
     click.echo(f"Error: {' '.join(text.split())}", err=True)
+    if isinstance(error, OSError):
+        streams.give_up()  # it may be standard output that is full
     sys.exit(code)

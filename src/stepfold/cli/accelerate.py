@@ -27,14 +27,14 @@ METHODS: dict[str, Callable[..., Any]] = {
 }
 
 
-@click.command(short_help="Find a fixed point of your own map.")
+@click.command()
 @click.argument("function")
 @click.option(
     "--x0",
     "start",
     type=click.Path(path_type=Path),
     required=True,
-    help="Start (.npy), an array of any shape.",
+    help="Start, an array of any shape (.npy, .npz or .csv).",
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Where to write the fixed point (.npy)."
@@ -44,7 +44,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     type=click.Choice(sorted(METHODS)),
     default="relaxation",
     show_default=True,
-    help="Safeguarded Chebyshev relaxation, or a rival of it.",
+    help="Guarded Chebyshev relaxation, or a rival of it.",
 )
 @click.option(
     "--rtol",
@@ -55,7 +55,7 @@ METHODS: dict[str, Callable[..., Any]] = {
 )
 @click.option("--atol", type=float, default=0.0, help="The same, absolute.")
 @click.option(
-    "--max-evaluations", type=int, default=10_000, show_default=True, help="Budget, in calls of f."
+    "--max-products", type=int, default=10_000, show_default=True, help="Budget, in calls of f."
 )
 @click.option("--lower", type=float, help="Smallest eigenvalue of I − J, if known.")
 @click.option("--upper", type=float, help="Largest eigenvalue of I − J, if known.")
@@ -69,7 +69,7 @@ def accelerate(
     method: str,
     rtol: float,
     atol: float,
-    max_evaluations: int,
+    max_products: int,
     lower: float | None,
     upper: float | None,
     period: int | None,
@@ -103,7 +103,7 @@ def accelerate(
     begun = time.perf_counter()
     with plain_warnings(StochasticMapWarning):
         result = METHODS[method](
-            own_map, x0, rtol=rtol, atol=atol, max_evaluations=max_evaluations, **options
+            own_map, x0, rtol=rtol, atol=atol, max_products=max_products, **options
         )
     seconds = time.perf_counter() - begun
     if output is not None:
@@ -118,7 +118,7 @@ def accelerate(
     else:
         sizes = history.residual_norms
         click.echo(f"{result.status.name}: {result.advice}")
-        line = f"{last(history.num_evaluations)} evaluations, {seconds:.2f} s"
+        line = f"{last(history.num_products)} evaluations, {seconds:.2f} s"
         if len(sizes):
             line += f"; residual norm {sizes[0]:.4g} at the start, {np.nanmin(sizes):.4g} at best"
         click.echo(line)

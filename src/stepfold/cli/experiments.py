@@ -17,7 +17,7 @@ from stepfold.lab.experiments import EXPERIMENTS
 from stepfold.lab.runs import Job
 
 
-@click.command("list", short_help="Name the experiments.")
+@click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON, with parameters and limits.")
 def list_experiments(as_json: bool) -> None:
     """Name the experiments that `stepfold run` can run, and their parameters.
@@ -42,7 +42,7 @@ def list_experiments(as_json: bool) -> None:
     show_table("Experiments", ("name", "what it shows", "parameters", "about"), rows)
 
 
-@click.command(short_help="Run experiments and write their reports.")
+@click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "every", is_flag=True, help="Run every experiment that is not up to date.")
 @click.option("--quick", is_flag=True, help="Run a small version, into runs/quick by default.")
@@ -81,7 +81,7 @@ def run(
     \b
     Example:
       stepfold run dugd -o runs/dugd
-      stepfold run dugd --set num_steps=8 --set seed=1 -o runs/short
+      stepfold run dugd --set period=8 --set seed=1 -o runs/short
       stepfold run --all
     """
     if every == bool(names):
@@ -166,13 +166,15 @@ def _tally(record: dict[str, Any]) -> str:
 
 
 def _show_checks(record: dict[str, Any], *, failed_only: bool = False) -> None:
+    sourced = any(check["source"] for check in record["checks"])
     show_table(
         record["title"],
-        ("claim", "expected", "measured", "result"),
+        ("claim", "expected", *(["from"] if sourced else []), "measured", "result"),
         [
             (
                 check["claim"],
                 check["expected"],
+                *([check["source"]] if sourced else []),
                 "nan" if check["measured"] is None else f"{check['measured']:.6g}",
                 "pass" if check["passed"] else "FAIL",
             )

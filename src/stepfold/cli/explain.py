@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stepfold.lab.outcome import Outcome
 
 
-@click.command(short_help="Explain a matrix, or what a training learned.")
+@click.command()
 @click.argument("subject", metavar="MATRIX|RUN", type=click.Path(path_type=Path))
 @click.option("--rhs", type=click.Path(path_type=Path), help="Right-hand side to try it on.")
 @click.option(
@@ -47,10 +47,10 @@ def explain(
 ) -> int:
     """Explain MATRIX: its spectrum, the recommended steps, and how many take you to a tolerance.
 
-    Files are .npy, .npz (SciPy sparse) or .mtx. With --rhs the steps are tried on that right-hand
-    side, beside conjugate gradients. Or explain RUN, the folder of a training: what was learned,
-    how far it is from the optimum, and what to do. With --output a report is written that opens
-    offline.
+    Files are .npy, .npz, .mtx or .csv, as for `stepfold solve`. With --rhs the steps are tried on
+    that right-hand side, beside conjugate gradients. Or explain RUN, the folder of a training: what
+    was learned, how far it is from the optimum, and what to do. With --output a report is written
+    that opens offline.
 
     \b
     Example:
@@ -124,7 +124,7 @@ def _explain_matrix(
         name=str(matrix),
         why=why,
         rtol=rtol,
-        num_steps=period,
+        period=period,
         bounds=given or found,
         try_rhs=vector is not None,
     )

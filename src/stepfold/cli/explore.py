@@ -19,11 +19,11 @@ from stepfold.problems import Quadratic
 LISTS = ".npy, .json, .txt or .csv"
 
 
-@click.command(short_help="Make a page to play with: spectrum, steps, order, precision, noise.")
+@click.command()
 @click.option(
     "--matrix",
     type=click.Path(path_type=Path),
-    help="Start from the spectrum of this matrix (.npy, .npz or .mtx).",
+    help="Start from the spectrum of this matrix (.npy, .npz, .mtx or .csv).",
 )
 @click.option(
     "--eigenvalues",
@@ -54,7 +54,7 @@ def explore(
     symmetric positive definite. Without -o the page goes to a temporary file.
 
     \b
-    Examples:
+    Example:
       stepfold explore
       stepfold explore --matrix A.npz -o A.html --no-open
       stepfold explore --run runs/dugd

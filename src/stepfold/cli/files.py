@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-import tokenize
-import zipfile
-import zlib
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 import numpy as np
 
-from stepfold._checks import check_finite
+from stepfold.cli.formats import read_array
+from stepfold.cli.formats.memory import check_room, check_room_for_problem
 from stepfold.cli.output import write_whole
 from stepfold.problems import LeastSquares, Problem, Quadratic
 from stepfold.schedules import Schedule
-from stepfold.spectrum import SpectralBounds, estimate_bounds, is_diagonalisable
+from stepfold.spectrum import SpectralBounds, estimate_bounds, fits_dense_eigensolver
 
 KINDS = ("auto", "least-squares", "symmetric")
-FORMATS = ".npy (NumPy), .npz (SciPy sparse) or .mtx (Matrix Market)"
 
 
 def load_matrix(path: Path) -> Any:
     """Return the matrix in a file, dense or sparse.
 
     Raises:
-        click.UsageError: If the file is not there, cut short, or not a two-dimensional matrix.
+        click.UsageError: If the file is not there, is damaged or too large, or holds no matrix.
     """
-    matrix = _load(path)
+    matrix = read_array(path)
     if matrix.ndim != 2:
         raise click.UsageError(f"{path} must hold a matrix, got an array of shape {matrix.shape}")
+    _check_room(path, check_room_for_problem, matrix.shape)
     return matrix
 
 
 def load_vector(path: Path) -> Any:
     """Return the right-hand sides in a file: one, or one per row; a single column is one."""
-    vector = _load(path)
+    vector = read_array(path)
     if hasattr(vector, "toarray"):
+        _check_room(path, check_room, math.prod(vector.shape) * vector.dtype.itemsize)
         vector = vector.toarray()
     if vector.ndim == 2 and 1 in vector.shape:
         return vector.ravel()
@@ -45,10 +45,18 @@ def load_vector(path: Path) -> Any:
 
 
 def load_array(path: Path) -> Any:
-    """Return the array in a .npy file, of any shape."""
-    if path.suffix.lower() != ".npy":
-        raise click.UsageError(f"{path} must be a .npy file")
-    return _load(path)
+    """Return the dense array in a file, of any shape."""
+    array = read_array(path)
+    if hasattr(array, "toarray"):
+        raise click.UsageError(f"{path} must hold a dense array, got a sparse one")
+    return array
+
+
+def _check_room(path: Path, check: Callable[..., None], *sizes: Any) -> None:
+    try:
+        check(*sizes)
+    except MemoryError as error:
+        raise click.UsageError(f"{path} does not fit into memory: {error}") from None
 
 
 def load_schedule(path: Path) -> Schedule:
@@ -62,69 +70,6 @@ def load_schedule(path: Path) -> Schedule:
 def save_vector(path: Path, vector: Any) -> None:
     """Write an array as .npy, completely or not at all."""
     write_whole(path, lambda file: np.save(file, vector))
-
-
-def _load(path: Path) -> Any:
-    import scipy.io
-
-    readers: dict[str, Callable[[IO[bytes]], Any]] = {
-        # `np.load` would take an archive or a pickle under this ending, too.
-        ".npy": lambda file: np.lib.format.read_array(file, allow_pickle=False),
-        ".npz": _read_sparse,
-        # By name: with a file object the reader's clean-up crashes on some damaged files.
-        ".mtx": lambda _: scipy.io.mmread(path, spmatrix=False),
-    }
-    reader = readers.get(path.suffix.lower())
-    if reader is None and not path.exists():
-        raise click.UsageError(f"{path} does not exist; give {FORMATS}")
-    if reader is None:
-        raise click.UsageError(f"{path}: unknown ending {path.suffix!r}; give {FORMATS}")
-    if path.is_dir():
-        raise click.UsageError(f"{path} is a folder; give a file: {FORMATS}")
-    try:
-        with path.open("rb") as file:
-            array = reader(file)
-    except FileNotFoundError:
-        raise click.UsageError(f"{path}: there is no such file") from None
-    except MemoryError as error:
-        raise click.UsageError(f"{path} does not fit into memory: {error}") from None
-    except _DAMAGED as error:
-        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise click.UsageError(
-            f"{path} cannot be read as {path.suffix} (cut short or damaged?): {detail}"
-        ) from None
-    if array.dtype.kind not in "buif":
-        raise click.UsageError(f"{path} must hold real numbers, got dtype {array.dtype}")
-    check_finite(str(path), array)
-    return array
-
-
-# What the readers raise on damaged files: a .npy header is Python source, an .npz file an archive.
-_DAMAGED = (
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    OverflowError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-
-
-def _read_sparse(file: IO[bytes]) -> Any:
-    """The matrix in CSR, its indices checked: SciPy's products trust them and would crash."""
-    import scipy.sparse
-
-    if not zipfile.is_zipfile(file):
-        raise ValueError("it is not a zip archive")
-    file.seek(0)
-    matrix: Any = scipy.sparse.load_npz(file)
-    if matrix.format in ("bsr", "csc", "csr"):
-        matrix.check_format(full_check=True)
-    return scipy.sparse.csr_array(matrix)
 
 
 def make_problem(
@@ -154,7 +99,7 @@ def make_problem(
         bounds = estimate_bounds(matrix)
     except ValueError:  # it has a negative eigenvalue
         return least_squares, "least squares, for the matrix is symmetric but indefinite", None
-    if bounds.lower == 0 and is_diagonalisable(matrix):
+    if bounds.lower == 0 and fits_dense_eigensolver(matrix):
         return least_squares, "least squares, for the matrix is symmetric but singular", None
     # Bounds whose lower end is unknown are left to the planner, which looks harder.
     known = bounds if bounds.lower > 0 else None

@@ -23,11 +23,11 @@ from stepfold.solve import solve_composite
 METHODS = {
     "fista": "proximal steps with momentum, dropped where it points uphill",
     "ista": "proximal steps alone",
-    "relaxation": "Chebyshev relaxation of them, safeguarded",
+    "relaxation": "Chebyshev relaxation of them, guarded",
 }
 
 
-@click.command(short_help="Solve a lasso or an elastic net from files.")
+@click.command()
 @system_options
 @click.option("--weight", type=float, help="Weight of the L1 norm.")
 @click.option("--ratio", type=float, help="The same, in units of max|Aᵀb|, where all becomes 0.")
@@ -62,9 +62,10 @@ def lasso(
 ) -> int:
     """Minimise ½‖MATRIX x − RHS‖² + weight·‖x‖₁, and tell how far from the minimum it ended.
 
-    Files are .npy, .npz (SciPy sparse) or .mtx; RHS holds one right-hand side, or one per row. The
-    square has no factor 1/m: the alpha of scikit-learn is weight/m. The solution is written as
-    .npy. Exits with 1 if the gap was not reached; the best iterate is written all the same.
+    Files are .npy, .npz, .mtx or .csv, as for `stepfold solve`; RHS holds one right-hand side, or
+    one per row. The square has no factor 1/m: the alpha of scikit-learn is weight/m. The solution
+    is written as .npy. Exits with 1 if the gap was not reached; the best iterate is written all
+    the same.
 
     \b
     Example:
@@ -127,5 +128,5 @@ def _run(objective: Composite[Any], method: str, gap: float, max_steps: int) -> 
         return bool((np.atleast_1d(objective.gap(x)) <= tolerance).all())
 
     return accelerate(
-        objective.fixed_point(), zero, rtol=0.0, max_evaluations=max(max_steps, 2), stop=is_good
+        objective.fixed_point(), zero, rtol=0.0, max_products=max(max_steps, 2), stop=is_good
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -62,8 +63,13 @@ def check_output(path: Path, *, force: bool, suffix: str | None = None) -> None:
     folder = _target(path).parent
     if not folder.is_dir():
         raise click.UsageError(f"{folder} is not a folder; make it first")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise click.UsageError(f"{folder} may not be written to; choose another folder")
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0")  # a full disk shows here, not after the work
+    except OSError as error:
+        raise click.UsageError(
+            f"{folder} may not be written to ({error.strerror}); choose another folder"
+        ) from None
 
 
 def _target(path: Path) -> Path:
@@ -74,10 +80,15 @@ def _target(path: Path) -> Path:
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file completely or not at all."""
     path = _target(path)
-    handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    # Not with the file's own name in it, which may be as long as names can be.
+    handle, draft = tempfile.mkstemp(prefix=".stepfold-", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                write(file)
+        except OSError as error:  # NumPy's own has no number and no name
+            what = error.strerror or f"could not be written ({error})"
+            raise OSError(error.errno or errno.EIO, what, str(path)) from error
         umask = os.umask(0)
         os.umask(umask)
         Path(draft).chmod(0o666 & ~umask)  # mkstemp's own mode would keep colleagues out

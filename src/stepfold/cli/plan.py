@@ -16,7 +16,7 @@ from stepfold.planner import Plan
 from stepfold.planner import plan as make_plan
 
 
-@click.command(short_help="Recommend a schedule, and say when another tool is better.")
+@click.command()
 @click.argument("matrix", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--rtol",
@@ -48,10 +48,10 @@ def plan(
     if matrix is not None:
         entries = load_matrix(matrix)
         problem, why, found = make_problem(entries, np.zeros(entries.shape[0]), kind, ridge)
-        advice = make_plan(problem, rtol=rtol, num_steps=period, bounds=bounds or found)
+        advice = make_plan(problem, rtol=rtol, period=period, bounds=bounds or found)
     elif bounds is not None:
         why = "any problem with these eigenvalues"
-        advice = make_plan(bounds, rtol=rtol, num_steps=period)
+        advice = make_plan(bounds, rtol=rtol, period=period)
     else:
         raise click.UsageError("give a MATRIX, or --lower and --upper")
     if as_json:
@@ -68,7 +68,7 @@ def _show(advice: Plan, why: str) -> None:
         ("to", f"{bounds.upper:.10g} ({bounds.upper_certainty.value})"),
         ("bounds", f"{bounds.method}; {bounds.num_products} products"),
         ("condition number", f"{bounds.condition_number:.6g}"),
-        ("schedule", f"{schedule.name}, period {schedule.num_steps}, {schedule.order} order"),
+        ("schedule", f"{schedule.name}, period {schedule.period}, {schedule.order} order"),
         ("precision", advice.dtype),
         (f"to a gradient of {advice.rtol:g}", _expectation(advice)),
     ]

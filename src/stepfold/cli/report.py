@@ -12,7 +12,7 @@ from stepfold.lab.site import check_free, count_runs, find_runs, write_site
 CANNOT_READ = 1
 
 
-@click.command(short_help="Make one offline site from all runs.")
+@click.command()
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "-o",

@@ -13,7 +13,7 @@ from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import (
     first_order_lower_bound,
     mean_squared_error,
-    worst_case_rate,
+    worst_case_period_rate,
 )
 from stepfold.schedules import ORDERS, SCHEDULES, Schedule, optimal_steps
 from stepfold.spectrum import SpectralBounds
@@ -24,7 +24,7 @@ MEASURES = {
 }
 
 
-@click.command(short_help="Print or save the steps for an interval of eigenvalues.")
+@click.command()
 @click.option("--lower", type=float, required=True, help="Smallest eigenvalue of the Hessian.")
 @click.option("--upper", type=float, required=True, help="Largest eigenvalue of the Hessian.")
 @click.option("--period", type=PERIOD, required=True, help="T, the number of steps.")
@@ -103,8 +103,8 @@ def _measure(name: str, bounds: SpectralBounds, num_nodes: int) -> SpectralMeasu
 def _show(
     schedule: Schedule, bounds: SpectralBounds, spectrum: SpectralMeasure, output: Path | None
 ) -> None:
-    rate = worst_case_rate(schedule, bounds)
-    per_step = rate ** (1 / schedule.num_steps)
+    rate = worst_case_period_rate(schedule, bounds)
+    per_step = rate ** (1 / schedule.period)
     limit = first_order_lower_bound(bounds)
     show_table(
         f"{schedule.name} steps, order {schedule.order}",

@@ -40,7 +40,7 @@ def _list_networks(context: click.Context, _parameter: click.Parameter, asked: b
     context.exit()
 
 
-@click.command(short_help="Train an unfolded network; resumable.")
+@click.command()
 @click.argument("source", metavar="NAME|FILE.toml")
 @click.option(
     "--set",

@@ -107,17 +107,17 @@ class BarzilaiBorwein(Iteration[Secant[ArrayT], ArrayT]):
 
 
 def barzilai_borwein(
-    bounds: SpectralBounds, num_steps: int = 8, *, short: bool = False
+    bounds: SpectralBounds, period: int = 8, *, short: bool = False
 ) -> tuple[Schedule, BarzilaiBorwein[Any]]:
     """Barzilai and Borwein's method with a first step that is safe for ``bounds``, for `solve`.
 
     Args:
         bounds: Interval [a, b], in units of the Hessian; a may be 0.
-        num_steps: Steps between two looks at the gradient norm, which does not fall at every step.
+        period: Steps between two looks at the gradient norm, which does not fall at every step.
         short: Whether to take the short steps.
 
     Returns:
-        A schedule of ``num_steps`` equal steps ``1/b``, of which the first counts, and the
+        A schedule of ``period`` equal steps ``1/b``, of which the first counts, and the
         iteration.
 
     Raises:
@@ -130,5 +130,5 @@ def barzilai_borwein(
     array([1., 1., 1.])
     """
     check_upper("barzilai_borwein", bounds)
-    steps = inverse_upper_bound_steps(bounds, num_steps).steps
+    steps = inverse_upper_bound_steps(bounds, period).steps
     return Schedule(steps, "Barzilai–Borwein"), BarzilaiBorwein(short=short, bounds=bounds)

@@ -143,17 +143,17 @@ class Nesterov(Iteration[Accelerated[ArrayT], ArrayT]):
 
 
 def heavy_ball(
-    bounds: SpectralBounds, num_steps: int | None = None
+    bounds: SpectralBounds, period: int | None = None
 ) -> tuple[Schedule, HeavyBall[Any]]:
     """Polyak's step and momentum for quadratics, for `solve`.
 
     Args:
         bounds: Interval [a, b] with a > 0, in units of the Hessian.
-        num_steps: Steps between two looks at the gradient norm; √κ/4 if not given, because the norm
+        period: Steps between two looks at the gradient norm; √κ/4 if not given, because the norm
             swings over about √κ steps, and each look that finds it risen suggests a stall.
 
     Returns:
-        A schedule of ``num_steps`` equal steps ``2(1 + β)/(a + b)``, and the iteration.
+        A schedule of ``period`` equal steps ``2(1 + β)/(a + b)``, and the iteration.
 
     Raises:
         ValueError: If ``bounds.lower`` is 0.
@@ -165,25 +165,23 @@ def heavy_ball(
     array([1., 1., 1.])
     """
     check_lower("heavy_ball", bounds)
-    steps = constant_steps(bounds, _looks(bounds) if num_steps is None else num_steps)
+    steps = constant_steps(bounds, _looks(bounds) if period is None else period)
     root = math.sqrt(bounds.condition_number)
     momentum = ((root - 1) / (root + 1)) ** 2
     return Schedule((1 + momentum) * steps.steps, "heavy ball"), HeavyBall(momentum)
 
 
-def nesterov(
-    bounds: SpectralBounds, num_steps: int | None = None
-) -> tuple[Schedule, Nesterov[Any]]:
+def nesterov(bounds: SpectralBounds, period: int | None = None) -> tuple[Schedule, Nesterov[Any]]:
     """Nesterov's step and momentum, for `solve`.
 
     Args:
         bounds: Interval [a, b], in units of the Hessian. For a = 0 the momentum is the growing one
             for convex functions, whose values converge like 1/t².
-        num_steps: Steps between two looks at the gradient norm; √κ/4 if not given, because the norm
+        period: Steps between two looks at the gradient norm; √κ/4 if not given, because the norm
             swings over about √κ steps, and each look that finds it risen suggests a stall.
 
     Returns:
-        A schedule of ``num_steps`` equal steps ``1/b``, and the iteration.
+        A schedule of ``period`` equal steps ``1/b``, and the iteration.
 
     Raises:
         ValueError: If ``bounds.upper`` is 0.
@@ -193,7 +191,7 @@ def nesterov(
     (array([0.111111]), 0.5)
     """
     check_upper("nesterov", bounds)
-    steps = inverse_upper_bound_steps(bounds, _looks(bounds) if num_steps is None else num_steps)
+    steps = inverse_upper_bound_steps(bounds, _looks(bounds) if period is None else period)
     schedule = Schedule(steps.steps, "Nesterov")
     if bounds.lower == 0:
         return schedule, Nesterov(None)

@@ -28,7 +28,7 @@ class Relaxation(Iteration[ArrayT, ArrayT]):
     def step(  # type: ignore[override]
         self, problem: FixedPoint[ArrayT], state: ArrayT, gamma: Any, gradient: ArrayT | None = None
     ) -> ArrayT:
-        """``x + gamma·(f(x) − x)``; ``gradient`` is the residual ``x − f(x)`` if known."""
+        """``x + gamma·(f(x) − x)``; ``gradient`` is minus the residual ``f(x) − x``, if known."""
         if gradient is None:
             return problem.relaxation_step(state, gamma)
         step: ArrayT = state - gamma * gradient

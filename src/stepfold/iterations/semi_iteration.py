@@ -87,17 +87,15 @@ def next_weight(omega: float, contraction: float) -> float:
     return 1 / (1 - (square / 2 if omega == 1.0 else square * omega / 4))
 
 
-def semi_iteration(
-    bounds: SpectralBounds, num_steps: int = 1
-) -> tuple[Schedule, SemiIteration[Any]]:
+def semi_iteration(bounds: SpectralBounds, period: int = 1) -> tuple[Schedule, SemiIteration[Any]]:
     """The Chebyshev semi-iteration with optimal parameters, for `solve`.
 
     Args:
         bounds: Interval [a, b] with a > 0, in units of the Hessian.
-        num_steps: Steps between two looks at the gradient norm.
+        period: Steps between two looks at the gradient norm.
 
     Returns:
-        A schedule of ``num_steps`` equal steps ``2/(a + b)``, and the iteration.
+        A schedule of ``period`` equal steps ``2/(a + b)``, and the iteration.
 
     Raises:
         ValueError: If ``bounds.lower`` is 0.
@@ -110,7 +108,7 @@ def semi_iteration(
     ('CONVERGED', 28, array([1., 1., 1.]))
     """
     check_lower("semi_iteration", bounds)
-    steps = constant_steps(bounds, num_steps)
+    steps = constant_steps(bounds, period)
     # (b − a)/(b + a) without overflow for b near the largest number.
     ratio = bounds.lower / bounds.upper
     return Schedule(steps.steps, "semi-iteration"), SemiIteration((1 - ratio) / (1 + ratio))

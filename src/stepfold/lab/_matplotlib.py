@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import numpy as np
-
 try:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,10 +18,22 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from stepfold.lab._palette import COLOURS, DASHES, LEVEL, LEVEL_DASHES, MARKERS, MOST_MARKERS
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.picture import Image, Pictures
+from stepfold.lab.roles import (
+    DASHES,
+    INK,
+    LEVEL,
+    LEVEL_DASHES,
+    MARKERS,
+    MOST_MARKERS,
+    full_number,
+    level_style,
+    styles,
+    variables,
+)
 
+ROUND = (1, 2, 5, 10)
 SETTINGS: Any = {
     "axes.grid": True,
     "axes.spines.right": False,
@@ -44,30 +54,36 @@ def draw(figure: Figure | Pictures) -> Canvas:
 
 
 def _draw_curves(figure: Figure) -> Canvas:
-    canvas = Canvas(figsize=(7.2, 4.4), layout="constrained")
+    labels = [c.label for c in figure.curves] + [level.label for level in figure.levels]
+    # As many columns as the longest label leaves room for; the canvas grows by the legend's rows,
+    # so that axes and legend are at one place in every figure.
+    columns = max(1, min(4, int(7.0 / (0.55 + 0.075 * max(map(len, labels))))))
+    rows = -(-len(labels) // columns) if len(labels) > 1 else 0
+    canvas = Canvas(figsize=(7.2, 4.0 + 0.235 * rows), layout="constrained")
     FigureCanvasAgg(canvas)
     axes: Any = canvas.add_subplot()
     _plot(axes, figure, scale=1.0)
     axes.set_title(_literal(figure.title))
     axes.xaxis.set_label_text(_literal(figure.x.label))
     axes.yaxis.set_label_text(_literal(figure.y.label))
-    labels = [c.label for c in figure.curves] + [level.label for level in figure.levels]
-    if len(labels) > 1:
+    if rows:
         # Below the axes: inside it would hide a curve in one figure or another.
-        long = sum(map(len, labels)) > 60
-        canvas.legend(loc="outside lower center", ncols=2 if long else 3)
+        canvas.legend(loc="outside lower left", ncols=columns)
     return canvas
 
 
-def _plot(axes: Any, figure: Figure, *, scale: float) -> None:
-    for index, curve in enumerate(figure.curves):
+def _plot(axes: Any, figure: Figure, *, scale: float, ink: str = INK[0]) -> None:
+    for curve, style in zip(figure.curves, styles(c.role for c in figure.curves), strict=True):
+        colour = ink if style.light == INK[0] else style.light
+        if curve.band is not None:
+            axes.fill_between(curve.x, *curve.band, color=colour, alpha=0.2, linewidth=0, zorder=1)
         axes.plot(
             curve.x,
             curve.y,
             label=_literal(curve.label),
-            color=COLOURS[index % len(COLOURS)],
-            linestyle="none" if curve.style == "points" else DASHES[index % len(DASHES)],
-            marker=None if curve.style == "line" else MARKERS[index % len(MARKERS)],
+            color=colour,
+            linestyle="none" if curve.style == "points" else DASHES[style.dash][0],
+            marker=None if curve.style == "line" else MARKERS[style.marker][0],
             markersize=4.5 * scale,
             markevery=max(1, curve.x.size // MOST_MARKERS) if curve.style == "both" else None,
             linewidth=(2.2 if curve.emphasis else 1.4) * scale,
@@ -77,12 +93,14 @@ def _plot(axes: Any, figure: Figure, *, scale: float) -> None:
         axes.axhline(
             level.value,
             label=_literal(level.label),
-            color=LEVEL,
-            linestyle=LEVEL_DASHES[index % len(LEVEL_DASHES)],
+            color=level_style(level.label)[0],
+            linestyle=LEVEL_DASHES[index % len(LEVEL_DASHES)][0],
             zorder=1,
         )
-    if not figure.x.log and all((curve.x == np.round(curve.x)).all() for curve in figure.curves):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # layers, not halves of them
+    if figure.counts:
+        axes.xaxis.set_major_locator(
+            MaxNLocator(integer=True, steps=ROUND)
+        )  # layers, not halves of them
     _scale(axes.xaxis, figure.x, axes.set_xscale, axes.set_xlim)
     _scale(axes.yaxis, figure.y, axes.set_yscale, axes.set_ylim)
 
@@ -115,10 +133,10 @@ def thumbnail(figure: Figure | Pictures) -> bytes:
             axes.set_axis_off()
         else:
             axes = canvas.add_axes((0.04, 0.06, 0.92, 0.9))
-            _plot(axes, figure, scale=0.8)
             # Grey of equal contrast to white and to black.
+            _plot(axes, figure, scale=0.8, ink=LEVEL[0])
             for spine in axes.spines.values():
-                spine.set_color(LEVEL)
+                spine.set_color(LEVEL[0])
             axes.tick_params(which="both", length=0, labelbottom=False, labelleft=False)
         buffer = io.BytesIO()
         canvas.savefig(buffer, format="png", dpi=150, transparent=True)
@@ -143,8 +161,10 @@ def _scale(drawn: Any, axis: Axis, set_scale: Any, set_limits: Any) -> None:
             # Within three decades the powers of ten are too few to read values from; within one,
             # even their double and fivefold.
             near = high < 8 * low
-            drawn.set_major_locator(MaxNLocator(6) if near else LogLocator(subs=(1, 2, 5)))
-            drawn.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            drawn.set_major_locator(
+                MaxNLocator(6, steps=ROUND) if near else LogLocator(subs=(1, 2, 5))
+            )
+            drawn.set_major_formatter(FuncFormatter(lambda value, _: full_number(value)))
             drawn.set_minor_formatter(NullFormatter())
 
 
@@ -166,11 +186,11 @@ def to_png(image: Image) -> bytes:
 
 
 def to_themed_svg(figure: Figure) -> str:
-    """Return an SVG element that takes its ink from the page, so that it can be read in the dark.
+    """Return an SVG element that takes its ink and the colours of `roles.css` from the page.
 
     Its ids start with the figure's name, so that a page can hold several.
     """
-    with mpl.rc_context({**SETTINGS, "grid.color": LEVEL, "grid.alpha": 0.35}):
+    with mpl.rc_context({**SETTINGS, "grid.color": LEVEL[0], "grid.alpha": 0.35}):
         buffer = io.BytesIO()
         draw(figure).savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     svg = buffer.getvalue().decode()
@@ -178,4 +198,6 @@ def to_themed_svg(figure: Figure) -> str:
     # Ids are counted from the same salt in every figure.
     for reference in ('id="', "url(#", 'href="#'):
         svg = svg.replace(reference, f"{reference}{figure.name}-")
-    return svg.replace("#000000", "currentColor")
+    for variable, (light, _) in variables().items():
+        svg = svg.replace(light, f"var({variable})") if light != INK[0] else svg
+    return svg.replace(INK[0], "currentColor")

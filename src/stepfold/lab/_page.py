@@ -14,6 +14,7 @@ from stepfold.lab.figure import Figure
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.picture import Pictures
+from stepfold.lab.roles import css
 
 
 def asset(name: str) -> str:
@@ -21,10 +22,15 @@ def asset(name: str) -> str:
     return (resources.files("stepfold.lab") / "assets" / name).read_text(encoding="utf-8")
 
 
+def style_sheet() -> str:
+    """Return the style sheet of every page, the colours of curves in it."""
+    return css() + asset("style.css")
+
+
 def run_page(outcome: Outcome, environment: Environment) -> str:
     """Return the page of one run, everything in it."""
     body = story(outcome, environment, still)
-    return page(outcome.title, body, head=f"<style>{asset('style.css')}</style>")
+    return page(outcome.title, body, head=f"<style>{style_sheet()}</style>")
 
 
 def page(
@@ -111,17 +117,20 @@ def _table(table: Table, label: str) -> str:
     return html_table(table.columns, [[f"<td>{cell}</td>" for cell in row] for row in rows], label)
 
 
-def _checks(checks: Iterable[Check]) -> str:
+def _checks(checks: Sequence[Check]) -> str:
+    sourced = any(check.source for check in checks)
     rows = [
         (
             f'<td class="{check.verdict.lower()}">{check.verdict}</td>',
             f"<td>{html.escape(check.claim)}</td>",
             f"<td>{html.escape(check.expected)}</td>",
+            *([f"<td>{html.escape(check.source)}</td>"] if sourced else []),
             f"<td>{check.measured:.6g}</td>",
         )
         for check in checks
     ]
-    table = html_table(("Result", "Claim", "Expected", "Measured"), rows, "Checks")
+    columns = ("Result", "Claim", "Expected", *(["From"] if sourced else []), "Measured")
+    table = html_table(columns, rows, "Checks")
     return f"<section><h2>Checks</h2>\n{table}</section>"
 
 

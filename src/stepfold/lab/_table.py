@@ -16,7 +16,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def to_csv(figure: Figure | Pictures) -> str:
     """Return one line per point: curve, abscissa, ordinate; or one line per row of pixels.
 
-    Gaps are empty cells, and a level is a curve with no abscissa.
+    Gaps are empty cells, and a level is a curve with no abscissa. Where a curve has a band, two
+    more columns hold its ends.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -27,10 +28,14 @@ def to_csv(figure: Figure | Pictures) -> str:
             for row, pixels in enumerate(image.pixels.tolist()):
                 writer.writerow((_cell(image.label), row, *pixels))
         return buffer.getvalue()
-    writer.writerow(("curve", _cell(figure.x.label), _cell(figure.y.label)))
+    banded = any(curve.band is not None for curve in figure.curves)
+    ends = ("smallest", "largest") if banded else ()
+    writer.writerow(("curve", _cell(figure.x.label), _cell(figure.y.label), *ends))
     for curve in figure.curves:
-        for x, y in zip(curve.x.tolist(), curve.y.tolist(), strict=True):
-            writer.writerow((_cell(curve.label), x, y if math.isfinite(y) else ""))
+        columns = (curve.x, curve.y, *(curve.band or ()))
+        for point in zip(*(column.tolist() for column in columns), strict=True):
+            values = (value if math.isfinite(value) else "" for value in point)
+            writer.writerow((_cell(curve.label), *values))
     for level in figure.levels:
         writer.writerow((_cell(level.label), "", level.value))
     return buffer.getvalue()

@@ -19,6 +19,7 @@ from stepfold.lab._fields import (
     read_numbers,
     read_text,
 )
+from stepfold.lab.roles import ROLES, role_of
 
 STYLES = ("line", "points", "both")
 
@@ -33,7 +34,16 @@ class Curve:
         y: Ordinates, shape (k,); NaN leaves a gap.
         style: "line", "points" or "both".
         emphasis: Whether the curve is what the figure is about; others are drawn thinner.
+        band: Smallest and largest ordinates, each of shape (k,), where the curve stands for many
+            runs and ``y`` is their median; drawn as a shaded band.
+        role: A key of `stepfold.lab.roles.ROLES`, which decides colour, dash and marker; found from
+            the label if empty.
 
+    Raises:
+        ValueError: If shapes differ, or ``style`` or ``role`` is unknown.
+
+    >>> Curve("Chebyshev steps", [0, 1], [1, 0.5]).role
+    'chebyshev'
     >>> Curve.from_dict(Curve("c", [0, 1], [1, np.nan]).to_dict()).y
     array([ 1., nan])
     """
@@ -43,17 +53,29 @@ class Curve:
     y: NDArray[Any]
     style: str = "line"
     emphasis: bool = False
+    band: tuple[NDArray[Any], NDArray[Any]] | None = None
+    role: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "x", check_vector("x", self.x))
-        y = np.array(self.y, dtype=np.float64)
-        if y.shape != self.x.shape:
-            raise ValueError(
-                f"`y` must have the shape of `x`, {self.x.shape}, got {y.shape} for {self.label!r}"
-            )
-        object.__setattr__(self, "y", y)
+        object.__setattr__(self, "y", self._ordinates("y", self.y))
+        if self.band is not None:
+            low, high = (self._ordinates("band", each) for each in self.band)
+            object.__setattr__(self, "band", (low, high))
+        object.__setattr__(self, "role", self.role or role_of(self.label))
+        if self.role not in ROLES:
+            raise ValueError(f"`role` must be one of {', '.join(ROLES)}, got {self.role!r}")
         if self.style not in STYLES:
             raise ValueError(f"`style` must be one of {', '.join(STYLES)}, got {self.style!r}")
+
+    def _ordinates(self, name: str, values: Any) -> NDArray[Any]:
+        y = np.array(values, dtype=np.float64)
+        if y.shape != self.x.shape:
+            raise ValueError(
+                f"`{name}` must have the shape of `x`, {self.x.shape}, got {y.shape} for "
+                f"{self.label!r}"
+            )
+        return y
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain Python values; what is not finite becomes None."""
@@ -61,8 +83,10 @@ class Curve:
             "label": self.label,
             "style": self.style,
             "emphasis": self.emphasis,
+            "role": self.role,
             "x": self.x.tolist(),
             "y": plain_list(self.y),
+            "band": None if self.band is None else [plain_list(each) for each in self.band],
         }
 
     @classmethod
@@ -72,12 +96,18 @@ class Curve:
         Raises:
             ValueError: If ``record`` is not such a record.
         """
+        band = None
+        if read(record, "band") is not None:
+            low, high = (read_numbers({"band": each}, "band") for each in read_list(record, "band"))
+            band = (np.array(low), np.array(high))
         return cls(
             read_text(record, "label"),
             np.array(read_numbers(record, "x")),
             np.array(read_numbers(record, "y")),
             read_text(record, "style"),
             read_flag(record, "emphasis"),
+            band,
+            read_text(record, "role"),
         )
 
 
@@ -159,6 +189,11 @@ class Figure:
         check_name(self.name)
         if not self.curves:
             raise ValueError("`curves` must hold at least one curve, got none")
+
+    @property
+    def counts(self) -> bool:
+        """Whether the horizontal axis counts layers, iterations or ranks: whole numbers only."""
+        return not self.x.log and all((c.x == np.round(c.x)).all() for c in self.curves)
 
     def _repr_png_(self) -> bytes:
         """The drawing, for notebooks."""

@@ -32,6 +32,7 @@ class Check:
         measured: The number computed here.
         lower: Smallest number that passes.
         upper: Largest number that passes.
+        source: Where the expected value is from: the paper, theory, an earlier run.
     """
 
     claim: str
@@ -39,6 +40,7 @@ class Check:
     measured: float
     lower: float = -math.inf
     upper: float = math.inf
+    source: str = ""
 
     def __post_init__(self) -> None:
         if not self.lower <= self.upper or self.lower == -math.inf == -self.upper:
@@ -48,11 +50,12 @@ class Check:
             )
 
     @classmethod
-    def close(cls, claim: str, expected: float, measured: float, *, rtol: float) -> Check:
+    def close(
+        cls, claim: str, expected: float, measured: float, *, rtol: float, source: str = ""
+    ) -> Check:
         """Passes within ``rtol`` of the positive number ``expected``."""
-        return cls(
-            claim, f"{expected:.10g}", measured, expected * (1 - rtol), expected * (1 + rtol)
-        )
+        low, high = expected * (1 - rtol), expected * (1 + rtol)
+        return cls(claim, f"{expected:.10g}", measured, low, high, source)
 
     @property
     def passed(self) -> bool:
@@ -72,6 +75,7 @@ class Check:
             "measured": plain(self.measured),
             "lower": plain(self.lower),
             "upper": plain(self.upper),
+            "source": self.source,
             "passed": self.passed,
         }
 
@@ -88,6 +92,7 @@ class Check:
             read_number(record, "measured"),
             read_number(record, "lower", -math.inf),
             read_number(record, "upper", math.inf),
+            read_text(record, "source"),
         )
 
 
@@ -167,25 +172,26 @@ class Outcome:
     """Everything an experiment found.
 
     Args:
-        name: The experiment's name.
         title: Title of the report.
         summary: What was found, in a few sentences.
         sections: The story, in order.
         checks: Claims that were tested.
-        parameters: Settings, by name; JSON values.
+        parameters: Settings and facts to show, by name; JSON values. `Experiment.run` puts those of
+            the experiment before them.
         records: Data to keep, by path below the run's folder without ".json"; JSON values.
+        name: What was run; `Experiment.run` fills in the experiment's name.
 
     Raises:
         ValueError: If two figures have one name, or the path of a record leads elsewhere.
     """
 
-    name: str
     title: str
     summary: str
     sections: Sequence[Section]
     checks: Sequence[Check] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     records: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
 
     def __post_init__(self) -> None:
         names = [figure.name for figure in self.figures]
@@ -237,11 +243,11 @@ class Outcome:
             ValueError: If ``record`` is not such a record.
         """
         return cls(
-            read_text(record, "name"),
             read_text(record, "title"),
             read_text(record, "summary"),
             tuple(map(Section.from_dict, read_list(record, "sections"))),
             tuple(map(Check.from_dict, read_list(record, "checks"))),
             read_object(record, "parameters"),
             read_object(record, "records"),
+            read_text(record, "name"),
         )

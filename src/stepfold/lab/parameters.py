@@ -16,7 +16,7 @@ _NOT_A_PARAMETER = "progress"
 
 @dataclass(frozen=True)
 class Between:
-    """Limits of a parameter, both allowed, as in ``num_steps: Annotated[int, Between(1, 64)]``."""
+    """Limits of a parameter, both allowed, as in ``period: Annotated[int, Between(1, 64)]``."""
 
     lower: float
     upper: float

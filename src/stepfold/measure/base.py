@@ -64,6 +64,12 @@ class SpectralMeasure:
             values.flags.writeable = False
             object.__setattr__(self, field, values)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # NumPy hands back writeable arrays from copies and pickles.
+        self.__dict__.update(state)
+        for array in (self.nodes, self.weights):
+            array.flags.writeable = False
+
     @classmethod
     def from_eigenvalues(cls, eigenvalues: Any, variances: Any = None) -> SpectralMeasure:
         """Weights on given eigenvalues: what a random error has.
@@ -198,7 +204,7 @@ class SpectralMeasure:
             values = values(self.nodes)
         return float(self.weights @ np.asarray(values, dtype=np.float64))
 
-    def jacobi(self, num_nodes: int) -> tuple[FloatArray, FloatArray]:
+    def jacobi_matrix(self, num_nodes: int) -> tuple[FloatArray, FloatArray]:
         """Recurrence coefficients of the orthonormal polynomials of μ.
 
         Returns:

@@ -4,7 +4,7 @@ from stepfold.problems.base import Problem
 from stepfold.problems.composite import Composite, landweber, lasso
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.logistic import Logistic
-from stepfold.problems.preconditioned import Preconditioned, jacobi
+from stepfold.problems.preconditioned import Preconditioned, jacobi_preconditioner
 from stepfold.problems.quadratic import LeastSquares, Quadratic
 from stepfold.problems.splittings import gauss_seidel, jacobi_iteration, sor
 
@@ -17,8 +17,8 @@ __all__ = [
     "Problem",
     "Quadratic",
     "gauss_seidel",
-    "jacobi",
     "jacobi_iteration",
+    "jacobi_preconditioner",
     "landweber",
     "lasso",
     "sor",

@@ -11,7 +11,8 @@ from typing import Any, Generic
 
 import numpy as np
 
-from stepfold._checks import check_numbers, is_tensor
+from stepfold._arrays import is_torch
+from stepfold._checks import check_numbers
 from stepfold._typing import ArrayT, Operator
 
 
@@ -77,12 +78,12 @@ def check_library(name: str, rows: Any, partner: str, values: Any) -> None:
     operators are taken at their word, but SciPy's, which turn whatever they get into arrays. Of two
     tensors torch makes products only if dtype and device are the same; NumPy promotes.
     """
-    if is_tensor(rows) and is_tensor(values):
+    if is_torch(rows) and is_torch(values):
         _check_twins(name, rows, partner, values)
         return
-    if is_tensor(rows) and _makes_arrays(values):
+    if is_torch(rows) and _makes_arrays(values):
         remedy = f"`{name}.numpy()`, or make {partner} a tensor"
-    elif isinstance(rows, np.ndarray) and is_tensor(values):
+    elif isinstance(rows, np.ndarray) and is_torch(values):
         remedy = f"`torch.from_numpy({name})`, or make {partner} an array"
     else:
         return

@@ -22,7 +22,8 @@ from typing import Any, Generic
 
 import numpy as np
 
-from stepfold._checks import check_matrix, check_nonnegative, check_real, dtype_kind
+from stepfold._arrays import dtype_kind
+from stepfold._checks import check_matrix, check_nonnegative, check_real
 from stepfold._typing import ArrayT, Operator
 from stepfold.problems._rows import largest
 from stepfold.problems.base import Problem
@@ -32,7 +33,7 @@ from stepfold.problems.logistic import Logistic
 from stepfold.problems.penalties import L1, ConjugatePenalty, Penalty
 from stepfold.problems.preconditioned import Preconditioned
 from stepfold.problems.quadratic import LeastSquares
-from stepfold.spectrum import SpectralBounds, estimate_bounds
+from stepfold.spectrum import BoundsMethod, SpectralBounds, estimate_bounds
 
 
 class Composite(Generic[ArrayT]):
@@ -77,15 +78,21 @@ class Composite(Generic[ArrayT]):
         return self.problem.linear_term
 
     @functools.cached_property
-    def bounds(self) -> SpectralBounds:
+    def _bounds(self) -> SpectralBounds:
         """Bounds of the Hessian of f, estimated when they are first asked for."""
-        return estimate_bounds(self.problem.hessian)
+        return estimate_bounds(self.problem)
+
+    def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
+        """Bounds of the Hessian of f: what `estimate_bounds` returns."""
+        if method is None and seed == 0:
+            return self._bounds
+        return estimate_bounds(self.problem, method=method, seed=seed)
 
     @property
     def step(self) -> float:
         """1/b for the upper bound b: with it the objective never grows. 1 for a Hessian of 0."""
         # Where the gradient is the same everywhere every step is safe.
-        return 1.0 if self.bounds.upper == 0 else safe_step(self.bounds)
+        return 1.0 if self._bounds.upper == 0 else safe_step(self._bounds)
 
     def value(self, x: ArrayT) -> Any:
         """``f(x) + g(x)``, one number or one per row."""
@@ -209,7 +216,7 @@ def landweber(problem: Problem[ArrayT], gamma: float | None = None) -> FixedPoin
             f"`problem` must be a Problem, got {type(problem).__name__}; for a Composite take its "
             "`fixed_point()`"
         )
-    step = safe_step(estimate_bounds(problem.hessian)) if gamma is None else check_step(gamma)
+    step = safe_step(estimate_bounds(problem)) if gamma is None else check_step(gamma)
     return FixedPoint(lambda x: problem.gradient_step(x, step))
 
 

@@ -16,8 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from stepfold._checks import dtype_kind
-from stepfold.problems._rows import namespace
+from stepfold._arrays import dtype_kind, namespace, tiny
 from stepfold.problems.base import Problem, apply, apply_adjoint
 from stepfold.problems.logistic import Logistic, softplus
 from stepfold.problems.quadratic import LeastSquares
@@ -79,11 +78,11 @@ def _look_at_logistic(problem: Logistic[Any], x: Any) -> Look:
     def divergence(scale: Any) -> Any:
         # Of Bernoulli variables with means q = sp and p = |u|: q log s + (1 − q) log(1−q)/(1−p).
         xp = namespace(margins)
-        tiny = xp.finfo(margins.dtype).tiny
+        floor = tiny(margins)
         means = scale[..., None] * abs(slopes)
         rest = 1 - means
-        logs = xp.log(rest.clip(tiny, None)) - (margins - softplus(margins))
-        return (means.sum(-1) * xp.log(scale.clip(tiny, None))) + (rest * logs).sum(-1)
+        logs = xp.log(rest.clip(floor, None)) - (margins - softplus(margins))
+        return (means.sum(-1) * xp.log(scale.clip(floor, None))) + (rest * logs).sum(-1)
 
     return Look(value, gradient, ridge, divergence)
 

@@ -38,7 +38,7 @@ class FixedPoint(Generic[ArrayT]):
     >>> problem = FixedPoint(np.cos)
     >>> problem.residual(np.array([0.0]))
     array([1.])
-    >>> problem.num_evaluations
+    >>> problem.num_products
     1
     """
 
@@ -48,7 +48,7 @@ class FixedPoint(Generic[ArrayT]):
         if not callable(map):
             raise TypeError(f"`map` must be callable, got {type(map).__name__}")
         self.map = map
-        self.num_evaluations = 0
+        self.num_products = 0
         """Evaluations of the map so far; one of its derivative along a direction counts as two."""
 
     def residual(self, x: ArrayT) -> ArrayT:
@@ -69,7 +69,7 @@ class FixedPoint(Generic[ArrayT]):
 
     def image(self, x: ArrayT) -> ArrayT:
         """``f(x)``, checked to be such an array as ``x``; one evaluation."""
-        self.num_evaluations += 1
+        self.num_products += 1
         # NumPy's arithmetic makes scalars of arrays without axes.
         given: Any = np.asarray(x) if isinstance(x, np.generic) else x
         image: Any = self.map(given)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from typing import Any
 
 import numpy as np
 
+from stepfold._arrays import (
+    derivative_along,
+    dtype_kind,
+    epsilon,
+    from_host,
+    is_numpy,
+    largest_entry,
+    to_host,
+)
 from stepfold._checks import check_count
 from stepfold._typing import FloatArray
-from stepfold.problems.fixed_point import FixedPoint, epsilon_of, start_of
+from stepfold.problems.fixed_point import FixedPoint, start_of
 from stepfold.spectrum import Certainty, SpectralBounds
 from stepfold.spectrum.arnoldi import arnoldi_values
 from stepfold.spectrum.ellipse import Ellipse, enclosing_ellipse
@@ -24,8 +31,8 @@ REAL = 1e-3
 class Jacobian:
     """Products ``J v`` with the Jacobian of a map at a point.
 
-    By forward-mode differentiation (``torch.func.jvp``) where ``x`` is a tensor and the map
-    supports it, by forward differences otherwise. A map that supports it in appearance only
+    By forward-mode differentiation (as by ``torch.func.jvp``) where the library of ``x`` and the
+    map support it, by forward differences otherwise. A map that supports it in appearance only
     (because it detaches what it works on) is found out by one difference.
 
     Args:
@@ -43,7 +50,7 @@ class Jacobian:
         self._image: Any = None
         self.method = "differences"
         """"jvp" or "differences"."""
-        if not isinstance(self._x, np.ndarray):
+        if not is_numpy(self._x):
             self.method = self._choose()
 
     def product(self, direction: Any) -> Any:
@@ -51,34 +58,31 @@ class Jacobian:
         return self._forward(direction) if self.method == "jvp" else self._difference(direction)
 
     def _forward(self, direction: Any) -> Any:
-        torch = sys.modules["torch"]
-        self._problem.num_evaluations += 2
-        with warnings.catch_warnings():
-            # What torch imports for its first product uses what torch deprecates.
-            warnings.filterwarnings("ignore", "`torch.jit.script", DeprecationWarning)
-            return torch.func.jvp(self._problem.map, (self._x,), (direction,))[1].detach()
+        self._problem.num_products += 2
+        return derivative_along(self._problem.map, self._x, direction)
 
     def _difference(self, direction: Any) -> Any:
         if self._image is None:
             self._image = self._problem.image(self._x)
-        size = float(abs(direction).max())
+        size = largest_entry(direction)
         if size == 0:
             return 0 * direction
         # Half of the digits are lost to rounding, half to curvature.
-        step = epsilon_of(self._x) ** 0.5 * max(1.0, float(abs(self._x).max())) / size
+        step = epsilon(self._x) ** 0.5 * max(1.0, largest_entry(self._x)) / size
         return (self._problem.image(self._x + step * direction) - self._image) / step
 
     def _choose(self) -> str:
-        torch = sys.modules["torch"]
-        generator = torch.Generator().manual_seed(0)
-        direction = torch.randn(self._x.shape, generator=generator, dtype=self._x.dtype)
-        direction = direction.to(self._x.device)
+        rng = np.random.default_rng(0)
+        direction = _array(rng.standard_normal(_vector(self._x).size), self._x)
         try:
             forward = self._forward(direction)
         except (NotImplementedError, RuntimeError, TypeError):
             return "differences"  # an error of the map itself shows again when it is evaluated
-        apart = float(abs(forward - self._difference(direction)).max())
-        return "jvp" if apart <= AGREEMENT * float(abs(direction).max()) else "differences"
+        if forward is None:
+            self._problem.num_products -= 2  # nothing was evaluated
+            return "differences"
+        apart = largest_entry(forward - self._difference(direction))
+        return "jvp" if apart <= AGREEMENT * largest_entry(direction) else "differences"
 
 
 def jacobian_spectrum(
@@ -116,7 +120,7 @@ def jacobian_spectrum(
     """
     problem = map if isinstance(map, FixedPoint) else FixedPoint(map)
     max_products = check_count("max_products", max_products)
-    before = problem.num_evaluations
+    before = problem.num_products
     jacobian = Jacobian(problem, x)
     like = start_of(x)
 
@@ -129,10 +133,10 @@ def jacobian_spectrum(
     start = np.random.default_rng(seed).standard_normal(_vector(like).size)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         values, residuals, _ = arnoldi_values(product, start, max_products, tolerance=rtol)
-    spent = problem.num_evaluations - before
+    spent = problem.num_products - before
     smallest, largest = float(values.real[0]), float(values.real[-1])
     noise = REAL * float(np.abs(values).max())
-    rounding = epsilon_of(like) ** (1 if jacobian.method == "jvp" else 0.5)
+    rounding = epsilon(like) ** (1 if jacobian.method == "jvp" else 0.5)
     if smallest <= rounding:
         raise ValueError(
             "the spectrum of I − J must lie right of the imaginary axis, got an eigenvalue near "
@@ -157,7 +161,7 @@ def jacobian_spectrum(
 
 def _vector(x: Any) -> FloatArray:
     """The real numbers of an array, as float64 of shape (n,)."""
-    values = np.ravel(x if isinstance(x, (np.ndarray, np.generic)) else x.detach().cpu().numpy())
+    values = np.ravel(to_host(x))
     if values.dtype.kind == "c":
         values = values.astype(np.complex128).view(np.float64)
     return values.astype(np.float64)
@@ -165,9 +169,5 @@ def _vector(x: Any) -> FloatArray:
 
 def _array(vector: FloatArray, like: Any) -> Any:
     """The array such as ``like`` whose real numbers are ``vector``."""
-    if isinstance(like, np.ndarray):
-        values = vector.view(np.complex128) if like.dtype.kind == "c" else vector
-        return values.astype(like.dtype).reshape(like.shape)
-    torch = sys.modules["torch"]
-    values = vector.view(np.complex128) if like.is_complex() else vector
-    return torch.tensor(values, dtype=like.dtype, device=like.device).reshape(like.shape)
+    values = vector.view(np.complex128) if dtype_kind(like.dtype) == "c" else vector
+    return from_host(values.reshape(tuple(like.shape)), like)

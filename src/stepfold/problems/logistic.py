@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from stepfold._arrays import namespace, sigmoid
 from stepfold._checks import check_matrix, check_nonnegative
 from stepfold._typing import ArrayT, Operator
-from stepfold.problems._rows import namespace
 from stepfold.problems.base import Problem, apply, check_library, check_rows
 from stepfold.spectrum import Gram
 
@@ -57,7 +55,7 @@ class Logistic(Problem[ArrayT]):
     def hessian(self) -> Gram:
         """``AᵀA/4 + μI``, the Hessian at 0 and an upper bound of every other."""
         if self._hessian is None:
-            self._hessian = Gram(0.5 * self.operator, self.ridge)
+            self._hessian = Gram.of_checked(0.5 * self.operator, self.ridge)
         return self._hessian
 
     @property
@@ -89,14 +87,6 @@ class Logistic(Problem[ArrayT]):
     def slopes(self, margins: Any) -> Any:
         """Derivatives of the loss by ``aᵢᵀx``: ``−yᵢ/(1 + exp(marginᵢ))``."""
         return -self.labels * sigmoid(-margins)
-
-
-def sigmoid(t: Any) -> Any:
-    """``1/(1 + exp(−t))``, to full relative precision and without overflow."""
-    if not isinstance(t, np.ndarray):
-        return t.sigmoid()
-    small = np.exp(-abs(t))
-    return np.where(t >= 0, 1, small) / (1 + small)
 
 
 def softplus(t: Any) -> Any:

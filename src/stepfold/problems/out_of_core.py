@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._checks import is_tensor
+from stepfold._arrays import is_torch
 from stepfold.problems._blocks import RowBlocks
 from stepfold.problems.base import Problem, check_rows
 from stepfold.spectrum import Gram
@@ -178,7 +178,7 @@ class BlockedLeastSquares(Problem[NDArray[Any]]):
         self.operator = BlockedMatrix(array, block_rows=block_rows, memory=memory)
         length = self.operator.shape[0]
         self.rhs: NDArray[Any] = np.asarray(check_rows("rhs", rhs, length, "the rows of `array`"))
-        if is_tensor(rhs):
+        if is_torch(rhs):
             raise TypeError("`rhs` must be an array of NumPy, got a tensor; pass `rhs.numpy()`")
         if self.rhs.dtype.kind == "c":
             raise TypeError(

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._arrays import cast, from_host, is_array, largest_entry, row_dots, to_host
 from stepfold._checks import check_matrix
 from stepfold._krylov import Tridiagonal
-from stepfold._typing import ArrayT, FloatArray, Operator
+from stepfold._typing import ArrayT, Operator
 from stepfold.problems.base import Problem, apply
 from stepfold.problems.quadratic import LeastSquares
 from stepfold.problems.rows import take_rows
-from stepfold.spectrum import Certainty, SpectralBounds, estimate_bounds
-from stepfold.spectrum.target import tensor_to_numpy
+from stepfold.spectrum import BoundsMethod, Certainty, Lanczos, SpectralBounds, estimate_bounds
 
 # Lanczos steps for the bounds with a preconditioner that is known by its products only.
 MAX_LANCZOS_STEPS = 80
@@ -37,12 +37,13 @@ class Preconditioned(Problem[ArrayT]):
 
     Args:
         problem: The problem itself.
-        preconditioner: The diagonal of M as a positive vector of shape (n,) (`jacobi` makes that of
-            the Hessian), or an operator of shape (n, n) whose products are those of ``M⁻¹``, as in
-            SciPy's ``cg``: symmetric positive definite, which is taken on trust.
+        preconditioner: The diagonal of M as a positive vector of shape (n,)
+            (`jacobi_preconditioner` makes that of the Hessian), or an operator of shape (n, n)
+            whose products are those of ``M⁻¹``, as in SciPy's ``cg``: symmetric positive definite,
+            which is taken on trust.
 
     Norms and tolerances of `solve` are those of ``M⁻¹∇f``. The map `hessian`, ``M⁻¹H``, is not
-    symmetric: take its bounds from the method `bounds`, not from ``estimate_bounds``.
+    symmetric: `estimate_bounds` of the problem gives its bounds.
 
     Raises:
         TypeError: If ``problem`` is not a problem or is preconditioned already.
@@ -52,7 +53,7 @@ class Preconditioned(Problem[ArrayT]):
     >>> problem = Preconditioned(Quadratic(np.diag([2.0, 50.0]), np.ones(2)), np.array([2.0, 25.0]))
     >>> problem.gradient(np.zeros(2))
     array([-0.5 , -0.04])
-    >>> round(problem.bounds().upper, 2)
+    >>> round(estimate_bounds(problem).upper, 2)
     2.0
     """
 
@@ -84,11 +85,8 @@ class Preconditioned(Problem[ArrayT]):
         if self.diagonal is None:
             return apply(self._inverse, rows)
         quotient = rows / self.diagonal
-        if quotient.dtype == rows.dtype:
-            return quotient
         # A float64 diagonal must not turn a float32 iterate into a float64 one.
-        narrow = isinstance(quotient, np.ndarray)
-        return quotient.astype(rows.dtype) if narrow else quotient.to(rows.dtype)
+        return cast(quotient, rows.dtype)
 
     @property
     def hessian(self) -> Operator:
@@ -117,32 +115,43 @@ class Preconditioned(Problem[ArrayT]):
         step: ArrayT = x - gamma * self.gradient(x)
         return step
 
-    def bounds(self, *, seed: int = 0) -> SpectralBounds:
-        """Bounds of the spectrum of ``M⁻¹H``.
+    def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
+        """Bounds of the spectrum of ``M⁻¹H``: what `estimate_bounds` returns.
 
-        With a diagonal M they are those of ``M^(−1/2) H M^(−1/2)`` by `estimate_bounds`, which errs
-        on the safe side. With products of ``M⁻¹`` alone they come from Lanczos steps in the inner
-        product of M: the upper end is the largest Ritz value, its residual and 3 % more; the lower
-        end is the smallest Ritz value less its residual and 25 %, or 0 if 80 steps do not resolve
-        it. That is a practice and no theorem, and `solve`'s guard mends an upper end too low.
+        With a diagonal M they are those of ``M^(−1/2) H M^(−1/2)``, which err on the safe side.
+        With products of ``M⁻¹`` alone they come from Lanczos steps in the inner product of M: the
+        upper end is the largest Ritz value, its residual and 3 % more; the lower end is the
+        smallest Ritz value less its residual and 25 %, or 0 if the steps do not resolve it. That is
+        a practice and no theorem, and `solve`'s guard mends an upper end too low.
 
         Args:
+            method: Any for a diagonal M; else None, or a `Lanczos` whose ``max_steps`` are taken.
             seed: Seed of the random start.
+
+        Raises:
+            TypeError: If M is known by products alone and ``method`` is another one.
         """
         if self.diagonal is not None:
-            return estimate_bounds(_Scaled(self), seed=seed)
-        return self._bounds_by_pairs(seed)
+            return estimate_bounds(_Scaled(self), method=method, seed=seed)
+        if method is not None and not isinstance(method, Lanczos):
+            raise TypeError(
+                "`method` must be None or `Lanczos(...)` where a preconditioner is known by its "
+                f"products alone, got {type(method).__name__}"
+            )
+        return self._bounds_by_pairs(
+            MAX_LANCZOS_STEPS if method is None else method.max_steps, seed
+        )
 
-    def _bounds_by_pairs(self, seed: int) -> SpectralBounds:
+    def _bounds_by_pairs(self, max_steps: int, seed: int) -> SpectralBounds:
         like: Any = self.problem.linear_term
         like = like if like.ndim == 1 else like[0]
         hessian = self.problem.hessian
-        start = _as(np.random.default_rng(seed).standard_normal(like.shape[0]), like)
+        start = from_host(np.random.default_rng(seed).standard_normal(like.shape[0]), like)
         found = pair_lanczos(
             lambda v: hessian @ v,
             self.precondition,
             start,
-            MAX_LANCZOS_STEPS,
+            max_steps,
             _both_ends_settled,
         )
         low, high, high_residual, low_residual = extreme_ritz_values(found)
@@ -162,7 +171,7 @@ class Preconditioned(Problem[ArrayT]):
         )
 
 
-def jacobi(problem: Problem[Any]) -> Any:
+def jacobi_preconditioner(problem: Problem[Any]) -> Any:
     """Diagonal of the Hessian, for `Preconditioned`: ``diag(A)``, or ``diag(AᵀA) + μ``.
 
     Returns:
@@ -173,15 +182,15 @@ def jacobi(problem: Problem[Any]) -> Any:
         ValueError: If an entry is not positive: the Hessian is not definite.
 
     >>> from stepfold import LeastSquares
-    >>> jacobi(LeastSquares(np.array([[3.0, 0.0], [4.0, 2.0]]), np.ones(2)))
+    >>> jacobi_preconditioner(LeastSquares(np.array([[3.0, 0.0], [4.0, 2.0]]), np.ones(2)))
     array([25.,  4.])
     """
     least_squares = isinstance(problem, LeastSquares)
     operator: Any = problem.operator if isinstance(problem, LeastSquares) else problem.hessian
-    if not (hasattr(operator, "diagonal") and (hasattr(operator, "tocsr") or _is_dense(operator))):
+    if not (hasattr(operator, "diagonal") and (hasattr(operator, "tocsr") or is_array(operator))):
         raise TypeError(
-            "`jacobi` needs the entries of the operator (ndarray, sparse array or tensor), got "
-            f"{type(operator).__name__}; give its diagonal to `Preconditioned`"
+            "`jacobi_preconditioner` needs the entries of the operator (ndarray, sparse array or "
+            f"tensor), got {type(operator).__name__}; give its diagonal to `Preconditioned`"
         )
     if least_squares:
         squares = operator.multiply(operator) if hasattr(operator, "tocsr") else operator * operator
@@ -214,7 +223,7 @@ def pair_lanczos(
         basis: Takes the vectors v, if given.
     """
     # A gradient that grew may be so large that its square is not a float.
-    peak = float(abs(start).max())
+    peak = largest_entry(start)
     if not 0 < peak < math.inf:
         return Tridiagonal(np.zeros(1), np.zeros(1))
     dual = start / peak
@@ -258,12 +267,8 @@ def extreme_ritz_values(found: Tridiagonal) -> tuple[float, float, float, float]
 
 
 def dot(u: Any, v: Any) -> float:
-    """Real part of ``uᴴv`` of two vectors of NumPy or torch."""
-    if isinstance(u, np.ndarray):
-        return float(np.vdot(u, v).real)
-    if getattr(u.dtype, "itemsize", 8) < 4:
-        u, v = u.float(), v.float()
-    return float((u.conj() * v).sum().real)
+    """Real part of ``uᴴv`` of two vectors."""
+    return float(row_dots(u, v)[0])
 
 
 @take_rows.register(Preconditioned)
@@ -285,7 +290,7 @@ class _Scaled:
     """``M^(−1/2) H M^(−1/2)`` for a diagonal M: symmetric, with the spectrum of ``M⁻¹H``."""
 
     def __init__(self, problem: Preconditioned[Any]) -> None:
-        self._roots = np.sqrt(np.asarray(problem.diagonal.tolist(), dtype=np.float64))
+        self._roots = np.sqrt(np.asarray(to_host(problem.diagonal), dtype=np.float64))
         self._like = problem.problem.linear_term
         self._hessian = problem.problem.hessian
         self.shape = tuple(self._hessian.shape)
@@ -298,10 +303,8 @@ class _Scaled:
 
     def __matmul__(self, v: Any) -> Any:
         scaled = (np.asarray(v, dtype=np.float64).T / self._roots).T
-        image: Any = self._hessian @ _as(scaled, self._like)
-        if not isinstance(image, np.ndarray):
-            image, _ = tensor_to_numpy(image)
-        values = np.asarray(image, dtype=np.float64)
+        image: Any = self._hessian @ from_host(scaled, self._like)
+        values = np.asarray(to_host(image), dtype=np.float64)
         return (values.T / self._roots).T.astype(self.dtype)
 
 
@@ -318,7 +321,7 @@ class _Composed:
     def T(self) -> Any:  # noqa: N802, RUF100 (NumPy's name)
         raise TypeError(
             "the Hessian of a `Preconditioned` problem is not symmetric; take its bounds from "
-            "`problem.bounds()`, its spectrum from the problem in the inner product of M"
+            "`estimate_bounds(problem)`, its spectrum from the problem in the inner product of M"
         )
 
     def __matmul__(self, v: Any) -> Any:
@@ -329,7 +332,7 @@ class _Composed:
 
 
 def _check_diagonal(diagonal: Any, size: int) -> None:
-    values = np.asarray(diagonal.tolist(), dtype=np.float64)
+    values = np.asarray(to_host(diagonal), dtype=np.float64)
     if values.shape != (size,):
         raise ValueError(
             f"`preconditioner` must have shape ({size},) to be a diagonal, got {values.shape}"
@@ -341,14 +344,3 @@ def _check_diagonal(diagonal: Any, size: int) -> None:
             f"`preconditioner` must be positive and finite, got {values[index]} at index {index}; "
             "a row or column of zeros has no scale: leave it out, or put 1 in its place"
         )
-
-
-def _is_dense(operator: Any) -> bool:
-    return isinstance(operator, np.ndarray) or hasattr(operator, "is_floating_point")
-
-
-def _as(values: FloatArray, like: Any) -> Any:
-    """The values in the array type and dtype of ``like``."""
-    if isinstance(like, np.ndarray):
-        return values.astype(like.dtype)
-    return like.new_tensor(values)

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_matrix, check_nonnegative, dtype_kind
+from stepfold._arrays import dtype_kind
+from stepfold._checks import check_matrix, check_nonnegative
 from stepfold._typing import ArrayT, Operator
 from stepfold.kernels import Sweep, least_squares_sweep, quadratic_sweep
 from stepfold.problems.base import (
@@ -68,8 +69,8 @@ class LeastSquares(Problem[ArrayT]):
     @property
     def hessian(self) -> Gram:
         """``AᵀA + μI``, of shape (n, n), with A kept apart for spectra."""
-        if self._hessian is None:  # made once: it looks at all entries
-            self._hessian = Gram(self.operator, self.ridge)
+        if self._hessian is None:
+            self._hessian = Gram.of_checked(self.operator, self.ridge)
         return self._hessian
 
     @property

@@ -15,12 +15,12 @@ References:
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_matrix, check_real, is_sparse_tensor
+from stepfold._arrays import is_array, is_sparse_tensor, is_torch, solve_triangular
+from stepfold._checks import check_matrix, check_real
 from stepfold._typing import ArrayT, Operator
 from stepfold.kernels.relaxation import relax_rows
 from stepfold.problems.base import apply, check_library, check_rows
@@ -97,8 +97,7 @@ class _System:
         if self.matrix.shape[0] != self.matrix.shape[1]:
             raise ValueError(f"`matrix` must be square, got shape {tuple(self.matrix.shape)}")
         self._is_sparse = hasattr(self.matrix, "tocsr")
-        self._is_tensor = hasattr(self.matrix, "is_floating_point")
-        if not (self._is_sparse or self._is_tensor or isinstance(self.matrix, np.ndarray)):
+        if not (self._is_sparse or is_array(self.matrix)):
             raise TypeError(
                 "`matrix` must be an ndarray, a sparse array or a tensor, got "
                 f"{type(self.matrix).__name__}: a splitting needs its entries"
@@ -147,7 +146,7 @@ class _System:
         key = (omega, backward)
         if key not in self._triangles:
             shift = (1 / omega - 1) * self.diagonal
-            if self._is_tensor:
+            if is_torch(self.matrix):
                 part = self.matrix.triu() if backward else self.matrix.tril()
                 triangle = part + shift.diag()
             elif self._is_sparse:
@@ -163,13 +162,8 @@ class _System:
         return self._triangles[key]
 
     def _solve(self, triangle: Any, columns: Any, *, lower: bool) -> Any:
-        if self._is_tensor:
-            torch = sys.modules["torch"]
-            return torch.linalg.solve_triangular(triangle, columns, upper=not lower)
         if self._is_sparse:
             from scipy.sparse.linalg import spsolve_triangular
 
             return spsolve_triangular(triangle, columns, lower=lower)
-        from scipy.linalg import solve_triangular
-
-        return solve_triangular(triangle, columns, lower=lower, check_finite=False)
+        return solve_triangular(triangle, columns, lower=lower)

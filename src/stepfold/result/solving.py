@@ -48,7 +48,8 @@ class History:
         gradient_norms: ‖∇f(x)‖ at the iterate, shape (checks,), or (checks, batch); a row that has
             ended keeps its last norm.
         num_products: Products with the operator or its transpose so far, shape (checks,), all of
-            them: the one for ``Aᵀb`` and those of the guard too. One with a batch counts once.
+            them: the one for ``Aᵀb`` and those of the guard too; for a fixed point, evaluations of
+            the map. One with a batch counts once.
         seconds: Wall-clock time since the start, shape (checks,).
         iterates: x at each check, if `solve` was asked to keep them. After the first entry only
             the rows still in the run differ from the entry before.
@@ -75,11 +76,6 @@ class History:
     def residual_norms(self) -> FloatArray:
         """``gradient_norms`` by the name they have for a fixed point: ‖f(x) − x‖."""
         return self.gradient_norms
-
-    @property
-    def num_evaluations(self) -> NDArray[np.int64]:
-        """``num_products`` by the name they have for a fixed point: evaluations of f so far."""
-        return self.num_products
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain Python values, ready for JSON; what is not finite as None."""
@@ -196,7 +192,7 @@ class Result(Generic[ArrayT]):
     def __repr__(self) -> str:
         return (
             f"Result({self.status.name} after {self.num_steps} steps with {self.schedule.name} "
-            f"steps of period {self.schedule.num_steps}: {self.advice})"
+            f"steps of period {self.schedule.period}: {self.advice})"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -23,7 +23,9 @@ RUN_FILE = "training.json"
 
 @dataclass(frozen=True, eq=False)
 class TrainingHistory:
-    """Measurements at the end of each stage (generation, if incremental) g = 1 … G of a training.
+    """Measurements at the end of each stage g = 1 … G of a training.
+
+    The papers call a stage a generation.
 
     Args:
         steps: All T step sizes, shape (G, T); row g − 1 has trained its first ``num_layers[g − 1]``
@@ -118,18 +120,18 @@ class TrainingRun:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     finished: bool = True
 
-    def schedule_after(self, generation: int) -> Schedule:
-        """Learned steps of the layers trained so far when that generation (stage) ended.
+    def schedule_after(self, stage: int) -> Schedule:
+        """Learned steps of the layers trained so far when that stage ended.
 
         Raises:
-            ValueError: Unless 1 ≤ ``generation`` ≤ the number of generations.
+            ValueError: Unless 1 ≤ ``stage`` ≤ the number of stages.
         """
-        if not 1 <= generation <= len(self.history.steps):
+        if not 1 <= stage <= len(self.history.steps):
             raise ValueError(
-                f"`generation` must lie between 1 and {len(self.history.steps)}, got {generation!r}"
+                f"`stage` must lie between 1 and {len(self.history.steps)}, got {stage!r}"
             )
         depths: Any = self.history.num_layers
-        steps = self.history.steps[generation - 1, : depths[generation - 1]]
+        steps = self.history.steps[stage - 1, : depths[stage - 1]]
         return Schedule(steps, self.schedule.name, self.schedule.order)
 
     def to_dict(self) -> dict[str, Any]:

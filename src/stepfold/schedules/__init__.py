@@ -5,9 +5,9 @@ from stepfold.schedules.chebyshev import chebyshev_steps
 from stepfold.schedules.constant import constant_steps, inverse_upper_bound_steps
 from stepfold.schedules.intervals import (
     chebyshev_steps_for_intervals,
-    minimax_rate,
+    minimax_period_rate,
     spectral_intervals,
-    worst_case_rate_on_intervals,
+    worst_case_period_rate_on_intervals,
 )
 from stepfold.schedules.noisy import (
     RidgeSteps,
@@ -18,9 +18,9 @@ from stepfold.schedules.noisy import (
 from stepfold.schedules.optimal import optimal_steps
 from stepfold.schedules.ordering import ORDERS, roundoff_amplification, safe_order
 from stepfold.schedules.silver import (
-    silver_convex_rate,
+    silver_convex_period_rate,
     silver_convex_steps,
-    silver_rate,
+    silver_period_rate,
     silver_steps,
 )
 
@@ -34,17 +34,17 @@ __all__ = [
     "chebyshev_steps_for_intervals",
     "constant_steps",
     "inverse_upper_bound_steps",
-    "minimax_rate",
+    "minimax_period_rate",
     "noise_aware_ridge",
     "noise_aware_steps",
     "noisy_mean_squared_error",
     "optimal_steps",
     "roundoff_amplification",
     "safe_order",
-    "silver_convex_rate",
+    "silver_convex_period_rate",
     "silver_convex_steps",
-    "silver_rate",
+    "silver_period_rate",
     "silver_steps",
     "spectral_intervals",
-    "worst_case_rate_on_intervals",
+    "worst_case_period_rate_on_intervals",
 ]

@@ -71,7 +71,7 @@ class Schedule(Sequence[float]):
         object.__setattr__(self, "steps", steps)
 
     @property
-    def num_steps(self) -> int:
+    def period(self) -> int:
         """T, the period."""
         return self.steps.size
 
@@ -95,7 +95,7 @@ class Schedule(Sequence[float]):
 
     def __call__(self, count: int) -> float:
         """Step size of iteration ``count`` = 0, 1, …, repeating with period T."""
-        return float(self.steps[count % self.num_steps])
+        return float(self.steps[count % self.period])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Schedule):
@@ -140,7 +140,7 @@ class Schedule(Sequence[float]):
                 f"a schedule of {self.name} steps must have a `builder` to be rebuilt, got None; "
                 "build it anew from the bounds"
             )
-        schedule = SCHEDULES[self.builder](bounds, self.num_steps)
+        schedule = SCHEDULES[self.builder](bounds, self.period)
         return schedule if schedule.order == self.order else schedule.reordered(self.order)
 
     def to_dict(self) -> dict[str, Any]:
@@ -231,8 +231,8 @@ def _bounds_from(record: Any) -> SpectralBounds | None:
 class ScheduleBuilder(Protocol):
     """A family of schedules: what makes T steps for an interval of eigenvalues."""
 
-    def __call__(self, bounds: SpectralBounds, num_steps: int, /) -> Schedule:
-        """Return T = ``num_steps`` steps for eigenvalues in ``bounds``."""
+    def __call__(self, bounds: SpectralBounds, period: int, /) -> Schedule:
+        """Return T = ``period`` steps for eigenvalues in ``bounds``."""
 
 
 SCHEDULES: Registry[ScheduleBuilder] = Registry("schedule", "stepfold.schedules")
@@ -244,7 +244,7 @@ def check_lower(builder: str, bounds: SpectralBounds) -> None:
     if bounds.lower == 0:
         raise ValueError(
             f"`{builder}` needs `bounds.lower > 0`, got 0.0; take "
-            "`chebyshev_steps(bounds, num_steps, kind=4)`, which needs no lower bound, or add a "
+            "`chebyshev_steps(bounds, period, kind=4)`, which needs no lower bound, or add a "
             "ridge term of weight μ, which lifts both ends by μ"
         )
 

@@ -22,21 +22,21 @@ _NAMES = {1: "Chebyshev", 2: "Chebyshev, second kind", 4: "Chebyshev, fourth kin
 _BUILDERS = {1: "chebyshev", 2: "chebyshev-second-kind", 4: "chebyshev-fourth-kind"}
 
 
-def chebyshev_steps(bounds: SpectralBounds, num_steps: int, *, kind: int = 1) -> Schedule:
+def chebyshev_steps(bounds: SpectralBounds, period: int, *, kind: int = 1) -> Schedule:
     """Steps whose residual polynomial is smallest, in the worst case, over ``bounds``.
 
     Args:
         bounds: Interval [a, b], in units of the Hessian. Kinds 1 and 2 need a > 0; kind 4 looks at
             b only.
-        num_steps: T, the number of steps before the schedule repeats.
+        period: T, the number of steps before the schedule repeats.
         kind: 1 for the worst case of the error; 2 for its average over a Marchenko–Pastur spectrum;
             4 for the worst case of √λ times the error (the energy norm, relative to the error at
             the start) where no lower bound is known.
 
     Returns:
         A schedule of shape (T,), in units of 1 / Hessian, in Lebedev order if T is a power of two
-        and in Leja order otherwise. Its worst case is `chebyshev_rate` (kinds 1 and 2) or
-        `fourth_kind_rate`.
+        and in Leja order otherwise. Its worst case is `chebyshev_period_rate` (kinds 1 and 2) or
+        `fourth_kind_period_rate`.
 
     Raises:
         ValueError: If ``bounds.lower`` is 0 and the kind needs it (the optimum then does not
@@ -54,7 +54,7 @@ def chebyshev_steps(bounds: SpectralBounds, num_steps: int, *, kind: int = 1) ->
     >>> chebyshev_steps(SpectralBounds(0.0, 4.0), 1, kind=4).steps.round(6)
     array([0.333333])
     """
-    num_steps = check_count("num_steps", num_steps)
+    period = check_count("period", period)
     if kind not in _NAMES:
         raise ValueError(
             f"`kind` must be 1, 2 or 4, got {kind!r}; take 1 for the worst case, 2 for the average "
@@ -62,19 +62,19 @@ def chebyshev_steps(bounds: SpectralBounds, num_steps: int, *, kind: int = 1) ->
         )
     if kind == 4:
         check_upper("chebyshev_steps", bounds)
-        angles = np.arange(1, num_steps + 1) * (np.pi / (2 * num_steps + 1))
+        angles = np.arange(1, period + 1) * (np.pi / (2 * period + 1))
         roots = bounds.upper * np.sin(angles) ** 2
     else:
         check_lower("chebyshev_steps", bounds)
         if kind == 1:
-            half_angles = (2 * np.arange(num_steps) + 1) * (np.pi / (4 * num_steps))
+            half_angles = (2 * np.arange(period) + 1) * (np.pi / (4 * period))
         else:
-            half_angles = np.arange(1, num_steps + 1) * (np.pi / (2 * (num_steps + 1)))
+            half_angles = np.arange(1, period + 1) * (np.pi / (2 * (period + 1)))
         # (a+b)/2 + (b−a)/2 cos φ without the cancellation that costs digits of the roots near a.
         roots = bounds.lower * np.sin(half_angles) ** 2 + bounds.upper * np.cos(half_angles) ** 2
     with np.errstate(over="ignore", divide="ignore"):  # the schedule refuses infinite steps
         schedule = Schedule(1 / roots, _NAMES[kind], bounds=bounds, builder=_BUILDERS[kind])
-    return schedule.reordered(safe_order(num_steps))
+    return schedule.reordered(safe_order(period))
 
 
 SCHEDULES.register("chebyshev")(chebyshev_steps)

@@ -10,12 +10,12 @@ from stepfold.spectrum import SpectralBounds
 
 
 @SCHEDULES.register("constant")
-def constant_steps(bounds: SpectralBounds, num_steps: int = 1) -> Schedule:
+def constant_steps(bounds: SpectralBounds, period: int = 1) -> Schedule:
     """Steps ``2/(a + b)``: the best constant step in the worst case.
 
     Args:
         bounds: Interval [a, b] with a > 0, in units of the Hessian.
-        num_steps: T, how often the step is listed before the schedule repeats.
+        period: T, how often the step is listed before the schedule repeats.
 
     Returns:
         A schedule of shape (T,), in units of 1 / Hessian; its factor per step is
@@ -30,19 +30,19 @@ def constant_steps(bounds: SpectralBounds, num_steps: int = 1) -> Schedule:
     >>> constant_steps(SpectralBounds(1.0, 3.0)).steps
     array([0.5])
     """
-    num_steps = check_count("num_steps", num_steps)
+    period = check_count("period", period)
     check_lower("constant_steps", bounds)
     step = 2 / (bounds.lower + bounds.upper)
-    return Schedule(np.full(num_steps, step), "constant", "ascending", bounds, "constant")
+    return Schedule(np.full(period, step), "constant", "ascending", bounds, "constant")
 
 
 @SCHEDULES.register("inverse-upper-bound")
-def inverse_upper_bound_steps(bounds: SpectralBounds, num_steps: int = 1) -> Schedule:
+def inverse_upper_bound_steps(bounds: SpectralBounds, period: int = 1) -> Schedule:
     """Steps ``1/b``: half as long as is safe, and no lower bound is needed.
 
     Args:
         bounds: Interval [a, b]; only b is looked at.
-        num_steps: T, how often the step is listed before the schedule repeats.
+        period: T, how often the step is listed before the schedule repeats.
 
     Returns:
         A schedule of shape (T,), in units of 1 / Hessian; its factor per step is 1 − a/b.
@@ -56,7 +56,7 @@ def inverse_upper_bound_steps(bounds: SpectralBounds, num_steps: int = 1) -> Sch
     >>> inverse_upper_bound_steps(SpectralBounds(0.0, 4.0), 2).steps
     array([0.25, 0.25])
     """
-    num_steps = check_count("num_steps", num_steps)
+    period = check_count("period", period)
     check_upper("inverse_upper_bound_steps", bounds)
-    steps = np.full(num_steps, 1 / bounds.upper)
+    steps = np.full(period, 1 / bounds.upper)
     return Schedule(steps, "inverse upper bound", "ascending", bounds, "inverse-upper-bound")

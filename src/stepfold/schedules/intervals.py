@@ -16,25 +16,25 @@ import numpy as np
 
 from stepfold._checks import check_count, check_vector
 from stepfold._typing import FloatArray
-from stepfold.polynomial import extrema_between, residual_polynomial, worst_case_rate
+from stepfold.polynomial import extrema_between, residual_polynomial, worst_case_period_rate
 from stepfold.schedules.base import Schedule
 from stepfold.spectrum import SpectralBounds
 
 Intervals = Iterable["tuple[float, float] | SpectralBounds"]
 
 
-def chebyshev_steps_for_intervals(intervals: Intervals, num_steps: int) -> Schedule:
+def chebyshev_steps_for_intervals(intervals: Intervals, period: int) -> Schedule:
     """Steps whose residual polynomial is smallest, in the worst case, over a union of intervals.
 
     Args:
         intervals: Pairs (lower, upper) or `SpectralBounds`, in any order, in units of the Hessian;
             those that overlap are merged. ``lower == upper`` stands for one eigenvalue, but see
             the note.
-        num_steps: T, the number of steps before the schedule repeats.
+        period: T, the number of steps before the schedule repeats.
 
     Returns:
         A schedule of shape (T,), in units of 1 / Hessian, in Leja order. Its worst case over the
-        intervals is `minimax_rate`.
+        intervals is `minimax_period_rate`.
 
     Raises:
         TypeError: If ``intervals`` does not hold pairs of numbers.
@@ -55,38 +55,38 @@ def chebyshev_steps_for_intervals(intervals: Intervals, num_steps: int) -> Sched
     array([0.218286, 0.704791])
     """
     lows, highs = _checked(intervals)
-    num_steps = check_count("num_steps", num_steps)
+    period = check_count("period", period)
     scale = highs[-1]
     if lows[0] / scale == 0:
         raise ValueError(
             f"`intervals` must not span more than the floats do, got {lows[0]} and {scale}; "
             "raise the lowest end"
         )
-    roots = _minimax_roots(lows / scale, highs / scale, num_steps)
+    roots = _minimax_roots(lows / scale, highs / scale, period)
     return Schedule(1 / (roots * scale), "Chebyshev, intervals").reordered("leja")
 
 
-def minimax_rate(intervals: Intervals, num_steps: int) -> float:
+def minimax_period_rate(intervals: Intervals, period: int) -> float:
     """Smallest maximum of ``|p|`` over a union of intervals that any T steps can reach.
 
-    >>> round(minimax_rate([(1.0, 2.0), (4.0, 5.0)], 2), 12)
+    >>> round(minimax_period_rate([(1.0, 2.0), (4.0, 5.0)], 2), 12)
     0.230769230769
     """
     intervals = list(intervals)
-    return worst_case_rate_on_intervals(
-        chebyshev_steps_for_intervals(intervals, num_steps), intervals
+    return worst_case_period_rate_on_intervals(
+        chebyshev_steps_for_intervals(intervals, period), intervals
     )
 
 
-def worst_case_rate_on_intervals(steps: Any, intervals: Intervals) -> float:
-    """Largest ``|p(λ)|`` over a union of intervals; see `worst_case_rate`.
+def worst_case_period_rate_on_intervals(steps: Any, intervals: Intervals) -> float:
+    """Largest ``|p(λ)|`` over a union of intervals; see `worst_case_period_rate`.
 
-    >>> worst_case_rate_on_intervals([0.5], [(1.0, 1.5), (2.0, 3.0)])
+    >>> worst_case_period_rate_on_intervals([0.5], [(1.0, 1.5), (2.0, 3.0)])
     0.5
     """
     lows, highs = _checked(intervals)
     return max(
-        worst_case_rate(steps, SpectralBounds(low, high))
+        worst_case_period_rate(steps, SpectralBounds(low, high))
         for low, high in zip(lows, highs, strict=True)
     )
 
@@ -150,7 +150,7 @@ def _checked(intervals: Intervals) -> tuple[FloatArray, FloatArray]:
             raise ValueError(
                 "`intervals` must satisfy 0 < lower <= upper < inf, "
                 f"got lower={low}, upper={high}; for a spectrum that reaches 0 take "
-                "`chebyshev_steps(bounds, num_steps, kind=4)`"
+                "`chebyshev_steps(bounds, period, kind=4)`"
             )
     ends = ends[np.argsort(ends[:, 0], kind="stable")]
     highest = np.maximum.accumulate(ends[:, 1])
@@ -163,9 +163,9 @@ _RTOL = 1e-10
 _MOST_EXCHANGES = 100
 
 
-def _minimax_roots(lows: FloatArray, highs: FloatArray, num_steps: int) -> FloatArray:
+def _minimax_roots(lows: FloatArray, highs: FloatArray, period: int) -> FloatArray:
     """Roots, ascending, of the minimax polynomial on intervals scaled to end at 1."""
-    points = _starting_points(lows, highs, num_steps)
+    points = _starting_points(lows, highs, period)
     best, best_rate = np.empty(0), np.inf
     for _ in range(_MOST_EXCHANGES):
         roots, level = _roots_and_level(points)
@@ -179,23 +179,23 @@ def _minimax_roots(lows: FloatArray, highs: FloatArray, num_steps: int) -> Float
     return best
 
 
-def _starting_points(lows: FloatArray, highs: FloatArray, num_steps: int) -> FloatArray:
+def _starting_points(lows: FloatArray, highs: FloatArray, period: int) -> FloatArray:
     """T + 1 Leja points of the intervals: spread as the extrema will be."""
-    angles = np.linspace(0, np.pi / 2, 8 * num_steps + 1)
+    angles = np.linspace(0, np.pi / 2, 8 * period + 1)
     widths = highs - lows
     grid = np.unique(
         np.minimum(lows[:, None] + widths[:, None] * np.sin(angles) ** 2, highs[:, None])
     )
-    if grid.size <= num_steps:
+    if grid.size <= period:
         raise ValueError(
-            f"`num_steps` must be smaller than the number of eigenvalues if the intervals are "
-            f"points, which is {grid.size}, got {num_steps}; the reciprocals of the eigenvalues "
+            f"`period` must be smaller than the number of eigenvalues if the intervals are "
+            f"points, which is {grid.size}, got {period}; the reciprocals of the eigenvalues "
             "are steps that reach the solution"
         )
-    chosen = np.empty(num_steps + 1)
+    chosen = np.empty(period + 1)
     logs = np.zeros(grid.size)
     chosen[0] = grid[-1]
-    for k in range(1, num_steps + 1):
+    for k in range(1, period + 1):
         with np.errstate(divide="ignore"):
             logs += np.log(np.abs(grid - chosen[k - 1]))
         chosen[k] = grid[logs.argmax()]

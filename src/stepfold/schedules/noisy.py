@@ -88,12 +88,12 @@ class RidgeSteps:
         return {"schedule": self.schedule.to_dict(), "ridge": self.ridge}
 
 
-def noise_aware_ridge(measure: SpectralMeasure, num_steps: int, *, noise: float) -> RidgeSteps:
+def noise_aware_ridge(measure: SpectralMeasure, period: int, *, noise: float) -> RidgeSteps:
     """The best that T gradients can do with noisy data, for isotropic x: no schedule is better.
 
     Args:
         measure: μ, the eigenvalues of the Hessian with equal weights (x is isotropic).
-        num_steps: T.
+        period: T.
         noise: η = σ²/τ², positive, in units of the Hessian.
 
     Returns:
@@ -113,14 +113,14 @@ def noise_aware_ridge(measure: SpectralMeasure, num_steps: int, *, noise: float)
     noise = _check_noise(noise)
     if noise == 0:
         raise ValueError("`noise` must be positive, got 0.0; without noise take `optimal_steps`")
-    roots = 1 / optimal_steps(measure, num_steps).steps
+    roots = 1 / optimal_steps(measure, period).steps
     schedule = Schedule(1 / (roots + noise), "noise-aware, ridge")
-    return RidgeSteps(schedule.reordered(safe_order(num_steps)), noise)
+    return RidgeSteps(schedule.reordered(safe_order(period)), noise)
 
 
 def noise_aware_steps(
     measure: SpectralMeasure,
-    num_steps: int,
+    period: int,
     *,
     noise: float,
     noise_measure: SpectralMeasure | None = None,
@@ -136,7 +136,7 @@ def noise_aware_steps(
 
     Args:
         measure: μ, how x is spread over the eigenvalues.
-        num_steps: T.
+        period: T.
         noise: η, at least 0, see `noisy_mean_squared_error`.
         noise_measure: Equal weight on each eigenvalue, if that is not μ.
 
@@ -152,8 +152,8 @@ def noise_aware_steps(
     array([0.333333])
     """
     noise = _check_noise(noise)
-    num_steps = check_count("num_steps", num_steps)
-    best = optimal_steps(measure, num_steps)
+    period = check_count("period", period)
+    best = optimal_steps(measure, period)
     if noise == 0:
         return best
     unit = measure.nodes[-1]
@@ -161,34 +161,32 @@ def noise_aware_steps(
     noisy = scaled if noise_measure is None else _scaled(noise_measure, unit)
     exact = _objective(scaled, noise / unit, noisy)
     # Rules of T + 1 nodes integrate everything that T steps can make of the measures.
-    small = _objective(
-        scaled.quadrature(num_steps + 1), noise / unit, noisy.quadrature(num_steps + 1)
-    )
-    candidates = _shorter_schedules(scaled, measure, num_steps, unit)
+    small = _objective(scaled.quadrature(period + 1), noise / unit, noisy.quadrature(period + 1))
+    candidates = _shorter_schedules(scaled, measure, period, unit)
     candidates.sort(key=exact.value)
     starts = [_real_roots(best.steps * unit, noise / unit), *candidates[:2]]
     # Doing nothing has error 1: a start far above it is lost, and would overflow.
     refined = [small.refine(start) for start in starts if small.value(start) < 1e3]
     steps = min([*refined, *starts], key=exact.value)
-    order = safe_order(num_steps)
+    order = safe_order(period)
     return Schedule(np.maximum(steps, IDLE) / unit, "noise-aware").reordered(order)
 
 
 def _shorter_schedules(
-    scaled: SpectralMeasure, measure: SpectralMeasure, num_steps: int, unit: float
+    scaled: SpectralMeasure, measure: SpectralMeasure, period: int, unit: float
 ) -> list[FloatArray]:
     """Schedules of T steps and fewer, filled up with idle ones, in units of 1/λ_max."""
-    lengths = np.unique(np.geomspace(1, num_steps, 16).round().astype(int)).tolist()
-    if num_steps <= 32:
-        lengths = list(range(1, num_steps + 1))
+    lengths = np.unique(np.geomspace(1, period, 16).round().astype(int)).tolist()
+    if period <= 32:
+        lengths = list(range(1, period + 1))
     schedules = [optimal_steps(scaled, length).steps for length in lengths]
     bounds = measure.bounds
     if bounds.lower > 0:
-        chebyshev = unit * chebyshev_steps(bounds, num_steps).steps
-        schedules += [chebyshev[: t + 1] for t in range(num_steps)]
+        chebyshev = unit * chebyshev_steps(bounds, period).steps
+        schedules += [chebyshev[: t + 1] for t in range(period)]
         schedules += [unit * chebyshev_steps(bounds, length).steps for length in lengths]
-    fill = np.full(num_steps, IDLE)
-    return [np.concatenate([steps, fill])[:num_steps] for steps in schedules]
+    fill = np.full(period, IDLE)
+    return [np.concatenate([steps, fill])[:period] for steps in schedules]
 
 
 def _real_roots(steps: FloatArray, noise: float) -> FloatArray:

@@ -14,13 +14,13 @@ from stepfold.spectrum import SpectralBounds
 
 
 @SCHEDULES.register("optimal")
-def optimal_steps(spectrum: SpectralMeasure | SpectralBounds, num_steps: int) -> Schedule:
+def optimal_steps(spectrum: SpectralMeasure | SpectralBounds, period: int) -> Schedule:
     """Steps with the smallest mean squared error over a spectrum.
 
     Args:
         spectrum: How the error is spread over the eigenvalues. Bounds alone stand for the uniform
             density on them.
-        num_steps: T, the number of steps before the schedule repeats.
+        period: T, the number of steps before the schedule repeats.
 
     Returns:
         A schedule of shape (T,), in units of 1 / Hessian, in Leja order, which knows of clusters
@@ -43,21 +43,21 @@ def optimal_steps(spectrum: SpectralMeasure | SpectralBounds, num_steps: int) ->
     >>> optimal_steps(SpectralMeasure.from_eigenvalues([1.0, 3.0]), 1).steps
     array([0.4])
     """
-    num_steps = check_count("num_steps", num_steps)
+    period = check_count("period", period)
     bounds = builder = None
     if isinstance(spectrum, SpectralBounds):
         bounds, builder = spectrum, "optimal"
-        spectrum = SpectralMeasure.uniform(spectrum, num_nodes=max(256, num_steps + 1))
+        spectrum = SpectralMeasure.uniform(spectrum, num_nodes=max(256, period + 1))
     if not isinstance(spectrum, SpectralMeasure):
         raise TypeError(
             "`spectrum` must be a SpectralMeasure or SpectralBounds, got "
             f"{type(spectrum).__name__}; wrap eigenvalues as "
             "`SpectralMeasure.from_eigenvalues(values)`"
         )
-    roots = spectrum.gauss_nodes_of_weighted(num_steps)
-    if roots.size < num_steps:
+    roots = spectrum.gauss_nodes_of_weighted(period)
+    if roots.size < period:
         raise ValueError(
-            f"`num_steps` must not exceed the number of distinct eigenvalues above 0, which is "
-            f"{roots.size}, got {num_steps}; {roots.size} steps reach the smallest error already"
+            f"`period` must not exceed the number of distinct eigenvalues above 0, which is "
+            f"{roots.size}, got {period}; {roots.size} steps reach the smallest error already"
         )
     return Schedule(1 / roots, "optimal", bounds=bounds, builder=builder).reordered("leja")

@@ -131,14 +131,14 @@ def leja_order(steps: FloatArray) -> NDArray[np.intp]:
     return chosen
 
 
-def safe_order(num_steps: int) -> str:
+def safe_order(period: int) -> str:
     """Name of an order that keeps rounding errors small, whatever T.
 
     Both are equally safe for Chebyshev steps (docs/schedules.md has the table): Lebedev's, for
     powers of two, costs nothing; Leja's, for the rest, has the smaller tails. For clustered steps
     "leja" is the one to ask for, whatever T.
     """
-    return "lebedev" if num_steps & (num_steps - 1) == 0 else "leja"
+    return "lebedev" if period & (period - 1) == 0 else "leja"
 
 
 def roundoff_amplification(steps: Any, bounds: SpectralBounds) -> tuple[float, float]:

@@ -21,7 +21,7 @@ SILVER_RATIO = 1 + math.sqrt(2)
 
 
 @SCHEDULES.register("silver")
-def silver_steps(bounds: SpectralBounds, num_steps: int) -> Schedule:
+def silver_steps(bounds: SpectralBounds, period: int) -> Schedule:
     """Steps that contract the error of any function with Hessians in ``bounds``.
 
     For T a power of two this is the silver schedule; another T is the sum of its binary digits, and
@@ -30,11 +30,11 @@ def silver_steps(bounds: SpectralBounds, num_steps: int) -> Schedule:
 
     Args:
         bounds: Interval [m, L] of the eigenvalues of every Hessian of the function.
-        num_steps: T, the number of steps before the schedule repeats.
+        period: T, the number of steps before the schedule repeats.
 
     Returns:
         A schedule of shape (T,), in units of 1 / Hessian, in the order in which it must be taken.
-        `silver_rate` is its worst case.
+        `silver_period_rate` is its worst case.
 
     Raises:
         ValueError: If ``bounds.upper`` is 0.
@@ -48,28 +48,28 @@ def silver_steps(bounds: SpectralBounds, num_steps: int) -> Schedule:
     >>> silver_steps(SpectralBounds(0.0, 1.0), 3).steps.round(3)
     array([1.414, 2.   , 1.414])
     """
-    num_steps = check_count("num_steps", num_steps)
+    period = check_count("period", period)
     check_upper("silver_steps", bounds)
     if bounds.lower == 0:
-        return silver_convex_steps(bounds, num_steps)
-    blocks = [_block(bounds, k) for k in range(num_steps.bit_length()) if num_steps >> k & 1]
+        return silver_convex_steps(bounds, period)
+    blocks = [_block(bounds, k) for k in range(period.bit_length()) if period >> k & 1]
     with np.errstate(over="ignore"):  # the schedule refuses steps that are not finite
         steps = np.concatenate(blocks) / bounds.upper
     return Schedule(steps, "silver", bounds=bounds, builder="silver")
 
 
 @SCHEDULES.register("silver-convex")
-def silver_convex_steps(bounds: SpectralBounds, num_steps: int) -> Schedule:
+def silver_convex_steps(bounds: SpectralBounds, period: int) -> Schedule:
     """Steps ``(1 + ρ^(ν(t) − 1)) / L``, ν(t) the exponent of 2 in t = 1 … T: no lower bound needed.
 
     Args:
         bounds: Interval of the eigenvalues of every Hessian; only its upper end L is looked at.
-        num_steps: T, the number of steps before the schedule repeats; the guarantee is for
+        period: T, the number of steps before the schedule repeats; the guarantee is for
             T = 2ᵏ − 1.
 
     Returns:
         A schedule of shape (T,), in units of 1 / Hessian, in the order in which it must be taken.
-        `silver_convex_rate` is its guarantee.
+        `silver_convex_period_rate` is its guarantee.
 
     Raises:
         ValueError: If ``bounds.upper`` is 0.
@@ -82,16 +82,16 @@ def silver_convex_steps(bounds: SpectralBounds, num_steps: int) -> Schedule:
     >>> bool(np.isclose(steps.sum(), (1 + 2**0.5) ** 3 - 1))
     True
     """
-    num_steps = check_count("num_steps", num_steps)
+    period = check_count("period", period)
     check_upper("silver_convex_steps", bounds)
-    count = np.arange(1, num_steps + 1)
+    count = np.arange(1, period + 1)
     valuation = np.log2(count & -count)
     with np.errstate(over="ignore"):  # the schedule refuses steps that are not finite
         steps = (1 + SILVER_RATIO ** (valuation - 1)) / bounds.upper
     return Schedule(steps, "silver, convex", bounds=bounds, builder="silver-convex")
 
 
-def silver_rate(bounds: SpectralBounds, num_steps: int) -> float:
+def silver_period_rate(bounds: SpectralBounds, period: int) -> float:
     """``(1 − z)/(1 + z)``: largest ``‖x_T − x*‖ / ‖x₀ − x*‖`` of `silver_steps` over all functions.
 
     A quadratic attains it for T a power of two, so it is also the largest ``|p|`` over ``bounds``.
@@ -103,23 +103,23 @@ def silver_rate(bounds: SpectralBounds, num_steps: int) -> float:
     References:
         Altschuler and Parrilo (arXiv:2309.07879), main theorem on the silver schedule.
 
-    >>> round(silver_rate(SpectralBounds(1.0, 32.0), 8) ** 2, 6)
+    >>> round(silver_period_rate(SpectralBounds(1.0, 32.0), 8) ** 2, 6)
     0.22145
     """
-    num_steps = check_count("num_steps", num_steps)
-    check_lower("silver_rate", bounds)
+    period = check_count("period", period)
+    check_lower("silver_period_rate", bounds)
     rate = 1.0
     # 1 − z, carried apart: its digits are lost in z once z is near 1.
     gap = (bounds.upper - bounds.lower) / bounds.upper
-    for k in range(num_steps.bit_length()):
-        if num_steps >> k & 1:
+    for k in range(period.bit_length()):
+        if period >> k & 1:
             rate *= gap / (2 - gap)
         root = math.sqrt(1 + gap * gap)
         gap *= gap * (root + gap) / (1 + root)
     return rate
 
 
-def silver_convex_rate(bounds: SpectralBounds, num_steps: int) -> float:
+def silver_convex_period_rate(bounds: SpectralBounds, period: int) -> float:
     """Guaranteed ``(f(x_T) − f*) / ‖x₀ − x*‖²`` of `silver_convex_steps`, for T = 2ᵏ − 1.
 
     It is ``L / (1 + √(4ρ²ᵏ − 3))``; a Huber function comes to ``L / (4ρᵏ − 2)``, so at most about
@@ -131,17 +131,17 @@ def silver_convex_rate(bounds: SpectralBounds, num_steps: int) -> float:
     References:
         Altschuler and Parrilo (arXiv:2309.16530), main theorem.
 
-    >>> round(silver_convex_rate(SpectralBounds(0.0, 10.0), 7), 6)
+    >>> round(silver_convex_period_rate(SpectralBounds(0.0, 10.0), 7), 6)
     0.343775
     """
-    num_steps = check_count("num_steps", num_steps)
-    if num_steps & (num_steps + 1):
-        below = 2 ** ((num_steps + 1).bit_length() - 1) - 1
+    period = check_count("period", period)
+    if period & (period + 1):
+        below = 2 ** ((period + 1).bit_length() - 1) - 1
         raise ValueError(
-            f"`num_steps` must be one of 1, 3, 7, 15, … to have a guarantee, got {num_steps}; "
+            f"`period` must be one of 1, 3, 7, 15, … to have a guarantee, got {period}; "
             f"take {below} or {2 * below + 1}"
         )
-    growth = SILVER_RATIO ** (num_steps + 1).bit_length() / SILVER_RATIO
+    growth = SILVER_RATIO ** (period + 1).bit_length() / SILVER_RATIO
     return bounds.upper / (1 + math.sqrt(4 * growth * growth - 3))
 
 

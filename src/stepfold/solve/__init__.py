@@ -98,7 +98,7 @@ def solve(
 
     >>> from stepfold import LeastSquares, chebyshev_steps, estimate_bounds
     >>> problem = LeastSquares(np.diag([3.0, 2.0, 1.0]), np.array([3.0, 2.0, 1.0]))
-    >>> result = solve(problem, chebyshev_steps(estimate_bounds(problem.hessian), 8))
+    >>> result = solve(problem, chebyshev_steps(estimate_bounds(problem), 8))
     >>> result.status.name, result.num_steps, result.x.round(6)
     ('CONVERGED', 32, array([1., 1., 1.]))
     """

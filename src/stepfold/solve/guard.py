@@ -23,7 +23,7 @@ import numpy as np
 from stepfold._checks import check_count
 from stepfold._krylov import Tridiagonal
 from stepfold._typing import FloatArray
-from stepfold.polynomial import chebyshev_rate
+from stepfold.polynomial import chebyshev_period_rate
 from stepfold.problems import Preconditioned, Problem
 from stepfold.problems.preconditioned import dot, extreme_ritz_values, pair_lanczos
 from stepfold.result import GuardEvent
@@ -65,7 +65,7 @@ class Guard:
 
     Args:
         bounds: Interval that the schedule was made for; the schedule's own if not given.
-        rebuild: Makes ``num_steps`` steps for other bounds; the family that made the schedule if
+        rebuild: Makes ``period`` steps for other bounds; the family that made the schedule if
             not given, and Chebyshev steps where that is not known either.
         lowers: Whether to lower the lower bound too once an eigenvalue is found below it. Off by
             default: a lower bound that is too high only slows, and may be meant (of a singular
@@ -96,7 +96,7 @@ class Guard:
             )
         if self.rebuild is not None and not callable(self.rebuild):
             raise TypeError(
-                f"`rebuild` must be a callable of bounds and num_steps, got {self.rebuild!r}"
+                f"`rebuild` must be a callable of bounds and period, got {self.rebuild!r}"
             )
         check_count("max_events", self.max_events, minimum=0)
 
@@ -121,7 +121,7 @@ class Watch:
 
     def _start_schedule(self) -> None:
         self._allowed: float | None = None
-        self._least = chebyshev_rate(self.bounds, self.schedule.num_steps)
+        self._least = chebyshev_period_rate(self.bounds, self.schedule.period)
         self._probe_at = self._num_suspicions = 0
         self.first_period = True
 
@@ -133,7 +133,7 @@ class Watch:
         may_act = len(self.events) < self._guard.max_events
         if not (self.first_period and self.looks_inside and may_act):
             return frozenset()
-        last = self.schedule.num_steps - 2
+        last = self.schedule.period - 2
         starts = [start for start in LOOKS if start < last]
         return frozenset(count for start in starts for count in (start + 1, start + 2))
 
@@ -256,16 +256,16 @@ class Watch:
         return GuardEvent(num_steps, period, end, self.bounds, new, seen, spent)
 
     def _rebuilt(self) -> Schedule:
-        num_steps = self.schedule.num_steps
+        period = self.schedule.period
         if self._guard.rebuild is not None:
-            return self._guard.rebuild(self.bounds, num_steps)
+            return self._guard.rebuild(self.bounds, period)
         try:
             return self.schedule.rebuilt(self.bounds)
         except (KeyError, ValueError):
             pass  # learned steps, or a family that this version does not know
         if self.bounds.lower == 0:
-            return chebyshev_steps(self.bounds, num_steps, kind=4)
-        return chebyshev_steps(self.bounds, num_steps)
+            return chebyshev_steps(self.bounds, period, kind=4)
+        return chebyshev_steps(self.bounds, period)
 
 
 def watch_for(guard: Guard | None, schedule: Schedule) -> Watch | None:
@@ -353,8 +353,8 @@ def largest_factor(schedule: Schedule, bounds: SpectralBounds) -> float:
     Between m + 1 of them a polynomial of degree T rises by at most 1 / cos(πT/(2m)), which is 8 %
     for long periods and nothing for short ones (Ehlich and Zeller, Math. Z. 86 (1964) 41).
     """
-    num_steps = schedule.num_steps
-    num_intervals = max(_OVERSAMPLING * num_steps, 256)
+    period = schedule.period
+    num_intervals = max(_OVERSAMPLING * period, 256)
     angles = np.linspace(0, np.pi / 2, num_intervals + 1)
     grid = bounds.lower * np.cos(angles) ** 2 + bounds.upper * np.sin(angles) ** 2
     values = np.ones(grid.size)
@@ -365,4 +365,4 @@ def largest_factor(schedule: Schedule, bounds: SpectralBounds) -> float:
         return math.inf
     largest = float(np.abs(values).max())
     # A schedule that seems to contract is not allowed to grow anything.
-    return min(largest / math.cos(math.pi * num_steps / (2 * num_intervals)), max(largest, 1.0))
+    return min(largest / math.cos(math.pi * period / (2 * num_intervals)), max(largest, 1.0))

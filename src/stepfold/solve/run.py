@@ -238,7 +238,7 @@ class Run:
         notes: list[str] = []
         if not self._fits and record.criteria.max_steps > 0:
             notes.append(
-                f"The budget has no room for a period of {self._schedule.num_steps} steps; "
+                f"The budget has no room for a period of {self._schedule.period} steps; "
                 "take a shorter one."
             )
         rounding = ROUNDING * epsilon(record.best)

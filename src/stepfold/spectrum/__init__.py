@@ -3,8 +3,13 @@
 from stepfold.spectrum.bounds import Certainty, SpectralBounds, tightest
 from stepfold.spectrum.closed_forms import Convolution, GaussianFactor
 from stepfold.spectrum.entries import Gershgorin, Norms
-from stepfold.spectrum.estimate import BoundsMethod, Tightest, estimate_bounds, is_diagonalisable
-from stepfold.spectrum.exact import Exact, exact_eigenvalues
+from stepfold.spectrum.estimate import (
+    BoundsMethod,
+    Tightest,
+    estimate_bounds,
+    fits_dense_eigensolver,
+)
+from stepfold.spectrum.exact import Exact, NotSemidefiniteError, exact_eigenvalues
 from stepfold.spectrum.gram import Gram
 from stepfold.spectrum.lanczos import Lanczos
 from stepfold.spectrum.target import Target
@@ -19,11 +24,12 @@ __all__ = [
     "Gram",
     "Lanczos",
     "Norms",
+    "NotSemidefiniteError",
     "SpectralBounds",
     "Target",
     "Tightest",
     "estimate_bounds",
     "exact_eigenvalues",
-    "is_diagonalisable",
+    "fits_dense_eigensolver",
     "tightest",
 ]

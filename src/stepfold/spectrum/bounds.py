@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from stepfold._checks import check_count, check_real
+
 
 class Certainty(enum.StrEnum):
     """How far an end of the interval can be relied upon."""
@@ -47,7 +49,10 @@ class SpectralBounds:
         failure_probability: For estimated ends, how likely each lies inside the spectrum, at most.
 
     Raises:
-        ValueError: Unless 0 <= lower <= upper < inf, and what was reached lies between.
+        TypeError: If a field is of another kind.
+        ValueError: Unless 0 <= lower <= upper < inf, and what was reached lies between; if a
+            certainty is none of `Certainty`, a count is negative, or a probability is not between
+            0 and 1.
 
     >>> SpectralBounds(1.0, 9.0).condition_number
     9.0
@@ -65,6 +70,8 @@ class SpectralBounds:
     failure_probability: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("lower", "upper"):
+            object.__setattr__(self, name, float(check_real(name, getattr(self, name))))
         if not 0 <= self.lower <= self.upper < math.inf:
             raise ValueError(
                 "bounds must satisfy 0 <= lower <= upper < inf, "
@@ -74,14 +81,37 @@ class SpectralBounds:
             value = getattr(self, name)
             if value is None:
                 continue
+            value = float(check_real(name, value))
             if not self.lower <= value <= self.upper:
                 raise ValueError(
                     f"`{name}` is a Rayleigh quotient and must lie between lower={self.lower!r} "
                     f"and upper={self.upper!r}, got {value!r}; the bounds do not hold the spectrum"
                 )
-            object.__setattr__(self, name, float(value))
-        object.__setattr__(self, "lower", float(self.lower))
-        object.__setattr__(self, "upper", float(self.upper))
+            object.__setattr__(self, name, value)
+        self._check_provenance()
+
+    def _check_provenance(self) -> None:
+        for name in ("lower_certainty", "upper_certainty"):
+            value = getattr(self, name)
+            if value not in tuple(Certainty):
+                raise ValueError(
+                    f"`{name}` must be one of {', '.join(map(repr, map(str, Certainty)))}, got "
+                    f"{value!r}"
+                )
+            object.__setattr__(self, name, Certainty(value))
+        if not isinstance(self.method, str):
+            raise TypeError(f"`method` must be a string, got {type(self.method).__name__}")
+        for name in ("num_products", "seed"):
+            value = getattr(self, name)
+            if value is not None or name == "num_products":
+                object.__setattr__(self, name, check_count(name, value, minimum=0))
+        if self.failure_probability is not None:
+            chance = float(check_real("failure_probability", self.failure_probability))
+            if not 0 < chance < 1:
+                raise ValueError(
+                    f"`failure_probability` must lie between 0 and 1, or be None, got {chance!r}"
+                )
+            object.__setattr__(self, "failure_probability", chance)
 
     @property
     def condition_number(self) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from stepfold._checks import check_count, check_finite
 from stepfold._typing import FloatArray
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
-from stepfold.spectrum.exact import check_range, indefinite, not_symmetric
+from stepfold.spectrum.exact import NotSemidefiniteError, check_range, not_symmetric
 from stepfold.spectrum.target import Products, Target
 
 # Samples of the symbol per coefficient of the kernel and axis, if the boundary is not periodic.
@@ -71,6 +71,7 @@ class Convolution:
 
     def bounds(self, target: Target) -> SpectralBounds:
         """Range of the symbol, checked against one Rayleigh quotient of the operator."""
+        target = target.in_real_numbers()
         size = target.hessian.shape[0]
         if math.prod(self.shape) != size:
             raise ValueError(
@@ -86,7 +87,8 @@ class Convolution:
         rounding = 64 * np.finfo(np.float64).eps * float(np.abs(kernel).sum()) ** (1 + gram)
         upper *= inflation ** (1 + gram)
         if (lower if self.periodic else upper) < -rounding:
-            raise indefinite(float(np.ldexp(lower, exponent)))
+            seen = lower if self.periodic else upper
+            raise NotSemidefiniteError(*np.ldexp([seen, rounding], exponent).tolist())
         if lower <= rounding or not self.periodic:
             lower = 0.0
         power = exponent * (1 + gram)
@@ -148,6 +150,7 @@ class GaussianFactor:
                 "`GaussianFactor` bounds least squares and needs a `Gram`, got a Hessian of its "
                 "own; pass `Gram(factor)`"
             )
+        target = target.in_real_numbers()
         num_rows, num_columns = target.factor.shape
         spread = math.sqrt(-2 * math.log(self.failure_probability))
         roots = (math.sqrt(num_rows), math.sqrt(num_columns))
@@ -204,6 +207,7 @@ def _checked(told: SpectralBounds, target: Target) -> SpectralBounds:
     """``told`` with a Rayleigh quotient for evidence; raises if they contradict each other."""
     from dataclasses import replace
 
+    target = target.in_real_numbers()
     name = "hessian" if target.factor is None else "factor"
     products = Products(target.matrix, name)
     probe = target.random_vector(target.matrix.shape[1])

@@ -6,13 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import dtype_kind, is_tensor
+from stepfold._arrays import dtype_kind, from_host, is_torch, to_host
 from stepfold.spectrum.gram import Gram
-from stepfold.spectrum.target import has_entries
-
-# Up to this many rows or columns the real form is written out, so that all methods apply to it;
-# beyond, it is a map that makes complex products.
-WRITTEN_OUT_UP_TO = 750
 
 
 def is_complex(hessian: Any) -> bool:
@@ -24,15 +19,13 @@ def is_complex(hessian: Any) -> bool:
 def real_form(hessian: Any) -> Any:
     """``[[Re H, −Im H], [Im H, Re H]]``: acts on real and imaginary parts as H acts on vectors.
 
-    A Hermitian H gives a symmetric real form; a `Gram` gives the `Gram` of its factor's real form.
+    A map that makes complex products; a real one is returned as it is. A Hermitian H gives a
+    symmetric real form, and a `Gram` that of its factor's.
     """
+    if not is_complex(hessian):
+        return hessian
     if isinstance(hessian, Gram):
-        return Gram(real_form(hessian.factor), hessian.shift)
-    if has_entries(hessian) and min(hessian.shape) <= WRITTEN_OUT_UP_TO:
-        if is_tensor(hessian):
-            hessian = hessian.detach().cpu().numpy()
-        dense = hessian.toarray() if hasattr(hessian, "toarray") else hessian
-        return np.block([[dense.real, -dense.imag], [dense.imag, dense.real]])
+        return Gram.of_checked(real_form(hessian.factor), hessian.shift)
     return _RealForm(hessian, adjoint=False)
 
 
@@ -54,13 +47,15 @@ class _RealForm:
     def __matmul__(self, x: Any) -> Any:
         half = x.size // 2
         vector = x[:half] + 1j * x[half:]
-        if is_tensor(self._operator):
-            vector = self._operator.new_tensor(vector)
+        if isinstance(self._operator, np.ndarray):
+            # Else NumPy widens a matrix of complex64 every time.
+            vector = vector.astype(self._operator.dtype)
+        if is_torch(self._operator):
+            vector = from_host(vector, self._operator)
         if self._adjoint:
             # Aᴴv as the conjugate of Aᵀ times the conjugate: no copy of A is conjugated.
             image = (self._operator.T @ vector.conj()).conj()
         else:
             image = self._operator @ vector
-        if is_tensor(self._operator):
-            image = image.resolve_conj().cpu().numpy()
+        image = to_host(image)
         return np.concatenate([image.real, image.imag])

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, is_tensor
+from stepfold._arrays import dtype_kind, is_torch
+from stepfold._checks import check_count
 from stepfold._typing import FloatArray
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
-from stepfold.spectrum.exact import check_range, indefinite, not_symmetric
+from stepfold.spectrum.exact import NotSemidefiniteError, check_range, not_symmetric
 from stepfold.spectrum.target import Target, has_entries, tensor_to_numpy
 
 # Entries read at a time: the absolute values of a block are all the memory that is needed.
@@ -31,7 +32,8 @@ class Gershgorin:
     """Discs of H, or of ``|A|ᵀ|A|`` for a `Gram`, rescaled ``sweeps − 1`` times.
 
     Tight for grids, graphs and positive kernels; useless for dense matrices of random signs. The
-    lower end is above 0 where H is strictly diagonally dominant.
+    lower end is proved where H is diagonally dominant, and above 0 where it is strictly so;
+    otherwise it is 0, on the assumption that H is semidefinite.
 
     Args:
         sweeps: Passes over the entries (two passes each for a `Gram`). After the first, each
@@ -61,7 +63,7 @@ class Gershgorin:
         gram = target.factor is not None
         power = 2 if gram else 1
         weights = np.ones(majorant.shape[1])
-        lower, upper = 0.0, math.inf
+        lower, upper = None, math.inf
         for sweep in range(self.sweeps):
             sums = majorant.times(weights)
             if gram:
@@ -101,7 +103,7 @@ class Norms:
             columns = majorant.transposed_times(np.ones(majorant.shape[0]))
             by_sums, frobenius, power = float(rows.max() * columns.max()), squares, 2
         name = "Frobenius norm" if frobenius < by_sums else "norms of rows and columns"
-        return majorant.record(0.0, min(by_sums, frobenius), power, name)
+        return majorant.record(None, min(by_sums, frobenius), power, name)
 
 
 class _Majorant:
@@ -114,12 +116,15 @@ class _Majorant:
                 f"`{method}` reads entries and needs a dense or sparse matrix, got "
                 f"{type(matrix).__name__}; `Lanczos` needs products only"
             )
-        if is_tensor(matrix):
+        if is_torch(matrix):
             matrix, _ = tensor_to_numpy(matrix)
         self.shape = matrix.shape
         self._is_gram = target.factor is not None
         entries = matrix.data if hasattr(matrix, "tocsr") else matrix
-        largest = max(float(entries.max()), -float(entries.min())) if entries.size else 0.0
+        parts = (entries.real, entries.imag) if dtype_kind(matrix.dtype) == "c" else (entries,)
+        # Two passes rather than absolute values, which would take memory of their own.
+        ends = [max(float(part.max()), -float(part.min())) for part in parts if part.size]
+        largest = max(ends, default=0.0)
         self._exponent = int(np.frexp(largest)[1])
         self._num_passes = 1
         self._flipped = getattr(matrix, "format", "") == "csc"  # its rows are slow to slice
@@ -132,7 +137,7 @@ class _Majorant:
         # Entries whose sums overflow are refused when the discs are taken.
         with np.errstate(over="ignore", invalid="ignore"):
             image = matrix @ probe
-            difference = float(np.abs(image - matrix.T @ probe).max())
+            difference = float(np.abs(image - (matrix.T @ probe).conj()).max())
         self._num_passes += 2
         eps = max(float(np.finfo(image.dtype).eps), float(np.finfo(np.float64).eps))
         if difference > math.sqrt(eps) * float(np.abs(image).max()):
@@ -181,20 +186,25 @@ class _Majorant:
             squares += float(np.vdot(entries, entries))
         return squares
 
-    def smallest_disc(self, sums: FloatArray) -> float:
-        """Smallest left end of a disc, ``h_ii − Σ_{j≠i} |h_ij|``; 0 if it is not positive."""
-        diagonal = np.ldexp(self._matrix.diagonal().astype(np.float64), -self._exponent)
+    def smallest_disc(self, sums: FloatArray) -> float | None:
+        """Smallest left end of a disc, ``h_ii − Σ_{j≠i} |h_ij|``; None if it is below 0."""
+        diagonal = np.ldexp(self._matrix.diagonal().real.astype(np.float64), -self._exponent)
         if diagonal.min() < 0:
-            raise indefinite(float(np.ldexp(diagonal.min(), self._exponent)))
+            raise NotSemidefiniteError(float(np.ldexp(diagonal.min(), self._exponent)), 0.0)
         lower = float((2 * diagonal - sums).min())
         # Cancellation: zero row sums, as in every graph Laplacian, must not leave 1e-17.
         rounding = 64 * math.sqrt(self.shape[0]) * np.finfo(np.float64).eps * float(sums.max())
+        if lower < -rounding:
+            return None
         return lower if lower > rounding else 0.0
 
-    def record(self, lower: float, upper: float, power: int, method: str) -> SpectralBounds:
-        """The bounds in the operator's units."""
+    def record(
+        self, proved_lower: float | None, upper: float, power: int, method: str
+    ) -> SpectralBounds:
+        """The bounds in the operator's units; without a proof the lower end is 0."""
+        ends = (proved_lower or 0.0, upper)
         with np.errstate(over="ignore", under="ignore"):
-            unscaled = [float(np.ldexp(end, power * self._exponent)) for end in (lower, upper)]
+            unscaled = [float(np.ldexp(end, power * self._exponent)) for end in ends]
         if not math.isfinite(unscaled[1]) and power == 1:
             raise ValueError(
                 f"`hessian` is too large for `{method}`: sums of its entries overflow float64; "
@@ -202,7 +212,12 @@ class _Majorant:
             )
         if power == 2:
             check_range(float(np.ldexp(math.sqrt(upper), self._exponent)), unscaled[1])
-        sure = Certainty.GUARANTEED
+        sure = proved_lower is not None or self._is_gram or upper == 0
         return SpectralBounds(
-            unscaled[0], unscaled[1], sure, sure, method=method, num_products=self._num_passes
+            unscaled[0],
+            unscaled[1],
+            Certainty.GUARANTEED if sure else Certainty.ASSUMED,
+            Certainty.GUARANTEED,
+            method=method,
+            num_products=self._num_passes,
         )

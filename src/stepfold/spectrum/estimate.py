@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from stepfold._checks import check_count, check_matrix
 from stepfold._typing import Operator
 from stepfold.spectrum.bounds import Certainty, SpectralBounds, tightest
-from stepfold.spectrum.complex_form import is_complex, real_form
+from stepfold.spectrum.complex_form import is_complex
 from stepfold.spectrum.entries import Gershgorin
 from stepfold.spectrum.exact import Exact, check_square
 from stepfold.spectrum.gram import Gram
@@ -32,6 +32,25 @@ class BoundsMethod(Protocol):
 
     def bounds(self, target: Target) -> SpectralBounds:
         """Bounds of the spectrum of ``target.hessian``."""
+        ...
+
+
+@runtime_checkable
+class KnowsBounds(Protocol):
+    """A problem that has a way of its own to its bounds, which `estimate_bounds` then takes."""
+
+    def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
+        """Bounds of the spectrum that steps see, by ``method`` or, if it is None, the best one."""
+        ...
+
+
+@runtime_checkable
+class HasHessian(Protocol):
+    """A problem whose bounds are those of its Hessian."""
+
+    @property
+    def hessian(self) -> Operator:
+        """Symmetric positive semidefinite map of shape (n, n)."""
         ...
 
 
@@ -75,20 +94,22 @@ class Tightest:
 
 
 def estimate_bounds(
-    hessian: Operator | Callable[[Any], Any],
+    hessian: Operator | Callable[[Any], Any] | HasHessian | KnowsBounds,
     *,
     shape: tuple[int, int] | None = None,
     method: BoundsMethod | None = None,
     seed: int = 0,
 ) -> SpectralBounds:
-    """Bounds of the spectrum of a symmetric positive semidefinite map, from outside.
+    """Bounds of the spectrum of a problem, or of a symmetric positive semidefinite map.
 
     Without a ``method`` matrices of at most `EXACT_UP_TO` rows or columns are diagonalised. Larger
     ones, and all whose entries are not known, get `Lanczos` steps from a random start, beside
     `Gershgorin` discs where entries are known.
 
     Args:
-        hessian: Map of shape (n, n): dense, sparse, ``LinearOperator``, pylops operator, torch
+        hessian: A problem: the bounds are those of its Hessian, those of its smooth part for a
+            composite one, those of ``M⁻¹H`` for a preconditioned one. Or the map of shape (n, n)
+            itself: dense, sparse, ``LinearOperator``, pylops operator, torch
             tensor, `Gram`, or a callable ``v -> H v`` of real vectors of shape (n,). Complex maps
             must be Hermitian.
         shape: (n, n); for a callable only, which does not tell.
@@ -114,14 +135,19 @@ def estimate_bounds(
     (1.0, 4.0, 'guaranteed')
     >>> estimate_bounds(lambda v: 3.0 * v, shape=(10, 10)).upper_certainty
     <Certainty.ESTIMATED: 'estimated'>
+    >>> from stepfold import LeastSquares
+    >>> estimate_bounds(LeastSquares(np.diag([1.0, 3.0]), np.ones(2))).upper
+    9.0
     """
     seed = check_count("seed", seed, minimum=0)
-    operator = _operator(hessian, shape)
     if method is not None and not callable(getattr(method, "bounds", None)):
         raise TypeError(
             "`method` must be a method of bounding such as `Lanczos()` or `Exact()`, "
             f"got {method!r}"
         )
+    if shape is None and isinstance(hessian, KnowsBounds):
+        return hessian.own_bounds(method, seed)
+    operator = _operator(hessian, shape)
     if method is None:
         method = _automatic(operator)
     if isinstance(operator, Gram):
@@ -131,8 +157,10 @@ def estimate_bounds(
             fused = FunctionOperator(operator.factor.gram_product, operator.shape)
             bounds = method.bounds(Target(fused, seed))
             bounds = replace(bounds, num_products=2 * bounds.num_products)
+            if bounds.lower == 0:  # a Gram is semidefinite, whatever the method knows of the map
+                bounds = replace(bounds, lower_certainty=Certainty.GUARANTEED)
         else:
-            bounds = method.bounds(Target(Gram(operator.factor), seed))
+            bounds = method.bounds(Target(Gram.of_checked(operator.factor), seed))
         return bounds.shifted(operator.shift)
     return method.bounds(Target(operator, seed))
 
@@ -140,6 +168,8 @@ def estimate_bounds(
 def _operator(hessian: Any, shape: tuple[int, int] | None) -> Any:
     if shape is not None and (not isinstance(shape, tuple) or len(shape) != 2):
         raise ValueError(f"`shape` must be a pair (n, n), got {shape!r}")
+    if isinstance(hessian, HasHessian) and not hasattr(hessian, "__matmul__"):
+        hessian = hessian.hessian
     if isinstance(hessian, Gram):
         operator: Any = hessian
     elif callable(hessian) and not hasattr(hessian, "__matmul__"):
@@ -155,24 +185,25 @@ def _operator(hessian: Any, shape: tuple[int, int] | None) -> Any:
             "it is needed for callables only"
         )
     check_square(operator.shape)
-    return real_form(operator) if is_complex(operator) else operator
+    return operator
 
 
-def is_diagonalisable(hessian: Operator) -> bool:
+def fits_dense_eigensolver(hessian: Operator) -> bool:
     """Whether all eigenvalues are to be had in a second or two: entries known and few enough.
 
-    >>> is_diagonalisable(np.eye(3)), is_diagonalisable(np.eye(2000))
+    >>> fits_dense_eigensolver(np.eye(3)), fits_dense_eigensolver(np.eye(2000))
     (True, False)
     """
     matrix = hessian.factor if isinstance(hessian, Gram) else hessian
     if not has_entries(matrix):
         return False
     smaller, larger = sorted(matrix.shape)
-    return bool(smaller <= EXACT_UP_TO and smaller * smaller * larger <= EXACT_WORK)
+    work = smaller * smaller * larger * (4 if is_complex(hessian) else 1)
+    return bool(smaller <= EXACT_UP_TO and work <= EXACT_WORK)
 
 
 def _automatic(operator: Any) -> BoundsMethod:
-    if is_diagonalisable(operator):
+    if fits_dense_eigensolver(operator):
         return Exact()
     matrix = operator.factor if isinstance(operator, Gram) else operator
     return _WithDiscs() if has_entries(matrix) else Lanczos()

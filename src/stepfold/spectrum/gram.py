@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from stepfold._checks import check_matrix, dtype_kind
+from stepfold._arrays import dtype_kind
+from stepfold._checks import check_matrix
 from stepfold._typing import Operator
 
 
@@ -26,6 +27,17 @@ class Gram:
         self.factor = check_matrix("factor", factor, allow_complex=True)
         if not 0 <= shift < math.inf:
             raise ValueError(f"`shift` must be at least 0 and finite, got {shift!r}")
+        self._set(shift)
+
+    @classmethod
+    def of_checked(cls, factor: Any, shift: float = 0.0) -> Gram:
+        """The same of a factor whose entries somebody has looked at: looking costs a product."""
+        gram = cls.__new__(cls)
+        gram.factor = factor
+        gram._set(shift)
+        return gram
+
+    def _set(self, shift: float) -> None:
         self.shift = float(shift)
         self.shape = (self.factor.shape[1], self.factor.shape[1])
         self.dtype = getattr(self.factor, "dtype", None)

@@ -17,7 +17,7 @@ from stepfold._krylov import Bidiagonal, Tridiagonal, golub_kahan, lanczos
 from stepfold._typing import FloatArray
 from stepfold.spectrum.adjoint import AdjointTest, SymmetryTest
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
-from stepfold.spectrum.exact import check_range, indefinite
+from stepfold.spectrum.exact import NotSemidefiniteError, check_range
 from stepfold.spectrum.one_sided import (
     RESOLUTION,
     floored,
@@ -81,6 +81,7 @@ class Lanczos:
 
     def bounds(self, target: Target) -> SpectralBounds:
         """Bounds of the target's spectrum; the ceiling it carries ends the search early."""
+        target = target.in_real_numbers()
         if target.factor is None:
             return self._of_symmetric(target)
         return self._of_gram(target)
@@ -137,6 +138,8 @@ class _Run:
         self._power = power
         self._target = target
         self._singular = singular
+        # That a symmetric map is semidefinite is what its owner says.
+        self._certainty_of_zero = Certainty.GUARANTEED if power == 2 else Certainty.ASSUMED
         self._needed = log_growth_needed(size, method.failure_probability)
         self._growth_at_zero: list[float] = []
 
@@ -191,7 +194,7 @@ class _Run:
         lowest, highest = _ends(projection)
         rounding = self._rounding(projection)
         if lowest < -rounding:
-            raise indefinite(self._unscaled(lowest))
+            raise NotSemidefiniteError(self._unscaled(lowest), self._unscaled(rounding))
         alpha, beta = projection.diagonal, floored(projection.off_diagonal, rounding)
         if highest <= 0 or not np.any(beta):
             upper = lower = reached_lower = reached_upper = 0.0
@@ -213,7 +216,7 @@ class _Run:
         return SpectralBounds(
             self._unscaled(lower),
             self._unscaled(upper),
-            Certainty.ESTIMATED if lower > 0 else Certainty.GUARANTEED,
+            Certainty.ESTIMATED if lower > 0 else self._certainty_of_zero,
             Certainty.ESTIMATED,
             method=name,
             num_products=self._products.count,

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from stepfold._checks import is_sparse_tensor, is_tensor
+from stepfold._arrays import epsilon, from_host, is_sparse_tensor, is_torch, to_host
 from stepfold._typing import FloatArray, Operator
+from stepfold.spectrum.complex_form import real_form
 from stepfold.spectrum.gram import Gram
 
 STREAM = 0x626F756E6473
@@ -26,7 +27,7 @@ class Target:
     """A checked Hessian of shape (n, n) whose spectrum is asked for.
 
     Args:
-        hessian: A symmetric map, or a `Gram` without shift (the shift is added afterwards).
+        hessian: A symmetric or Hermitian map, or a `Gram` without shift (it is added afterwards).
         seed: Seed for random starts.
         ceiling: A guaranteed upper bound that is known already; infinite if there is none.
         floor: A guaranteed lower bound that is known already.
@@ -49,6 +50,10 @@ class Target:
         """A of a `Gram`, else the Hessian: what products are made with."""
         return self.hessian if self.factor is None else self.factor
 
+    def in_real_numbers(self) -> Target:
+        """The target with a complex Hessian as a map of real and imaginary parts."""
+        return replace(self, hessian=real_form(self.hessian))
+
     def random_vector(self, size: int) -> FloatArray:
         """Independent standard normal numbers, the same for the same seed.
 
@@ -60,18 +65,18 @@ class Target:
 
 def has_entries(matrix: Any) -> bool:
     """Whether entries can be read: NumPy and SciPy matrices and dense torch tensors."""
-    if is_tensor(matrix):
+    if is_torch(matrix):
         return not is_sparse_tensor(matrix)
     return isinstance(matrix, np.ndarray) or hasattr(matrix, "toarray")
 
 
 def tensor_to_numpy(tensor: Any) -> tuple[Any, float]:
     """A dense tensor as an array, and the precision of its dtype."""
-    tensor = tensor.detach().cpu()
-    if tensor.element_size() >= 4 or not tensor.is_floating_point():
-        array = tensor.numpy()
-        return array, float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else 0.0
-    return tensor.float().numpy(), 2.0**-7  # NumPy has no bfloat16, whose precision this is
+    array = to_host(tensor)
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)  # sums of halves overflow at 65504
+    is_exact = not tensor.is_floating_point() and not tensor.is_complex()
+    return array, 0.0 if is_exact else epsilon(tensor)
 
 
 class FunctionOperator:
@@ -120,9 +125,9 @@ class Products:
 
     def _product(self, operator: Any, v: FloatArray, length: int) -> FloatArray:
         self.count += 1
-        if is_tensor(operator):
+        if is_torch(operator):
             like = operator if operator.is_floating_point() else operator.double()
-            result, eps = tensor_to_numpy(like @ like.new_tensor(v))
+            result, eps = tensor_to_numpy(like @ from_host(v, like))
             self.eps = max(self.eps, eps)
         elif isinstance(operator, np.ndarray) and operator.dtype == np.float32:
             result = operator @ v.astype(np.float32)  # else NumPy widens the matrix every time

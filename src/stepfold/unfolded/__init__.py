@@ -24,6 +24,7 @@ from stepfold.unfolded.options import HeldOut
 from stepfold.unfolded.parameters import Positive, Trainable
 from stepfold.unfolded.problems import BatchedLeastSquares
 from stepfold.unfolded.progress import Progress
+from stepfold.unfolded.replicas import Replicas, train_replicas
 from stepfold.unfolded.samplers import DataSetSampler, GaussianLeastSquares, Sample
 from stepfold.unfolded.stages import Stage, all_at_once, greedy_then_refined, incremental
 from stepfold.unfolded.training import train, train_incrementally
@@ -38,6 +39,7 @@ __all__ = [
     "Loss",
     "Positive",
     "Progress",
+    "Replicas",
     "Sample",
     "SampledLoss",
     "SpectralLoss",
@@ -55,4 +57,5 @@ __all__ = [
     "train",
     "train_exactly",
     "train_incrementally",
+    "train_replicas",
 ]

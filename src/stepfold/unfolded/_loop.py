@@ -112,14 +112,14 @@ class Loop:
                 self._look(stage)
             if state.best is None:
                 raise ArithmeticError(
-                    f"the held-out loss was never finite in generation {state.counts.stage + 1}; "
+                    f"the held-out loss was never finite in stage {state.counts.stage + 1}; "
                     "look for NaN in the held-out data, or lower the initial steps"
                 )
             self.network.load_state_dict(state.best)
         row = self.row()
         if row["num_skipped"] == state.counts.iteration > 0:
             raise ArithmeticError(
-                f"in generation {state.counts.stage + 1} every iteration, {row['num_skipped']}, "
+                f"in stage {state.counts.stage + 1} every iteration, {row['num_skipped']}, "
                 "was skipped for a loss or a gradient that is not finite; look for NaN in the "
                 "data, or lower the initial steps"
             )
@@ -215,7 +215,7 @@ class Loop:
                 else ""
             )
             raise ArithmeticError(
-                f"the {what}{again} in generation {counts.stage + 1}, iteration "
+                f"the {what}{again} in stage {counts.stage + 1}, iteration "
                 f"{counts.iteration}; look for NaN in the data, or begin anew with a lower "
                 "learning rate or smaller steps"
             )

@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count, dtype_kind
+from stepfold._arrays import dtype_kind
+from stepfold._checks import check_count
 from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import FloatArray, Operator
 from stepfold.measure import SpectralMeasure, error_measure
-from stepfold.polynomial import mean_squared_errors
+from stepfold.polynomial import mean_squared_error_path
 from stepfold.problems import LeastSquares, Problem, Quadratic
 from stepfold.result import TrainingHistory, TrainingRun
 from stepfold.schedules import Schedule, optimal_steps
@@ -43,7 +44,7 @@ AWAKE = 0.05
 
 @torch.no_grad()
 def train_exactly(
-    problem: Problem[Any], solutions: Any, num_steps: int, *, x0: Any = None
+    problem: Problem[Any], solutions: Any, period: int, *, x0: Any = None
 ) -> TrainingRun:
     """Steps that minimise the mean squared error of T gradient steps on a batch of problems.
 
@@ -55,11 +56,11 @@ def train_exactly(
             ``LinearOperator`` or dense torch tensors on any device, with right-hand sides
             (batch, m) as they were observed: noise in them is taken into account.
         solutions: What the last iterates should be, shape (batch, n); (n,) for one problem.
-        num_steps: T.
+        period: T.
         x0: Start, of the shape of ``solutions``; 0 if not given.
 
     Returns:
-        A run of one generation whose schedule has T positive steps in a safe order. Its loss is the
+        A run of one stage whose schedule has T positive steps in a safe order. Its loss is the
         mean squared error per coordinate, as `SampledLoss` gives it, and its mean squared error
         that relative to the start. If the right-hand sides are exact, no T steps are better for
         this batch. With noise none are either, unless the best polynomial has complex roots: then a
@@ -79,7 +80,7 @@ def train_exactly(
     >>> train_exactly(Quadratic(hessian, solutions @ hessian), solutions, 1).schedule.steps
     array([0.4])
     """
-    num_steps = check_count("num_steps", num_steps)
+    period = check_count("period", period)
     if not isinstance(problem, (LeastSquares, Quadratic)):
         raise TypeError(
             f"`problem` must be LeastSquares or Quadratic, got {type(problem).__name__}; "
@@ -102,11 +103,11 @@ def train_exactly(
         )
     descent = term if x0 is None else -problem.gradient(x0)
     if _is_exact(problem, solutions, descent):
-        measure = error_measure(problem.hessian, errors, num_steps=num_steps)
-        schedule = optimal_steps(measure, num_steps)
-        relative = float(mean_squared_errors(schedule, measure)[-1])
+        measure = error_measure(problem.hessian, errors, num_steps=period)
+        schedule = optimal_steps(measure, period)
+        relative = float(mean_squared_error_path(schedule, measure)[-1])
     else:
-        schedule, relative = _fit_to_noisy(problem.hessian, descent, errors, num_steps)
+        schedule, relative = _fit_to_noisy(problem.hessian, descent, errors, period)
     schedule = Schedule(schedule.steps, "exactly trained", schedule.order)
     flat = _flat(errors)
     loss = relative * float((flat * flat).mean())
@@ -115,7 +116,7 @@ def train_exactly(
         losses=np.array([[loss]]),
         seconds=np.array([time.perf_counter() - start]),
         mean_squared_errors=np.array([relative]),
-        num_layers=np.array([num_steps]),
+        num_layers=np.array([period]),
     )
     return TrainingRun(schedule, history, num_iterations=1, seed=0)
 
@@ -153,10 +154,10 @@ def _is_exact(problem: Problem[Any], solutions: Any, descent: Any) -> bool:
 
 
 def _fit_to_noisy(
-    hessian: Operator, descent: Any, errors: Any, num_steps: int
+    hessian: Operator, descent: Any, errors: Any, period: int
 ) -> tuple[Schedule, float]:
     """Steps, and their squared error relative to that of the start."""
-    krylov = _Krylov.of(hessian, descent, errors, num_steps)
+    krylov = _Krylov.of(hessian, descent, errors, period)
     unit = krylov.nodes[-1]
     seen = krylov.nodes > 1e-14 * unit
     nodes, shares = krylov.nodes[seen], krylov.shares[seen]
@@ -167,14 +168,14 @@ def _fit_to_noisy(
     if fit.value(best) > NEGLIGIBLE * krylov.unreachable:
         # Complex roots. Shorter fits, filled up with steps that do nothing, lead to good minima.
         measure = SpectralMeasure(nodes / unit, full * full)
-        filled = np.full(num_steps, IDLE)
-        for length in np.unique(np.geomspace(1, num_steps, CHAIN).round().astype(int)).tolist():
+        filled = np.full(period, IDLE)
+        for length in np.unique(np.geomspace(1, period, CHAIN).round().astype(int)).tolist():
             shorter = optimal_steps(measure, min(length, nodes.size)).steps
-            start = np.concatenate([shorter, filled])[:num_steps]
+            start = np.concatenate([shorter, filled])[:period]
             # Steps that do nothing stay where they are unless they are made to do a little.
             woken = (np.maximum(steps, AWAKE) for steps in (start, best))
             best = min(best, *map(fit.refine, (start, *woken)), key=fit.value)
-    schedule = Schedule(np.maximum(best, IDLE) / unit, "fitted").reordered(safe_order(num_steps))
+    schedule = Schedule(np.maximum(best, IDLE) / unit, "fitted").reordered(safe_order(period))
     return schedule, krylov.unreachable + fit.value(best)
 
 
@@ -194,7 +195,7 @@ class _Krylov:
     roots: Any
 
     @classmethod
-    def of(cls, hessian: Operator, descent: Any, errors: Any, num_steps: int) -> _Krylov:
+    def of(cls, hessian: Operator, descent: Any, errors: Any, period: int) -> _Krylov:
         shape = tuple(descent.shape)
         target = _flat(errors)
         direction = _flat(descent)
@@ -220,11 +221,11 @@ class _Krylov:
                 raise _overflow(descent)
             return image / size
 
-        steps = lanczos(product, direction, num_steps)
-        if steps.diagonal.size < num_steps:
+        steps = lanczos(product, direction, period)
+        if steps.diagonal.size < period:
             raise ValueError(
-                f"`num_steps` must be at most {steps.diagonal.size}, the number of distinct "
-                f"eigenvalues that the data touch, got {num_steps}"
+                f"`period` must be at most {steps.diagonal.size}, the number of distinct "
+                f"eigenvalues that the data touch, got {period}"
             )
         nodes, vectors = Tridiagonal(steps.diagonal, steps.off_diagonal).eigh()
         wanted = np.array(coefficients) / target_norm

@@ -96,11 +96,11 @@ class UnfoldedIteration(nn.Module):
                 f"{type(parameters).__name__}"
             )
         self.num_layers = (
-            schedule.num_steps if num_layers is None else check_count("num_layers", num_layers)
+            schedule.period if num_layers is None else check_count("num_layers", num_layers)
         )
-        if schedule.num_steps > self.num_layers:
+        if schedule.period > self.num_layers:
             raise ValueError(
-                f"`num_layers` must be at least the number of steps, {schedule.num_steps}, got "
+                f"`num_layers` must be at least the number of steps, {schedule.period}, got "
                 f"{num_layers}; give more layers, or fewer steps"
             )
         self.iteration: Any = GradientDescent() if iteration is None else iteration
@@ -251,10 +251,10 @@ class UnfoldedIteration(nn.Module):
             )
         learned = {name: np.shape(values) for name, values in run.parameters.items()}
         own = {name: tuple(self.values(name).shape) for name in self._names}
-        if learned != own or run.schedule.num_steps != self.num_layers:
+        if learned != own or run.schedule.period != self.num_layers:
             raise ValueError(
                 f"`run` must be of this network, with {self.num_layers} layers and {own}; it has "
-                f"{run.schedule.num_steps} and {learned}"
+                f"{run.schedule.period} and {learned}"
             )
         with torch.no_grad():
             self.steps = self.steps.new_tensor(run.schedule.steps[: len(self.steps)])

@@ -212,14 +212,14 @@ def train_incrementally(
     Args:
         network: T layers, at their initial steps.
         loss: What to minimise, or a sampler, as in `train`.
-        num_iterations: Mini-batches per generation.
+        num_iterations: Mini-batches per stage.
         optimizer: Makes a torch optimiser of the parameters; Adam with learning rate 0.002, the
             published one, if not given.
         seed: Seed of the data; the same seed gives the same run.
         progress: Whether to show a progress bar on standard error.
 
     Returns:
-        The learned schedule and, for every generation, its steps, losses and, where
+        The learned schedule and, for every stage, its steps, losses and, where
         ``loss.measure`` is known, exact mean squared error and spectral radius.
 
     Raises:

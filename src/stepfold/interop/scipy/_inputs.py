@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_finite, check_nonnegative, check_unmasked
+from stepfold._checks import check_finite, check_indices, check_nonnegative, check_unmasked
 from stepfold.interop.scipy._ends import UNKNOWN_LOWER
 from stepfold.spectrum import SpectralBounds
 
@@ -46,6 +46,7 @@ def _as_operator(name: str, matrix: Any) -> Any:
     from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
     if hasattr(matrix, "tocsr"):
+        check_indices(name, matrix)
         if matrix.format not in ("csr", "csc"):
             matrix = matrix.tocsr()
         return matrix

@@ -5,7 +5,6 @@
 
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const coarse = matchMedia("(pointer: coarse)");
-  const INK = "#000000"; // the palette's name for the page's own ink
 
   const colour = (name) =>
     getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -24,13 +23,13 @@
   function themed(spec, plot) {
     const ink = colour("--text");
     const line = colour("--line");
-    const own = (value) => (value === INK ? ink : value);
     const data = spec.data.map((trace) => ({
       ...trace,
-      line: { ...trace.line, color: own(trace.line.color) },
-      marker: { ...trace.marker, color: own((trace.marker || trace.line).color) },
+      line: { ...trace.line, color: colour(trace.line.color) },
+      marker: { ...trace.marker, color: colour(trace.line.color) },
+      ...(trace.fill ? { fillcolor: colour(trace.line.color) } : {}),
     }));
-    const axis = (given, room) => ({
+    const axis = ({ whole, ...given }, room) => ({
       ...given,
       automargin: true,
       gridcolor: line,
@@ -61,15 +60,42 @@
 
     const draw = () => {
       const { data, layout } = themed(spec, plot);
-      return Plotly.react(plot, data, layout, config);
+      return Plotly.react(plot, data, layout, config).then(suitTicks);
     };
+
+    // Labels of ticks that can be read by themselves, however far a reader zooms in: whole numbers
+    // where layers are counted, and on a logarithmic axis no 2 or 5 without its power of ten.
+    function suitTicks() {
+      const change = {};
+      for (const name of ["xaxis", "yaxis"]) {
+        const [{ whole, type }, { range, dtick, tickformat = "" }] = [
+          spec.layout[name],
+          plot.layout[name],
+        ];
+        const span = Math.abs(range[1] - range[0]);
+        if (whole) {
+          const least = Math.max(span / Math.max(3, plot.clientWidth / 80), 1);
+          const power = 10 ** Math.floor(Math.log10(least));
+          const step = [1, 2, 5, 10].map((k) => k * power).find((value) => value >= least);
+          if (step !== dtick) Object.assign(change, { [`${name}.dtick`]: step, [`${name}.tick0`]: 0 });
+        }
+        if (type !== "log") continue;
+        const format = span < 3 ? "~g" : "";
+        const factors = span > 0.9 && span < 3 ? "D2" : null; // 1, 2, 5; else plotly's choice
+        if (format !== tickformat) change[`${name}.tickformat`] = format;
+        if (factors !== (dtick ?? null)) change[`${name}.dtick`] = factors;
+      }
+      return Object.keys(change).length ? Plotly.relayout(plot, change) : null;
+    }
 
     function toggle(button) {
       const shown = button.getAttribute("aria-pressed") !== "true";
       button.setAttribute("aria-pressed", String(shown));
       const index = Number(button.dataset.trace);
-      spec.data[index].visible = shown; // for the next change of theme
-      Plotly.restyle(plot, { visible: shown }, [index]);
+      const isOwn = (trace, k) => k === index || trace.legendgroup === button.dataset.trace;
+      const own = [...spec.data.keys()].filter((k) => isOwn(spec.data[k], k)); // its band, too
+      for (const k of own) spec.data[k].visible = shown; // for the next change of theme
+      Plotly.restyle(plot, { visible: shown }, own);
     }
 
     function zoom(factor) {
@@ -96,7 +122,7 @@
     });
     dark.addEventListener("change", draw);
     figure.querySelector(".controls").hidden = false;
-    return draw();
+    return draw().then(() => plot.on("plotly_relayout", suitTicks));
   }
 
   document.querySelectorAll("figure.interactive").forEach(prepare);

@@ -17,6 +17,7 @@ def curves(
     *,
     style: str = "line",
     emphasis: Container[str] = (),
+    roles: Mapping[str, str] | None = None,
 ) -> tuple[Curve, ...]:
     """Return a curve per row, over ``x`` or over 0, 1, 2, …
 
@@ -25,6 +26,7 @@ def curves(
         x: Abscissae of all.
         style: Style of all.
         emphasis: Labels of those that the figure is about.
+        roles: Role by label, of those whose label does not tell it.
     """
     return tuple(
         Curve(
@@ -33,6 +35,7 @@ def curves(
             np.asarray(values),
             style=style,
             emphasis=label in emphasis,
+            role=(roles or {}).get(label, ""),
         )
         for label, values in rows.items()
     )

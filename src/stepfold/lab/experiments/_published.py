@@ -41,7 +41,7 @@ def published_measure(
 
 def train(
     loss: Loss,
-    num_steps: int,
+    period: int,
     *,
     num_iterations: int = NUM_ITERATIONS,
     seed: int = 0,
@@ -51,7 +51,7 @@ def train(
     from stepfold.unfolded import UnfoldedIteration, train_incrementally
 
     return train_incrementally(
-        UnfoldedIteration(Schedule(np.full(num_steps, INITIAL_STEP))),
+        UnfoldedIteration(Schedule(np.full(period, INITIAL_STEP))),
         loss,
         num_iterations=num_iterations,
         seed=seed,

@@ -25,9 +25,9 @@ def trained(
     progress: bool,
     after: Callable[[int], None] | None = None,
 ) -> TrainingRun:
-    """Train a task's network in place, with as many mini-batches a generation.
+    """Train a task's network in place, with as many mini-batches a stage.
 
-    ``after`` is called at the end of every generation with its number of layers.
+    ``after`` is called at the end of every stage with its number of layers.
     """
     settings = dataclasses.replace(task.training, num_iterations=num_iterations, seed=seed)
 

@@ -2,8 +2,8 @@
 
 One new file in this folder adds an experiment:
 
-    @experiment("rates", seconds=3, quick={"num_steps": 8})
-    def rates(*, num_steps: Annotated[int, Between(1, 64)] = 16) -> Outcome:
+    @experiment("rates", seconds=3, quick={"period": 8})
+    def rates(*, period: Annotated[int, Between(1, 64)] = 16) -> Outcome:
         ...
 
 The published values are the defaults. ``quick`` holds those of a small version that takes a second
@@ -13,6 +13,7 @@ trains may take ``progress: bool = False`` as well, to show a bar. Randomness is
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -75,7 +76,11 @@ class Experiment:
         return checked_values(self.parameters, {**(self.quick if quick else {}), **(given or {})})
 
     def run(self, given: Mapping[str, object] | None = None, *, progress: bool = False) -> Outcome:
-        """Compute the outcome, with a progress bar on standard error if asked for and there is one.
+        """Compute the outcome, with the experiment's name and the parameters that were taken.
+
+        Args:
+            given: Values, or their text, by name; the published ones where nothing is given.
+            progress: Whether to show a progress bar on standard error, where there is one.
 
         Raises:
             ValueError: If a name is unknown or a value is out of range; nothing is computed then.
@@ -83,7 +88,10 @@ class Experiment:
         values: dict[str, Any] = self.values(given)
         if "progress" in inspect.signature(self.function).parameters:
             values["progress"] = progress
-        return self.function(**values)
+        outcome = self.function(**values)
+        values.pop("progress", None)
+        parameters = {**values, **outcome.parameters}
+        return dataclasses.replace(outcome, name=self.name, parameters=parameters)
 
     def to_dict(self) -> dict[str, Any]:
         """Return name, description, parameters and cost as plain Python values."""

@@ -34,7 +34,7 @@ def box_least_squares(
 
     Args:
         num_layers: T, the number of layers.
-        num_iterations: Mini-batches per generation.
+        num_iterations: Mini-batches per stage.
         spread: Standard deviation of the data; 1 was published, where the box hardly matters.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
@@ -69,7 +69,6 @@ def box_least_squares(
     final = {name: row[-1] for name, row in rows.items()}
     share = pool.share_at_bounds
     return Outcome(
-        name="box_least_squares",
         title="Least squares over a box",
         summary=(
             f"After {num_layers} layers the mean squared distance to the solution is "
@@ -120,12 +119,6 @@ def box_least_squares(
                 1,
             ),
         ],
-        parameters={
-            "num_layers": num_layers,
-            "num_iterations": num_iterations,
-            "spread": spread,
-            "seed": seed,
-        },
         records={
             "schedules/learned": run.schedule.to_dict(),
             "distances": {name: row.tolist() for name, row in rows.items()},
@@ -148,7 +141,7 @@ def binary_least_squares(
 
     Args:
         num_layers: T, the number of layers.
-        num_iterations: Mini-batches per generation.
+        num_iterations: Mini-batches per stage.
         noise: Standard deviation of the noise.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
@@ -186,7 +179,6 @@ def binary_least_squares(
     }
     ours = final.pop("learned steps and slopes")
     return Outcome(
-        name="binary_least_squares",
         title="Least squares over −1 and 1",
         summary=(
             f"After {num_layers} layers {ours:.2%} of the signs are wrong with learned steps and "
@@ -236,6 +228,7 @@ def binary_least_squares(
                         },
                         np.arange(1, num_layers + 1),
                         style="both",
+                        roles=dict.fromkeys(("step, units of 1/λ_max", "slope"), "learned"),
                     ),
                     Axis("layer"),
                     Axis("value", log=True),
@@ -246,12 +239,6 @@ def binary_least_squares(
             Check(f"bit error rate over that of {name}", "below 0.8", float(ours / value), 0, 0.8)
             for name, value in final.items()
         ],
-        parameters={
-            "num_layers": num_layers,
-            "num_iterations": num_iterations,
-            "noise": noise,
-            "seed": seed,
-        },
         records={
             "schedules/learned": run.schedule.to_dict(),
             "bit_error_rates": {name: row.tolist() for name, row in rows.items()},

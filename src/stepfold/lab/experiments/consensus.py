@@ -16,7 +16,7 @@ from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
 from stepfold.measure import SpectralMeasure
-from stepfold.polynomial import mean_squared_error, mean_squared_errors
+from stepfold.polynomial import mean_squared_error, mean_squared_error_path
 from stepfold.problems import Quadratic
 from stepfold.schedules import Schedule, chebyshev_steps, constant_steps, optimal_steps
 
@@ -36,7 +36,7 @@ def consensus(
 
     Args:
         num_layers: T, rounds of talking to all neighbours.
-        num_iterations: Mini-batches per generation; training from theory has as many in all.
+        num_iterations: Mini-batches per stage; training from theory has as many in all.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
     """
@@ -75,7 +75,6 @@ def consensus(
     }
     last = {name: float(row[-1]) for name, row in rows.items()}
     return Outcome(
-        name="consensus",
         title="Consensus on the karate club",
         summary=(
             f"With {num_layers} rounds the mean squared distance from consensus is "
@@ -132,7 +131,7 @@ def consensus(
                     "Distance against round, for learned and Chebyshev steps and the optimum.",
                     curves(
                         {
-                            name: mean_squared_errors(schedules[name][-1], measure)
+                            name: mean_squared_error_path(schedules[name][-1], measure)
                             for name in ("Chebyshev", LEARNED, "optimal")
                         },
                         style="both",
@@ -171,7 +170,6 @@ def consensus(
                 lower=1 - 1e-9,
             ),
         ],
-        parameters={"num_layers": num_layers, "num_iterations": num_iterations, "seed": seed},
         records={
             "schedules/learned": schedules[LEARNED][-1].to_dict(),
             "schedules/learned_incrementally": run.schedule.to_dict(),

@@ -90,7 +90,6 @@ def deblurring(
     is_default = (num_layers, noise) == (10, 0.004) and num_iterations >= 400
     blurred, equal = rows[LEARNED][0], _first_above(longer, last[LEARNED])
     return Outcome(
-        name="deblurring",
         title="Photographs deblurred in a few learned layers",
         summary=(
             f"Three photographs that training has not seen have a PSNR of {blurred:.2f} dB "
@@ -174,6 +173,7 @@ def deblurring(
                         np.arange(1, num_layers + 1),
                         style="both",
                         emphasis=("step", "momentum"),
+                        roles={"step": "learned", "momentum": "learned"},
                     ),
                     Axis("layer"),
                     Axis("step size γ, momentum β"),
@@ -201,13 +201,7 @@ def deblurring(
                 lower=1,
             ),
         ],
-        parameters={
-            "num_layers": num_layers,
-            "num_iterations": num_iterations,
-            "noise": noise,
-            "seed": seed,
-            "width of the blur": 1.5,
-        },
+        parameters={"width of the blur": 1.5},
         records={
             "schedules/learned": run.schedule.to_dict(),
             **{name: values.tolist() for name, values in task.network.learned().items()},

@@ -1,6 +1,6 @@
 """Learned steps at several depths, beside optimal, Chebyshev and constant ones.
 
-The first g generations of an incremental training train a network of g layers, so one run gives
+The first g stages of an incremental training train a network of g layers, so one run gives
 every depth. Takabe and Wadayama, Convergence Acceleration via Chebyshev Step (arXiv:2010.13335),
 show the learned steps of several depths beside Chebyshev's.
 """
@@ -30,10 +30,10 @@ LEARNED = {2: 0.1426, 5: 1.648e-2, 8: 2.51e-3}
 Schedules = dict[str, Schedule]
 
 
-@experiment("depths", seconds=4, quick={"num_steps": 5, "num_iterations": 200})
+@experiment("depths", seconds=4, quick={"period": 5, "num_iterations": 200})
 def depths(
     *,
-    num_steps: Annotated[int, Between(2, 40)] = 15,
+    period: Annotated[int, Between(2, 40)] = 15,
     num_iterations: Annotated[int, Between(1, 100_000)] = NUM_ITERATIONS,
     seed: Seed = 0,
     progress: bool = False,
@@ -41,8 +41,8 @@ def depths(
     """Learned steps at other depths follow Chebyshev's, up to T = 11 the optimal ones closer still.
 
     Args:
-        num_steps: The largest depth T.
-        num_iterations: Mini-batches per generation; claims about the training are tested at 500.
+        period: The largest depth T.
+        num_iterations: Mini-batches per stage; claims about the training are tested at 500.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
     """
@@ -51,18 +51,15 @@ def depths(
     measure = published_measure()
     run = train(
         SpectralLoss(measure),
-        num_steps,
+        period,
         num_iterations=num_iterations,
         seed=seed,
         progress=progress,
     )
-    at = {
-        depth: _schedules(measure, run.schedule_after(depth)) for depth in range(1, num_steps + 1)
-    }
-    shown = [depth for depth in DEPTHS if depth <= num_steps]
+    at = {depth: _schedules(measure, run.schedule_after(depth)) for depth in range(1, period + 1)}
+    shown = [depth for depth in DEPTHS if depth <= period]
     last = at[shown[-1]]
     return Outcome(
-        name="depths",
         title="Learned steps at other depths",
         summary=(
             f"Training finds nearly the best steps for few layers: at T = {shown[0]} the mean "
@@ -103,20 +100,13 @@ def depths(
                 measure, depth, at[depth], trained_in_full=num_iterations >= NUM_ITERATIONS
             )
         ],
-        parameters={
-            "num_steps": num_steps,
-            "num_iterations": num_iterations,
-            "seed": seed,
-            "unknowns": 300,
-            "rows": 600,
-            "matrix seed": 12,
-        },
+        parameters={"unknowns": 300, "rows": 600, "matrix seed": 12},
         records={f"schedules/learned-{depth}": at[depth]["learned"].to_dict() for depth in shown},
     )
 
 
 def _schedules(measure: SpectralMeasure, learned: Schedule) -> Schedules:
-    depth = learned.num_steps
+    depth = learned.period
     return {
         "learned": learned,
         "optimal": optimal_steps(measure, depth),

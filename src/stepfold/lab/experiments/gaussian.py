@@ -87,7 +87,6 @@ def gaussian(
     second, first = surplus
     published = (num_unknowns, num_rows, max_steps, matrix_seed) == (300, 600, 25, 12)
     return Outcome(
-        name="gaussian",
         title="Gaussian matrices: nearly optimal steps without the matrix",
         summary=(
             f"For the published {num_rows} × {num_unknowns} matrix second-kind steps, which know "
@@ -206,13 +205,6 @@ def gaussian(
                 else []
             ),
         ],
-        parameters={
-            "num_unknowns": num_unknowns,
-            "num_rows": num_rows,
-            "max_steps": max_steps,
-            "num_matrices": num_matrices,
-            "matrix_seed": matrix_seed,
-        },
         records={"schedules/second-kind": chebyshev_steps(law, max_steps, kind=2).to_dict()},
     )
 

@@ -38,7 +38,7 @@ def landweber(
     side: Annotated[int, Between(16, 256)] = 64,
     width: Annotated[float, Between(0.5, 5)] = 1.5,
     noise: Annotated[float, Between(0, 0.5)] = 0.005,
-    num_steps: Annotated[int, Between(2, 64)] = 16,
+    period: Annotated[int, Between(2, 64)] = 16,
     num_iterations: Annotated[int, Between(64, 20_000)] = 2000,
     seed: Seed = 0,
 ) -> Outcome:
@@ -48,7 +48,7 @@ def landweber(
         side: Pixels on a side.
         width: Standard deviation of the blur, in pixels.
         noise: Standard deviation of the noise; the picture's range is 0 to 1.
-        num_steps: T, the period of the relaxations.
+        period: T, the period of the relaxations.
         num_iterations: Iterations of the plain method.
         seed: Seed of the noise.
     """
@@ -59,34 +59,28 @@ def landweber(
     problem = FixedPoint(lambda x: x + _apply(transfer, blurred - _apply(transfer, x)))
     schedules = {
         "Landweber (ω = 1)": np.ones(1),
-        f"a = {LOWEST:g}, T = {num_steps}": chebyshev_steps(
-            SpectralBounds(LOWEST, 1.0), num_steps
-        ).steps,
-        f"fourth kind, T = {num_steps}": chebyshev_steps(
-            SpectralBounds(0.0, 1.0), num_steps, kind=4
+        f"a = {LOWEST:g}, T = {period}": chebyshev_steps(SpectralBounds(LOWEST, 1.0), period).steps,
+        f"fourth kind, T = {period}": chebyshev_steps(
+            SpectralBounds(0.0, 1.0), period, kind=4
         ).steps,
     }
     errors, restored = {}, {}
     for name, steps in schedules.items():
         errors[name], restored[name] = _run(problem, steps, picture, num_iterations)
     plain, lower, fourth = schedules
-    ends = {
-        name: (curve if name == plain else curve[::num_steps]) for name, curve in errors.items()
-    }
+    ends = {name: (curve if name == plain else curve[::period]) for name, curve in errors.items()}
     best = {name: float(curve.min()) for name, curve in ends.items()}
     at = {
-        name: int(curve.argmin()) * (1 if name == plain else num_steps)
-        for name, curve in ends.items()
+        name: int(curve.argmin()) * (1 if name == plain else period) for name, curve in ends.items()
     }
-    predicted = _predicted(transfer, blurred, picture, schedules[fourth], num_steps)
+    predicted = _predicted(transfer, blurred, picture, schedules[fourth], period)
     start = float(np.sqrt(((blurred - picture) ** 2).mean()))
     return Outcome(
-        name="landweber",
         title="Landweber's iteration on a blurred picture",
         summary=(
             f"Landweber's iteration is closest to the picture after {at[plain]} iterations, root "
             f"mean square error {best[plain]:.4f}; relaxation by steps of the fourth kind of "
-            f"period {num_steps} after {at[fourth]}, error {best[fourth]:.4f}; with the spectrum "
+            f"period {period} after {at[fourth]}, error {best[fourth]:.4f}; with the spectrum "
             f"cut at {LOWEST:g} after {at[lower]}, error {best[lower]:.4f}. The blurred picture "
             f"is {start:.4f} away. All must be stopped in time: later the noise comes back."
         ),
@@ -128,7 +122,7 @@ def landweber(
                         for name in (lower, fourth)
                         for curve in curves(
                             {name: ends[name][1:]},
-                            num_steps * np.arange(1, ends[name].size),
+                            period * np.arange(1, ends[name].size),
                             style="both",
                             emphasis=(name,),
                         )
@@ -181,14 +175,6 @@ def landweber(
                 lower=1 if noise > 0 else 0,
             ),
         ],
-        parameters={
-            "side": side,
-            "width": width,
-            "noise": noise,
-            "num_steps": num_steps,
-            "num_iterations": num_iterations,
-            "seed": seed,
-        },
         records={"schedules/fourth-kind": {"steps": schedules[fourth].tolist()}},
     )
 
@@ -236,10 +222,10 @@ def _predicted(
     blurred: FloatArray,
     picture: FloatArray,
     steps: FloatArray,
-    num_steps: int,
+    period: int,
 ) -> float:
     """Error after one period from 0, from eigenvalues: ``(1 − p(λ))/√λ`` times the data."""
     eigenvalues = transfer**2
-    filtered = (1 - residual_polynomial(steps[:num_steps], eigenvalues)) / transfer
+    filtered = (1 - residual_polynomial(steps[:period], eigenvalues)) / transfer
     x = np.fft.ifft2(filtered * np.fft.fft2(blurred)).real
     return float(np.sqrt(((x - picture) ** 2).mean()))

@@ -40,7 +40,7 @@ def lasso(
     num_rows: Annotated[int, Between(16, 2000)] = 256,
     num_unknowns: Annotated[int, Between(16, 4000)] = 512,
     ratio: Annotated[float, Between(0.01, 0.9)] = 0.1,
-    num_steps: Annotated[int, Between(2, 64)] = 8,
+    period: Annotated[int, Between(2, 64)] = 8,
     seed: Seed = 0,
 ) -> Outcome:
     """The lasso by ISTA, FISTA and Chebyshev relaxation: fast nearby, safe far away.
@@ -49,7 +49,7 @@ def lasso(
         num_rows: m; A has entries of variance 1/m.
         num_unknowns: n; a tenth of the true coordinates is not zero, the noise is N(0, 0.1²).
         ratio: Weight of the penalty in units of the one from which on the solution is 0.
-        num_steps: T, the period of the relaxation with the true spectrum.
+        period: T, the period of the relaxation with the true spectrum.
         seed: Seed of the data.
     """
     rng = np.random.default_rng(seed)
@@ -68,24 +68,23 @@ def lasso(
     nearby[support] *= 1 + 0.1 * rng.uniform(-1, 1, support.size)
     starts = {"far away": np.zeros(num_unknowns), "nearby": nearby}
     runs = {
-        place: _runs(objective, gamma, x0, solution, bounds, num_steps)
-        for place, x0 in starts.items()
+        place: _runs(objective, gamma, x0, solution, bounds, period) for place, x0 in starts.items()
     }
     counts = {
         place: {name: _evaluations(path) for name, path in paths.items()}
         for place, paths in runs.items()
     }
-    true = f"Chebyshev relaxation, true spectrum, T = {num_steps}"
-    safe = "relaxation, learned and safeguarded"
+    true = f"Chebyshev relaxation, true spectrum, T = {period}"
+    safe = "relaxation, bounds found on the way"
     far, near = counts["far away"], counts["nearby"]
     return Outcome(
-        name="lasso",
         title="The lasso, by relaxation that knows when it is nearby",
         summary=(
             f"From 0 to within {TARGET:g} of the solution: ISTA {_count(far['ISTA'])} "
             f"evaluations, FISTA {_count(far['FISTA'])}, with restart "
             f"{_count(far['FISTA with restart'])}, Chebyshev relaxation with the true spectrum "
-            f"{_count(far[true])}, relaxation that learns it, safeguarded, {_count(far[safe])}. "
+            f"{_count(far[true])}, guarded relaxation that finds it on the way "
+            f"{_count(far[safe])}. "
             f"From nearby: ISTA {_count(near['ISTA'])}, the true spectrum {_count(near[true])}."
         ),
         sections=_sections(runs, counts, bounds, predicted, numerical, support.size),
@@ -112,36 +111,29 @@ def lasso(
                 0.7,
             ),
             Check(
-                "from nearby: evaluations of safeguarded relaxation over ISTA",
+                "from nearby: evaluations of guarded relaxation over ISTA",
                 "below 0.8",
                 near[safe] / near["ISTA"],
                 0,
                 0.8,
             ),
             Check(
-                "from 0: evaluations of safeguarded relaxation over ISTA",
-                "at most 1.15: the safeguard keeps what it costs small",
+                "from 0: evaluations of guarded relaxation over ISTA",
+                "at most 1.15: the guard keeps what it costs small",
                 far[safe] / far["ISTA"],
                 0,
                 1.15,
             ),
             Check(
-                "from 0: safeguarded relaxation over the true spectrum without a safeguard",
+                "from 0: guarded relaxation over the true spectrum without a guard",
                 "below 1: Chebyshev steps are for nearby",
                 0.0 if np.isinf(far[true]) else far[safe] / far[true],
                 0,
                 1,
             ),
         ],
-        parameters={
-            "num_rows": num_rows,
-            "num_unknowns": num_unknowns,
-            "ratio": ratio,
-            "num_steps": num_steps,
-            "seed": seed,
-            "size of the support": support.size,
-        },
-        records={"schedules/chebyshev": chebyshev_steps(bounds, num_steps).to_dict()},
+        parameters={"size of the support": support.size},
+        records={"schedules/chebyshev": chebyshev_steps(bounds, period).to_dict()},
     )
 
 
@@ -159,7 +151,7 @@ def _data(
 
 def _solve_exactly(objective: Composite[FloatArray], gamma: float, size: int) -> FloatArray:
     problem = objective.fixed_point(gamma)
-    result = accelerate(problem, np.zeros(size), rtol=1e-15, max_evaluations=100_000)
+    result = accelerate(problem, np.zeros(size), rtol=1e-15, max_products=100_000)
     # Relaxation leaves traces where the solution is 0; the map itself does not.
     return problem.image(result.x)
 
@@ -183,7 +175,7 @@ def _runs(
     x0: FloatArray,
     solution: FloatArray,
     bounds: SpectralBounds,
-    num_steps: int,
+    period: int,
 ) -> dict[str, Path]:
     """Evaluations and errors of every method."""
 
@@ -194,8 +186,8 @@ def _runs(
             x0,
             rtol=0.0,
             atol=1e-10,
-            max_evaluations=6000,
-            callback=lambda _, x: see(problem.num_evaluations, x),
+            max_products=6000,
+            callback=lambda _, x: see(problem.num_products, x),
             **options,
         )
 
@@ -210,13 +202,13 @@ def _runs(
         return go
 
     methods = {
-        "ISTA": relaxed(schedule=Schedule(np.ones(1)), safeguard=False),
+        "ISTA": relaxed(schedule=Schedule(np.ones(1)), guard=False),
         "FISTA": fista(False),
         "FISTA with restart": fista(True),
-        f"Chebyshev relaxation, true spectrum, T = {num_steps}": relaxed(
-            schedule=chebyshev_steps(bounds, num_steps), safeguard=False
+        f"Chebyshev relaxation, true spectrum, T = {period}": relaxed(
+            schedule=chebyshev_steps(bounds, period), guard=False
         ),
-        "relaxation, learned and safeguarded": relaxed(),
+        "relaxation, bounds found on the way": relaxed(),
     }
     scale = float(np.linalg.norm(solution))
     paths = {}
@@ -256,7 +248,7 @@ def _sections(
             "Started from 0, coordinates change between zero and not zero on the way, and the map "
             "near the solution says nothing about the map here. Chebyshev relaxation with the "
             "spectrum of the solution is thrown about until it comes near; learned from the "
-            "residuals, and under the safeguard, which keeps a period only if it brought the "
+            "residuals, and under the guard, which keeps a period only if it brought the "
             "residual down, it is fast from the start.",
         ),
         "nearby": (

@@ -31,7 +31,7 @@ def learned_ista(
 
     Args:
         num_layers: T, the number of layers.
-        num_iterations: Mini-batches per generation.
+        num_iterations: Mini-batches per stage.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
     """
@@ -58,7 +58,6 @@ def learned_ista(
     best_rival = min(values[-1] for name, values in rows.items() if name not in learned)
     num_steps, num_lista = (rows[name][-1] for name in learned)
     return Outcome(
-        name="learned_ista",
         title="Learning ISTA: steps and thresholds, or matrices as well",
         summary=(
             f"After {num_layers} layers ISTA with learned steps and thresholds, "
@@ -121,13 +120,7 @@ def learned_ista(
                 lower=1,
             ),
         ],
-        parameters={
-            "num_layers": num_layers,
-            "num_iterations": num_iterations,
-            "seed": seed,
-            "unknowns": 128,
-            "rows": 64,
-        },
+        parameters={"unknowns": 128, "rows": 64},
         records={
             "errors": {name: [float(value) for value in values] for name, values in rows.items()}
         },

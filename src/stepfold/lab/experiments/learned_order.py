@@ -18,7 +18,7 @@ from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
-from stepfold.polynomial import mean_squared_errors
+from stepfold.polynomial import mean_squared_error_path
 from stepfold.schedules import Schedule
 from stepfold.schedules.ordering import outside_in_order
 
@@ -26,11 +26,11 @@ from stepfold.schedules.ordering import outside_in_order
 @experiment(
     "learned_order",
     seconds=14,
-    quick={"num_steps": 4, "num_iterations": 300, "num_seeds": 2},
+    quick={"period": 4, "num_iterations": 300, "num_seeds": 2},
 )
 def learned_order(
     *,
-    num_steps: Annotated[int, Between(2, 25)] = 11,
+    period: Annotated[int, Between(2, 25)] = 11,
     num_iterations: Annotated[int, Between(1, 100_000)] = NUM_ITERATIONS,
     num_seeds: Annotated[int, Between(1, 50)] = 6,
     seed: Seed = 0,
@@ -39,8 +39,8 @@ def learned_order(
     """Training puts pairs of steps outside-in: the zig-zag of the published figure, explained.
 
     Args:
-        num_steps: T, the number of layers.
-        num_iterations: Mini-batches per generation; the claim is tested at 500.
+        period: T, the number of layers.
+        num_iterations: Mini-batches per stage; the claim is tested at 500.
         num_seeds: Trainings, which differ in their data only.
         seed: Seed of the first.
         progress: Whether to show a progress bar.
@@ -50,25 +50,24 @@ def learned_order(
     measure = published_measure()
     loss = SpectralLoss(measure)
     runs = {
-        k: train(loss, num_steps, num_iterations=num_iterations, seed=k, progress=progress)
+        k: train(loss, period, num_iterations=num_iterations, seed=k, progress=progress)
         for k in range(seed, seed + num_seeds)
     }
     exact, paired = {}, {}
     for k, run in runs.items():
-        learned = [run.schedule_after(depth).steps for depth in range(1, num_steps + 1)]
+        learned = [run.schedule_after(depth).steps for depth in range(1, period + 1)]
         exact[k] = _depth_until([_is_outside_in(steps) for steps in learned])
         paired[k] = _depth_until([_pairs_are_outside_in(steps) for steps in learned])
     first = runs[seed].schedule
     reordered = Schedule(np.sort(first.steps)[outside_in_order(np.sort(first.steps))])
     sorted_steps = Schedule(np.sort(first.steps))
     errors = {
-        "as learned": mean_squared_errors(first, measure),
-        "outside-in": mean_squared_errors(reordered, measure),
-        "ascending": mean_squared_errors(sorted_steps, measure),
+        "as learned": mean_squared_error_path(first, measure),
+        "outside-in": mean_squared_error_path(reordered, measure),
+        "ascending": mean_squared_error_path(sorted_steps, measure),
     }
     ends = np.array([row[-1] for row in errors.values()])
     return Outcome(
-        name="learned_order",
         title="The order of the learned steps",
         summary=(
             f"In all of {num_seeds} trainings pairs of layers hold the outermost steps left up to "
@@ -91,7 +90,7 @@ def learned_order(
                     "close in on the middle.",
                     curves(
                         {f"seed {k}": run.schedule.steps for k, run in runs.items()},
-                        np.arange(1, num_steps + 1),
+                        np.arange(1, period + 1),
                         style="both",
                     ),
                     Axis("layer"),
@@ -130,21 +129,15 @@ def learned_order(
                 [
                     Check(
                         f"smallest depth up to which pairs are outside-in, {num_seeds} seeds",
-                        f"{num_steps}: all",
+                        f"{period}: all",
                         min(paired.values()),
-                        lower=num_steps,
+                        lower=period,
                     )
                 ]
-                if num_iterations >= NUM_ITERATIONS and num_steps <= 11
+                if num_iterations >= NUM_ITERATIONS and period <= 11
                 else []
             ),
         ],
-        parameters={
-            "num_steps": num_steps,
-            "num_iterations": num_iterations,
-            "num_seeds": num_seeds,
-            "seed": seed,
-        },
         records={f"schedules/seed-{k}": run.schedule.to_dict() for k, run in runs.items()},
     )
 

@@ -73,7 +73,6 @@ def learned_sor(
     last = {name: {p: float(row[-1]) for p, row in each.items()} for name, each in errors.items()}
     surplus = max(last["from theory"][p] / last["best"][p] for p in PERIODS)
     return Outcome(
-        name="learned_sor",
         title="Learned relaxation of Jacobi's iteration",
         summary=(
             f"After {num_layers} iterations with eight factors in turn the relative squared error "
@@ -156,7 +155,6 @@ def learned_sor(
                 0.05,
             ),
         ],
-        parameters={"num_layers": num_layers, "num_iterations": num_iterations, "seed": seed},
         records={
             "schedules/learned_8": factors["from theory"][8].to_dict(),
             "schedules/learned_8_as_published": factors["as published"][8].to_dict(),

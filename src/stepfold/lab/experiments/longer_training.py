@@ -1,6 +1,6 @@
 """How much training the optimum takes: ten times the published number of mini-batches.
 
-Published trainings stop after 500 mini-batches a generation. This one goes on, and says where the
+Published trainings stop after 500 mini-batches a stage. This one goes on, and says where the
 loss ends: at the smallest mean squared error that so many steps can have.
 """
 
@@ -22,11 +22,11 @@ from stepfold.schedules import optimal_steps
 @experiment(
     "longer_training",
     seconds=30,
-    quick={"num_steps": 4, "num_iterations": 1000, "shorter_iterations": 100},
+    quick={"period": 4, "num_iterations": 1000, "shorter_iterations": 100},
 )
 def longer_training(
     *,
-    num_steps: Annotated[int, Between(2, 25)] = 11,
+    period: Annotated[int, Between(2, 25)] = 11,
     num_iterations: Annotated[int, Between(1, 100_000)] = 5000,
     shorter_iterations: Annotated[int, Between(1, 100_000)] = NUM_ITERATIONS,
     seed: Seed = 0,
@@ -35,8 +35,8 @@ def longer_training(
     """Ten times the training reaches the optimum: what learned steps miss is training.
 
     Args:
-        num_steps: T; the claim is about 11.
-        num_iterations: Mini-batches per generation of the longer training.
+        period: T; the claim is about 11.
+        num_iterations: Mini-batches per stage of the longer training.
         shorter_iterations: Those of the published one, for comparison.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
@@ -46,15 +46,13 @@ def longer_training(
     measure = published_measure()
     loss = SpectralLoss(measure)
     runs = {
-        count: train(loss, num_steps, num_iterations=count, seed=seed, progress=progress)
+        count: train(loss, period, num_iterations=count, seed=seed, progress=progress)
         for count in (shorter_iterations, num_iterations)
     }
-    generations = range(1, num_steps + 1)
-    optimum = np.array(
-        [mean_squared_error(optimal_steps(measure, g), measure) for g in generations]
-    )
+    stages = range(1, period + 1)
+    optimum = np.array([mean_squared_error(optimal_steps(measure, g), measure) for g in stages])
     surplus = {
-        count: np.array([mean_squared_error(run.schedule_after(g), measure) for g in generations])
+        count: np.array([mean_squared_error(run.schedule_after(g), measure) for g in stages])
         / optimum
         for count, run in runs.items()
     }
@@ -63,44 +61,43 @@ def longer_training(
     largest = np.max(
         np.abs(
             np.sort(runs[num_iterations].schedule.steps)
-            / np.sort(optimal_steps(measure, num_steps).steps)
+            / np.sort(optimal_steps(measure, period).steps)
             - 1
         )
     )
-    published = (num_steps, num_iterations, shorter_iterations) == (11, 5000, NUM_ITERATIONS)
+    published = (period, num_iterations, shorter_iterations) == (11, 5000, NUM_ITERATIONS)
     return Outcome(
-        name="longer_training",
         title="What learned steps miss is training",
         summary=(
-            f"With {num_iterations} mini-batches a generation {num_steps} learned steps end "
+            f"With {num_iterations} mini-batches a stage {period} learned steps end "
             f"{reached:.4f} times above the smallest mean squared error, with "
-            f"{shorter_iterations} a generation {before:.2f} times. The optimal steps are where a "
+            f"{shorter_iterations} a stage {before:.2f} times. The optimal steps are where a "
             "perfect training ends."
         ),
         sections=[
             Section(
                 "Distance from the optimum",
                 (
-                    "Mean squared error at the end of each generation over the smallest possible "
+                    "Mean squared error at the end of each stage over the smallest possible "
                     "for that number of layers. The same seed, the same optimiser; only the "
                     "number of mini-batches differs. Optimal steps take a millisecond to compute.",
                 ),
                 figure=Figure(
                     "surplus",
                     "Mean squared error over the optimum",
-                    "Ratio of the trained to the optimal error against the generation; the longer "
+                    "Ratio of the trained to the optimal error against the stage; the longer "
                     "training stays at one, the shorter one rises.",
                     tuple(
                         Curve(
                             f"{count} mini-batches",
-                            np.array(generations),
+                            np.array(stages),
                             ratio,
                             style="both",
                             emphasis=count == num_iterations,
                         )
                         for count, ratio in surplus.items()
                     ),
-                    Axis("generation (number of trained layers)"),
+                    Axis("stage (number of trained layers)"),
                     Axis("MSE / smallest possible MSE"),
                 ),
             ),
@@ -118,7 +115,7 @@ def longer_training(
                         for rank, row in enumerate(
                             zip(
                                 *(np.sort(run.schedule.steps) for run in runs.values()),
-                                np.sort(optimal_steps(measure, num_steps).steps),
+                                np.sort(optimal_steps(measure, period).steps),
                                 strict=True,
                             ),
                             start=1,
@@ -149,12 +146,6 @@ def longer_training(
                 else []
             ),
         ],
-        parameters={
-            "num_steps": num_steps,
-            "num_iterations": num_iterations,
-            "shorter_iterations": shorter_iterations,
-            "seed": seed,
-        },
         records={
             f"schedules/learned-{count}": run.schedule.to_dict() for count, run in runs.items()
         },

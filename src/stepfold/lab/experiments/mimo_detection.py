@@ -49,7 +49,7 @@ def mimo_detection(
         num_layers: T, the number of layers.
         num_sending: Antennas that send.
         num_receiving: Antennas that receive, at most as many.
-        num_iterations: Mini-batches per generation, each through a channel of its own.
+        num_iterations: Mini-batches per stage, each through a channel of its own.
         batch_size: Receptions in a mini-batch.
         num_channels: Channels on which errors are counted.
         seed: Seed of the training data.
@@ -77,7 +77,6 @@ def mimo_detection(
     ours, linear = rows["TPG detector"], rows["linear MMSE"]
     at = RATIOS.index(20.0)
     return Outcome(
-        name="mimo_detection",
         title="More antennas sending than receiving",
         summary=(
             f"{num_sending} antennas send and {num_receiving} receive. At 20 dB the detector with "
@@ -141,16 +140,7 @@ def mimo_detection(
                 upper=0,
             ),
         ],
-        parameters={
-            "num_layers": num_layers,
-            "num_sending": num_sending,
-            "num_receiving": num_receiving,
-            "num_iterations": num_iterations,
-            "batch_size": batch_size,
-            "num_channels": num_channels,
-            "seed": seed,
-            "SNR in training, dB": 20.0,
-        },
+        parameters={"SNR in training, dB": 20.0},
         records={
             "schedules/learned": run.schedule.to_dict(),
             "bit_error_rates": {
@@ -168,8 +158,8 @@ def _parameter_figure(steps: Any, softness: Any) -> Figure:
         "Learned steps and widths",
         "Steps zig-zag between about 1 and several; widths fall with the layer.",
         (
-            Curve("step γ", numbers, steps, style="both", emphasis=True),
-            Curve("width θ", numbers, softness, style="both"),
+            Curve("step γ", numbers, steps, style="both", emphasis=True, role="learned"),
+            Curve("width θ", numbers, softness, style="both", role="learned"),
         ),
         Axis("layer"),
         Axis("value", log=True),

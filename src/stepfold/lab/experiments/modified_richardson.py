@@ -21,42 +21,41 @@ from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
-from stepfold.polynomial import fourth_kind_rate, residual_polynomial, worst_case_rate
+from stepfold.polynomial import fourth_kind_period_rate, residual_polynomial, worst_case_period_rate
 from stepfold.schedules import chebyshev_steps
 from stepfold.spectrum import SpectralBounds
 
 
 @experiment("modified_richardson", seconds=1, quick={})
-def modified_richardson(*, num_steps: Annotated[int, Between(2, 64)] = 8) -> Outcome:
+def modified_richardson(*, period: Annotated[int, Between(2, 64)] = 8) -> Outcome:
     """Relaxation with a = 0: what it does to each eigenvalue, beside the fourth kind.
 
     Args:
-        num_steps: T.
+        period: T.
     """
     bounds = SpectralBounds(0.0, 1.0)
-    t = np.arange(num_steps)
-    richardson = 2 / (1 + np.cos((2 * t + 1) * np.pi / (2 * num_steps)))
-    fourth = np.sort(chebyshev_steps(bounds, num_steps, kind=4).steps)
+    t = np.arange(period)
+    richardson = 2 / (1 + np.cos((2 * t + 1) * np.pi / (2 * period)))
+    fourth = np.sort(chebyshev_steps(bounds, period, kind=4).steps)
     schedules = {
-        "plain, ω = 1": np.ones(num_steps),
+        "plain, ω = 1": np.ones(period),
         "a = 0 (modified Richardson)": richardson,
         "fourth kind": fourth,
     }
     names = list(schedules)
-    largest = {name: worst_case_rate(steps, bounds) for name, steps in schedules.items()}
+    largest = {name: worst_case_period_rate(steps, bounds) for name, steps in schedules.items()}
     weighted = {
-        name: worst_case_rate(steps, bounds, power=0.5) for name, steps in schedules.items()
+        name: worst_case_period_rate(steps, bounds, power=0.5) for name, steps in schedules.items()
     }
     grid = np.geomspace(1e-5, 1, 1500)
     values = {name: np.abs(residual_polynomial(steps, grid)) for name, steps in schedules.items()}
     # cos(T arccos(1 − 2λ)) is the Chebyshev polynomial moved to [0, 1].
-    known = np.abs(np.cos(num_steps * np.arccos(1 - 2 * grid)))
+    known = np.abs(np.cos(period * np.arccos(1 - 2 * grid)))
     halved = {name: float(grid[np.argmax(row <= 0.5)]) for name, row in values.items()}
     return Outcome(
-        name="modified_richardson",
         title="When the smallest eigenvalue is not known",
         summary=(
-            f"With a = 0 and T = {num_steps} the largest factor over [0, 1] is "
+            f"With a = 0 and T = {period} the largest factor over [0, 1] is "
             f"{largest[names[1]]:.4f}: errors never grow, but on the way to the first root the "
             "polynomial comes back to 1. The fourth kind has the smallest maximum of √λ|p(λ)|, "
             f"{weighted[names[2]]:.4f} against {weighted[names[1]]:.4f}, and halves errors down to "
@@ -102,7 +101,7 @@ def modified_richardson(*, num_steps: Annotated[int, Between(2, 64)] = 8) -> Out
                     ),
                     Axis("eigenvalue λ", log=True),
                     Axis("√λ |∏ (1 − ωₜ λ)|"),
-                    levels=(Level("1/(2T + 1)", fourth_kind_rate(bounds, num_steps)),),
+                    levels=(Level("1/(2T + 1)", fourth_kind_period_rate(bounds, period)),),
                 ),
                 table=Table(
                     ("steps", "max |p|", "max √λ|p|", "halves errors down to λ ="),
@@ -130,7 +129,7 @@ def modified_richardson(*, num_steps: Annotated[int, Between(2, 64)] = 8) -> Out
             Check.close(
                 "max √λ|p| of the fourth kind over 1/(2T + 1)",
                 1,
-                weighted[names[2]] / fourth_kind_rate(bounds, num_steps),
+                weighted[names[2]] / fourth_kind_period_rate(bounds, period),
                 rtol=1e-6,
             ),
             Check.close("max √λ|p| for a = 0", 1, weighted[names[1]], rtol=1e-6),
@@ -142,6 +141,5 @@ def modified_richardson(*, num_steps: Annotated[int, Between(2, 64)] = 8) -> Out
                 1,
             ),
         ],
-        parameters={"num_steps": num_steps},
-        records={"schedules/fourth-kind": chebyshev_steps(bounds, num_steps, kind=4).to_dict()},
+        records={"schedules/fourth-kind": chebyshev_steps(bounds, period, kind=4).to_dict()},
     )

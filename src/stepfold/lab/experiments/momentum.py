@@ -23,7 +23,7 @@ from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
-from stepfold.polynomial import chebyshev_rate, first_order_lower_bound
+from stepfold.polynomial import chebyshev_period_rate, first_order_lower_bound
 from stepfold.problems import Quadratic
 from stepfold.schedules import Schedule, chebyshev_steps, constant_steps
 from stepfold.spectrum import SpectralBounds
@@ -36,7 +36,7 @@ ASCENDING = "Chebyshev steps, smallest first"
 @experiment("momentum", seconds=2, quick={})
 def momentum(
     *,
-    num_steps: Annotated[int, Between(1, 64)] = 16,
+    period: Annotated[int, Between(1, 64)] = 16,
     num_periods: Annotated[int, Between(1, 32)] = 4,
     num_rows: Annotated[int, Between(310, 10_000)] = 450,
     matrix_seed: Seed = 32,
@@ -44,17 +44,17 @@ def momentum(
     """Chebyshev steps need no momentum: beside heavy ball, Nesterov and the semi-iteration.
 
     Args:
-        num_steps: T, the period of the Chebyshev steps.
+        period: T, the period of the Chebyshev steps.
         num_periods: Periods shown.
         num_rows: Rows of H; it has 300 columns.
         matrix_seed: Seed of its draw; the published one is 32.
     """
     eigenvalues = published_measure(matrix_seed, 300, num_rows).nodes
     bounds = SpectralBounds(eigenvalues[0], eigenvalues[-1])
-    last = num_steps * num_periods
+    last = period * num_periods
     problem = Quadratic(np.diag(eigenvalues), np.zeros(eigenvalues.size))
     start = np.ones(eigenvalues.size)  # the same error along every eigenvector
-    chebyshev = chebyshev_steps(bounds, num_steps)
+    chebyshev = chebyshev_steps(bounds, period)
     ball, ball_iteration = heavy_ball(bounds)
     methods: dict[str, tuple[Schedule, Iteration[Any, FloatArray]]] = {
         "constant step": (constant_steps(bounds), GradientDescent()),
@@ -77,32 +77,24 @@ def momentum(
     }
     end = {name: curve[last] for name, curve in {**errors, **published}.items()}
     return Outcome(
-        name="momentum",
         title="No momentum needed, and what the published curves do",
         summary=(
-            f"After {last} iterations Chebyshev steps of period {num_steps} have brought the error "
+            f"After {last} iterations Chebyshev steps of period {period} have brought the error "
             f"to {end['Chebyshev steps']:.1e} of the start, heavy ball to {end['heavy ball']:.1e}, "
             f"the semi-iteration to {end['semi-iteration']:.1e}, the constant step to "
             f"{end['constant step']:.1e}. Counted fairly, momentum and semi-iteration are ahead, "
             "at the price of one more vector; the published curves start the one wrongly and give "
             "the other twice the products."
         ),
-        sections=_sections(errors, published, num_steps),
+        sections=_sections(errors, published, period),
         checks=_checks(
             errors,
             published,
             bounds,
-            num_steps,
-            published_setting=((num_steps, num_periods, num_rows, matrix_seed) == (16, 4, 450, 32)),
+            period,
+            published_setting=((period, num_periods, num_rows, matrix_seed) == (16, 4, 450, 32)),
         ),
-        parameters={
-            "num_steps": num_steps,
-            "num_periods": num_periods,
-            "num_rows": num_rows,
-            "matrix_seed": matrix_seed,
-            "unknowns": 300,
-            "condition number": bounds.condition_number,
-        },
+        parameters={"unknowns": 300, "condition number": bounds.condition_number},
         records={"schedules/chebyshev": chebyshev.to_dict()},
     )
 
@@ -163,10 +155,10 @@ def _published_semi_iteration(eigenvalues: FloatArray, last: int) -> FloatArray:
 
 
 def _sections(
-    errors: dict[str, FloatArray], published: dict[str, FloatArray], num_steps: int
+    errors: dict[str, FloatArray], published: dict[str, FloatArray], period: int
 ) -> list[Section]:
     last = errors["constant step"].size - 1
-    ends = range(num_steps, last + 1, num_steps)
+    ends = range(period, last + 1, period)
     every = {**errors, **published}
     return [
         Section(
@@ -250,22 +242,22 @@ def _checks(
     errors: dict[str, FloatArray],
     published: dict[str, FloatArray],
     bounds: SpectralBounds,
-    num_steps: int,
+    period: int,
     *,
     published_setting: bool,
 ) -> list[Check]:
     last = errors["constant step"].size - 1
     semi, chebyshev = errors["semi-iteration"], errors["Chebyshev steps"]
-    promised = np.array([chebyshev_rate(bounds, t) for t in range(1, last + 1)])
+    promised = np.array([chebyshev_period_rate(bounds, t) for t in range(1, last + 1)])
     at_ends = [
-        chebyshev[k * num_steps] / chebyshev_rate(bounds, num_steps) ** k
-        for k in range(1, last // num_steps + 1)
+        chebyshev[k * period] / chebyshev_period_rate(bounds, period) ** k
+        for k in range(1, last // period + 1)
     ]
     checks = [
         Check.close(
             "semi-iteration over Chebyshev steps at T",
             1,
-            semi[num_steps] / chebyshev[num_steps],
+            semi[period] / chebyshev[period],
             rtol=1e-9,
         ),
         Check(
@@ -291,7 +283,7 @@ def _checks(
     ]
     if not published_setting:
         return checks
-    span = slice(num_steps, last + 1)
+    span = slice(period, last + 1)
     iterations = np.arange(last + 1)[span]
     slope = np.polyfit(iterations, np.log(errors["heavy ball"][span]), 1)[0]
     return [
@@ -336,7 +328,7 @@ def _checks(
         Check(
             "heavy ball as published over heavy ball, largest up to T",
             "above 1.3: a wrong start",
-            float((published[WRONG_START] / errors["heavy ball"])[: num_steps + 1].max()),
+            float((published[WRONG_START] / errors["heavy ball"])[: period + 1].max()),
             lower=1.3,
         ),
         Check(
@@ -355,7 +347,7 @@ def _checks(
         Check(
             "semi-iteration as published over Chebyshev steps at T",
             "below 1: 2T products against T",
-            published[TWICE][num_steps] / chebyshev[num_steps],
+            published[TWICE][period] / chebyshev[period],
             0,
             0.9,
         ),

@@ -62,7 +62,6 @@ def noise(
     aware, clean = errors["noise-aware"], errors["optimal without noise"]
     drawn = _drawn(rows["noise-aware"][-1], noise, num_draws, seed)
     return Outcome(
-        name="noise",
         title="Steps that know the noise",
         summary=(
             f"With noise of variance {noise:g} no linear estimate gets below a mean squared error "
@@ -125,12 +124,6 @@ def noise(
                 1 + 5 / np.sqrt(100 * num_draws),
             ),
         ],
-        parameters={
-            "noise": noise,
-            "max_steps": max_steps,
-            "num_draws": num_draws,
-            "seed": seed,
-        },
         records={"schedules/noise-aware": rows["noise-aware"][-1].to_dict()},
     )
 

@@ -37,7 +37,7 @@ def noisy_dugd(
     Args:
         num_layers: T, the number of layers.
         noise: Variance of the data's noise over that of the unknowns.
-        num_iterations: Mini-batches per generation.
+        num_iterations: Mini-batches per stage.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
     """
@@ -83,7 +83,6 @@ def noisy_dugd(
     ours, ridged = (end[name] for name in list(rows)[:2])
     floor = end["best steps with ridge"]
     return Outcome(
-        name="noisy_dugd",
         title="Noisy data: learned steps, a learned ridge term, and the optimum",
         summary=(
             f"With noise of {noise:g} times the signal's variance and {num_layers} layers the "
@@ -121,11 +120,11 @@ def noisy_dugd(
             ),
             Section(
                 "The ridge term",
-                ("What training makes of it, generation by generation; it starts at 0.01.",),
+                ("What training makes of it, stage by stage; it starts at 0.01.",),
                 figure=Figure(
-                    "ridge_by_generation",
+                    "ridge_by_stage",
                     "Learned ridge term",
-                    "Ridge term against generation: it nears the variance of the noise.",
+                    "Ridge term against stage: it nears the variance of the noise.",
                     (
                         Curve(
                             "learned",
@@ -135,7 +134,7 @@ def noisy_dugd(
                             emphasis=True,
                         ),
                     ),
-                    Axis("generation"),
+                    Axis("stage"),
                     Axis("ridge term ξ"),
                     (Level("variance of the noise", noise),),
                 ),
@@ -175,12 +174,6 @@ def noisy_dugd(
                 1,
             ),
         ],
-        parameters={
-            "num_layers": num_layers,
-            "noise": noise,
-            "num_iterations": num_iterations,
-            "seed": seed,
-        },
         records={
             "schedules/learned": run.schedule.to_dict(),
             "schedules/learned_ridge": ridge.network.schedule().to_dict(),

@@ -28,20 +28,20 @@ SAFE = ("lebedev", "leja")
 @experiment("order", seconds=2, quick={})
 def order(
     *,
-    num_steps: Annotated[int, Between(2, 256)] = 64,
+    period: Annotated[int, Between(2, 256)] = 64,
     condition_number: Annotated[float, Between(2, 1e8)] = 1e4,
     precision: Literal["float64", "float32"] = "float64",
 ) -> Outcome:
     """The order of the steps decides what rounding leaves: 64 steps in every order.
 
     Args:
-        num_steps: T.
+        period: T.
         condition_number: κ.
         precision: Arithmetic of the run.
     """
     bounds = SpectralBounds(1.0 / condition_number, 1.0)
     eigenvalues = np.geomspace(bounds.lower, bounds.upper, 200)
-    chebyshev = chebyshev_steps(bounds, num_steps)
+    chebyshev = chebyshev_steps(bounds, period)
     exact = float(np.sqrt((residual_polynomial(chebyshev, eigenvalues) ** 2).mean()))
     schedules = {name: chebyshev.reordered(name) for name in ORDERS}
     errors = {
@@ -52,12 +52,11 @@ def order(
     }
     left = {name: float(curve[-1]) for name, curve in errors.items()}
     worst = max(left, key=lambda name: left[name])
-    published = (num_steps, condition_number, precision) == (64, 1e4, "float64")
+    published = (period, condition_number, precision) == (64, 1e4, "float64")
     return Outcome(
-        name="order",
         title="The order of the steps",
         summary=(
-            f"The same {num_steps} Chebyshev steps for κ = {condition_number:g}, in {precision}: "
+            f"The same {period} Chebyshev steps for κ = {condition_number:g}, in {precision}: "
             f"exactly {exact:.4f} of the error is left; in Lebedev's order {left['lebedev']:.4f}, "
             f"in Leja's {left['leja']:.4f}, smallest step first {left['ascending']:.1e}, largest "
             f"first {left['descending']:.1e}, outside-in, as training finds them, "
@@ -74,7 +73,7 @@ def order(
                 ),
                 figure=Figure(
                     "errors",
-                    f"Error of {num_steps} steps in every order",
+                    f"Error of {period} steps in every order",
                     "Error against iteration for every order. Descending rises astronomically; "
                     "ascending falls, then rises as rounding errors grow; Lebedev's and Leja's end "
                     "at the exact value.",
@@ -138,11 +137,6 @@ def order(
                 else []
             ),
         ],
-        parameters={
-            "num_steps": num_steps,
-            "condition_number": condition_number,
-            "precision": precision,
-        },
         records={
             f"schedules/{name}": schedule.to_dict()
             for name, schedule in schedules.items()

@@ -19,7 +19,7 @@ from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section
 from stepfold.lab.parameters import Between
-from stepfold.polynomial import chebyshev_rate, constant_rate
+from stepfold.polynomial import chebyshev_period_rate, constant_rate
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.schedules import Schedule, chebyshev_steps, constant_steps
 from stepfold.spectrum import SpectralBounds
@@ -28,14 +28,14 @@ from stepfold.spectrum import SpectralBounds
 @experiment("planar_map", seconds=1, quick={})
 def planar_map(
     *,
-    num_steps: Annotated[int, Between(2, 16)] = 4,
+    period: Annotated[int, Between(2, 16)] = 4,
     num_periods: Annotated[int, Between(1, 20)] = 4,
     start: Annotated[float, Between(0.1, 100)] = 8.0,
 ) -> Outcome:
     """A nonlinear map of the plane, relaxed by the Chebyshev steps of its Jacobian's spectrum.
 
     Args:
-        num_steps: T, the period of the relaxations.
+        period: T, the period of the relaxations.
         num_periods: Periods shown.
         start: The first coordinate of the start; the second is 1.
     """
@@ -44,32 +44,31 @@ def planar_map(
     solution = accelerate(problem, x0, rtol=1e-15).x
     eigenvalues = np.sort(np.linalg.eigvals(np.eye(2) - _jacobian(solution)).real)
     bounds = SpectralBounds(eigenvalues[0], eigenvalues[1])
-    last = num_steps * num_periods
+    last = period * num_periods
     schedules = {
         "plain": Schedule(np.ones(1)),
         "best constant relaxation": constant_steps(bounds, 1),
-        f"Chebyshev relaxation, T = {num_steps}": chebyshev_steps(bounds, num_steps),
+        f"Chebyshev relaxation, T = {period}": chebyshev_steps(bounds, period),
     }
     errors = {
         name: _errors(problem, schedule, x0, solution, last) for name, schedule in schedules.items()
     }
     chebyshev = errors[list(errors)[2]]
-    promised = chebyshev_rate(bounds, num_steps)
+    promised = chebyshev_period_rate(bounds, period)
     # Far away the map is not linear; the last periods show the rate, before rounding does.
-    ends = chebyshev[::num_steps]
+    ends = chebyshev[::period]
     ends = ends[ends > 1e-12]
     per_period = float(ends[-1] / ends[-2])
     plain = errors["plain"]
     shown = np.flatnonzero(plain > 1e-12)[-3:]
     plain_rate = float((plain[shown[-1]] / plain[shown[0]]) ** (1 / (shown[-1] - shown[0])))
     return Outcome(
-        name="planar_map",
         title="A nonlinear map of the plane",
         summary=(
             f"The fixed point is {solution[0]:.5f} in both coordinates, and I − J has the "
             f"eigenvalues {eigenvalues[0]:.5f} and {eigenvalues[1]:.5f} there. Plain iteration "
-            f"shrinks the error by {plain_rate:.3f} an iteration; a period of {num_steps} "
-            f"Chebyshev relaxations by {per_period:.1e}, {per_period ** (1 / num_steps):.3f} an "
+            f"shrinks the error by {plain_rate:.3f} an iteration; a period of {period} "
+            f"Chebyshev relaxations by {per_period:.1e}, {per_period ** (1 / period):.3f} an "
             "iteration."
         ),
         sections=[
@@ -115,13 +114,12 @@ def planar_map(
             Check(
                 "bound per iteration over that of the best constant relaxation",
                 "below 1",
-                promised ** (1 / num_steps) / constant_rate(bounds),
+                promised ** (1 / period) / constant_rate(bounds),
                 0,
                 1,
             ),
         ],
-        parameters={"num_steps": num_steps, "num_periods": num_periods, "start": start},
-        records={"schedules/chebyshev": chebyshev_steps(bounds, num_steps).to_dict()},
+        records={"schedules/chebyshev": chebyshev_steps(bounds, period).to_dict()},
     )
 
 

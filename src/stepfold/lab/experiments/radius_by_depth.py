@@ -17,14 +17,14 @@ from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
-from stepfold.polynomial import chebyshev_rate, first_order_lower_bound, spectral_radius
+from stepfold.polynomial import chebyshev_period_rate, first_order_lower_bound, spectral_radius
 from stepfold.schedules import chebyshev_steps, constant_steps, optimal_steps
 
 
-@experiment("radius_by_depth", seconds=4, quick={"num_steps": 6, "num_iterations": 100})
+@experiment("radius_by_depth", seconds=4, quick={"period": 6, "num_iterations": 100})
 def radius_by_depth(
     *,
-    num_steps: Annotated[int, Between(2, 40)] = 15,
+    period: Annotated[int, Between(2, 40)] = 15,
     num_iterations: Annotated[int, Between(1, 100_000)] = NUM_ITERATIONS,
     seed: Seed = 0,
     progress: bool = False,
@@ -32,8 +32,8 @@ def radius_by_depth(
     """Spectral radius of learned, Chebyshev and constant steps against T, beside the bound.
 
     Args:
-        num_steps: The largest T.
-        num_iterations: Mini-batches per generation; claims about the training are tested at 500.
+        period: The largest T.
+        num_iterations: Mini-batches per stage; claims about the training are tested at 500.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
     """
@@ -42,9 +42,9 @@ def radius_by_depth(
     measure = published_measure()
     bounds, eigenvalues = measure.bounds, measure.nodes
     loss = SpectralLoss(measure)
-    run = train(loss, num_steps, num_iterations=num_iterations, seed=seed, progress=progress)
-    depths = range(1, num_steps + 1)
-    bound = np.array([chebyshev_rate(bounds, t) for t in depths])
+    run = train(loss, period, num_iterations=num_iterations, seed=seed, progress=progress)
+    depths = range(1, period + 1)
+    bound = np.array([chebyshev_period_rate(bounds, t) for t in depths])
     schedules = {
         "learned": [run.schedule_after(t) for t in depths],
         "Chebyshev": [chebyshev_steps(bounds, t) for t in depths],
@@ -55,7 +55,7 @@ def radius_by_depth(
         name: np.array([spectral_radius(schedule, eigenvalues) for schedule in row])
         for name, row in schedules.items()
     }
-    rates = {name: row ** (1 / np.arange(1, num_steps + 1)) for name, row in radii.items()}
+    rates = {name: row ** (1 / np.arange(1, period + 1)) for name, row in radii.items()}
     limit = first_order_lower_bound(bounds)
     trained = [
         Check(
@@ -80,10 +80,9 @@ def radius_by_depth(
         ),
     ]
     return Outcome(
-        name="radius_by_depth",
         title="The spectral radius against the number of steps",
         summary=(
-            f"At T = {num_steps} the spectral radius of constant steps is "
+            f"At T = {period} the spectral radius of constant steps is "
             f"{radii['constant'][-1]:.3g}, of learned ones {radii['learned'][-1]:.3g}, of "
             f"Chebyshev steps {radii['Chebyshev'][-1]:.3g}, which meet the bound "
             f"{bound[-1]:.3g}. Training, which looks at the mean squared error only, lowers the "
@@ -105,7 +104,7 @@ def radius_by_depth(
                     "slowest, then learned and optimal ones; Chebyshev steps lie on the bound.",
                     curves(
                         {**radii, "bound sech(T arccosh((κ+1)/(κ−1)))": bound},
-                        np.arange(1, num_steps + 1),
+                        np.arange(1, period + 1),
                         style="both",
                         emphasis=("learned",),
                     ),
@@ -126,7 +125,7 @@ def radius_by_depth(
                     "lower bound, learned and optimal ones above it, the constant one is level.",
                     curves(
                         rates,
-                        np.arange(1, num_steps + 1),
+                        np.arange(1, period + 1),
                         style="both",
                         emphasis=("learned",),
                     ),
@@ -164,6 +163,5 @@ def radius_by_depth(
             ),
             *(trained if num_iterations >= NUM_ITERATIONS else []),
         ],
-        parameters={"num_steps": num_steps, "num_iterations": num_iterations, "seed": seed},
         records={"schedules/learned": run.schedule.to_dict()},
     )

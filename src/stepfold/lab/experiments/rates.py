@@ -18,10 +18,10 @@ from stepfold.lab.figure import Axis, Curve, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
 from stepfold.polynomial import (
-    chebyshev_rate,
+    chebyshev_period_rate,
     constant_rate,
     first_order_lower_bound,
-    worst_case_rate,
+    worst_case_period_rate,
 )
 from stepfold.schedules import chebyshev_steps
 from stepfold.spectrum import SpectralBounds
@@ -44,12 +44,13 @@ def rates(
     """
     bounds = SpectralBounds(1.0, condition_number)
     periods = np.arange(1, max_steps + 1)
-    bound = np.array([chebyshev_rate(bounds, int(t)) for t in periods])
+    bound = np.array([chebyshev_period_rate(bounds, int(t)) for t in periods])
     per_step = bound ** (1 / periods)
-    measured = np.array([worst_case_rate(chebyshev_steps(bounds, int(t)), bounds) for t in periods])
+    measured = np.array(
+        [worst_case_period_rate(chebyshev_steps(bounds, int(t)), bounds) for t in periods]
+    )
     constant, limit = constant_rate(bounds), first_order_lower_bound(bounds)
     return Outcome(
-        name="rates",
         title="From gradient descent's rate to the lower bound",
         summary=(
             f"For κ = {condition_number:g} the rate per step of Chebyshev steps falls from "
@@ -82,7 +83,6 @@ def rates(
             ),
         ],
         checks=_checks(bounds, periods, bound, per_step, measured),
-        parameters={"condition_number": condition_number, "max_steps": max_steps},
     )
 
 
@@ -166,7 +166,9 @@ def _condition_figure() -> Figure:
         Curve(
             f"Chebyshev, T = {period}",
             kappas,
-            np.array([-period / np.log(chebyshev_rate(bounds, period)) for bounds in spectra]),
+            np.array(
+                [-period / np.log(chebyshev_period_rate(bounds, period)) for bounds in spectra]
+            ),
             emphasis=True,
         )
         for period in (4, 16, 64)

@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 WEIGHTS = tuple(float(weight) for weight in np.geomspace(1e-3, 1, 16))
 
 
-def rivals(signals: SparseSignals, sample: Any, tuning: Any, num_steps: int) -> dict[str, Any]:
+def rivals(signals: SparseSignals, sample: Any, tuning: Any, num_iterations: int) -> dict[str, Any]:
     """Errors of ISTA and FISTA by iteration, in dB, each with the penalty that suits it best.
 
     Args:
         signals: Where the samples come from.
         sample: Where errors are measured.
         tuning: Where the weight of the penalty is chosen, for the last iteration.
-        num_steps: Iterations.
+        num_iterations: Iterations.
     """
     from stepfold.unfolded.networks.sparse_signals import lipschitz_constant, normalised_error
 
-    gammas = [1 / lipschitz_constant(signals.matrix)] * num_steps
+    gammas = [1 / lipschitz_constant(signals.matrix)] * num_iterations
     found = {}
     for name, kind in (("ISTA", ProximalGradient), ("FISTA", Fista)):
 
@@ -97,7 +97,7 @@ def tista(
         num_layers: T, the number of layers.
         num_unknowns: n, entries of a signal.
         num_rows: m, products seen of it, at most n.
-        num_iterations: Mini-batches per generation.
+        num_iterations: Mini-batches per stage.
         batch_size: Signals in a mini-batch.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
@@ -134,7 +134,6 @@ def tista(
     best_rival = float(rival_errors[:, -1].min())
     published = (num_layers, num_unknowns, num_rows) == (12, 500, 250) and num_iterations >= 200
     return Outcome(
-        name="tista",
         title="Sparse signals in a dozen layers",
         summary=(
             f"After {num_layers} layers TISTA's normalised mean squared error is "
@@ -210,15 +209,7 @@ def tista(
                 lower=-0.5,
             ),
         ],
-        parameters={
-            "num_layers": num_layers,
-            "num_unknowns": num_unknowns,
-            "num_rows": num_rows,
-            "num_iterations": num_iterations,
-            "batch_size": batch_size,
-            "seed": seed,
-            "learning rate": 0.04,
-        },
+        parameters={"learning rate": 0.04},
         records={
             "schedules/learned": run.schedule.to_dict(),
             "errors": {name: [float(value) for value in values] for name, values in rows.items()},
@@ -227,7 +218,7 @@ def tista(
 
 
 def _step_figure(schedule: Schedule) -> Figure:
-    numbers = np.arange(1, schedule.num_steps + 1)
+    numbers = np.arange(1, schedule.period + 1)
     return Figure(
         "learned_steps",
         "Learned steps in the order of the layers",

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 EVERY = 10
 
 
-@experiment("training_radius", seconds=4, quick={"num_steps": 4, "num_iterations": 200})
+@experiment("training_radius", seconds=4, quick={"period": 4, "num_iterations": 200})
 def training_radius(
     *,
-    num_steps: Annotated[int, Between(2, 25)] = 11,
+    period: Annotated[int, Between(2, 25)] = 11,
     num_iterations: Annotated[int, Between(20, 100_000)] = NUM_ITERATIONS,
     seed: Seed = 0,
     progress: bool = False,
@@ -41,8 +41,8 @@ def training_radius(
     """The spectral radius falls with the mean squared error, all through the training.
 
     Args:
-        num_steps: T, the number of layers.
-        num_iterations: Mini-batches per generation.
+        period: T, the number of layers.
+        num_iterations: Mini-batches per stage.
         seed: Seed of the training data.
         progress: Whether to show a progress bar.
     """
@@ -50,26 +50,24 @@ def training_radius(
 
     measure = published_measure()
     watched = _Watched(SpectralLoss(measure))
-    run = train(watched, num_steps, num_iterations=num_iterations, seed=seed, progress=progress)
+    run = train(watched, period, num_iterations=num_iterations, seed=seed, progress=progress)
     batches = EVERY * np.arange(len(watched.seen))
     errors = np.array([mean_squared_error(steps, measure) for steps in watched.seen])
     squares = np.array([spectral_radius(steps, measure.nodes) for steps in watched.seen]) ** 2
-    generations = np.array([steps.size for steps in watched.seen])
+    stages = np.array([steps.size for steps in watched.seen])
     falls = {"mean squared error": errors, "spectral radius": squares}
     ratios = {
         name: [
-            float(values[generations == g][-1] / values[generations == g][0])
-            for g in range(1, num_steps + 1)
+            float(values[stages == g][-1] / values[stages == g][0]) for g in range(1, period + 1)
         ]
         for name, values in falls.items()
     }
     correlation = float(np.corrcoef(np.log(errors), np.log(squares))[0, 1])
     num_unknowns = measure.nodes.size
     return Outcome(
-        name="training_radius",
         title="The spectral radius falls with the mean squared error",
         summary=(
-            f"Over {batches[-1] + EVERY} mini-batches of {num_steps} generations the mean squared "
+            f"Over {batches[-1] + EVERY} mini-batches of {period} stages the mean squared "
             f"error falls to {errors[-1]:.2e} and the squared spectral radius to "
             f"{squares[-1]:.2e}; their logarithms correlate at {correlation:.4f}."
         ),
@@ -81,7 +79,7 @@ def training_radius(
                     "Training sees random mini-batches and minimises their mean squared error. "
                     "Here the exact mean squared error of the trained layers is computed every "
                     f"{EVERY} mini-batches, and the spectral radius, which training never sees. "
-                    "Each stair is a generation, which begins when a layer is added.",
+                    "Each stair is a stage, which begins when a layer is added.",
                 ),
                 figure=Figure(
                     "training",
@@ -124,19 +122,18 @@ def training_radius(
                 lower=0.95,
             ),
             Check(
-                f"of {num_steps} generations, those whose radius fell from start to end",
-                f"{num_steps}: all",
+                f"of {period} stages, those whose radius fell from start to end",
+                f"{period}: all",
                 sum(ratio < 1 for ratio in ratios["spectral radius"]),
-                lower=num_steps,
+                lower=period,
             ),
             Check(
-                f"of {num_steps} generations, those whose MSE fell from start to end",
-                f"{num_steps}: all",
+                f"of {period} stages, those whose MSE fell from start to end",
+                f"{period}: all",
                 sum(ratio < 1 for ratio in ratios["mean squared error"]),
-                lower=num_steps,
+                lower=period,
             ),
         ],
-        parameters={"num_steps": num_steps, "num_iterations": num_iterations, "seed": seed},
         records={"schedules/learned": run.schedule.to_dict()},
     )
 

@@ -27,7 +27,7 @@ from stepfold.planner import Plan, plan
 from stepfold.problems import Problem
 from stepfold.schedules import Schedule, constant_steps, optimal_steps
 from stepfold.solve import solve
-from stepfold.spectrum import SpectralBounds, exact_eigenvalues, is_diagonalisable
+from stepfold.spectrum import SpectralBounds, exact_eigenvalues, fits_dense_eigensolver
 
 __all__ = ["explain_problem", "explain_run"]
 
@@ -38,7 +38,7 @@ def explain_problem(
     name: str,
     why: str,
     rtol: float = 1e-6,
-    num_steps: int | None = None,
+    period: int | None = None,
     bounds: SpectralBounds | None = None,
     try_rhs: bool = True,
 ) -> Outcome:
@@ -49,7 +49,7 @@ def explain_problem(
         name: What to call it.
         why: What kind of problem it is, in a few words.
         rtol: Tolerance on the norm of the gradient, relative to that at 0.
-        num_steps: The period T; the planner's choice if not given.
+        period: T; the planner's choice if not given.
         bounds: Interval of the eigenvalues that matter; estimated if not given.
         try_rhs: Whether to run the schedules, and conjugate gradients, on the right-hand side.
 
@@ -61,7 +61,7 @@ def explain_problem(
             "the right-hand side makes the gradient at 0 vanish: x = 0 is the solution, and there "
             "is nothing to try; leave the right-hand side out to have the matrix explained"
         )
-    advice = plan(problem, rtol=rtol, num_steps=num_steps, bounds=bounds)
+    advice = plan(problem, rtol=rtol, period=period, bounds=bounds)
     measure = _measure(problem, advice, of_gradient=try_rhs)
     subject = Subject(problem, name, why, advice, measure, _schedules(advice, measure))
     if try_rhs:
@@ -76,7 +76,7 @@ def explain_problem(
         title=f"The steps that {name} calls for",
         summary=summary(subject),
         sections=sections,
-        parameters={"matrix": name, "rtol": rtol, "period": advice.schedule.num_steps},
+        parameters={"matrix": name, "rtol": rtol, "period": advice.schedule.period},
         records={
             "plan": advice.to_dict(),
             "spectrum": measure.to_dict(),
@@ -93,10 +93,10 @@ def explain_problem(
 def _measure(problem: Problem[Any], advice: Plan, *, of_gradient: bool) -> SpectralMeasure:
     """How the gradient at 0, or a random one, is spread over the eigenvalues that matter."""
     bounds = advice.bounds
-    num_nodes = min(advice.schedule.num_steps, LONGEST_OPTIMAL) + 1
+    num_nodes = min(advice.schedule.period, LONGEST_OPTIMAL) + 1
     if of_gradient:
         return lanczos_measure(problem.hessian, num_nodes=num_nodes, start=problem.linear_term)
-    if is_diagonalisable(problem.hessian):
+    if fits_dense_eigensolver(problem.hessian):
         values = exact_eigenvalues(problem.hessian)
         # A kernel plays no part where the lower bound is above 0; see `relevant_bounds`.
         return SpectralMeasure.from_eigenvalues(values[values > 0] if bounds.lower > 0 else values)
@@ -107,7 +107,7 @@ def _schedules(advice: Plan, measure: SpectralMeasure) -> dict[str, Schedule]:
     """Schedules to compare, by what the report calls them."""
     bounds = advice.bounds
     flat = bounds if bounds.lower > 0 else SpectralBounds(bounds.upper, bounds.upper)
-    period = min(advice.schedule.num_steps, LONGEST_OPTIMAL)
+    period = min(advice.schedule.period, LONGEST_OPTIMAL)
     # Fewer, where the measure has fewer distinct nodes; those that differ by rounding are one.
     period = measure.gauss_nodes_of_weighted(period).size
     return {
@@ -126,7 +126,7 @@ def _tried(subject: Subject) -> Subject:
             schedule,
             rtol=rtol,
             # Optimal steps are made for this gradient; what one period leaves is another one.
-            max_steps=schedule.num_steps if label == "optimal" else budget,
+            max_steps=schedule.period if label == "optimal" else budget,
         )
         for label, schedule in subject.schedules.items()
     }

@@ -15,7 +15,7 @@ def summary(learned: Learned) -> str:
     few = learned.equivalent_steps
     if learned.errors["learned"] > 1:
         text += "; taking no step at all would be better"
-    elif few < learned.run.schedule.num_steps:
+    elif few < learned.run.schedule.period:
         text += f"; {few} {learned.best} {'steps do' if few > 1 else 'step does'} as well"
     if learned.verdict is Verdict.STOPPED:
         return f"{_stopped(learned)} {text}."
@@ -29,7 +29,7 @@ def smallest(learned: Learned) -> str:
 
 
 def _subject(learned: Learned) -> str:
-    count = learned.run.schedule.num_steps
+    count = learned.run.schedule.period
     if learned.verdict is Verdict.STOPPED:
         return f"Its {count} steps as they are leave"
     if learned.aim == learned.best:
@@ -55,7 +55,7 @@ def _remainder(learned: Learned) -> str:
 
 def _stopped(learned: Learned) -> str:
     depths = learned.run.history.num_layers
-    count = learned.run.schedule.num_steps
+    count = learned.run.schedule.period
     reached = count if depths is None or not depths.size else int(depths[-1])
     where = (
         f" while it trained the first {reached} of {count} layers; the others have their initial "

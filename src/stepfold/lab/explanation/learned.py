@@ -78,7 +78,7 @@ class Learned:
     @cached_property
     def schedules(self) -> dict[str, Schedule]:
         """Learned steps and those to compare them with, by what the report calls them."""
-        count, bounds = self.run.schedule.num_steps, self.measure.bounds
+        count, bounds = self.run.schedule.period, self.measure.bounds
         schedules = {"learned": self.run.schedule}
         if bounds.lower > 0:
             schedules["Chebyshev"] = chebyshev_steps(bounds, count)
@@ -100,11 +100,11 @@ class Learned:
     @property
     def aim(self) -> str:
         """What the report calls the best steps that training could have come to."""
-        is_free = self.period == self.run.schedule.num_steps
+        is_free = self.period == self.run.schedule.period
         return self.best if is_free else f"best of period {self.period}"
 
     def _best_shared(self) -> Schedule:
-        count, bounds = self.run.schedule.num_steps, self.measure.bounds
+        count, bounds = self.run.schedule.period, self.measure.bounds
         starts = [self.run.schedule.steps[: self.period], self.best_schedule(self.period).steps]
         if bounds.lower > 0:
             starts.append(chebyshev_steps(bounds, self.period).steps)
@@ -112,11 +112,11 @@ class Learned:
         reach = (float(positive[0]), float(positive[-1]))
         return best_shared_steps(self.log_error, starts, count, reach)
 
-    def best_schedule(self, num_steps: int) -> Schedule:
+    def best_schedule(self, period: int) -> Schedule:
         """The best positive steps known: without noise the optimum, with noise a local one."""
         if self.noise:
-            return noise_aware_steps(self.measure, num_steps, noise=self.noise)
-        return optimal_steps(self.measure, num_steps)
+            return noise_aware_steps(self.measure, period, noise=self.noise)
+        return optimal_steps(self.measure, period)
 
     def error(self, schedule: Schedule) -> float:
         """Mean squared error relative to the start, with the noise."""
@@ -151,7 +151,7 @@ class Learned:
     @property
     def is_lost(self) -> bool:
         """Whether the best steps need more than 16 digits, so that there is no telling them."""
-        least = self._best_error(self.run.schedule.num_steps)
+        least = self._best_error(self.run.schedule.period)
         tolerance = float(np.sqrt(np.finfo(float).eps))
         return not self.errors[self.best] <= (1 + CLOSE) * least + tolerance
 
@@ -159,7 +159,7 @@ class Learned:
         """Whether an error is 0 as far as rounding can tell."""
         # Where eigenvalues are far apart rounding may hide everything; errors then count as found.
         floor = min(self.rounding, float(np.finfo(float).eps))
-        if optimal_mean_squared_error(self.measure, self.run.schedule.num_steps) == 0:
+        if optimal_mean_squared_error(self.measure, self.run.schedule.period) == 0:
             floor = max(floor, self.errors[self.best])
         return error <= ROUNDING * floor
 
@@ -176,7 +176,7 @@ class Learned:
     @cached_property
     def least_errors(self) -> FloatArray:
         """Error below which no t gradients come, t = 1 … T, shape (T,)."""
-        lengths = range(1, self.run.schedule.num_steps + 1)
+        lengths = range(1, self.run.schedule.period + 1)
         if not self.noise:
             return np.array([optimal_mean_squared_error(self.measure, t) for t in lengths])
         fit, errors = self.fit, []
@@ -190,7 +190,7 @@ class Learned:
     def equivalent_steps(self) -> int:
         """How many of the best steps do as well as the learned ones, or better; at most T."""
         enough = self.errors["learned"] * (1 + 1e-9)
-        few, many = 0, self.run.schedule.num_steps
+        few, many = 0, self.run.schedule.period
         # The error of the best steps falls with their number.
         while many - few > 1:
             middle = (few + many) // 2
@@ -200,10 +200,10 @@ class Learned:
                 few = middle
         return many
 
-    def _best_error(self, num_steps: int) -> float:
+    def _best_error(self, period: int) -> float:
         if not self.noise:
-            return optimal_mean_squared_error(self.measure, num_steps)
-        return self.error(self.best_schedule(num_steps))
+            return optimal_mean_squared_error(self.measure, period)
+        return self.error(self.best_schedule(period))
 
     @cached_property
     def fit(self) -> PolynomialFit:

@@ -80,7 +80,7 @@ def explain_network(
             loss_section(run, drop_sentence(run)),
             *([_merit_section(figures_of_merit)] if figures_of_merit else []),
         ],
-        parameters={"run": name, "num_steps": run.schedule.num_steps, "seed": run.seed},
+        parameters={"run": name, "num_layers": run.schedule.period, "seed": run.seed},
         records={"schedules/learned": run.schedule.to_dict()},
     )
 
@@ -117,8 +117,8 @@ def _advice(run: TrainingRun) -> str:
 
 
 def _values_section(run: TrainingRun) -> Section:
-    layers = np.arange(1, run.schedule.num_steps + 1)
-    curves = [Curve("step size", layers, run.schedule.steps, "both", emphasis=True)]
+    layers = np.arange(1, run.schedule.period + 1)
+    curves = [Curve("step size", layers, run.schedule.steps, "both", emphasis=True, role="learned")]
     without: list[str] = []
     for name, values in run.parameters.items():
         column = np.asarray(values, dtype=np.float64)
@@ -126,7 +126,7 @@ def _values_section(run: TrainingRun) -> Section:
             without.append(name)  # several numbers for each layer have no curve
         else:
             spread = column[np.arange(layers.size) % column.size]
-            curves.append(Curve(name, layers, spread, "both"))
+            curves.append(Curve(name, layers, spread, "both", role="learned"))
     smallest = min(float(np.nanmin(curve.y)) for curve in curves)
     return Section(
         "What was learned",
@@ -191,7 +191,7 @@ def _local_section(spectra: LocalSpectra | str, kind: LayerKind, sample: str) ->
             f"{noun.capitalize()}s along the trajectory, and the reciprocals of the steps",
             f"Largest and smallest {noun} by layer, beside 1 over the step size.",
             (
-                Curve("1/γ", layers, 1 / spectra.steps, "both", emphasis=True),
+                Curve("1/γ", layers, 1 / spectra.steps, "both", emphasis=True, role="learned"),
                 Curve(f"largest {noun}", layers, upper, "both"),
                 Curve(f"smallest {noun}", layers, lower, "both"),
             ),

@@ -16,7 +16,7 @@ from stepfold.polynomial import (
     mean_squared_error,
     num_steps_to,
     residual_polynomial,
-    worst_case_rate,
+    worst_case_period_rate,
 )
 from stepfold.schedules import roundoff_amplification
 from stepfold.spectrum import SpectralBounds
@@ -28,7 +28,7 @@ def summary(subject: Subject) -> str:
     text = (
         f"The eigenvalues of the Hessian lie between {bounds.lower:.6g} and {bounds.upper:.6g}, "
         f"condition number {bounds.condition_number:.4g}. "
-        f"Recommended: {plan.schedule.name} steps of period {plan.schedule.num_steps} "
+        f"Recommended: {plan.schedule.name} steps of period {plan.schedule.period} "
     )
     if math.isfinite(plan.num_steps):
         return text + (
@@ -74,11 +74,11 @@ def steps_section(subject: Subject) -> Section:
     heads, tails = roundoff_amplification(schedule, subject.bounds)
     curves = tuple(
         Curve(
-            f"{entry.name}, period {entry.num_steps}",
+            f"{entry.name}, period {entry.period}",
             # From 0 to 1 for every period; a single step is a level line.
-            np.linspace(0, 1, max(2, entry.num_steps)),
-            np.sort(np.resize(entry.steps, max(2, entry.num_steps))),
-            style="line" if entry.num_steps == 1 else "both",
+            np.linspace(0, 1, max(2, entry.period)),
+            np.sort(np.resize(entry.steps, max(2, entry.period))),
+            style="line" if entry.period == 1 else "both",
             emphasis=entry is schedule,
         )
         for entry in subject.schedules.values()
@@ -86,7 +86,7 @@ def steps_section(subject: Subject) -> Section:
     return Section(
         "The steps",
         (
-            f"The recommended schedule has {schedule.num_steps} steps between "
+            f"The recommended schedule has {schedule.period} steps between "
             f"{schedule.steps.min():.6g} and {schedule.steps.max():.6g}. They are taken in "
             f"{schedule.order} order, in which no iterate grows by more than {heads:.3g} on the "
             f"way and no rounding error by more than {tails:.3g}.",
@@ -108,15 +108,15 @@ def prediction_section(subject: Subject) -> Section:
     per_step = subject.problem.products_per_gradient
     rows = []
     for label, schedule in subject.schedules.items():
-        rate = worst_case_rate(schedule, bounds)
-        needed = num_steps_to(rtol, rate, schedule.num_steps)
+        rate = worst_case_period_rate(schedule, bounds)
+        needed = num_steps_to(rtol, rate, schedule.period)
         mean = math.sqrt(mean_squared_error(schedule, subject.measure))
         rows.append(
             (
                 f"{schedule.name} ({label})" if label != schedule.name else label,
-                str(schedule.num_steps),
-                f"{rate ** (1 / schedule.num_steps):.6f}",
-                f"{mean ** (1 / schedule.num_steps):.6f}",
+                str(schedule.period),
+                f"{rate ** (1 / schedule.period):.6f}",
+                f"{mean ** (1 / schedule.period):.6f}",
                 _count(needed),
                 _count(needed * per_step),
             )
@@ -127,7 +127,7 @@ def prediction_section(subject: Subject) -> Section:
     low = bounds.lower or 1e-6 * bounds.upper
     grid = np.geomspace(low, bounds.upper, 1500) if low < bounds.upper else np.array([low])
     floor = 1e-4 * max(
-        worst_case_rate(subject.plan.schedule, SpectralBounds(low, bounds.upper)), 1e-12
+        worst_case_period_rate(subject.plan.schedule, SpectralBounds(low, bounds.upper)), 1e-12
     )
     return Section(
         "What to expect",
@@ -141,7 +141,7 @@ def prediction_section(subject: Subject) -> Section:
             "Absolute residual polynomials of the schedules over the interval of the eigenvalues.",
             tuple(
                 Curve(
-                    f"{schedule.name}, period {schedule.num_steps}",
+                    f"{schedule.name}, period {schedule.period}",
                     grid,
                     np.abs(residual_polynomial(schedule, grid)),
                     emphasis=schedule is subject.plan.schedule,
@@ -178,7 +178,7 @@ def trial_section(subject: Subject) -> Section:
         )
         curves.append(
             Curve(
-                f"{run.schedule.name}, period {run.schedule.num_steps}",
+                f"{run.schedule.name}, period {run.schedule.period}",
                 products,
                 norms / start,
                 style="both" if norms.size <= 40 else "line",

@@ -45,14 +45,14 @@ def added_up(slopes: FloatArray, period: int) -> FloatArray:
 
 
 def best_shared_steps(
-    log_error: LogError, starts: Sequence[FloatArray], num_steps: int, reach: tuple[float, float]
+    log_error: LogError, starts: Sequence[FloatArray], num_layers: int, reach: tuple[float, float]
 ) -> Schedule:
     """A local minimum over steps that repeat, the best of those that the starts lead to.
 
     Args:
         log_error: What is minimised.
         starts: Values that layers share, shape (p,).
-        num_steps: T.
+        num_layers: T.
         reach: Smallest and largest eigenvalue above 0.
 
     Returns:
@@ -63,7 +63,7 @@ def best_shared_steps(
     period = starts[0].size
 
     def shared(logarithms: FloatArray) -> tuple[float, FloatArray]:
-        value, slopes = log_error(np.resize(np.exp(logarithms), num_steps))
+        value, slopes = log_error(np.resize(np.exp(logarithms), num_layers))
         return value, added_up(slopes, period)
 
     limits = (-np.log(REACH * reach[1]), np.log(REACH / reach[0]))
@@ -79,4 +79,4 @@ def best_shared_steps(
         for start in starts
     ]
     best = min(found, key=lambda each: float(each.fun))
-    return Schedule(np.resize(np.exp(best.x), num_steps), f"best of period {period}")
+    return Schedule(np.resize(np.exp(best.x), num_layers), f"best of period {period}")

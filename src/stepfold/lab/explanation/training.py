@@ -73,7 +73,7 @@ def explain_run(
         ],
         parameters={
             "run": name,
-            "num_steps": run.schedule.num_steps,
+            "num_layers": run.schedule.period,
             "seed": run.seed,
             "noise": noise,
         },
@@ -109,7 +109,7 @@ def _without_optimum(learned: Learned) -> str | None:
             "optimum of gradient steps alone is not what to compare it with: compare several "
             "seeds, and starts from Chebyshev steps."
         )
-    count = run.schedule.num_steps
+    count = run.schedule.period
     distinct = measure.gauss_nodes_of_weighted(count).size
     if distinct < count:
         return (
@@ -172,7 +172,7 @@ def _disagreement(learned: Learned) -> list[str]:
     """A sentence if the error that training recorded is not that of this spectrum and noise."""
     recorded = learned.run.history.mean_squared_errors
     depths = learned.run.history.num_layers
-    if recorded is None or depths is None or depths[-1] < learned.run.schedule.num_steps:
+    if recorded is None or depths is None or depths[-1] < learned.run.schedule.period:
         return []
     last, error = float(recorded[-1]), learned.errors["learned"]
     if abs(last - error) <= SAME * max(last, error):
@@ -190,7 +190,7 @@ def _awake(learned: Learned, schedule: Schedule) -> FloatArray:
 
 
 def _steps_section(learned: Learned) -> Section:
-    ranks = np.arange(1, learned.run.schedule.num_steps + 1)
+    ranks = np.arange(1, learned.run.schedule.period + 1)
     curves = [
         Curve(label, ranks, _awake(learned, schedule), "both", emphasis=label == "learned")
         for label, schedule in learned.schedules.items()
@@ -315,7 +315,7 @@ def _training_section(learned: Learned) -> Section:
     history = learned.run.history
     errors, radii = history.mean_squared_errors, history.spectral_radii
     if errors is None or radii is None or errors.size < 2:
-        if radii is None or not learned.run.finished or learned.run.schedule.num_steps == 1:
+        if radii is None or not learned.run.finished or learned.run.schedule.period == 1:
             return loss_section(learned.run)
         return loss_section(
             learned.run,

@@ -18,7 +18,20 @@ import numpy as np
 import stepfold
 from stepfold.lab.explorer.bundle import bundle
 from stepfold.lab.explorer.subject import LONGEST, LearnedSteps, MeasuredSpectrum, Subject
+from stepfold.lab.roles import DASHES, MARKERS, css, styles
 from stepfold.schedules import ORDERS
+
+# Role of each of the page's schedules; a run's steps are learned ones, too.
+_FAMILIES = {
+    "learned": "learned",
+    "chebyshev": "chebyshev",
+    "optimal": "optimal",
+    "constant": "constant",
+    "second-kind": "second-kind",
+    "fourth-kind": "fourth-kind",
+    "silver": "silver",
+    "run": "learned",
+}
 
 __all__ = [
     "LearnedSteps",
@@ -60,7 +73,7 @@ def explorer_page(subject: Subject | None = None) -> str:
         "policy": policy,
         "version": stepfold.__version__,
         "title": html.escape(f"{subject.title} · stepfold"),
-        "style": _text("page.css"),
+        "style": css() + _text("page.css"),
         "data": _json(subject),
     }
     # In one pass, so that a text that looks like a place is not taken for one.
@@ -93,6 +106,16 @@ def _json(subject: Subject) -> str:
         "note": subject.measured.note if subject.measured else None,
         "measured": subject.measured.to_dict() if subject.measured else None,
         "run": subject.run.to_dict() if subject.run else None,
+        "styles": {
+            family: {
+                "variable": style.variable,
+                "dash": DASHES[style.dash][1],
+                "pattern": DASHES[style.dash][2],
+                "symbol": MARKERS[style.marker][1],
+                "outline": MARKERS[style.marker][2],
+            }
+            for family, style in zip(_FAMILIES, styles(_FAMILIES.values()), strict=True)
+        },
         "permutations": [
             ORDERS["random"](np.ones(size)).tolist() for size in range(1, LONGEST + 1)
         ],

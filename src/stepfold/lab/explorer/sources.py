@@ -11,7 +11,12 @@ from stepfold.lab.explorer.subject import LONGEST, MOST_NODES, LearnedSteps, Mea
 from stepfold.measure import SpectralMeasure, lanczos_measure
 from stepfold.result.training import RUN_FILE, TrainingRun
 from stepfold.schedules import Schedule
-from stepfold.spectrum import SpectralBounds, estimate_bounds, exact_eigenvalues, is_diagonalisable
+from stepfold.spectrum import (
+    SpectralBounds,
+    estimate_bounds,
+    exact_eigenvalues,
+    fits_dense_eigensolver,
+)
 
 # Nodes of the rule that stands for more eigenvalues than a page can take: twice what its longest
 # period needs, so that two periods are exact as well.
@@ -29,11 +34,15 @@ def spectrum_of_hessian(hessian: Any, lines: Sequence[str]) -> MeasuredSpectrum:
         ValueError: If it is not positive semidefinite, or 0.
     """
     size = int(hessian.shape[0])
-    if is_diagonalisable(hessian):
+    if fits_dense_eigensolver(hessian):
         values = exact_eigenvalues(hessian)
         return spectrum_of_measure(
             SpectralMeasure.from_eigenvalues(values),
-            [*lines, "measure = SpectralMeasure.from_eigenvalues(exact_eigenvalues(hessian))"],
+            [
+                *lines,
+                "from stepfold.spectrum import exact_eigenvalues",
+                "measure = SpectralMeasure.from_eigenvalues(exact_eigenvalues(hessian))",
+            ],
             f"All {size:,} eigenvalues",
         )
     measure = lanczos_measure(hessian, num_nodes=LONGEST + 2)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stepfold.lab import _folder
-from stepfold.lab._page import asset
+from stepfold.lab._page import asset, style_sheet
 from stepfold.lab.report import OUTCOME, SavedRun, read_run
 from stepfold.lab.site.pages import Entry, count_runs, index_page, run_page
 
@@ -115,8 +115,8 @@ def _fill(folder: Path, found: Found) -> None:
     assets = folder / _ASSETS
     assets.mkdir()
     (assets / "plotly.min.js").write_text(_plotly_script(), encoding="utf-8")
-    for name in ("style.css", "site.js"):
-        (assets / name).write_text(asset(name), encoding="utf-8")
+    (assets / "style.css").write_text(style_sheet(), encoding="utf-8")
+    (assets / "site.js").write_text(asset("site.js"), encoding="utf-8")
     for position, entry in enumerate(found.entries):
         neighbours = (
             found.entries[position - 1] if position else None,

@@ -12,9 +12,9 @@ import json
 import numpy as np
 
 from stepfold.lab._page import html_table, still
-from stepfold.lab._palette import COLOURS, LEVEL, SVG_DASHES, SVG_LEVEL_DASHES, SVG_MARKERS
 from stepfold.lab.figure import Curve, Figure
 from stepfold.lab.picture import Pictures
+from stepfold.lab.roles import DASHES, LEVEL_DASHES, MARKERS, Style, level_style, styles
 from stepfold.lab.site.traces import to_plotly
 
 # Longer tables are read in a spreadsheet, from the CSV.
@@ -50,12 +50,11 @@ def interactive(figure: Figure | Pictures) -> str:
 
 
 def _legend(figure: Figure) -> str:
-    samples = [
-        *(_sample(curve, index % len(COLOURS)) for index, curve in enumerate(figure.curves)),
-        *(
-            _line(LEVEL, SVG_LEVEL_DASHES[index % len(SVG_LEVEL_DASHES)], 1.4)
-            for index in range(len(figure.levels))
-        ),
+    drawn = zip(figure.curves, styles(c.role for c in figure.curves), strict=True)
+    samples = [_sample(curve, style) for curve, style in drawn]
+    samples += [
+        _line(level_style(level.label)[1], LEVEL_DASHES[index % len(LEVEL_DASHES)][2], 1.4)
+        for index, level in enumerate(figure.levels)
     ]
     labels = [curve.label for curve in figure.curves] + [level.label for level in figure.levels]
     return "\n".join(
@@ -66,16 +65,17 @@ def _legend(figure: Figure) -> str:
     )
 
 
-def _sample(curve: Curve, index: int) -> str:
-    colour = COLOURS[index].replace("#000000", "currentColor")
-    line = _line(colour, SVG_DASHES[index], 2.8 if curve.emphasis else 1.8)
-    marker = f'<path d="{SVG_MARKERS[index]}" fill="{colour}"/>'
+def _sample(curve: Curve, style: Style) -> str:
+    line = _line(style.variable, DASHES[style.dash][2], 2.8 if curve.emphasis else 1.8)
+    marker = f'<path d="{MARKERS[style.marker][2]}" fill="var({style.variable})"/>'
     return {"line": line, "points": marker, "both": line + marker}[curve.style]
 
 
-def _line(colour: str, dashes: str, width: float) -> str:
+def _line(variable: str, dashes: str, width: float) -> str:
     dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-    return f'<path d="M1 6h30" fill="none" stroke="{colour}" stroke-width="{width}"{dashed}/>'
+    return (
+        f'<path d="M1 6h30" fill="none" stroke="var({variable})" stroke-width="{width}"{dashed}/>'
+    )
 
 
 def _numbers(figure: Figure) -> str:

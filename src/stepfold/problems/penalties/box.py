@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._arrays import from_host
 from stepfold._typing import ArrayT
-from stepfold.problems._rows import fitting, indicator, largest, like
+from stepfold.problems._rows import fitting, indicator, largest
 from stepfold.problems.penalties.base import PENALTIES, ConjugatePenalty, DualDomain
 
 
@@ -73,7 +74,7 @@ class Box(ConjugatePenalty):
 
     def conjugate(self, v: Any) -> Any:
         """``Σ max(lowerᵢ vᵢ, upperᵢ vᵢ)``, of entries other than 0."""
-        ends = [like(end, v) for end in self._ends]
+        ends = [from_host(end, v) for end in self._ends]
         if self.dual_domain == "whole":
             # Where the sign of v picks the other end, its part is 0 times a finite number.
             return (v.clip(None, 0) * ends[0] + v.clip(0, None) * ends[1]).sum(-1)

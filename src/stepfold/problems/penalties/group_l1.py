@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stepfold._arrays import from_host
 from stepfold._checks import check_nonnegative
 from stepfold._typing import ArrayT
-from stepfold.problems._rows import indicator, largest, like
+from stepfold.problems._rows import indicator, largest
 from stepfold.problems.penalties.base import (
     PENALTIES,
     ConjugatePenalty,
@@ -89,5 +90,5 @@ class GroupL1(ConjugatePenalty):
             raise ValueError(
                 f"`groups` labels {self._labels.size} entries, got rows of length {x.shape[-1]}"
             )
-        members = x[..., self._members] * like(self._mask, x)
+        members = x[..., self._members] * from_host(self._mask, x)
         return (members * members).sum(-1)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from stepfold._arrays import namespace
 from stepfold._checks import check_count, check_nonnegative
 from stepfold._typing import ArrayT
-from stepfold.problems._rows import indicator, namespace
+from stepfold.problems._rows import indicator
 from stepfold.problems.penalties.base import (
     PENALTIES,
     ConjugatePenalty,

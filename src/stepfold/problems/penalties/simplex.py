@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._arrays import from_host, namespace
 from stepfold._checks import check_nonnegative
 from stepfold._typing import ArrayT
-from stepfold.problems._rows import indicator, largest, like
+from stepfold.problems._rows import indicator, largest
 from stepfold.problems.penalties.base import (
     PENALTIES,
     ConjugatePenalty,
@@ -51,11 +52,8 @@ class Simplex(ConjugatePenalty):
         rows: Any = v
         # Of numbers near 0: sums of large ones would lose the digits of ``total``.
         shifted = rows - largest(rows)[..., None]
-        if isinstance(rows, np.ndarray):
-            ordered = -np.sort(-shifted, axis=-1)
-        else:
-            ordered = shifted.sort(-1, True)[0]
-        counts = like(np.arange(1.0, rows.shape[-1] + 1), rows)
+        ordered = -namespace(rows).sort(-shifted, axis=-1)
+        counts = from_host(np.arange(1.0, rows.shape[-1] + 1), rows)
         thresholds = (ordered.cumsum(-1) - self.total) / counts
         positive = (ordered > thresholds).sum(-1)[..., None].clip(1, None)
         threshold = (thresholds * (counts == positive)).sum(-1)[..., None]

@@ -20,10 +20,10 @@ from stepfold.schedules import chebyshev_steps, constant_steps, optimal_steps
 __all__ = ["dugd", "published_matrix"]
 
 
-@experiment("dugd", seconds=9, quick={"num_steps": 8, "num_iterations": 200})
+@experiment("dugd", seconds=9, quick={"period": 8, "num_iterations": 200})
 def dugd(
     *,
-    num_steps: Annotated[int, Between(2, 64)] = 25,
+    period: Annotated[int, Between(2, 64)] = 25,
     num_iterations: Annotated[int, Between(1, 100_000)] = 500,
     batch_size: Annotated[int, Between(1, 1_000_000)] = 200,
     seed: Seed = 0,
@@ -32,8 +32,8 @@ def dugd(
     """Deep-unfolded gradient descent against constant, Chebyshev and optimal steps.
 
     Args:
-        num_steps: T, the number of layers; claims about 25 are tested at 25 only.
-        num_iterations: Mini-batches per generation; claims about training are tested at 500 and
+        period: T, the number of layers; claims about 25 are tested at 25 only.
+        num_iterations: Mini-batches per stage; claims about training are tested at 500 and
             more only.
         batch_size: Problems in a mini-batch.
         seed: Seed of the training data; the matrix is the published one.
@@ -44,7 +44,7 @@ def dugd(
     measure = published_measure()
     run = train(
         SpectralLoss(measure, batch_size=batch_size),
-        num_steps,
+        period,
         num_iterations=num_iterations,
         seed=seed,
         progress=progress,
@@ -54,17 +54,16 @@ def dugd(
         measure,
         bounds,
         run,
-        constant_steps(bounds, num_steps),
-        chebyshev_steps(bounds, num_steps),
-        optimal_steps(measure, num_steps),
+        constant_steps(bounds, period),
+        chebyshev_steps(bounds, period),
+        optimal_steps(measure, period),
     )
     gain = found.final_error(found.constant) / found.final_error(found.learned)
     surplus = found.final_error(found.learned) / found.final_error(found.optimal)
     return Outcome(
-        name="dugd",
         title="What deep-unfolded gradient descent learns, and why",
         summary=(
-            f"After {num_steps} iterations the learned steps are {gain:,.0f} times closer to the "
+            f"After {period} iterations the learned steps are {gain:,.0f} times closer to the "
             "solution, in mean squared error, than the best constant step. Chebyshev steps, "
             "computed from two numbers, explain them; optimal steps, computed from the spectrum in "
             f"milliseconds and without training, are {surplus:.0f} times better still."
@@ -75,12 +74,8 @@ def dugd(
             "unknowns": 300,
             "rows": 600,
             "matrix seed": 12,
-            "num_steps": num_steps,
-            "num_iterations": num_iterations,
-            "batch_size": batch_size,
             "learning rate": 0.002,
             "initial step": 0.3,
-            "seed": seed,
         },
         records={
             "schedules/learned": found.learned.to_dict(),

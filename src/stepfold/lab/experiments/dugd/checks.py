@@ -9,7 +9,7 @@ from stepfold.lab.experiments.dugd.findings import Findings
 from stepfold.lab.outcome import Check
 from stepfold.polynomial import (
     marchenko_pastur_mean_squared_error,
-    mean_squared_errors,
+    mean_squared_error_path,
     spectral_radius,
 )
 from stepfold.schedules.ordering import outside_in_order
@@ -34,7 +34,7 @@ def checks(found: Findings, *, trained_in_full: bool) -> list[Check]:
         Check.close("condition number κ", 30.828752475, bounds.condition_number, rtol=1e-9),
         Check.close("largest eigenvalue", 5.678370598, bounds.upper, rtol=1e-9),
         Check.close("smallest eigenvalue", 0.184190736, bounds.lower, rtol=1e-8),
-        *(_published_depth_checks(found, trained_in_full) if found.learned.num_steps == 25 else []),
+        *(_published_depth_checks(found, trained_in_full) if found.learned.period == 25 else []),
         *(_order_checks(found) if trained_in_full else []),
         *_training_checks(found, trained_in_full),
         *_depth_checks(found, trained_in_full),
@@ -48,7 +48,7 @@ def _published_depth_checks(found: Findings, trained_in_full: bool) -> list[Chec
         for name, schedule in found.schedules.items()
     }
     learned = errors["learned (DUGD)"]
-    peak = float(mean_squared_errors(found.learned, found.measure).max())
+    peak = float(mean_squared_error_path(found.learned, found.measure).max())
     computed = [
         Check.close("MSE of GD with step 2/(a + b)", 1.0482e-3, errors["constant (GD)"], rtol=1e-3),
         Check.close("MSE of Chebyshev steps", 2.45e-8, errors["Chebyshev"], rtol=5e-3),
@@ -75,7 +75,7 @@ def _published_depth_checks(found: Findings, trained_in_full: bool) -> list[Chec
 
 
 def _order_checks(found: Findings) -> list[Check]:
-    depths = range(1, min(11, found.learned.num_steps) + 1)
+    depths = range(1, min(11, found.learned.period) + 1)
     paired = sum(_pairs_are_outside_in(found.run.schedule_after(depth).steps) for depth in depths)
     return [
         Check(
@@ -149,7 +149,7 @@ def _depth_checks(found: Findings, trained_in_full: bool) -> list[Check]:
             rtol=0.02 if name == "learned" else 4e-3,
         )
         for depth, row in EXPECTED_BY_DEPTH.items()
-        if depth <= found.learned.num_steps
+        if depth <= found.learned.period
         for name, expected, schedule in zip(names, row, found.at_depth(depth), strict=True)
         if name != "learned" or trained_in_full
     ]

@@ -44,14 +44,14 @@ class Findings:
 
     @property
     def training_errors(self) -> FloatArray:
-        """Mean squared error at the end of each generation, shape (T,)."""
+        """Mean squared error at the end of each stage, shape (T,)."""
         errors = self.run.history.mean_squared_errors
         assert errors is not None, "the spectral loss knows its measure"  # noqa: S101
         return errors
 
     @property
     def training_radii(self) -> FloatArray:
-        """Spectral radius at the end of each generation, shape (T,)."""
+        """Spectral radius at the end of each stage, shape (T,)."""
         radii = self.run.history.spectral_radii
         assert radii is not None, "the spectral loss knows its measure"  # noqa: S101
         return radii

@@ -7,7 +7,7 @@ import numpy as np
 from stepfold.lab.experiments.dugd.findings import Findings
 from stepfold.lab.figure import Axis, Curve, Figure
 from stepfold.lab.outcome import Section, Table
-from stepfold.polynomial import mean_squared_errors, residual_polynomial, spectral_radius
+from stepfold.polynomial import mean_squared_error_path, residual_polynomial, spectral_radius
 from stepfold.schedules import Schedule, optimal_steps
 
 DEPTHS = (2, 5, 8, 11, 15)
@@ -17,8 +17,8 @@ def story(found: Findings) -> list[Section]:
     """Sections of the report, in order."""
     a, b = found.bounds.lower, found.bounds.upper
     kappa = found.bounds.condition_number
-    num_steps = found.learned.num_steps
-    peak = mean_squared_errors(found.learned, found.measure).max()
+    period = found.learned.period
+    peak = mean_squared_error_path(found.learned, found.measure).max()
     return [
         Section(
             "The problem",
@@ -28,7 +28,7 @@ def story(found: Findings) -> list[Section]:
                 f"number of {kappa:.2f}. Gradient descent, x ← x − γ Hᵀ(Hx − y), multiplies the "
                 "error along the eigenvector of eigenvalue λ by 1 − γλ. One fixed step γ cannot "
                 "suit large and small eigenvalues at once.",
-                f"Deep unfolding gives each of {num_steps} iterations its own step and trains all "
+                f"Deep unfolding gives each of {period} iterations its own step and trains all "
                 "of them by backpropagation through the iterations, one more iteration at a time, "
                 "on random problems with known solutions.",
             ),
@@ -75,9 +75,9 @@ def story(found: Findings) -> list[Section]:
             (
                 "The loss is a mean over eigenvalues of squared factors; the spectral radius ρ is "
                 "the largest factor. Hence MSE ≤ ρ² ≤ n·MSE, and whoever lowers one lowers the "
-                "other. The figure shows both at the end of every generation, and the smallest "
+                "other. The figure shows both at the end of every stage, and the smallest "
                 "mean squared error that as many steps can have: training keeps to it for five "
-                "generations and then falls behind.",
+                "stages and then falls behind.",
             ),
             figure=_training_figure(found),
         ),
@@ -95,7 +95,7 @@ def story(found: Findings) -> list[Section]:
         Section(
             "Other depths",
             (
-                "The first g generations are a training of a network of g layers, so one run gives "
+                "The first g stages are a training of a network of g layers, so one run gives "
                 "every depth. Mean squared errors after the last step:",
             ),
             table=_depth_table(found),
@@ -109,7 +109,7 @@ def _shortfall(schedule: Schedule, reference: Schedule) -> str:
 
 
 def _error_figure(found: Findings) -> Figure:
-    iterations = np.arange(found.learned.num_steps + 1)
+    iterations = np.arange(found.learned.period + 1)
     return Figure(
         "error_by_iteration",
         "Error of four schedules of equal length",
@@ -119,7 +119,7 @@ def _error_figure(found: Findings) -> Figure:
             Curve(
                 name,
                 iterations,
-                mean_squared_errors(schedule, found.measure),
+                mean_squared_error_path(schedule, found.measure),
                 style="both",
                 emphasis=schedule is found.learned,
             )
@@ -131,7 +131,7 @@ def _error_figure(found: Findings) -> Figure:
 
 
 def _order_figure(found: Findings) -> Figure:
-    layers = np.arange(1, found.learned.num_steps + 1)
+    layers = np.arange(1, found.learned.period + 1)
     return Figure(
         "learned_steps",
         "Learned steps in the order of the layers",
@@ -146,7 +146,7 @@ def _order_figure(found: Findings) -> Figure:
 
 
 def _sorted_figure(found: Findings) -> Figure:
-    ranks = np.arange(1, found.learned.num_steps + 1)
+    ranks = np.arange(1, found.learned.period + 1)
     return Figure(
         "sorted_steps",
         "Steps in ascending order",
@@ -170,13 +170,13 @@ def _training_figure(found: Findings) -> Figure:
         "training",
         "Mean squared error and spectral radius over training",
         "Both the mean squared error and the squared spectral radius of the learned steps fall "
-        "with every generation; the optimum falls faster from the sixth generation on.",
+        "with every stage; the optimum falls faster from the sixth stage on.",
         (
             Curve("mean squared error", depths, errors, style="both", emphasis=True),
             Curve("spectral radius, squared", depths, radii**2, style="both", emphasis=True),
             Curve("smallest possible mean squared error", depths, np.array(optimum)),
         ),
-        Axis("generation (number of trained layers)"),
+        Axis("stage (number of trained layers)"),
         Axis("value at its end", log=True),
     )
 
@@ -205,7 +205,7 @@ def _polynomial_figure(found: Findings) -> Figure:
 
 def _depth_table(found: Findings) -> Table:
     rows = []
-    for depth in (*(d for d in DEPTHS if d <= found.learned.num_steps), found.learned.num_steps):
+    for depth in (*(d for d in DEPTHS if d <= found.learned.period), found.learned.period):
         errors = [found.final_error(schedule) for schedule in found.at_depth(depth)]
         rows.append((str(depth), *(f"{error:.4g}" for error in errors)))
     return Table(("T", "learned", "optimal", "Chebyshev", "constant"), tuple(rows))

@@ -1,28 +1,8 @@
 // Plotly figures from computed numbers: traces and layouts, as data.
 
 import { residual } from "./polynomial.js";
-import { NAMES } from "./words.js";
+import { NAMES, fullNumber } from "./words.js";
 
-export const DASHES = {
-  learned: "solid",
-  chebyshev: "solid",
-  optimal: "solid",
-  constant: "dash",
-  "second-kind": "dashdot",
-  "fourth-kind": "dot",
-  silver: "longdash",
-  run: "solid",
-};
-export const SYMBOLS = {
-  learned: "square",
-  chebyshev: "circle",
-  optimal: "diamond",
-  constant: "circle-open",
-  "second-kind": "triangle-up",
-  "fourth-kind": "triangle-down",
-  silver: "star",
-  run: "x",
-};
 const LOG_FROM = 60; // condition number from which eigenvalues are drawn on a logarithmic axis
 const LOWEST = 1e-36;
 const HIGHEST = 1e30;
@@ -57,10 +37,27 @@ function layout(theme, x, y, more = {}) {
   };
 }
 
-// Ticks of a logarithmic axis: 1, 2, 5 where there are few decades, else every so many powers.
+// Ticks of a logarithmic axis: powers of ten, where there are few decades 2 and 5 times them, too;
+// each label is the whole number.
 function ticks([low, high]) {
   const span = high - low;
-  return { type: "log", range: [low, high], dtick: span < 2.2 ? "D2" : Math.ceil(span / 7) };
+  const factors = span < 0.7 ? [1, 1.5, 2, 3, 4, 5, 6, 8] : span < 2.2 ? [1, 2, 5] : [1];
+  const every = span < 2.2 ? 1 : Math.ceil(span / 7);
+  const tickvals = [];
+  for (let power = Math.floor(low); power <= high; power++) {
+    if (power % every) continue;
+    for (const factor of factors) {
+      const value = Number(`${factor}e${power}`);
+      if (Math.log10(value) >= low && Math.log10(value) <= high) tickvals.push(value);
+    }
+  }
+  return { type: "log", range: [low, high], tickvals, ticktext: tickvals.map(fullNumber) };
+}
+
+// Ticks of an axis that counts.
+function counting(longest) {
+  const step = [1, 2, 5, 10, 20, 50, 100].find((size) => longest / size <= 12) ?? 200;
+  return { tick0: 0, dtick: step };
 }
 
 function logRange(values, floor = LOWEST, ceiling = HIGHEST) {
@@ -89,8 +86,12 @@ export function stepsFigure(state, { rows, bounds }, shown, theme) {
       x: steps.map((_, t) => t + 1),
       y: steps,
       mode: name === "constant" && steps.length > 1 ? "lines" : "lines+markers",
-      line: { color: theme.colours[name], dash: DASHES[name], width: 1.5 },
-      marker: { symbol: SYMBOLS[name], size: steps.length > 32 ? 5 : 8, color: theme.colours[name] },
+      line: { color: theme.colours[name], dash: theme.styles[name].dash, width: 1.5 },
+      marker: {
+        symbol: theme.styles[name].symbol,
+        size: steps.length > 32 ? 5 : 8,
+        color: theme.colours[name],
+      },
       hovertemplate: `step %{x}: %{y:.4g}<extra>${NAMES[name]}</extra>`,
     };
   });
@@ -108,7 +109,7 @@ export function stepsFigure(state, { rows, bounds }, shown, theme) {
     y1: 1 / end,
     line: { color: theme.line, width: 1, dash: "dot" },
   }));
-  const x = axis(theme, title, { range: [0.5, longest + 0.5], ...(longest < 12 ? { dtick: 1 } : {}) });
+  const x = axis(theme, title, { range: [0.5, longest + 0.5], ...counting(longest) });
   return { traces, layout: layout(theme, x, axis(theme, "step size γ", ticks(range)), { shapes: ends }) };
 }
 
@@ -166,7 +167,7 @@ export function polynomialFigure(state, { rows, bounds, measure }, shown, theme)
       x: places,
       y: curves[k].map((value) => Math.max(value, 10 ** (range[0] - 1))),
       mode: "lines",
-      line: { color: theme.colours[name], dash: DASHES[name], width: 1.6 },
+      line: { color: theme.colours[name], dash: theme.styles[name].dash, width: 1.6 },
       hovertemplate: `λ = %{x:.3g}: |p| = %{y:.3g}<extra>${NAMES[name]}</extra>`,
     })),
   ];
@@ -197,7 +198,7 @@ export function convergenceFigure(state, result, shown, theme) {
       opacity: 0.28,
     }),
     line(name, "iterated", rows[name].iterated, {
-      line: { color: theme.colours[name], width: 1.8, dash: DASHES[name] },
+      line: { color: theme.colours[name], width: 1.8, dash: theme.styles[name].dash },
     }),
   ]);
   const values = shown.flatMap((name) => [...rows[name].predicted, ...rows[name].iterated]);
@@ -211,6 +212,6 @@ export function convergenceFigure(state, result, shown, theme) {
     x1: (k + 1) * state.T,
     line: { color: theme.line, width: 1, dash: "dot" },
   }));
-  const bottom = axis(theme, "iteration", { range: [0, numIterations * 1.005], rangemode: "tozero" });
+  const bottom = axis(theme, "iteration", { range: [0, numIterations * 1.005], ...counting(numIterations) });
   return { traces, layout: layout(theme, bottom, y, { shapes: periods }) };
 }

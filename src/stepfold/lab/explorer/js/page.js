@@ -42,7 +42,7 @@ class Page {
     element("measured").hidden = !data.measured;
     element("measured").disabled = !data.measured;
     const families = FAMILIES.filter((name) => name !== "run" || data.run);
-    element("families").append(...families.map((name) => chip(name, this.nameOf(name))));
+    element("families").append(...families.map((name) => chip(name, this.nameOf(name), data.styles[name])));
     element("controls").addEventListener("input", (event) => this.change(event.target));
     element("families").addEventListener("change", () => {
       const boxes = [...document.querySelectorAll("#families input")];
@@ -146,7 +146,7 @@ class Page {
     const isTrained = this.learned.key === trainingKey(state) && state.training > 0;
     this.result = compute(state, data, isTrained ? this.learned.steps : null);
     const shown = FAMILIES.filter((name) => state.show.includes(name) && name in this.result.rows);
-    const theme = readTheme();
+    const theme = readTheme(data.styles);
     this.put("steps-figure", stepsFigure(state, this.result, shown, theme));
     this.put("polynomial-figure", polynomialFigure(state, this.result, shown, theme));
     this.put("convergence-figure", convergenceFigure(state, this.result, shown, theme));
@@ -192,7 +192,7 @@ class Page {
         const head = document.createElement("th");
         head.scope = "row";
         head.textContent = this.nameOf(name);
-        head.style.setProperty("--swatch", `var(--${name})`);
+        head.style.setProperty("--swatch", `var(${this.data.styles[name].variable})`);
         line.append(head);
         for (const [key, value] of Object.entries({
           error: row.error,
@@ -294,13 +294,14 @@ function copyBySelection(text) {
   return isCopied;
 }
 
-function readTheme() {
+function readTheme(styles) {
   const style = getComputedStyle(document.documentElement);
-  const read = (name) => style.getPropertyValue(`--${name}`).trim();
+  const read = (variable) => style.getPropertyValue(variable).trim();
   const names = ["text", "quiet", "grid", "line", "card", "spectrum"];
   return {
-    ...Object.fromEntries(names.map((name) => [name, read(name)])),
-    colours: Object.fromEntries(FAMILIES.map((name) => [name, read(name)])),
+    ...Object.fromEntries(names.map((name) => [name, read(`--${name}`)])),
+    styles,
+    colours: Object.fromEntries(FAMILIES.map((name) => [name, read(styles[name].variable)])),
     font: getComputedStyle(document.body).fontFamily,
   };
 }

@@ -6,12 +6,12 @@ import { NAMES } from "./words.js";
 
 const BUILDERS = {
   learned: "run.schedule",
-  chebyshev: "chebyshev_steps(bounds, num_steps)",
-  optimal: "optimal_steps(measure, num_steps)",
-  constant: "constant_steps(bounds, num_steps)",
-  "second-kind": "chebyshev_steps(bounds, num_steps, kind=2)",
-  "fourth-kind": "chebyshev_steps(bounds, num_steps, kind=4)",
-  silver: "silver_steps(bounds, num_steps)",
+  chebyshev: "chebyshev_steps(bounds, period)",
+  optimal: "optimal_steps(measure, period)",
+  constant: "constant_steps(bounds, period)",
+  "second-kind": "chebyshev_steps(bounds, period, kind=2)",
+  "fourth-kind": "chebyshev_steps(bounds, period, kind=4)",
+  silver: "silver_steps(bounds, period)",
 };
 
 function spectrumLines(state, bounds, data) {
@@ -48,7 +48,7 @@ function literal(value) {
 function trainingLines(state) {
   return [
     "",
-    "rule = measure.quadrature(num_steps + 1)  # all that num_steps steps can tell",
+    "rule = measure.quadrature(period + 1)  # all that these steps can tell",
     "spectral = SpectralLoss(rule)",
     "",
     "",
@@ -60,7 +60,7 @@ function trainingLines(state) {
     "",
     "",
     "run = train_incrementally(",
-    `    UnfoldedIteration(Schedule(np.full(num_steps, ${INITIAL_STEP} / bounds.upper))),`,
+    `    UnfoldedIteration(Schedule(np.full(period, ${INITIAL_STEP} / bounds.upper))),`,
     "    ExactLoss(),",
     `    num_iterations=${state.training},`,
     `    optimizer=functools.partial(torch.optim.Adam, lr=${LEARNING_RATE} / bounds.upper),`,
@@ -75,7 +75,7 @@ export function pythonLines(state, result, data) {
   const entries = shown.map((name) => {
     const { length } = result.rows[name].steps;
     let builder = name === "run" ? `Schedule(${JSON.stringify(result.rows.run.steps)})` : BUILDERS[name];
-    if (name === "optimal") builder = builder.replace("num_steps", String(length));
+    if (name === "optimal") builder = builder.replace("period", String(length));
     const order = name === "run" || !ORDERED.includes(name) ? "" : sorted;
     return `    ${JSON.stringify(NAMES[name])}: ${builder}${order},`;
   });
@@ -84,13 +84,14 @@ export function pythonLines(state, result, data) {
     "import numpy as np",
     ...(isTrained ? ["import torch", ""] : []),
     "from stepfold import *",
-    "from stepfold.schedules import noisy_mean_squared_error, silver_steps",
+    "from stepfold.polynomial import worst_case_period_rate",
+    "from stepfold.schedules import noisy_mean_squared_error, roundoff_amplification",
     ...(isTrained
       ? ["from stepfold.unfolded import SpectralLoss, UnfoldedIteration, train_incrementally"]
       : []),
     "",
     ...spectrumLines(state, result.bounds, data),
-    `num_steps = ${state.T}`,
+    `period = ${state.T}`,
     `noise = ${literal(state.noise)} * bounds.upper`,
     ...(isTrained ? trainingLines(state) : []),
     "schedules = {",
@@ -124,6 +125,6 @@ export function pythonLines(state, result, data) {
     "    predicted = noisy_mean_squared_error(schedule, measure, noise=noise)",
     "    iterated = ((x.astype(float) - targets) ** 2).sum()",
     "    heads, tails = roundoff_amplification(schedule, bounds)",
-    "    print(name, predicted, iterated, worst_case_rate(schedule, bounds), heads, tails, sep=\"\\t\")",
+    "    print(name, predicted, iterated, worst_case_period_rate(schedule, bounds), heads, tails, sep=\"\\t\")",
   ];
 }

@@ -17,6 +17,14 @@ export function digits(value, count = 3) {
   return `${String(Number(mantissa)).replace("-", "−")} × 10${power < 0 ? "⁻" : ""}${raised}`;
 }
 
+// A tick's label: the whole number, with a power of ten where it has many digits.
+export function fullNumber(value) {
+  if (value >= 1e-3 && value < 1e5) return String(Number(value.toPrecision(6)));
+  const [mantissa, power] = value.toExponential().split("e");
+  const raised = Array.from(String(Math.abs(power)), (digit) => SUPERSCRIPTS[digit]).join("");
+  return `${mantissa === "1" ? "" : `${mantissa}·`}10${power < 0 ? "⁻" : ""}${raised}`;
+}
+
 // How much larger or smaller, for ratios from 1 on: in per cent as long as that says more.
 function by(ratio, word) {
   const isMore = word === "larger" || word === "above";

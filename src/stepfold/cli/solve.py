@@ -22,7 +22,7 @@ from stepfold.schedules import SCHEDULES
 from stepfold.solve import solve as run_solve
 
 
-@click.command(short_help="Solve a system or least-squares problem from files.")
+@click.command()
 @system_options
 @click.option(
     "--method",
@@ -59,13 +59,15 @@ def solve(
 ) -> int:
     """Solve MATRIX x = RHS (least squares unless MATRIX is symmetric positive definite).
 
-    Files are .npy, .npz (SciPy sparse) or .mtx; RHS holds one right-hand side, or one per row. The
+    Files are .npy, .npz, .mtx or .csv; file.npz:name is one array of an archive, file.csv:2- the
+    second and all later columns of a table. RHS holds one right-hand side, or one per row. The
     solution is written as .npy: a vector, or one row per right-hand side. Exits with 1 if the
     tolerance was not met; the best iterate is written all the same.
 
     \b
     Example:
       stepfold solve A.npz b.npy -o x.npy --rtol 1e-10
+      stepfold solve data.csv:age,height data.csv:weight -o x.npy
     """
     check_output(output, force=force, suffix=".npy")
     given = given_bounds(lower, upper)
@@ -77,10 +79,10 @@ def solve(
             )
         schedule = load_schedule(schedule_file)
     else:
-        advice = plan(problem, rtol=min(rtol, 0.5), num_steps=period, bounds=given or found)
+        advice = plan(problem, rtol=min(rtol, 0.5), period=period, bounds=given or found)
         schedule = advice.schedule
         if method is not None:
-            schedule = SCHEDULES[method](advice.bounds, schedule.num_steps)
+            schedule = SCHEDULES[method](advice.bounds, schedule.period)
     start = time.perf_counter()
     result = run_solve(problem, schedule, rtol=rtol, max_steps=max_steps)
     seconds = time.perf_counter() - start
@@ -92,7 +94,7 @@ def solve(
         click.echo(json.dumps({**record, "solution": str(output), "seconds": seconds}))
     else:
         click.echo(f"problem: {matrix}, {why}")
-        click.echo(f"schedule: {schedule.name} steps of period {schedule.num_steps}")
+        click.echo(f"schedule: {schedule.name} steps of period {schedule.period}")
         click.echo(f"{result.status.name}: {result.advice}")
         line = f"{result.num_steps} steps, {last(history.num_products)} products, {seconds:.2f} s"
         if len(history.num_steps):
