@@ -41,7 +41,6 @@ FALL, RISE = 2.0, 4.0
 # What the excess of the upper end over 1 shrinks by when nothing is seen there any more.
 DECAY = 0.8
 ESCAPE = 0.1
-AGREE = 3.0
 LARGEST_RATIO = 1e8
 # Real parts up to this share of the largest Ritz value are no more than rounding.
 TINY = 1e-10
@@ -142,8 +141,7 @@ class Policy:
         """Eigenvalue −μ of B that drives the iterate away from a saddle; 0 for none."""
         if self.repelling is None or self._last_repelling is None:
             return 0.0
-        old, new = self._last_repelling - 1, self.repelling - 1
-        return -new if new <= ESCAPE and old / AGREE <= new <= AGREE * old else 0.0
+        return 1 - self.repelling if self.repelling - 1 <= ESCAPE else 0.0
 
     def allowed(self, period: Period) -> FloatArray:
         """How far the residual may rise after each step of a period, as a factor."""
@@ -161,15 +159,18 @@ class Policy:
         least = float(values.real[0])
         self._last_repelling, self.repelling = self.repelling, None if least > tiny else 1 - least
         values = values[values.real > tiny]
-        if not values.size:
+        if values.size:
+            self.values = values
+            self._largest_rate = max(self._largest_rate, self.plain_rate)
+        elif not self.escape:
             return
-        self.values = values
-        self._largest_rate = max(self._largest_rate, self.plain_rate)
         if any(a is not None for a in (self._assumed, self._assumed_ellipse, self._given)):
             return
-        lower, upper = BELOW * float(values.real[0]), max(1.0, ABOVE * float(values.real[-1]))
+        upper = max(1.0, ABOVE * float(values.real.max(initial=0.0)))
+        lower = BELOW * float(values.real.min(initial=upper))
         if self.escape:
-            lower = min(lower, max(self.repelling - 1, upper / LONGEST_RATIO))
+            # Steps as long as the slowest motion allows, and it is the one away from the saddle.
+            lower = min(lower, max(-self.escape, upper / LONGEST_RATIO))
         if self.bounds is not None:
             # What a period has damped well does not show in its Ritz values, but is still there.
             upper = max(upper, 1 + DECAY * (self.bounds.upper - 1))
@@ -259,7 +260,7 @@ class Policy:
 
 def _roomy_ellipse(values: NDArray[np.complex128]) -> Ellipse | None:
     """An ellipse a little larger than the Ritz values need; None where they are as good as real."""
-    if np.abs(values.imag).max() <= COMPLEX * np.abs(values).max():
+    if np.abs(values.imag).max(initial=0.0) <= COMPLEX * np.abs(values).max(initial=0.0):
         return None
     found = enclosing_ellipse(values, method="Ritz values of residuals")
     room = (1 - BELOW) * (found.center - found.real_axis)
