@@ -123,11 +123,22 @@ def test_tensors_give_what_arrays_give(shape: tuple[int, ...]) -> None:
 
 
 def test_a_tensor_run_takes_the_steps_of_the_array_run(matrix: np.ndarray) -> None:
+    # With bounds the steps are known beforehand; without, rounding takes a part in choosing them.
+    options: dict[str, Any] = {"bounds": SpectralBounds(0.01, 1.0), "period": 16}
     weights = torch.from_numpy(matrix)
-    expected = accelerate(_map(matrix), START)
-    result = accelerate(lambda x: x - weights @ x + 1, torch.from_numpy(START))
+    expected = accelerate(_map(matrix), START, **options)
+    result = accelerate(lambda x: x - weights @ x + 1, torch.from_numpy(START), **options)
     assert result.num_steps == expected.num_steps
-    np.testing.assert_allclose(result.x.numpy(), expected.x, rtol=1e-6)
+    np.testing.assert_allclose(result.x.numpy(), expected.x, rtol=1e-10)
+
+
+def test_a_tensor_run_without_bounds_ends_where_the_array_run_does(matrix: np.ndarray) -> None:
+    weights = torch.from_numpy(matrix)
+    result = accelerate(lambda x: x - weights @ x + 1, torch.from_numpy(START))
+    assert result.converged
+    function = _map(matrix)
+    first = np.linalg.norm(function(START) - START)
+    assert np.linalg.norm(function(result.x.numpy()) - result.x.numpy()) <= 1e-8 * first * 1.000001
 
 
 def test_parameters_of_a_tensor_map_do_not_tie_the_run_to_its_graph() -> None:
@@ -145,7 +156,7 @@ def test_complex_arrays_stay_complex() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_dtype_is_kept_and_a_tolerance_below_rounding_stalls(
+def test_the_dtype_is_kept_and_a_tolerance_below_rounding_ends_at_rounding(
     matrix: np.ndarray, dtype: type
 ) -> None:
     typed = matrix.astype(dtype)
@@ -153,8 +164,10 @@ def test_the_dtype_is_kept_and_a_tolerance_below_rounding_stalls(
         lambda x: x - typed @ x + dtype(1), START.astype(dtype), rtol=0.0, max_products=5000
     )
     assert result.x.dtype == dtype
-    assert result.status is Status.STALLED
-    assert "precision of the arithmetic" in result.advice
+    # A residual of exactly 0 meets a tolerance of 0; whether a run comes upon one is chance.
+    stalled = result.status is Status.STALLED
+    assert stalled or result.history.residual_norms[-1] == 0
+    assert ("precision of the arithmetic" in result.advice) is stalled
     assert result.history.residual_norms.min() <= 1e4 * np.finfo(dtype).eps
 
 

@@ -114,9 +114,11 @@ def test_the_noise_of_a_training_is_kept_beside_its_spectrum(tmp_path: Path) -> 
 
 def test_damaged_noise_is_named(tmp_path: Path) -> None:
     folder = write_training(tmp_path / "t", spectrum=True)
-    record = json.loads((folder / "spectrum.json").read_text())
-    (folder / "spectrum.json").write_text(json.dumps({**record, "noise": -1}))
-    with pytest.raises(ValueError, match=r"spectrum\.json is not .*`noise` must be at least 0"):
+    (folder / "noise.json").write_text('"loud"')
+    with pytest.raises(ValueError, match=r"noise\.json is not the record of a noise: .* 'loud'"):
+        explain_folder(folder)
+    (folder / "noise.json").write_text("-1")
+    with pytest.raises(ValueError, match=r"noise\.json is not .*`noise` must be at least 0"):
         explain_folder(folder)
 
 

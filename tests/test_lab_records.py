@@ -147,12 +147,12 @@ def test_a_file_that_is_not_json_is_refused_by_name(run, text) -> None:
 
 
 DAMAGE = {
-    "title": (5, "`title` must be text, got 5"),
-    "checks": ({}, "`checks` must be a list"),
-    "sections": ([7], "a record with `figure` must be an object, got 7"),
-    "parameters": (None, "`parameters` must be an object, got None"),
+    "title": (5, "`Outcome.title` must be text, got 5"),
+    "checks": ({}, "`Outcome.checks` must be a list"),
+    "sections": ([7], "`Outcome.sections[0]` must be an object, got 7"),
+    "parameters": (None, "`Outcome.parameters` must be an object, got None"),
     "records": (["../../etc/passwd"], "a record's path must be names"),
-    "environment": ("x", "`environment` must be an object"),
+    "environment": ("x", "`outcome.json.environment` must be an object"),
 }
 
 
@@ -166,12 +166,12 @@ def test_a_damaged_outcome_is_refused_with_file_and_field(run, key) -> None:
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("key", DAMAGE)
+@pytest.mark.parametrize("key", ["title", "sections", "records", "environment"])
 def test_an_outcome_that_lacks_a_field_is_refused(run, key) -> None:
     record = json.loads((run / "outcome.json").read_text())
     del record[key]
     (run / "outcome.json").write_text(json.dumps(record))
-    with pytest.raises(ValueError, match=rf"the record must have `{key}`"):
+    with pytest.raises(ValueError, match=rf"damaged or of another version.*\b{key}\b"):
         read_run(run)
 
 
@@ -196,15 +196,15 @@ def test_a_damaged_figure_is_refused(key) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"shape": [3, 5]}, "must be 3 × 5 bytes, got 12"),
-        ({"shape": [-3, -4]}, "two positive integers"),
-        ({"shape": [12]}, "two positive integers"),
-        ({"pixels": "!!!"}, "in base 64"),
+        ({"shape": [3, 5]}, r"as many bytes as its shape \(3, 5\), got 12"),
+        ({"shape": [-3, -4]}, r"as its shape \(-3, -4\)"),
+        ({"shape": [12]}, "two sides of 1 to 512"),
+        ({"base64": "!!!"}, "in base 64"),
     ],
 )
 def test_a_damaged_image_is_refused(changes, message) -> None:
     record = full_outcome().figures[1].to_dict()
-    record["images"][0].update(changes)
+    record["images"][0]["pixels"].update(changes)
     with pytest.raises(ValueError, match=message):
         Pictures.from_dict(record)
 

@@ -19,6 +19,7 @@ from test_lab_records import full_outcome
 
 from stepfold.lab import Axis, Check, Curve, Figure, Image, Level, Outcome, Pictures, Section
 from stepfold.lab._table import to_csv
+from stepfold.lab.environment import Environment
 from stepfold.lab.report import write_run
 from stepfold.lab.site import find_runs, write_site
 from stepfold.lab.site.traces import to_plotly
@@ -128,6 +129,7 @@ def test_figures_are_there_to_be_taken_away(site, runs) -> None:
 
 def test_all_data_is_there_to_be_taken_away(site) -> None:
     record = json.loads((site / "first" / "data.json").read_text())
+    assert Environment.from_dict(record.pop("environment")).versions["numpy"] == np.__version__
     assert Outcome.from_dict(record).to_dict() == _outcome().to_dict()
 
 

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,18 @@ from cli_runner import assert_refused, stepfold
 
 from stepfold import Schedule, SpectralMeasure
 from stepfold.result import TrainingRun
-from stepfold.unfolded import SpectralLoss, UnfoldedIteration, _lock, incremental, train
+from stepfold.unfolded import SpectralLoss, UnfoldedIteration, incremental, train
+from stepfold.unfolded.checkpoints import claimed
 
 MEASURE = SpectralMeasure.from_eigenvalues([0.5, 1.0, 2.0])
 QUICK = ("--set", "matrix=H.npy", "--set", "num_layers=2", "--set", "training.num_iterations=6")
 
-# Loads the one file only: torch would take seconds.
-CLAIMING = f"""
-import importlib.util, pathlib, sys, time
-spec = importlib.util.spec_from_file_location("lock", {_lock.__file__!r})
-lock = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(lock)
-with lock.claimed(pathlib.Path(sys.argv[1])):
+# Without torch, which would take seconds.
+CLAIMING = """
+import fcntl, pathlib, sys, time
+path = pathlib.Path(sys.argv[1])
+with open(path.with_name(f".{path.name}.lock"), "w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
     print("claimed", flush=True)
     time.sleep(60)
 """
@@ -105,23 +106,28 @@ def test_what_a_link_points_to_is_replaced_and_claimed(tmp_path) -> None:
 
 def test_a_claim_ends_with_its_block_and_leaves_no_file(tmp_path) -> None:
     for _ in range(2):
-        with _lock.claimed(tmp_path / "x"):
+        with claimed(tmp_path / "x"):
             assert [file.name for file in tmp_path.glob(".*")] == [".x.lock"]
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_lock_file_that_was_removed_meanwhile_is_made_anew(tmp_path, monkeypatch) -> None:
-    real, calls = _lock._is_at, []
+def test_who_waits_for_a_claim_never_shares_it(tmp_path) -> None:
+    counts = []
 
-    def is_at(handle: int, file: Path) -> bool:
-        if not calls:
-            calls.append(file)
-            file.unlink()  # as its former owner does, between opening and locking
-        return real(handle, file)
+    def claim() -> None:
+        for _ in range(200):
+            try:
+                with claimed(tmp_path / "x"):
+                    counts.append(1)
+                    assert sum(counts) == 1
+                    counts.append(-1)
+            except FileExistsError:
+                continue
 
-    monkeypatch.setattr(_lock, "_is_at", is_at)
-    with _lock.claimed(tmp_path / "x"):
-        assert calls[0].exists()
+    with ThreadPoolExecutor(4) as threads:
+        for each in [threads.submit(claim) for _ in range(4)]:
+            each.result()
+    assert counts
 
 
 @pytest.mark.parametrize("option", ["--resume", "--force"])
@@ -194,20 +200,17 @@ def test_a_record_that_finds_no_room_is_written_when_there_is_some(monkeypatch) 
 def test_where_the_file_system_has_no_locks_training_goes_on_without(
     tmp_path, monkeypatch, number
 ) -> None:
-    def lockf(*_: Any) -> None:
+    def flock(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("fcntl.lockf", lockf)
-    with _lock.claimed(tmp_path / "x"):
-        with pytest.raises(FileExistsError, match=r"another training"), _lock.claimed(Path("x")):
-            pass
-        assert _train(tmp_path / "checkpoint").finished
+    monkeypatch.setattr("fcntl.flock", flock)
+    assert _train(tmp_path / "checkpoint").finished
 
 
 def test_a_lock_that_fails_otherwise_is_an_error(tmp_path, monkeypatch) -> None:
-    def lockf(*_: Any) -> None:
+    def flock(*_: Any) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("fcntl.lockf", lockf)
+    monkeypatch.setattr("fcntl.flock", flock)
     with pytest.raises(OSError, match=r"Input/output error"):
         _train(tmp_path / "checkpoint")

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.skipif(
     reason="torch was built without gloo",
 )
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+# Two processes add up a batch in another order than one, and a training carries that rounding on.
+TRAINED = 1e-7
 SETTINGS = ("--set", "num_layers=3", "--set", "training.num_iterations=20")
 
 
@@ -85,7 +87,7 @@ def test_a_parameter_that_a_stage_leaves_out_stays_where_it_is_as_with_one_proce
         assert process.returncode == 0, errors
         ends.append([float.fromhex(word) for word in shown.split()])
     assert len(ends[0]) == 3
-    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-12)
+    np.testing.assert_allclose(ends[1], ends[0], rtol=TRAINED)
 
 
 @pytest.mark.slow
@@ -97,8 +99,9 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(tmp_path) -> No
     order = Order("dugd", {"num_layers": 3}, {"num_iterations": 20, "batches_per_step": 2})
     one = train_in_folder(order, tmp_path / "one")
     two = TrainingRun.load(tmp_path / "two")
-    np.testing.assert_allclose(two.schedule.steps, one.schedule.steps, rtol=1e-12)
-    np.testing.assert_allclose(two.history.losses, one.history.losses, rtol=1e-12)
+    np.testing.assert_allclose(two.history.losses[0], one.history.losses[0], rtol=1e-12)
+    np.testing.assert_allclose(two.schedule.steps, one.schedule.steps, rtol=TRAINED)
+    np.testing.assert_allclose(two.history.losses, one.history.losses, rtol=TRAINED)
     # Processes can come and go: the folder of two is gone on with by one.
     again = train_in_folder(
         Order(order.network, order.parameters, {"num_iterations": 20}),
@@ -130,8 +133,8 @@ def test_a_killed_worker_is_restarted_and_goes_on_from_the_checkpoint(tmp_path) 
     training = {"num_iterations": 300, "batches_per_step": 2}
     one = train_in_folder(Order("dugd", {"num_layers": 4}, training), tmp_path / "one")
     two = TrainingRun.load(tmp_path / "run")
-    np.testing.assert_allclose(two.schedule.steps, one.schedule.steps, rtol=1e-10)
-    np.testing.assert_allclose(two.history.losses, one.history.losses, rtol=1e-9)
+    np.testing.assert_allclose(two.schedule.steps, one.schedule.steps, rtol=TRAINED)
+    np.testing.assert_allclose(two.history.losses, one.history.losses, rtol=TRAINED)
 
 
 LATE = """

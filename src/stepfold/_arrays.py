@@ -27,6 +27,7 @@ __all__ = [
     "copy_of",
     "derivative_along",
     "detached",
+    "dot",
     "dtype_kind",
     "empty_rows",
     "epsilon",
@@ -61,12 +62,14 @@ _REAL_NAMES = {"complex64": "float32", "complex128": "float64"}
 
 
 def is_array(x: Any) -> bool:
-    """Whether it is an array, or a NumPy scalar: no sparse matrix, no operator, no list.
+    """Whether it is an array, or a NumPy scalar; sparse tensors of torch are, SciPy's are not.
 
     >>> is_array(np.ones(2)), is_array([1.0, 1.0])
     (True, False)
     """
-    return isinstance(x, (np.ndarray, np.generic)) or array_api_compat.is_array_api_obj(x)
+    if is_numpy(x) or is_torch(x):
+        return True
+    return array_api_compat.is_array_api_obj(x) and not hasattr(x, "tocsr")
 
 
 def is_numpy(x: Any) -> bool:
@@ -357,6 +360,17 @@ def row_dots(u: Any, v: Any) -> FloatArray:
         else:
             products = u * v
         return _on_host(xp.sum(products, axis=-1))
+
+
+def dot(u: Any, v: Any) -> float:
+    """Real part of the inner product of two vectors.
+
+    >>> dot(np.array([1j, 2.0]), np.array([1j, 1.0]))
+    3.0
+    """
+    if is_numpy(u) and u.dtype.char in "dD":
+        return float(np.vdot(u, v).real)
+    return float(row_dots(u, v)[0])
 
 
 def _torch_row_dots(u: Any, v: Any) -> FloatArray:

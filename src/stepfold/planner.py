@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from stepfold._checks import check_count
+from stepfold._codec import JsonRecord
 from stepfold.polynomial import (
     chebyshev_period_rate,
     constant_rate,
@@ -43,7 +44,7 @@ _OUT_OF_REACH = 10**15
 
 
 @dataclass(frozen=True)
-class Alternative:
+class Alternative(JsonRecord):
     """Another method for the same problem.
 
     Args:
@@ -57,18 +58,9 @@ class Alternative:
     num_products: float | None
     comment: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values; infinity becomes None."""
-        finite = self.num_products is not None and math.isfinite(self.num_products)
-        return {
-            "name": self.name,
-            "num_products": self.num_products if finite else None,
-            "comment": self.comment,
-        }
-
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Plan(JsonRecord):
     """What to run, and what to expect of it.
 
     Args:
@@ -86,25 +78,11 @@ class Plan:
     schedule: Schedule
     bounds: SpectralBounds
     rtol: float
-    num_steps: float
-    num_products: float
+    num_steps: float = field(metadata={"null": math.inf})
+    num_products: float = field(metadata={"null": math.inf})
     dtype: str
     advice: tuple[str, ...]
     alternatives: tuple[Alternative, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON; infinity becomes None."""
-        finite = math.isfinite(self.num_steps)
-        return {
-            "schedule": self.schedule.to_dict(),
-            "bounds": self.bounds.to_dict(),
-            "rtol": self.rtol,
-            "num_steps": self.num_steps if finite else None,
-            "num_products": self.num_products if finite else None,
-            "dtype": self.dtype,
-            "advice": list(self.advice),
-            "alternatives": [alternative.to_dict() for alternative in self.alternatives],
-        }
 
 
 def plan(

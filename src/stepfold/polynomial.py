@@ -85,9 +85,11 @@ def worst_case_period_rate(steps: Any, bounds: SpectralBounds, *, power: float =
     return float((inside**power * values).max())
 
 
-# Enough halvings: with the root gap as unit, an extremum lies about 1/T from the roots, and an
-# error δ in its place changes the value by (T δ)² only.
-_HALVINGS = 40
+# With the root gap as unit, an error δ in the place of an extremum changes the value by (T δ)²
+# only; a last Newton step of this size leaves about its square.
+_PLACE = 1e-7
+# Halvings that would do alone, were a Newton step never to stay in its bracket.
+_MOST_MOVES = 40
 # Entries of the table (gaps × steps) that is held at a time.
 _TABLE_SIZE = 2**20
 
@@ -104,24 +106,33 @@ def extrema_between(gammas: FloatArray, power: float = 0.0) -> FloatArray:
         (roots[start : start + rows], roots[start + 1 : start + 1 + rows])
         for start in range(0, roots.size - 1, rows)
     ]
-    extrema = [_bisect(gammas, power, lower[: upper.size], upper) for lower, upper in gaps]
+    extrema = [_extrema(gammas, power, lower[: upper.size], upper) for lower, upper in gaps]
     return np.concatenate(extrema) if extrema else np.empty(0)
 
 
-def _bisect(gammas: FloatArray, power: float, left: FloatArray, right: FloatArray) -> FloatArray:
-    left, right = left.copy(), right.copy()
-    # The logarithmic derivative falls from +∞ to −∞ between neighbouring roots: bisection cannot
-    # miss.
-    for _ in range(_HALVINGS):
-        middle = left + (right - left) / 2
+def _extrema(gammas: FloatArray, power: float, left: FloatArray, right: FloatArray) -> FloatArray:
+    low, high = left.copy(), right.copy()
+    gap = right - left
+    places = left + gap / 2
+    # The logarithmic derivative falls from +∞ to −∞ between neighbouring roots: its sign keeps the
+    # zero in a bracket, and times the distances to both roots it is close to a straight line.
+    for _ in range(_MOST_MOVES):
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            slope = -(gammas / (1 - gammas * middle[:, None])).sum(axis=1)
+            terms = gammas / (1 - gammas * places[:, None])
+            slope, bend = -terms.sum(axis=1), -(terms * terms).sum(axis=1)
             if power:
-                slope += power / middle
-        rising = slope > 0
-        left[rising] = middle[rising]
-        right[~rising] = middle[~rising]
-    return left + (right - left) / 2
+                slope += power / places
+                bend -= power / places / places
+            rising = slope > 0
+            low[rising], high[~rising] = places[rising], places[~rising]
+            away, left_over = places - left, right - places
+            moved = places - slope / (bend + slope / away - slope / left_over)
+        inside = (moved >= low) & (moved <= high)
+        moved = np.where(inside, moved, low + (high - low) / 2)
+        last, places = places, moved
+        if (np.abs(places - last) <= _PLACE * gap).all():
+            break
+    return places
 
 
 def mean_squared_error(steps: Any, measure: SpectralMeasure) -> float:

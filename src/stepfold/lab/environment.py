@@ -9,15 +9,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any
 
-from stepfold.lab._fields import read_number, read_object, read_text
+from stepfold._codec import JsonRecord
 
 _PACKAGES = ("stepfold", "numpy", "scipy", "torch", "numba", "matplotlib")
 
 
 @dataclass(frozen=True)
-class Environment:
+class Environment(JsonRecord):
     """When, with what and for how long an experiment ran.
 
     Args:
@@ -41,23 +40,3 @@ class Environment:
                 versions[package] = metadata.version(package)
         machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
         return cls(time.strftime("%Y-%m-%d %H:%M %Z"), round(seconds, 3), versions, machine)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON."""
-        return {
-            "written": self.written,
-            "seconds": self.seconds,
-            "versions": dict(self.versions),
-            "machine": self.machine,
-        }
-
-    @classmethod
-    def from_dict(cls, record: Any) -> Environment:
-        """Make an environment from what `to_dict` returned; ValueError if ``record`` is none."""
-        versions = read_object(record, "versions")
-        return cls(
-            read_text(record, "written"),
-            read_number(record, "seconds"),
-            {name: read_text(versions, name) for name in versions},
-            read_text(record, "machine"),
-        )

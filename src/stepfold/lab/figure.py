@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._checks import check_vector
-from stepfold.lab._fields import (
-    plain_list,
-    read,
-    read_flag,
-    read_list,
-    read_number,
-    read_numbers,
-    read_text,
-)
+from stepfold._codec import JsonRecord
 from stepfold.lab.roles import ROLES, role_of
 
 STYLES = ("line", "points", "both")
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class Curve(JsonRecord):
     """A named series of points.
 
     Args:
@@ -77,42 +69,9 @@ class Curve:
             )
         return y
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values; what is not finite becomes None."""
-        return {
-            "label": self.label,
-            "style": self.style,
-            "emphasis": self.emphasis,
-            "role": self.role,
-            "x": self.x.tolist(),
-            "y": plain_list(self.y),
-            "band": None if self.band is None else [plain_list(each) for each in self.band],
-        }
-
-    @classmethod
-    def from_dict(cls, record: Any) -> Curve:
-        """Make a curve from what `to_dict` returned; None becomes NaN.
-
-        Raises:
-            ValueError: If ``record`` is not such a record.
-        """
-        band = None
-        if read(record, "band") is not None:
-            low, high = (read_numbers({"band": each}, "band") for each in read_list(record, "band"))
-            band = (np.array(low), np.array(high))
-        return cls(
-            read_text(record, "label"),
-            np.array(read_numbers(record, "x")),
-            np.array(read_numbers(record, "y")),
-            read_text(record, "style"),
-            read_flag(record, "emphasis"),
-            band,
-            read_text(record, "role"),
-        )
-
 
 @dataclass(frozen=True)
-class Level:
+class Level(JsonRecord):
     """A horizontal line through ``value``, for curves to be compared with."""
 
     label: str
@@ -122,18 +81,9 @@ class Level:
         if not np.isfinite(self.value):
             raise ValueError(f"`value` must be finite, got {self.value!r} for {self.label!r}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values."""
-        return {"label": self.label, "value": float(self.value)}
-
-    @classmethod
-    def from_dict(cls, record: Any) -> Level:
-        """Make a level from what `to_dict` returned; ValueError if ``record`` is none."""
-        return cls(read_text(record, "label"), read_number(record, "value"))
-
 
 @dataclass(frozen=True)
-class Axis:
+class Axis(JsonRecord):
     """Label, with its unit, and scale of an axis; ``floor`` cuts a logarithmic one from below."""
 
     label: str
@@ -147,19 +97,9 @@ class Axis:
                 f"got {self.floor!r}"
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values."""
-        return {"label": self.label, "log": self.log, "floor": self.floor}
-
-    @classmethod
-    def from_dict(cls, record: Any) -> Axis:
-        """Make an axis from what `to_dict` returned; ValueError if ``record`` is none."""
-        floor = None if read(record, "floor") is None else read_number(record, "floor")
-        return cls(read_text(record, "label"), read_flag(record, "log"), floor)
-
 
 @dataclass(frozen=True, eq=False)
-class Figure:
+class Figure(JsonRecord):
     """Curves over a pair of axes.
 
     Args:
@@ -174,6 +114,8 @@ class Figure:
     Raises:
         ValueError: If there is no curve, or ``name`` is not fit for a file.
     """
+
+    tag: ClassVar = ("kind", "curves")
 
     name: str
     title: str
@@ -200,36 +142,6 @@ class Figure:
         from stepfold.lab._matplotlib import to_bytes
 
         return to_bytes(self, "png")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figure as plain Python values, ready for JSON."""
-        return {
-            "kind": "curves",
-            "name": self.name,
-            "title": self.title,
-            "alt": self.alt,
-            "x": self.x.to_dict(),
-            "y": self.y.to_dict(),
-            "curves": [curve.to_dict() for curve in self.curves],
-            "levels": [level.to_dict() for level in self.levels],
-        }
-
-    @classmethod
-    def from_dict(cls, record: Any) -> Figure:
-        """Make a figure from what `to_dict` returned.
-
-        Raises:
-            ValueError: If ``record`` is not such a record.
-        """
-        return cls(
-            read_text(record, "name"),
-            read_text(record, "title"),
-            read_text(record, "alt"),
-            tuple(map(Curve.from_dict, read_list(record, "curves"))),
-            Axis.from_dict(read(record, "x")),
-            Axis.from_dict(read(record, "y")),
-            tuple(map(Level.from_dict, read_list(record, "levels"))),
-        )
 
 
 def check_name(name: str) -> None:

@@ -6,24 +6,16 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from stepfold.lab._fields import (
-    plain,
-    read,
-    read_list,
-    read_number,
-    read_object,
-    read_text,
-    read_texts,
-)
+from stepfold._codec import JsonRecord, to_json
 from stepfold.lab.figure import Figure
 from stepfold.lab.formula import Formula
-from stepfold.lab.picture import Pictures, figure_from_dict
+from stepfold.lab.picture import Pictures
 
 
 @dataclass(frozen=True)
-class Check:
+class Check(JsonRecord):
     """A claim with the number that decides it.
 
     Args:
@@ -34,6 +26,8 @@ class Check:
         upper: Largest number that passes.
         source: Where the expected value is from: the paper, theory, an earlier run.
     """
+
+    derived: ClassVar = ("passed",)
 
     claim: str
     expected: str
@@ -67,37 +61,9 @@ class Check:
         """ "pass" or "FAIL"."""
         return "pass" if self.passed else "FAIL"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values; what is not finite becomes None."""
-        return {
-            "claim": self.claim,
-            "expected": self.expected,
-            "measured": plain(self.measured),
-            "lower": plain(self.lower),
-            "upper": plain(self.upper),
-            "source": self.source,
-            "passed": self.passed,
-        }
-
-    @classmethod
-    def from_dict(cls, record: Any) -> Check:
-        """Make a check from what `to_dict` returned; whether it passed is decided anew.
-
-        Raises:
-            ValueError: If ``record`` is not such a record.
-        """
-        return cls(
-            read_text(record, "claim"),
-            read_text(record, "expected"),
-            read_number(record, "measured"),
-            read_number(record, "lower", -math.inf),
-            read_number(record, "upper", math.inf),
-            read_text(record, "source"),
-        )
-
 
 @dataclass(frozen=True)
-class Table:
+class Table(JsonRecord):
     """Rows of text under headings."""
 
     columns: tuple[str, ...]
@@ -108,21 +74,9 @@ class Table:
             if len(row) != len(self.columns):
                 raise ValueError(f"a row must have {len(self.columns)} cells, got {row!r}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values."""
-        return {"columns": list(self.columns), "rows": [list(row) for row in self.rows]}
-
-    @classmethod
-    def from_dict(cls, record: Any) -> Table:
-        """Make a table from what `to_dict` returned; ValueError if ``record`` is none."""
-        rows = read_list(record, "rows")
-        return cls(
-            read_texts(record, "columns"), tuple(read_texts({"row": r}, "row") for r in rows)
-        )
-
 
 @dataclass(frozen=True)
-class Section:
+class Section(JsonRecord):
     """A heading, paragraphs, and what illustrates them.
 
     Args:
@@ -138,37 +92,9 @@ class Section:
     figure: Figure | Pictures | None = None
     table: Table | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values."""
-        return {
-            "heading": self.heading,
-            "paragraphs": [
-                {"latex": entry.latex} if isinstance(entry, Formula) else entry
-                for entry in self.paragraphs
-            ],
-            "figure": None if self.figure is None else self.figure.to_dict(),
-            "table": None if self.table is None else self.table.to_dict(),
-        }
-
-    @classmethod
-    def from_dict(cls, record: Any) -> Section:
-        """Make a section from what `to_dict` returned; ValueError if ``record`` is none."""
-        figure, table = read(record, "figure"), read(record, "table")
-        return cls(
-            read_text(record, "heading"),
-            tuple(
-                Formula(read_text(entry, "latex"))
-                if isinstance(entry, dict)
-                else read_text({"paragraphs": entry}, "paragraphs")
-                for entry in read_list(record, "paragraphs")
-            ),
-            None if figure is None else figure_from_dict(figure),
-            None if table is None else Table.from_dict(table),
-        )
-
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class Outcome(JsonRecord):
     """Everything an experiment found.
 
     Args:
@@ -184,6 +110,8 @@ class Outcome:
     Raises:
         ValueError: If two figures have one name, or the path of a record leads elsewhere.
     """
+
+    derived: ClassVar = ("passed",)
 
     title: str
     summary: str
@@ -224,30 +152,5 @@ class Outcome:
             "summary": self.summary,
             "passed": self.passed,
             "parameters": dict(self.parameters),
-            "checks": [check.to_dict() for check in self.checks],
+            "checks": to_json(self.checks),
         }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything, ready for JSON: `digest`, the story with its figures, the records."""
-        return {
-            **self.digest(),
-            "sections": [section.to_dict() for section in self.sections],
-            "records": dict(self.records),
-        }
-
-    @classmethod
-    def from_dict(cls, record: Any) -> Outcome:
-        """Make an outcome from what `to_dict` returned.
-
-        Raises:
-            ValueError: If ``record`` is not such a record.
-        """
-        return cls(
-            read_text(record, "title"),
-            read_text(record, "summary"),
-            tuple(map(Section.from_dict, read_list(record, "sections"))),
-            tuple(map(Check.from_dict, read_list(record, "checks"))),
-            read_object(record, "parameters"),
-            read_object(record, "records"),
-            read_text(record, "name"),
-        )

@@ -7,6 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from os.path import isfile
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 Value = bool | int | float | str
@@ -26,6 +27,11 @@ class Between:
 
 
 @dataclass(frozen=True)
+class FileName:
+    """Marks the name of a file, as in ``matrix: Annotated[str, FileName()] = ""``; "" is none."""
+
+
+@dataclass(frozen=True)
 class Parameter:
     """A named setting with its published value.
 
@@ -34,7 +40,7 @@ class Parameter:
         kind: `int`, `float`, `bool` or `str`.
         default: The published value.
         limits: Smallest and largest value, for numbers.
-        choices: What is allowed, for text.
+        choices: What is allowed, for text that is not the name of a file.
     """
 
     name: str
@@ -57,10 +63,17 @@ class Parameter:
         return converted
 
     @property
+    def is_file(self) -> bool:
+        """Whether it is the name of a file, whose contents may change while the name stays."""
+        return self.kind is str and not self.choices
+
+    @property
     def rule(self) -> str:
         """What a value must be, in words."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
+        if self.is_file:
+            return "the name of a file that exists, or empty"
         words = {int: "an integer", float: "a number", bool: "true or false"}[self.kind]
         return words if self.limits is None else f"{words} {self.limits}"
 
@@ -71,6 +84,8 @@ class Parameter:
     def _convert(self, value: object) -> Value | None:
         if self.choices:
             return value if isinstance(value, str) and value in self.choices else None
+        if self.is_file:
+            return value if value == "" or (isinstance(value, str) and isfile(value)) else None
         if self.kind is bool:
             if isinstance(value, str):
                 return {"true": True, "false": False}.get(value.strip().lower())
@@ -96,8 +111,8 @@ def parameters_of(function: Callable[..., object]) -> dict[str, Parameter]:
 
     Raises:
         TypeError: If an argument is not a keyword with a default, or its type is not int, float or
-            bool (a number's with limits: ``Annotated[int, Between(1, 64)]``) or a ``Literal`` of
-            texts.
+            bool (a number's with limits: ``Annotated[int, Between(1, 64)]``), a ``Literal`` of
+            texts or a file's name (``Annotated[str, FileName()]``).
     """
     hints = get_type_hints(function, include_extras=True)
     found = {}
@@ -125,6 +140,8 @@ def _declared(hint: Any) -> tuple[type | None, Between | None, tuple[str, ...]]:
     limits = None
     if get_origin(hint) is Annotated:
         hint, *notes = get_args(hint)
+        if hint is str and any(isinstance(note, FileName) for note in notes):
+            return str, None, ()
         limits = next((note for note in notes if isinstance(note, Between)), None)
     if get_origin(hint) is Literal:
         return str, None, get_args(hint)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold.lab._fields import read_list, read_text
-from stepfold.lab.figure import Figure, check_name
+from stepfold._codec import JsonRecord
+from stepfold.lab.figure import check_name
 
 # A report of many pictures should stay small enough to be sent by mail.
 LARGEST_SIDE = 512
 
 
 @dataclass(frozen=True, eq=False)
-class Image:
+class Image(JsonRecord):
     """A grey picture with a caption.
 
     Args:
@@ -67,35 +65,9 @@ class Image:
         scaled = (np.clip(array, lower, upper) - lower) / (upper - lower)
         return cls(label, np.rint(255 * scaled).astype(np.uint8))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values; pixels row by row, in base 64."""
-        return {
-            "label": self.label,
-            "shape": list(self.pixels.shape),
-            "pixels": base64.b64encode(self.pixels.tobytes()).decode("ascii"),
-        }
-
-    @classmethod
-    def from_dict(cls, record: Any) -> Image:
-        """Make an image from what `to_dict` returned.
-
-        Raises:
-            ValueError: If ``record`` is not such a record.
-        """
-        shape = read_list(record, "shape")
-        try:
-            data = base64.b64decode(read_text(record, "pixels"), validate=True)
-        except binascii.Error as error:
-            raise ValueError(f"`pixels` must be in base 64: {error}") from None
-        if not all(isinstance(side, int) and side > 0 for side in shape) or len(shape) != 2:
-            raise ValueError(f"`shape` must be two positive integers, got {shape!r}")
-        if shape[0] * shape[1] != len(data):
-            raise ValueError(f"`pixels` must be {shape[0]} × {shape[1]} bytes, got {len(data)}")
-        return cls(read_text(record, "label"), np.frombuffer(data, np.uint8).reshape(shape))
-
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
+class Pictures(JsonRecord):
     """Images side by side.
 
     Args:
@@ -107,6 +79,8 @@ class Pictures:
     Raises:
         ValueError: If there is no image, or ``name`` is not fit for a file.
     """
+
+    tag: ClassVar = ("kind", "pictures")
 
     name: str
     title: str
@@ -124,41 +98,3 @@ class Pictures:
         from stepfold.lab._matplotlib import to_bytes
 
         return to_bytes(self, "png")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figure as plain Python values, ready for JSON."""
-        return {
-            "kind": "pictures",
-            "name": self.name,
-            "title": self.title,
-            "alt": self.alt,
-            "images": [image.to_dict() for image in self.images],
-        }
-
-    @classmethod
-    def from_dict(cls, record: Any) -> Pictures:
-        """Make pictures from what `to_dict` returned.
-
-        Raises:
-            ValueError: If ``record`` is not such a record.
-        """
-        return cls(
-            read_text(record, "name"),
-            read_text(record, "title"),
-            read_text(record, "alt"),
-            tuple(map(Image.from_dict, read_list(record, "images"))),
-        )
-
-
-def figure_from_dict(record: Any) -> Figure | Pictures:
-    """Make curves or pictures from what `to_dict` of either returned.
-
-    Raises:
-        ValueError: If ``record`` is neither.
-    """
-    kind = read_text(record, "kind")
-    if kind == "curves":
-        return Figure.from_dict(record)
-    if kind == "pictures":
-        return Pictures.from_dict(record)
-    raise ValueError(f"`kind` of a figure must be curves or pictures, got {kind!r}")

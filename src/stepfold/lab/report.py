@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stepfold._codec import from_json
 from stepfold.lab import _folder
-from stepfold.lab._fields import read_object, read_texts
 from stepfold.lab._page import run_page
 from stepfold.lab.environment import Environment
 from stepfold.lab.outcome import Outcome
@@ -70,12 +70,15 @@ def read_run(folder: str | os.PathLike[str]) -> SavedRun:
         raise FileNotFoundError(
             f"{folder} holds no run, for it has no {OUTCOME}; write one by `stepfold run`"
         )
-    record = _read_json(path)
+    read = _read_json(path)
     try:
+        record = from_json(dict[str, Any], read, OUTCOME)
         # The paths are checked by a first outcome before a file is opened by one of them.
-        names = read_texts(record, "records")
+        names = from_json(tuple[str, ...], record.pop("records", None), f"{OUTCOME}.records")
+        environment = from_json(
+            Environment, record.pop("environment", None), f"{OUTCOME}.environment"
+        )
         outcome = Outcome.from_dict({**record, "records": dict.fromkeys(names)})
-        environment = Environment.from_dict(read_object(record, "environment"))
     except ValueError as error:
         raise ValueError(
             f"{path} is damaged or of another version of stepfold: {error}; run it again"

@@ -28,10 +28,15 @@ class Job:
     folder: Path
 
     def is_done(self) -> bool:
-        """Whether the folder holds this run, made by the code that would make it now."""
+        """Whether the folder holds this run, made by the code that would make it now.
+
+        Of a run on a file it is never said: the file may have changed.
+        """
         stored = self._stored()
+        parameters = self.experiment.parameters
         return (
             stored is not None
+            and not any(value and parameters[name].is_file for name, value in self.values.items())
             and stored.get("experiment") == self.experiment.name
             and stored.get("parameters") == self.values
             and stored.get("code") == code_version(self.experiment.function)

@@ -6,28 +6,39 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._arrays import (
+    cast,
+    detached,
+    dtype_kind,
+    from_host,
+    is_array,
+    is_numpy,
+    is_sparse_tensor,
+    to_host,
+)
 from stepfold._checks import check_finite
 from stepfold._typing import FloatArray
+from stepfold.spectrum.target import has_entries
 
 
 def to_numpy(name: str, array: Any) -> Any:
-    """Return a dense torch tensor as a float64 NumPy array, and anything else as it is."""
+    """Return a dense tensor as a float64 NumPy array, and what is no array as it is."""
     array = to_float64(name, array)
-    return array.cpu().numpy() if hasattr(array, "detach") else array
+    return to_host(array) if is_array(array) else array
 
 
 def to_float64(name: str, array: Any) -> Any:
-    """Return a dense torch tensor in float64 on its own device, and anything else as it is."""
-    if not hasattr(array, "detach"):
+    """Return a dense tensor in float64 on its own device, and anything else as it is."""
+    if not is_array(array) or is_numpy(array):
         return array
-    if "strided" not in str(array.layout):
+    if is_sparse_tensor(array):
         raise TypeError(
             f"`{name}` must be a dense tensor, got layout {array.layout}; "
             "convert it to a SciPy sparse array first"
         )
-    if array.is_complex():
+    if dtype_kind(array.dtype) == "c":
         raise TypeError(f"`{name}` must be real, got dtype {array.dtype}")
-    return array.detach().double()
+    return cast(detached(array), "float64")
 
 
 def check_errors(name: str, errors: Any, length: int) -> FloatArray:
@@ -53,7 +64,7 @@ def check_errors(name: str, errors: Any, length: int) -> FloatArray:
 
 def like(matrix: Any, rows: FloatArray) -> Any:
     """Return rows where the matrix lives: a tensor on its device if it is one."""
-    return matrix.new_tensor(rows) if hasattr(matrix, "new_tensor") else rows
+    return from_host(rows, matrix) if is_array(matrix) and not is_numpy(matrix) else rows
 
 
 def check_symmetric(matrix: Any) -> None:
@@ -63,7 +74,7 @@ def check_symmetric(matrix: Any) -> None:
             f"`hessian` must be square, got shape {tuple(matrix.shape)}; "
             "for least squares with this matrix pass `Gram(matrix)`"
         )
-    if not any(hasattr(matrix, name) for name in ("__array_interface__", "toarray", "new_tensor")):
+    if not has_entries(matrix):
         return  # two products more than the caller was promised; `estimate_bounds` spends them
     # Two products rather than a difference of matrices, which would take the memory of two more.
     first, second = np.random.default_rng(0x53796D).standard_normal((2, matrix.shape[0]))

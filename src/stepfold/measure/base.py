@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from stepfold._checks import check_count, check_vector
+from stepfold._codec import JsonRecord
 from stepfold._krylov import Bidiagonal, Tridiagonal, golub_kahan, lanczos
 from stepfold._typing import FloatArray
 from stepfold.measure._rules import from_bidiagonal, gauss_rule
@@ -24,7 +25,7 @@ FORMAT = "stepfold.measure/1"
 
 
 @dataclass(frozen=True, eq=False)
-class SpectralMeasure:
+class SpectralMeasure(JsonRecord):
     """Probability measure on eigenvalues.
 
     Args:
@@ -40,6 +41,8 @@ class SpectralMeasure:
     >>> SpectralMeasure([3.0, 1.0], [1.0, 3.0]).mean([10.0, 20.0])
     12.5
     """
+
+    tag: ClassVar = ("format", FORMAT)
 
     nodes: FloatArray
     weights: FloatArray
@@ -268,30 +271,3 @@ class SpectralMeasure:
         sums[-1] = 1.0
         values: FloatArray = sums[np.searchsorted(self.nodes, eigenvalues, side="right")]
         return values
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values; floats survive JSON to the last bit."""
-        return {
-            "format": FORMAT,
-            "name": self.name,
-            "nodes": self.nodes.tolist(),
-            "weights": self.weights.tolist(),
-        }
-
-    @classmethod
-    def from_dict(cls, record: Any) -> SpectralMeasure:
-        """Make a measure from what `to_dict` returned.
-
-        Raises:
-            ValueError: If ``record`` is not such a record.
-        """
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            found = record.get("format") if isinstance(record, dict) else type(record).__name__
-            raise ValueError(
-                f"a measure's record must have format {FORMAT!r}, got {found!r}; "
-                "make it with `SpectralMeasure.to_dict`"
-            )
-        missing = {"name", "nodes", "weights"} - record.keys()
-        if missing:
-            raise ValueError(f"a measure's record must have {', '.join(sorted(missing))}")
-        return cls(record["nodes"], record["weights"], str(record["name"]))

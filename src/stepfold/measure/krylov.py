@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._arrays import is_array, is_numpy
 from stepfold._checks import check_count, check_matrix
 from stepfold._krylov import Bidiagonal, Product, Tridiagonal, golub_kahan, lanczos
 from stepfold._typing import FloatArray, Operator
@@ -285,6 +286,8 @@ def _by_rows(matrix: Any, length: int) -> Product:
             image = matrix @ flat
         else:
             image = (matrix @ flat.reshape(-1, length).T).T.reshape(-1)
-        return image if hasattr(image, "new_tensor") else np.asarray(image, dtype=np.float64)
+        if is_array(image) and not is_numpy(image):
+            return image
+        return np.asarray(image, dtype=np.float64)
 
     return product

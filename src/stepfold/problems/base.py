@@ -11,7 +11,7 @@ from typing import Any, Generic
 
 import numpy as np
 
-from stepfold._arrays import is_torch
+from stepfold._arrays import is_array, library
 from stepfold._checks import check_numbers
 from stepfold._typing import ArrayT, Operator
 
@@ -72,23 +72,31 @@ def check_rows(name: str, rows: Any, length: int, source: str) -> Any:
 
 
 def check_library(name: str, rows: Any, partner: str, values: Any) -> None:
-    """Raise if one is a torch tensor and the other an array of NumPy or SciPy, or another tensor.
+    """Raise if the two are arrays of different libraries, or tensors that torch does not multiply.
 
     Products of the two are made by way of conversions that NumPy is about to give up. Matrix-free
     operators are taken at their word, but SciPy's, which turn whatever they get into arrays. Of two
     tensors torch makes products only if dtype and device are the same; NumPy promotes.
     """
-    if is_torch(rows) and is_torch(values):
-        _check_twins(name, rows, partner, values)
-        return
-    if is_torch(rows) and _makes_arrays(values):
-        remedy = f"`{name}.numpy()`, or make {partner} a tensor"
-    elif isinstance(rows, np.ndarray) and is_torch(values):
-        remedy = f"`torch.from_numpy({name})`, or make {partner} an array"
+    mine = library(rows)
+    if is_array(values):
+        other = library(values)
+    elif _makes_arrays(values):
+        other = "numpy"
     else:
         return
+    if mine == other:
+        if mine == "torch":
+            _check_twins(name, rows, partner, values)
+        return
+    if (mine, other) == ("torch", "numpy"):
+        remedy = f"`{name}.numpy()`, or make {partner} a tensor"
+    elif (mine, other) == ("numpy", "torch"):
+        remedy = f"`torch.from_numpy({name})`, or make {partner} an array"
+    else:
+        remedy = f"an array of {other}, or make {partner} one of {mine}"
     raise TypeError(
-        f"`{name}` and {partner} must be of one library, NumPy or torch, got "
+        f"`{name}` and {partner} must be of one library, got "
         f"{type(rows).__name__} and {type(values).__name__}; pass {remedy}"
     )
 

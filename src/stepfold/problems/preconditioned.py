@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import cast, from_host, is_array, largest_entry, row_dots, to_host
+from stepfold import _arrays
+from stepfold._arrays import cast, from_host, is_array, to_host
 from stepfold._checks import check_matrix
-from stepfold._krylov import Tridiagonal
+from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import ArrayT, Operator
 from stepfold.problems.base import Problem, apply
 from stepfold.problems.quadratic import LeastSquares
@@ -222,35 +223,20 @@ def pair_lanczos(
         stop: Whether the matrix so far will do.
         basis: Takes the vectors v, if given.
     """
-    # A gradient that grew may be so large that its square is not a float.
-    peak = largest_entry(start)
-    if not 0 < peak < math.inf:
-        return Tridiagonal(np.zeros(1), np.zeros(1))
-    dual = start / peak
-    primal = precondition(dual)
-    norm = math.sqrt(max(dot(dual, primal), 0.0))
-    alphas: list[float] = []
-    betas: list[float] = []
-    if not 0 < norm < math.inf:
-        return Tridiagonal(np.zeros(1), np.zeros(1))
-    dual, primal, before = dual / norm, primal / norm, None
-    for _ in range(min(max_steps, int(start.shape[0]))):
-        if basis is not None:
-            basis.append(primal)
-        image = product(primal)
-        alphas.append(dot(image, primal))
-        image = image - alphas[-1] * dual
-        if before is not None:
-            image = image - betas[-1] * before
-        direction = precondition(image)
-        betas.append(math.sqrt(max(dot(image, direction), 0.0)))
-        found = Tridiagonal(np.array(alphas), np.array(betas))
-        if not math.isfinite(alphas[-1] + betas[-1]) or betas[-1] <= 1e-14 * abs(alphas[-1]):
-            break
-        if stop(found):
-            break
-        before, dual, primal = dual, image / betas[-1], direction / betas[-1]
-    return Tridiagonal(np.array(alphas), np.array(betas))
+    return lanczos(
+        product,
+        start,
+        max_steps,
+        precondition=precondition,
+        stop=stop,
+        reorthogonalise=False,
+        basis=basis,
+    )
+
+
+def dot(u: Any, v: Any) -> float:
+    """Real part of ``uᴴv`` of two vectors."""
+    return _arrays.dot(u, v)
 
 
 def extreme_ritz_values(found: Tridiagonal) -> tuple[float, float, float, float]:
@@ -264,11 +250,6 @@ def extreme_ritz_values(found: Tridiagonal) -> tuple[float, float, float, float]
     values, vectors = np.linalg.eigh(dense)
     last = abs(found.off_diagonal[-1] * vectors[-1])
     return float(values[0]), float(values[-1]), float(last[-1]), float(last[0])
-
-
-def dot(u: Any, v: Any) -> float:
-    """Real part of ``uᴴv`` of two vectors."""
-    return float(row_dots(u, v)[0])
 
 
 @take_rows.register(Preconditioned)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import is_array, is_sparse_tensor, is_torch, solve_triangular
+from stepfold._arrays import from_host, is_array, is_sparse_tensor, namespace, solve_triangular
 from stepfold._checks import check_matrix, check_real
 from stepfold._typing import ArrayT, Operator
 from stepfold.kernels.relaxation import relax_rows
@@ -146,18 +146,16 @@ class _System:
         key = (omega, backward)
         if key not in self._triangles:
             shift = (1 / omega - 1) * self.diagonal
-            if is_torch(self.matrix):
-                part = self.matrix.triu() if backward else self.matrix.tril()
-                triangle = part + shift.diag()
-            elif self._is_sparse:
+            if self._is_sparse:
                 import scipy.sparse
 
                 cut = scipy.sparse.triu if backward else scipy.sparse.tril
                 diagonal = scipy.sparse.diags_array(shift)
                 triangle = (cut(self.matrix) + diagonal).tocsr()
             else:
-                triangle = np.triu(self.matrix) if backward else np.tril(self.matrix)
-                triangle = triangle + np.diag(shift)
+                xp = namespace(self.matrix)
+                part = xp.triu(self.matrix) if backward else xp.tril(self.matrix)
+                triangle = part + shift * from_host(np.eye(shift.shape[0]), part)
             self._triangles[key] = triangle
         return self._triangles[key]
 

@@ -8,11 +8,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stepfold._codec import JsonRecord
 from stepfold._typing import FloatArray
 from stepfold.schedules import Schedule
 
@@ -22,7 +23,7 @@ RUN_FILE = "training.json"
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingHistory:
+class TrainingHistory(JsonRecord):
     """Measurements at the end of each stage g = 1 … G of a training.
 
     The papers call a stage a generation.
@@ -64,44 +65,13 @@ class TrainingHistory:
                 values.flags.writeable = False
                 object.__setattr__(self, name, values)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON; what is not finite as None."""
-
-        def plain(values: Any) -> Any:
-            if values is None or np.isfinite(values).all():
-                return None if values is None else values.tolist()
-            holes = values.astype(object)
-            holes[~np.isfinite(values)] = None
-            return holes.tolist()
-
-        return {name: plain(getattr(self, name)) for name in _field_names(self)}
-
-    @classmethod
-    def from_dict(cls, record: Any) -> TrainingHistory:
-        """Make a history from what `to_dict` returned; None becomes NaN.
-
-        Raises:
-            ValueError: If ``record`` is not such a record.
-        """
-        names = set(_field_names(cls))
-        if not isinstance(record, dict) or not {"steps", "losses", "seconds"} <= record.keys():
-            raise ValueError("a training's history must have steps, losses and seconds")
-        if record.keys() - names:
-            unknown = ", ".join(sorted(record.keys() - names))
-            raise ValueError(f"a training's history has no {unknown}; it is of another version")
-        columns: dict[str, Any] = {
-            name: values if values is None else np.array(values, dtype=np.float64)
-            for name, values in record.items()
-        }
-        return cls(**columns)
-
 
 def _field_names(record: Any) -> list[str]:
     return [each.name for each in dataclasses.fields(record)]
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingRun:
+class TrainingRun(JsonRecord):
     """Outcome of a training; its schedule goes into `solve` like any other.
 
     Args:
@@ -113,11 +83,13 @@ class TrainingRun:
         finished: Whether all stages were trained; false if the training was stopped.
     """
 
+    tag: ClassVar = ("format", FORMAT)
+
     schedule: Schedule
     history: TrainingHistory
     num_iterations: int
     seed: int
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     finished: bool = True
 
     def schedule_after(self, stage: int) -> Schedule:
@@ -134,18 +106,6 @@ class TrainingRun:
         steps = self.history.steps[stage - 1, : depths[stage - 1]]
         return Schedule(steps, self.schedule.name, self.schedule.order)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON."""
-        return {
-            "format": FORMAT,
-            "schedule": self.schedule.to_dict(),
-            "history": self.history.to_dict(),
-            "num_iterations": self.num_iterations,
-            "seed": self.seed,
-            "parameters": {name: values.tolist() for name, values in self.parameters.items()},
-            "finished": self.finished,
-        }
-
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TrainingRun:
         """Read a run from a JSON file, or from the folder that ``stepfold train`` wrote.
@@ -161,26 +121,3 @@ class TrainingRun:
             return cls.from_dict(json.loads(file.read_text(encoding="utf-8")))
         except (AttributeError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"{file} is not the record of a training: {error}") from None
-
-    @classmethod
-    def from_dict(cls, record: Any) -> TrainingRun:
-        """Make a run from what `to_dict` returned; torch is not needed.
-
-        Raises:
-            ValueError: If ``record`` is not such a record.
-        """
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            found = record.get("format") if isinstance(record, dict) else type(record).__name__
-            raise ValueError(f"a training's record must have format {FORMAT!r}, got {found!r}")
-        names = {"schedule", "history", "num_iterations", "seed", "parameters", "finished"}
-        if names - record.keys():
-            missing = ", ".join(sorted(names - record.keys()))
-            raise ValueError(f"a training's record must have {missing}")
-        return cls(
-            Schedule.from_dict(record["schedule"]),
-            TrainingHistory.from_dict(record["history"]),
-            num_iterations=int(record["num_iterations"]),
-            seed=int(record["seed"]),
-            parameters={name: np.array(values) for name, values in record["parameters"].items()},
-            finished=bool(record["finished"]),
-        )

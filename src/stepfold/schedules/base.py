@@ -10,21 +10,22 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, overload
+from typing import Any, ClassVar, Protocol, overload
 
 import numpy as np
 
 from stepfold._checks import check_vector
+from stepfold._codec import JsonRecord
 from stepfold._registry import Registry
 from stepfold._typing import FloatArray
 from stepfold.schedules.ordering import ORDERS
-from stepfold.spectrum import Certainty, SpectralBounds
+from stepfold.spectrum import SpectralBounds
 
 FORMAT = "stepfold.schedule/1"
 
 
 @dataclass(frozen=True, eq=False)
-class Schedule(Sequence[float]):
+class Schedule(JsonRecord, Sequence[float]):
     """T positive step sizes that repeat with period T.
 
     A schedule is a sequence of floats and a function of the step's count, so that it goes where
@@ -48,6 +49,8 @@ class Schedule(Sequence[float]):
     >>> len(schedule), schedule[0], schedule(3)
     (2, 0.5, 1.0)
     """
+
+    tag: ClassVar = ("format", FORMAT)
 
     steps: FloatArray
     name: str = "given"
@@ -143,45 +146,6 @@ class Schedule(Sequence[float]):
         schedule = SCHEDULES[self.builder](bounds, self.period)
         return schedule if schedule.order == self.order else schedule.reordered(self.order)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values; floats survive JSON to the last bit."""
-        record: dict[str, Any] = {
-            "format": FORMAT,
-            "name": self.name,
-            "order": self.order,
-            "steps": self.steps.tolist(),
-        }
-        if self.bounds is not None:
-            record["bounds"] = self.bounds.to_dict()
-        if self.builder is not None:
-            record["builder"] = self.builder
-        return record
-
-    @classmethod
-    def from_dict(cls, record: Any) -> Schedule:
-        """Make a schedule from what `to_dict` returned.
-
-        Raises:
-            ValueError: If ``record`` is not such a record.
-        """
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            found = record.get("format") if isinstance(record, dict) else type(record).__name__
-            raise ValueError(
-                f"a schedule's record must have format {FORMAT!r}, got {found!r}; "
-                "save it with `Schedule.save`"
-            )
-        missing = {"name", "order", "steps"} - record.keys()
-        if missing:
-            raise ValueError(f"a schedule's record must have {', '.join(sorted(missing))}")
-        builder = record.get("builder")
-        return cls(
-            record["steps"],
-            str(record["name"]),
-            str(record["order"]),
-            _bounds_from(record.get("bounds")),
-            None if builder is None else str(builder),
-        )
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the schedule to a new JSON file.
 
@@ -209,23 +173,6 @@ class Schedule(Sequence[float]):
             return cls.from_dict(record)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a schedule: {error}") from None
-
-
-def _bounds_from(record: Any) -> SpectralBounds | None:
-    """Bounds from what their `to_dict` returned; None from None, as in files of older versions."""
-    if record is None:
-        return None
-    if not isinstance(record, dict) or not {"lower", "upper"} <= record.keys():
-        raise ValueError(f"`bounds` must have lower and upper, got {record!r}")
-    certainties = {
-        name: Certainty(record[name])
-        for name in ("lower_certainty", "upper_certainty")
-        if name in record
-    }
-    try:
-        return SpectralBounds(**{**record, **certainties})
-    except TypeError as error:
-        raise ValueError(f"`bounds` are not a record of bounds: {error}") from None
 
 
 class ScheduleBuilder(Protocol):

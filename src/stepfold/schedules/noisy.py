@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from stepfold._checks import check_count
+from stepfold._codec import JsonRecord
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import residual_polynomial
@@ -65,7 +66,7 @@ def noisy_mean_squared_error(
 
 
 @dataclass(frozen=True, eq=False)
-class RidgeSteps:
+class RidgeSteps(JsonRecord):
     """Steps for a problem with a ridge term: ``solve(LeastSquares(H, y, ridge=ridge), schedule)``.
 
     Args:
@@ -82,10 +83,6 @@ class RidgeSteps:
         inner = residual_polynomial(self.schedule, eigenvalues + self.ridge)
         values: FloatArray = inner + self.ridge * (1 - inner) / (eigenvalues + self.ridge)
         return values
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON."""
-        return {"schedule": self.schedule.to_dict(), "ridge": self.ridge}
 
 
 def noise_aware_ridge(measure: SpectralMeasure, period: int, *, noise: float) -> RidgeSteps:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from stepfold._checks import check_count, check_real
+from stepfold._codec import JsonRecord
 
 
 class Certainty(enum.StrEnum):
@@ -31,7 +31,7 @@ _RANK = {Certainty.GUARANTEED: 0, Certainty.ESTIMATED: 1, Certainty.ASSUMED: 2}
 
 
 @dataclass(frozen=True, slots=True)
-class SpectralBounds:
+class SpectralBounds(JsonRecord):
     """Interval that contains every eigenvalue of the Hessian, in units of the Hessian.
 
     Args:
@@ -168,10 +168,6 @@ class SpectralBounds:
             reached_lower=None if self.reached_lower is None else self.reached_lower + shift,
             reached_upper=None if self.reached_upper is None else self.reached_upper + shift,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON."""
-        return asdict(self)
 
 
 def tightest(parts: Iterable[SpectralBounds]) -> SpectralBounds:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import dtype_kind, from_host, is_torch, to_host
+from stepfold._arrays import dtype_kind, from_host, is_array, to_host
 from stepfold.spectrum.gram import Gram
 
 
@@ -50,7 +50,7 @@ class _RealForm:
         if isinstance(self._operator, np.ndarray):
             # Else NumPy widens a matrix of complex64 every time.
             vector = vector.astype(self._operator.dtype)
-        if is_torch(self._operator):
+        if is_array(self._operator):
             vector = from_host(vector, self._operator)
         if self._adjoint:
             # Aᴴv as the conjugate of Aᵀ times the conjugate: no copy of A is conjugated.

@@ -13,15 +13,17 @@ References:
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stepfold._codec import JsonRecord
+
 
 @dataclass(frozen=True, slots=True)
-class Ellipse:
+class Ellipse(JsonRecord):
     """Ellipse in the right half-plane that contains the spectrum of a real operator.
 
     Args:
@@ -91,10 +93,6 @@ class Ellipse:
             return False
         square = sum((p / a) ** 2 for p, a in zip(across, axes, strict=True) if a > 0)
         return square <= 1 + 1e-12
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON."""
-        return asdict(self)
 
 
 def rate_at(points: NDArray[Any], center: Any, focal_square: Any) -> Any:

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import dtype_kind, is_torch
+from stepfold._arrays import dtype_kind
 from stepfold._checks import check_count
 from stepfold._typing import FloatArray
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
 from stepfold.spectrum.exact import NotSemidefiniteError, check_range, not_symmetric
-from stepfold.spectrum.target import Target, has_entries, tensor_to_numpy
+from stepfold.spectrum.target import Target, has_entries, on_host
 
 # Entries read at a time: the absolute values of a block are all the memory that is needed.
 BLOCK = 2**20
@@ -116,8 +116,7 @@ class _Majorant:
                 f"`{method}` reads entries and needs a dense or sparse matrix, got "
                 f"{type(matrix).__name__}; `Lanczos` needs products only"
             )
-        if is_torch(matrix):
-            matrix, _ = tensor_to_numpy(matrix)
+        matrix, _ = on_host(matrix)
         self.shape = matrix.shape
         self._is_gram = target.factor is not None
         entries = matrix.data if hasattr(matrix, "tocsr") else matrix

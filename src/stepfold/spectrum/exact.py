@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import dtype_kind, is_torch
+from stepfold._arrays import dtype_kind
 from stepfold._checks import check_matrix
 from stepfold._typing import FloatArray, Operator
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
 from stepfold.spectrum.gram import Gram
-from stepfold.spectrum.target import Target, has_entries, tensor_to_numpy
+from stepfold.spectrum.target import Target, has_entries, on_host
 
 # From this many multiplications on it pays to try AᵀA first: one pass at the speed of a product.
 SQUARED_FROM = 1e8
@@ -244,8 +244,5 @@ def _entries(name: str, matrix: Any) -> tuple[Any, float]:
             f"`{name}` must be a dense or sparse matrix to have all its eigenvalues computed, got "
             f"{type(matrix).__name__}; `estimate_bounds` needs products only"
         )
-    if is_torch(matrix):
-        matrix, eps = tensor_to_numpy(matrix)
-    else:
-        eps = float(np.finfo(matrix.dtype).eps) if matrix.dtype.kind in "fc" else 0.0
+    matrix, eps = on_host(matrix)
     return matrix, max(eps, float(np.finfo(np.float64).eps))

@@ -14,7 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import epsilon, from_host, is_sparse_tensor, is_torch, to_host
+from stepfold._arrays import (
+    cast,
+    dtype_kind,
+    epsilon,
+    from_host,
+    is_array,
+    is_numpy,
+    is_sparse_tensor,
+    to_host,
+)
 from stepfold._typing import FloatArray, Operator
 from stepfold.spectrum.complex_form import real_form
 from stepfold.spectrum.gram import Gram
@@ -64,19 +73,18 @@ class Target:
 
 
 def has_entries(matrix: Any) -> bool:
-    """Whether entries can be read: NumPy and SciPy matrices and dense torch tensors."""
-    if is_torch(matrix):
-        return not is_sparse_tensor(matrix)
-    return isinstance(matrix, np.ndarray) or hasattr(matrix, "toarray")
+    """Whether entries can be read: dense arrays of any library, sparse ones of SciPy."""
+    return (is_array(matrix) and not is_sparse_tensor(matrix)) or hasattr(matrix, "toarray")
 
 
-def tensor_to_numpy(tensor: Any) -> tuple[Any, float]:
-    """A dense tensor as an array, and the precision of its dtype."""
-    array = to_host(tensor)
-    if array.dtype == np.float16:
-        array = array.astype(np.float32)  # sums of halves overflow at 65504
-    is_exact = not tensor.is_floating_point() and not tensor.is_complex()
-    return array, 0.0 if is_exact else epsilon(tensor)
+def on_host(matrix: Any) -> tuple[Any, float]:
+    """A matrix with entries as one of NumPy or SciPy, and the precision of its dtype."""
+    eps = epsilon(matrix) if dtype_kind(matrix.dtype) in "fc" else 0.0
+    if not is_array(matrix) or is_numpy(matrix):
+        return matrix, eps
+    array = to_host(matrix)
+    # Sums of halves overflow at 65504.
+    return (array.astype(np.float32) if array.dtype == np.float16 else array), eps
 
 
 class FunctionOperator:
@@ -125,11 +133,11 @@ class Products:
 
     def _product(self, operator: Any, v: FloatArray, length: int) -> FloatArray:
         self.count += 1
-        if is_torch(operator):
-            like = operator if operator.is_floating_point() else operator.double()
-            result, eps = tensor_to_numpy(like @ from_host(v, like))
+        if is_array(operator) and not is_numpy(operator):
+            like = operator if dtype_kind(operator.dtype) == "f" else cast(operator, "float64")
+            result, eps = on_host(like @ from_host(v, like))
             self.eps = max(self.eps, eps)
-        elif isinstance(operator, np.ndarray) and operator.dtype == np.float32:
+        elif is_numpy(operator) and operator.dtype == np.float32:
             result = operator @ v.astype(np.float32)  # else NumPy widens the matrix every time
         else:
             result = np.asarray(operator @ v)

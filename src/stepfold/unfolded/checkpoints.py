@@ -7,14 +7,17 @@ it: whoever kills the process, or fills the disk, leaves the old checkpoint or t
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import json
 import os
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import torch
 from torch import Tensor
 
@@ -82,6 +85,37 @@ def check_place(path: Path) -> None:
         raise NotADirectoryError(f"{folder} is not a folder; choose another place for {path.name}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(f"{folder} may not be written to; choose another place")
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Keep other trainings from ``path`` while the block runs; its folder must exist.
+
+    The operating system drops the claim when its process ends, however it ends. On file systems
+    without locks nobody is kept away.
+
+    Raises:
+        FileExistsError: If another training has claimed it.
+    """
+    name = path.with_name(f".{path.name}.lock")
+    lock = filelock.FileLock(name, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise FileExistsError(
+            f"another training is writing {path}; wait for its end, or choose another place"
+        ) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+            raise
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            # First the name, then the lock: who gets the lock of a removed file tries again.
+            with contextlib.suppress(OSError):  # Windows keeps open files, and filelock removes it
+                name.unlink()
+            lock.release()
 
 
 def replace_file(path: Path, content: bytes) -> None:

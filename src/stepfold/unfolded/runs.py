@@ -2,8 +2,8 @@
 
 ``settings.json`` says what is trained, ``checkpoint.safetensors`` is replaced as it goes on, and
 ``training.json`` (a `TrainingRun`), ``schedule.json`` (a `Schedule`), ``evaluation.json`` and,
-where it is known, ``spectrum.json`` (a `SpectralMeasure`, and the ``noise`` η beside it) are
-written at the end. All but the checkpoint are read without torch.
+where it is known, ``spectrum.json`` (a `SpectralMeasure`) with ``noise.json`` (η of its
+data, unless it is 0) are written at the end. All but the checkpoint are read without torch.
 """
 
 from __future__ import annotations
@@ -12,20 +12,25 @@ import contextlib
 import dataclasses
 import inspect
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import stepfold
+from stepfold._codec import from_json, to_json
 from stepfold.iterations import GradientDescent
 from stepfold.result import TrainingRun
 from stepfold.result.training import RUN_FILE
 from stepfold.unfolded import distributed
 from stepfold.unfolded._describe import describe
 from stepfold.unfolded._device import check_device
-from stepfold.unfolded._lock import claimed
-from stepfold.unfolded.checkpoints import check_place, differing, remove_drafts, replace_file
+from stepfold.unfolded.checkpoints import (
+    check_place,
+    claimed,
+    differing,
+    remove_drafts,
+    replace_file,
+)
 from stepfold.unfolded.losses import SpectralLoss, measure_of
 from stepfold.unfolded.networks import NETWORKS, Task, TrainingSettings
 from stepfold.unfolded.options import Callback
@@ -36,7 +41,8 @@ CHECKPOINT = "checkpoint.safetensors"
 SCHEDULE = "schedule.json"
 EVALUATION = "evaluation.json"
 SPECTRUM = "spectrum.json"
-WRITTEN = (SETTINGS, CHECKPOINT, RUN_FILE, SCHEDULE, EVALUATION, SPECTRUM)
+NOISE = "noise.json"
+WRITTEN = (SETTINGS, CHECKPOINT, RUN_FILE, SCHEDULE, EVALUATION, SPECTRUM, NOISE)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -171,12 +177,13 @@ def _train_claimed(
         task.network.to("cpu")
         if task.evaluate is not None:
             figures = {name: float(value) for name, value in task.evaluate(task.network).items()}
-            finite = {name: x if math.isfinite(x) else None for name, x in figures.items()}
-            _write(folder / EVALUATION, finite)
+            _write(folder / EVALUATION, to_json(figures))
         measure = measure_of(task.loss)
         if measure is not None and isinstance(task.network.iteration, GradientDescent):
             noise = float(task.loss.noise) if isinstance(task.loss, SpectralLoss) else 0.0
-            _write(folder / SPECTRUM, {**measure.to_dict(), "noise": noise})
+            _write(folder / SPECTRUM, measure.to_dict())
+            if noise:
+                _write(folder / NOISE, noise)
         _write(folder / RUN_FILE, run.to_dict())
     return run
 
@@ -187,12 +194,11 @@ def evaluation(folder: Path) -> dict[str, float]:
     if not path.exists():
         return {}
     try:
-        figures = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            name: math.nan if value is None else float(value) for name, value in figures.items()
-        }
-    except (AttributeError, TypeError, ValueError) as error:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        figures: dict[str, float] = from_json(dict[str, float], record, EVALUATION)
+    except (RecursionError, ValueError) as error:
         raise ValueError(f"{path} is not the record of figures of merit: {error}") from None
+    return figures
 
 
 def trained_task(folder: Path, *, at_most: Mapping[str, int] | None = None) -> Task:

@@ -13,10 +13,9 @@ import torch
 from stepfold._checks import check_count
 from stepfold.result import TrainingRun
 from stepfold.unfolded import distributed
-from stepfold.unfolded._lock import claimed
 from stepfold.unfolded._loop import Loop
 from stepfold.unfolded._outcome import outcome_of
-from stepfold.unfolded.checkpoints import check_place, check_storable, remove_drafts
+from stepfold.unfolded.checkpoints import check_place, check_storable, claimed, remove_drafts
 from stepfold.unfolded.losses import Loss, check_loss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.options import (

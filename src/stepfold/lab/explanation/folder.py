@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stepfold._checks import check_nonnegative
+from stepfold._codec import from_json
 from stepfold.lab.explanation.network import LayerKind, explain_network
 from stepfold.lab.explanation.training import explain_run
 from stepfold.lab.outcome import Outcome
 from stepfold.measure import SpectralMeasure
 from stepfold.result import TrainingRun
 
-SPECTRUM = "spectrum.json"
+SPECTRUM, NOISE = "spectrum.json", "noise.json"
 SETTINGS = "settings.json"
 # One problem, of a size whose Jacobians have their eigenvalues in seconds.
 SMALL = {"batch_size": 1, "side": 12}
@@ -42,7 +45,10 @@ def explain_folder(folder: Path) -> Outcome:
     run = TrainingRun.load(folder)
     name = str(folder)
     if (folder / SPECTRUM).exists():
-        measure, noise = _spectrum(folder / SPECTRUM)
+        measure = _read(folder / SPECTRUM, SpectralMeasure, "a spectrum")
+        noise = 0.0
+        if (folder / NOISE).exists():
+            noise = _read(folder / NOISE, float, "a noise", partial(check_nonnegative, "noise"))
         return explain_run(run, measure, name=name, noise=noise)
     if not (folder / SETTINGS).exists():
         return explain_network(run, name=name)
@@ -53,14 +59,12 @@ def explain_folder(folder: Path) -> Outcome:
     return explain_network(run, name=name, figures_of_merit=evaluation(folder), **_local(folder))
 
 
-def _spectrum(path: Path) -> tuple[SpectralMeasure, float]:
-    """Spectrum that a training was on, and the noise η of its data."""
+def _read(path: Path, kind: Any, what: str, check: Callable[[Any], Any] | None = None) -> Any:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        measure = SpectralMeasure.from_dict(record)
-        return measure, float(check_nonnegative("noise", record.get("noise", 0.0)))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not the record of a spectrum: {error}") from None
+        value = from_json(kind, json.loads(path.read_text(encoding="utf-8")), path.name)
+        return value if check is None else check(value)
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"{path} is not the record of {what}: {error}") from None
 
 
 def _local(folder: Path) -> dict[str, Any]:

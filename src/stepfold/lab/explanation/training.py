@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from stepfold._checks import check_nonnegative
+from stepfold._codec import to_json
 from stepfold._typing import FloatArray
-from stepfold.lab._fields import plain
 from stepfold.lab.explanation.advice import smallest, summary
 from stepfold.lab.explanation.learned import Learned
 from stepfold.lab.explanation.network import drop_sentence, explain_network, loss_section
@@ -81,12 +81,12 @@ def explain_run(
             "distances": {
                 "verdict": learned.verdict.name,
                 "period": learned.period,
-                "gap": plain(learned.gap(learned.best)),
-                "gap_within_period": plain(learned.gap(learned.aim)),
+                "gap": to_json(learned.gap(learned.best)),
+                "gap_within_period": to_json(learned.gap(learned.aim)),
                 "equivalent_steps": learned.equivalent_steps,
-                "mean_squared_errors": _plain(learned.errors),
-                "spectral_radii": _plain(learned.radii),
-                "slopes": [plain(slope) for slope in learned.slopes.tolist()],
+                "mean_squared_errors": to_json(learned.errors),
+                "spectral_radii": to_json(learned.radii),
+                "slopes": to_json(learned.slopes),
             },
             **{
                 f"schedules/{label.lower().replace(' ', '-')}": schedule.to_dict()
@@ -94,10 +94,6 @@ def explain_run(
             },
         },
     )
-
-
-def _plain(values: dict[str, float]) -> dict[str, float | None]:
-    return {name: plain(value) for name, value in values.items()}
 
 
 def _without_optimum(learned: Learned) -> str | None:

@@ -10,7 +10,7 @@ import html
 import math
 from typing import Any
 
-from stepfold.lab._fields import plain_list
+from stepfold._codec import to_json
 from stepfold.lab.figure import Axis, Curve, Figure
 from stepfold.lab.roles import (
     DASHES,
@@ -105,7 +105,8 @@ def _trace(curve: Curve, style: Style, figure: Figure) -> dict[str, Any]:
 def _values(values: list[float], axis: Axis) -> list[float | None]:
     # A logarithmic axis shows nothing at or below 0: a gap, as matplotlib leaves it.
     shown = values if not axis.log else [v if v > 0 else math.nan for v in values]
-    return plain_list(shown)
+    plain: list[float | None] = to_json(shown)
+    return plain
 
 
 def _axis(axis: Axis, name: str, figure: Figure) -> dict[str, Any]:
