@@ -100,16 +100,15 @@ def accelerate(
     x: Any = start_of(x0)
     if batch and x.ndim == 0:
         raise ValueError("`batch=True` needs an `x0` with an axis of rows, got a single number")
-    before = problem.num_products
     # What diverges overflows on the way to the look that says so.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         try:
-            residual = first_residual(problem, x)
+            residual, is_stochastic = first_residual(problem, x)
         except KeyboardInterrupt:
             return interrupted_at(x, batch=batch)
-        record = Record(problem, x, residual, limits, before, batch=batch)
+        record = Record(problem, x, residual, limits, batch=batch, is_stochastic=is_stochastic)
         try:
-            Run(problem, policy, record, callback, stop).go(x, residual)
+            Run(policy, record, callback, stop).go(x, residual)
         except KeyboardInterrupt:
             record.interrupt()
     return record.result(policy.notes(converged=record.status is Status.CONVERGED))

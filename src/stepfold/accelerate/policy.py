@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from stepfold._typing import FloatArray
 from stepfold.accelerate.period import (
     Period,
     chebyshev_period,
@@ -22,7 +23,6 @@ from stepfold.accelerate.period import (
     plain_period,
     scheduled_period,
 )
-from stepfold._typing import FloatArray
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
 from stepfold.spectrum.ellipse import Ellipse, enclosing_ellipse
@@ -73,6 +73,8 @@ class Policy:
         """Ritz values of the last period, right of the imaginary axis."""
         self.debt = 0.0
         self.num_rejected = 0
+        self.is_calm = False
+        """Whether to take plain steps only."""
         self.repelling: float | None = None
         """Real part, 1 or more, of an eigenvalue of J that the last Ritz values showed."""
         self._given, self._assumed, self._period = schedule, interval, period
@@ -81,6 +83,7 @@ class Policy:
         self._learns = schedule is None and bounds is None
         # Steps of plain periods, of all, and what relaxation did: the sum of log factors.
         self._last_repelling: float | None = None
+        self._failed_on = self.values
         self._num_plain = self._num_taken = 0
         self._log_factor = 0.0
         self._largest_rate = 0.0
@@ -92,6 +95,8 @@ class Policy:
 
     def next_period(self, room: int) -> Period:
         """The next period, of at most ``room`` steps."""
+        if self.is_calm:
+            return plain_period(min(PLAIN_PERIOD, room))
         if self._given is not None:
             period = scheduled_period(self._given, room)
         elif self._assumed_ellipse is not None:
@@ -177,17 +182,23 @@ class Policy:
             lower = max(lower, self.bounds.lower / (FALL if accepted else 1))
         lower = min(max(lower, upper / LARGEST_RATIO), upper)
         self.bounds = SpectralBounds(lower, upper, method="Ritz values of residuals")
-        self.ellipse = _roomy_ellipse(values)
+        # Where a period failed it met eigenvalues that plain steps show later, and less of them.
+        self._failed_on = values if not accepted else self._failed_on
+        self.ellipse = _roomy_ellipse(np.concatenate([values, self._failed_on]))
 
     def accept(self, period: Period, factor: float) -> None:
         """Book a period of relaxation that multiplied the residual by ``factor`` < 1."""
         rate, num_steps = self.plain_rate, period.schedule.period
         self._num_taken += num_steps
         self._log_factor += math.log(factor)
+        # On the real axis nothing is slower than an eigenvalue at 0. Off it the plain iteration may
+        # be slow because it turns; and what repels has no rate.
         worth = period.advance
         if 0 < rate < 1 and factor < 1 and self.repelling is None:
-            worth = min(worth, math.log(factor) / math.log(rate))
+            reached = math.log(factor) / math.log(rate)
+            worth = reached if period.momenta.any() else min(worth, reached)
         self.debt = max(self.debt + num_steps - worth, -float(LONGEST_PERIOD))
+        self._failed_on = self._failed_on[:0]
         broken = factor > BROKEN_PROMISE * period.factor
         if worth < num_steps or broken:
             self._assumed_ellipse = None
