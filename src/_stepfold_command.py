@@ -27,6 +27,9 @@ def main() -> None:
         run()
     except KeyboardInterrupt:
         _leave()
+    finally:
+        if is_watched:  # all is said: the exit code stays what it is
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _leave(_number: int = signal.SIGINT, _frame: FrameType | None = None) -> None:

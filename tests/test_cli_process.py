@@ -156,6 +156,16 @@ def test_an_interrupt_before_the_work_is_one_line(tmp_path, place) -> None:
     assert not (tmp_path / "x.npy").exists()
 
 
+def test_an_interrupt_after_the_last_word_changes_no_exit_code() -> None:
+    before = (
+        "import atexit, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "atexit.register(signal.raise_signal, signal.SIGINT)\n"
+    )
+    done = _process("nonsense", before=before)
+    assert (done.returncode, done.stderr) == (2, "Error: No such command 'nonsense'.\n")
+
+
 def test_a_program_told_to_ignore_interrupts_goes_on() -> None:
     before = "import os, signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
     after = "import atexit, os, signal; atexit.register(os.kill, os.getpid(), signal.SIGINT)"

@@ -5,9 +5,10 @@ import statistics
 import numpy as np
 import pytest
 
-from stepfold import SpectralMeasure, optimal_steps
+from stepfold import SpectralMeasure
 from stepfold.measure import ensemble_measure
 from stepfold.polynomial import mean_squared_error
+from stepfold.schedules.optimal import nearly_optimal_steps
 
 
 def gaussian(num_rows: int, num_columns: int, seed: int) -> np.ndarray:
@@ -48,7 +49,7 @@ def errors(name: str, shape: tuple[int, int], period: int, num_draws: int = 1) -
         draws = np.array([family(*shape, 50 * seed + k) for k in range(num_draws)])
         plain = SpectralMeasure.mixture([SpectralMeasure.from_eigenvalues(d) for d in draws])
         for measure, values in zip((plain, ensemble_measure(draws)), results, strict=True):
-            steps = optimal_steps(measure, period)
+            steps = nearly_optimal_steps(measure, period)
             values.append(statistics.fmean(mean_squared_error(steps, other) for other in fresh))
     return [statistics.median(values) for values in results]
 

@@ -4,14 +4,21 @@ import mpmath
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from sklearn.datasets import load_breast_cancer, load_digits
 
-from stepfold import SpectralBounds, SpectralMeasure, optimal_steps
+from stepfold import Schedule, SpectralBounds, SpectralMeasure, optimal_steps
 from stepfold.measure import error_measure
 from stepfold.polynomial import (
     marchenko_pastur_mean_squared_error,
     mean_squared_error,
     optimal_mean_squared_error,
 )
+from stepfold.schedules.optimal import (
+    longest_optimal_period,
+    nearly_optimal_steps,
+    optimal_roots,
+)
+from stepfold.spectrum import Gram, exact_eigenvalues
 
 SPECTRA = {
     "log 1e4": np.geomspace(1e-4, 1.0, 64),
@@ -54,10 +61,11 @@ DIGITS = {"log 1e4": 1e-14, "log 1e12": 1e-14, "uniform 1e12": 1e-14, "clustered
 def test_every_root_has_nearly_all_its_digits_however_small(name: str, period: int) -> None:
     nodes = SPECTRA[name]
     weights = np.random.default_rng(2).random(nodes.size)
-    steps = optimal_steps(SpectralMeasure(nodes, weights), period).steps
-    weights = SpectralMeasure(nodes, weights).weights
+    measure = SpectralMeasure(nodes, weights)
     np.testing.assert_allclose(
-        np.sort(1 / steps), exact_roots(np.sort(nodes), weights, period), rtol=DIGITS[name]
+        optimal_roots(measure, period),
+        exact_roots(measure.nodes, measure.weights, period),
+        rtol=DIGITS[name],
     )
 
 
@@ -87,7 +95,7 @@ def test_roots_for_a_power_weight_are_jacobi_roots(period: int) -> None:
 @pytest.mark.parametrize("period", [1, 7, 25])
 def test_roots_are_distinct_and_inside_the_support(name: str, period: int) -> None:
     nodes = SPECTRA[name]
-    roots = np.sort(1 / optimal_steps(SpectralMeasure.from_eigenvalues(nodes), period).steps)
+    roots = optimal_roots(SpectralMeasure.from_eigenvalues(nodes), period)
     assert np.all(np.diff(roots) > 0)
     # Inside in exact arithmetic; a root may be closer to the end than a float can tell.
     assert nodes.min() <= roots[0]
@@ -150,3 +158,166 @@ def test_the_published_setting_has_its_published_optimum() -> None:
     measure = SpectralMeasure.from_eigenvalues(np.linalg.svd(matrix, compute_uv=False) ** 2)
     error = mean_squared_error(optimal_steps(measure, 25), measure)
     assert error == pytest.approx(8.61e-9, rel=2e-3)
+
+
+# In floating point
+
+
+def exact_optimum(measure: SpectralMeasure, period: int) -> float:
+    """The optimum by the recurrence at 0, in 200 digits."""
+    with mpmath.workdps(200):
+        points = [mpmath.mpf(float(x)) for x in measure.nodes]
+        mass = [mpmath.mpf(float(w)) for w in measure.weights]
+        mass = [w / mpmath.fsum(mass) for w in mass]
+        before, now = [mpmath.mpf(0)] * len(points), [mpmath.mpf(1)] * len(points)
+        before_at_zero, at_zero, beta, total = mpmath.mpf(0), mpmath.mpf(1), mpmath.mpf(0), 1
+        for _ in range(period):
+            alpha = mpmath.fsum(w * x * p * p for w, x, p in zip(mass, points, now, strict=True))
+            after = [
+                (x - alpha) * p - beta * q for x, p, q in zip(points, now, before, strict=True)
+            ]
+            at_after = -alpha * at_zero - beta * before_at_zero
+            beta = mpmath.sqrt(mpmath.fsum(w * p * p for w, p in zip(mass, after, strict=True)))
+            before, now = now, [p / beta for p in after]
+            before_at_zero, at_zero = at_zero, at_after / beta
+            total += at_zero**2
+        return float(1 / total)
+
+
+# Real data, ill-posed problems and random matrices, by their eigenvalues.
+def eigenvalues_of(name: str) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    if name == "outliers":
+        return np.concatenate([np.linspace(1.0, 10.0, 60), [1e5, 1e6, 1.1e6]])
+    if name == "geometric":
+        return np.geomspace(1e-8, 1.0, 100)
+    if name == "graded":
+        return 10.0 ** -np.arange(14.0)
+    if name == "kernel":
+        points = rng.random((80, 2))
+        distances = ((points[:, None] - points[None]) ** 2).sum(-1)
+        return np.linalg.eigvalsh(np.exp(-distances / 0.18) + 1e-6 * np.eye(80))
+    matrices = {
+        "digits": lambda: load_digits().data,
+        "cancer": lambda: load_breast_cancer().data,
+        "Vandermonde": lambda: np.vander(np.linspace(0, 1, 200), 12),
+        "Wishart": lambda: rng.standard_normal((60, 60)),
+    }
+    return exact_eigenvalues(Gram(matrices[name]()))
+
+
+REAL = ["digits", "cancer", "Vandermonde", "Wishart", "kernel", "graded", "geometric", "outliers"]
+
+
+@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("period", [1, 4, 7, 11, 16, 25, 40])
+def test_the_optimum_has_nearly_all_its_digits(name: str, period: int) -> None:
+    measure = SpectralMeasure.from_eigenvalues(eigenvalues_of(name))
+    if period < np.count_nonzero(measure.nodes):
+        expected = exact_optimum(measure, period)
+        assert optimal_mean_squared_error(measure, period) == pytest.approx(expected, rel=1e-12)
+
+
+def dense_run(steps: np.ndarray, measure: SpectralMeasure, seed: int) -> float:
+    """Squared error of gradient descent in float64 on a dense matrix with these eigenvalues."""
+    rng = np.random.default_rng(seed)
+    size = measure.nodes.size
+    basis = np.linalg.qr(rng.standard_normal((size, size)))[0]
+    matrix = (basis * measure.nodes) @ basis.T
+    solution = basis @ (np.sqrt(measure.weights) * rng.choice([-1.0, 1.0], size))
+    rhs, x = matrix @ solution, np.zeros(size)
+    for gamma in steps.tolist():
+        x = x - gamma * (matrix @ x - rhs)
+    return float(np.linalg.norm(x - solution) ** 2)
+
+
+@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("period", [2, 3, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64])
+def test_optimal_steps_keep_their_promise_in_float64_or_are_refused(name: str, period: int) -> None:
+    measure = SpectralMeasure.from_eigenvalues(eigenvalues_of(name))
+    optimum = optimal_mean_squared_error(measure, period)
+    longest = longest_optimal_period(measure, period)
+    if longest < period:
+        with pytest.raises(ValueError, match=f"at most {longest} for|distinct") as error:
+            optimal_steps(measure, period)
+        assert "`period`" in str(error.value)
+        period, optimum = longest, optimal_mean_squared_error(measure, longest)
+    steps = optimal_steps(measure, period).steps
+    assert steps.size == period
+    # As many steps as eigenvalues have the optimum 0, of which rounding leaves some digits.
+    assert mean_squared_error(steps, measure) <= (1.5 * optimum or 1e-15)
+    # Rounding in a run: a little more, and nothing below the digits of float64.
+    reached = min(dense_run(steps, measure, seed) for seed in range(2))
+    assert reached <= (max(2 * optimum, 1e-15) if optimum else 1e-11)
+
+
+@pytest.mark.parametrize(
+    ("name", "period"), [("digits", 16), ("digits", 40), ("kernel", 20), ("geometric", 40)]
+)
+def test_roots_that_need_more_digits_are_repeated_and_hardly_cost(name: str, period: int) -> None:
+    measure = SpectralMeasure.from_eigenvalues(eigenvalues_of(name))
+    optimum = optimal_mean_squared_error(measure, period)
+    naive = Schedule(1 / optimal_roots(measure, period)).reordered("leja")
+    assert mean_squared_error(naive, measure) > 1e3 * optimum
+    assert mean_squared_error(optimal_steps(measure, period), measure) < 1.5 * optimum
+
+
+def test_where_digits_suffice_the_roots_are_those_of_the_quadrature() -> None:
+    measure = SpectralMeasure.from_eigenvalues(np.linspace(0.01, 1.0, 100))
+    roots = np.sort(1 / nearly_optimal_steps(measure, 24))
+    np.testing.assert_allclose(roots, optimal_roots(measure, 24), rtol=1e-15)
+
+
+@pytest.mark.parametrize("ratio", [1.5, 4.0, 30.0])
+@pytest.mark.parametrize("period", [1, 3, 16, 64, 200, 300])
+def test_the_weight_of_zero_is_the_floor_of_every_optimum(ratio: float, period: int) -> None:
+    measure = SpectralMeasure.marchenko_pastur(ratio)
+    at_zero = 1 - 1 / ratio
+    optimum = optimal_mean_squared_error(measure, period)
+    assert at_zero * (1 - 1e-15) <= optimum
+    # The rest is that of HHᵀ, of aspect 1/ratio and total weight 1/ratio.
+    rest = marchenko_pastur_mean_squared_error(1 / ratio, period) / ratio
+    assert optimum == pytest.approx(at_zero + rest, rel=1e-9)
+
+
+@pytest.mark.parametrize("period", [1, 2, 5, 9, 30])
+def test_an_atom_at_zero_adds_its_weight_to_the_optimum_of_the_rest(period: int) -> None:
+    rng = np.random.default_rng(period)
+    nodes, weights = rng.uniform(0.1, 3.0, 40), rng.random(40)
+    rest = optimal_mean_squared_error(SpectralMeasure(nodes, weights), period)
+    weights = 0.3 * weights / weights.sum()
+    measure = SpectralMeasure(np.append(nodes, [0.0, 0.0]), np.append(weights, [0.5, 0.2]))
+    assert optimal_mean_squared_error(measure, period) == pytest.approx(0.7 + 0.3 * rest, rel=1e-12)
+    twin = SpectralMeasure(nodes, weights)
+    np.testing.assert_allclose(
+        optimal_steps(measure, period).steps, optimal_steps(twin, period).steps, rtol=1e-10
+    )
+
+
+def test_an_error_on_eigenvalue_zero_alone_stays() -> None:
+    measure = SpectralMeasure([0.0, 0.0], [1.0, 2.0])
+    assert optimal_mean_squared_error(measure, 3) == 1.0
+    with pytest.raises(ValueError, match="distinct eigenvalues above 0, which is 0"):
+        optimal_steps(measure, 1)
+
+
+@pytest.mark.parametrize("scatter", [0.0, 4e-16, 3e-15])
+@pytest.mark.parametrize("seed", range(4))
+def test_eigenvalues_that_differ_by_rounding_are_one(scatter: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    distinct = np.sort(rng.uniform(0.5, 20.0, 4))
+    nodes = np.repeat(distinct, [3, 1, 5, 2])
+    nodes = nodes * (1 + scatter * rng.uniform(-1, 1, nodes.size))
+    weights = rng.random(nodes.size)
+    measure = SpectralMeasure(nodes, weights)
+    merged = SpectralMeasure(distinct, np.add.reduceat(weights, [0, 3, 4, 9]))
+    for period in (1, 2, 3):
+        np.testing.assert_allclose(
+            optimal_steps(measure, period).steps, optimal_steps(merged, period).steps, rtol=1e-12
+        )
+    roots = np.sort(1 / optimal_steps(measure, 4).steps)
+    np.testing.assert_allclose(roots, distinct, rtol=1e-14)
+    assert measure.jacobi_matrix(9)[0].size == 4
+    assert measure.quadrature(9).nodes.size == 4
+    with pytest.raises(ValueError, match="distinct eigenvalues above 0, which is 4, got 5"):
+        optimal_steps(measure, 5)

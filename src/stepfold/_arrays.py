@@ -41,6 +41,7 @@ __all__ = [
     "namespace",
     "norms",
     "put_rows",
+    "reshaped",
     "row_dots",
     "same_kind_and_dtype",
     "sigmoid",
@@ -58,6 +59,8 @@ _MAX_EXPONENT = {4: 120, 8: 1000}
 # Products of float32 vectors are summed in pieces of this length: within a piece BLAS adds in
 # single precision, which over ten million entries costs three digits.
 _PIECE = 65536
+# Modules of arrays that do not say so by `__array_namespace__`.
+_UNDECLARED = ("cupy", "dask.array")
 _REAL_NAMES = {"complex64": "float32", "complex128": "float64"}
 
 
@@ -69,7 +72,8 @@ def is_array(x: Any) -> bool:
     """
     if is_numpy(x) or is_torch(x):
         return True
-    return array_api_compat.is_array_api_obj(x) and not hasattr(x, "tocsr")
+    known = hasattr(x, "__array_namespace__") or type(x).__module__.startswith(_UNDECLARED)
+    return known and not hasattr(x, "tocsr")
 
 
 def is_numpy(x: Any) -> bool:
@@ -261,6 +265,11 @@ def copy_of(x: Any) -> Any:
 def detached(x: Any) -> Any:
     """The array without the graph that made it, if it has one."""
     return x.detach() if is_torch(x) else x
+
+
+def reshaped(x: Any, shape: tuple[int, ...]) -> Any:
+    """The numbers in another shape, −1 for one length; a view where there can be one."""
+    return x.reshape(shape) if is_numpy(x) or is_torch(x) else namespace(x).reshape(x, shape)
 
 
 def zeros_like(x: Any) -> Any:

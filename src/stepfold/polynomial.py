@@ -261,15 +261,12 @@ def first_order_lower_bound(bounds: SpectralBounds) -> float:
     return (bounds.upper - bounds.lower) / bounds.upper / (1 + root) ** 2
 
 
-# The polynomials at 0 grow like ρ⁻ᵀ; they are scaled down before their squares overflow.
-_LARGE = 1e60
-
-
 def optimal_mean_squared_error(measure: SpectralMeasure, period: int) -> float:
     """Smallest ``∫ p² dμ`` that any T steps can reach.
 
-    It is ``1/∑ₖ qₖ(0)²`` over the orthonormal polynomials q₀ … q_T of μ; once T reaches the number
-    of distinct eigenvalues above 0, that is the weight of μ at 0. `optimal_steps` attains it.
+    It is ``1/∑ₖ qₖ(0)²`` over the orthonormal polynomials q₀ … q_T of μ. The weight of μ at 0 is
+    its floor: no step moves an error there. Once T reaches the number of distinct eigenvalues above
+    0 it is that weight. `optimal_steps` attains it as far as floating point can.
 
     References:
         Freud, Orthogonal Polynomials (1971), on the Christoffel function.
@@ -279,21 +276,16 @@ def optimal_mean_squared_error(measure: SpectralMeasure, period: int) -> float:
     0.2
     """
     period = check_count("period", period)
-    alpha, beta = measure.jacobi_matrix(period + 1)
-    if alpha.size < period + 1:
+    at_zero = float(measure.weights[measure.nodes == 0].sum())
+    q, e = measure.factor_above_zero(period)
+    if q.size < period or e[-1] == 0:
         # Every eigenvalue but 0 can have a root of its own; at 0 every residual polynomial is 1.
-        return float(measure.weights[measure.nodes == 0].sum())
-    previous, current = 0.0, 1.0
-    total, exponent = 1.0, 0
-    for k in range(period):
-        # β q_{k+1}(0) = (0 − α) q_k(0) − β' q_{k−1}(0)
-        coupling = beta[k - 1] * previous if k else 0.0
-        previous, current = current, float((-alpha[k] * current - coupling) / beta[k])
-        if abs(current) > _LARGE:
-            previous, current, total = previous / _LARGE, current / _LARGE, total / _LARGE**2
-            exponent += 1
-        total += current * current
-    return 1 / total * _LARGE ** (-2 * exponent)
+        return at_zero
+    # q_k(0)² = ∏ q_j/e_j: sums, products and quotients of positive numbers, so no digit is lost.
+    logs = np.cumsum(np.log(q) - np.log(e))
+    peak = max(float(logs.max()), 0.0)
+    total = math.exp(-peak) + float(np.exp(logs - peak).sum())
+    return at_zero + (1 - at_zero) * math.exp(-peak) / total
 
 
 def marchenko_pastur_mean_squared_error(ratio: float, period: int) -> float:

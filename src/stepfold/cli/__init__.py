@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
 
 import click
@@ -89,8 +88,6 @@ def main() -> None:
         code = cli.main(prog_name="stepfold", standalone_mode=False)
         streams.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
-        # A second Ctrl-C ends the process at once, wherever it is on its way out.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
         click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:

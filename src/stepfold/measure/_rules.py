@@ -10,11 +10,30 @@ from __future__ import annotations
 
 import numpy as np
 
-from stepfold._krylov import Bidiagonal, Tridiagonal
+from stepfold._krylov import Bidiagonal, Tridiagonal, golub_kahan
 from stepfold._typing import FloatArray
 
 Factor = tuple[FloatArray, FloatArray]
 """q and e, both of shape (k,); the last e couples to the next row, and is 0 if there is none."""
+
+
+def factor_of(nodes: FloatArray, weights: FloatArray, count: int) -> Factor:
+    """Factor of at most ``count`` rows for weights on nodes, in units of the largest node.
+
+    Golub–Kahan on the roots of the nodes, so that nodes far below the largest keep their digits.
+    """
+    return from_bidiagonal(_project(nodes, weights, count))
+
+
+def gauss_nodes(nodes: FloatArray, weights: FloatArray, count: int) -> FloatArray:
+    """Nodes of the Gauss rule for weights on nodes, ascending, at most ``count`` of them."""
+    values: FloatArray = nodes[-1] * _project(nodes, weights, count).svd()[1] ** 2
+    return values
+
+
+def _project(nodes: FloatArray, weights: FloatArray, count: int) -> Bidiagonal:
+    root = np.sqrt(nodes / (nodes[-1] or 1.0))
+    return golub_kahan(lambda v: root * v, lambda u: root * u, np.sqrt(weights), count)
 
 
 def from_bidiagonal(projection: Bidiagonal) -> Factor:

@@ -16,12 +16,14 @@ import numpy as np
 
 from stepfold._checks import check_count, check_vector
 from stepfold._codec import JsonRecord
-from stepfold._krylov import Bidiagonal, Tridiagonal, golub_kahan, lanczos
+from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import FloatArray
-from stepfold.measure._rules import from_bidiagonal, gauss_rule
+from stepfold.measure._rules import Factor, factor_of, gauss_nodes, gauss_rule
 from stepfold.spectrum import SpectralBounds
 
 FORMAT = "stepfold.measure/1"
+# Nodes whose relative distance is smaller are one eigenvalue: rounding errors make several of it.
+EQUAL = 64 * float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,9 +220,10 @@ class SpectralMeasure(JsonRecord):
         References:
             Golub and Meurant, Matrices, Moments and Quadrature with Applications (2010), chapter 4.
         """
-        scale = self.nodes[-1] or 1.0
-        scaled = self.nodes / scale
-        projection = lanczos(lambda v: scaled * v, np.sqrt(self.weights), num_nodes)
+        nodes, weights = self.atoms()
+        scale = nodes[-1] or 1.0
+        scaled = nodes / scale
+        projection = lanczos(lambda v: scaled * v, np.sqrt(weights), num_nodes)
         return projection.diagonal * scale, projection.off_diagonal * scale
 
     def gauss_nodes_of_weighted(self, num_nodes: int) -> FloatArray:
@@ -229,19 +232,41 @@ class SpectralMeasure(JsonRecord):
         They are squared singular values of the bidiagonal matrix that Golub–Kahan makes of √λ, so
         that nodes far below the largest one keep their relative accuracy.
         """
-        if self.nodes[-1] == 0:
+        nodes, weights = self.atoms(above_zero=True)
+        if nodes.size == 0:
             return np.empty(0)
-        scale = self.nodes[-1]
-        weights = (self.nodes / scale) * self.weights
-        nodes: FloatArray = scale * self._project(weights, num_nodes).svd()[1] ** 2
-        return nodes
+        return gauss_nodes(nodes, nodes / nodes[-1] * weights, num_nodes)
 
-    def _project(self, weights: FloatArray, num_nodes: int) -> Bidiagonal:
-        """Golub–Kahan for other weights on the nodes, in units of the largest node."""
-        support = weights > 0
-        root = np.sqrt(self.nodes[support] / (self.nodes[-1] or 1.0))
-        start = np.sqrt(weights[support])
-        return golub_kahan(lambda v: root * v, lambda u: root * u, start, num_nodes)
+    def atoms(self, *, above_zero: bool = False) -> tuple[FloatArray, FloatArray]:
+        """Distinct nodes of positive weight, ascending, and their weights.
+
+        Nodes that differ by rounding are merged. With ``above_zero`` those at 0 are left out; the
+        weights then sum to less than 1.
+
+        >>> SpectralMeasure([3.0, 0.0, 3.0], [1.0, 2.0, 1.0]).atoms(above_zero=True)
+        (array([3.]), array([0.5]))
+        """
+        support = (self.weights > 0) & (self.nodes > 0 if above_zero else True)
+        nodes, weights = self.nodes[support], self.weights[support]
+        if nodes.size == 0:
+            return nodes, weights
+        first = np.flatnonzero(np.append(True, np.diff(nodes) > EQUAL * nodes[1:]))
+        if first.size == nodes.size:
+            return nodes, weights
+        base = np.repeat(nodes[first], np.diff(np.append(first, nodes.size)))
+        sums = np.add.reduceat(weights, first)
+        # Relative to the first of each, so that a node that stays alone keeps its last bit.
+        return nodes[first] + np.add.reduceat(weights * (nodes - base), first) / sums, sums
+
+    def factor_above_zero(self, count: int) -> Factor:
+        """Squared entries of the factor of the Jacobi matrix, of μ without its atom at 0.
+
+        ``count`` rows, or fewer: see `_rules`. Unit: the largest eigenvalue.
+        """
+        nodes, weights = self.atoms(above_zero=True)
+        if nodes.size == 0:
+            return nodes, weights
+        return factor_of(nodes, weights, count)
 
     def quadrature(self, num_nodes: int) -> SpectralMeasure:
         """Gauss rule of the measure: ``num_nodes`` nodes that do the work of all.
@@ -258,8 +283,9 @@ class SpectralMeasure(JsonRecord):
         (array([1.184, 2.816]), 12.0)
         """
         num_nodes = check_count("num_nodes", num_nodes)
-        nodes, weights = gauss_rule(from_bidiagonal(self._project(self.weights, num_nodes)))
-        return SpectralMeasure(nodes * (self.nodes[-1] or 1.0), weights, self.name)
+        atoms = self.atoms()
+        nodes, weights = gauss_rule(factor_of(*atoms, num_nodes))
+        return SpectralMeasure(nodes * (atoms[0][-1] or 1.0), weights, self.name)
 
     def cumulative(self, eigenvalues: Any) -> FloatArray:
         """Return ``μ([0, λ])`` at each given λ, any shape.

@@ -26,7 +26,7 @@ from stepfold.polynomial import residual_polynomial
 from stepfold.schedules._fit import IDLE, PolynomialFit
 from stepfold.schedules.base import Schedule
 from stepfold.schedules.chebyshev import chebyshev_steps
-from stepfold.schedules.optimal import optimal_steps
+from stepfold.schedules.optimal import nearly_optimal_steps, optimal_roots, optimal_steps
 from stepfold.schedules.ordering import safe_order
 
 
@@ -110,7 +110,7 @@ def noise_aware_ridge(measure: SpectralMeasure, period: int, *, noise: float) ->
     noise = _check_noise(noise)
     if noise == 0:
         raise ValueError("`noise` must be positive, got 0.0; without noise take `optimal_steps`")
-    roots = 1 / optimal_steps(measure, period).steps
+    roots = optimal_roots(measure, period)
     schedule = Schedule(1 / (roots + noise), "noise-aware, ridge")
     return RidgeSteps(schedule.reordered(safe_order(period)), noise)
 
@@ -150,9 +150,9 @@ def noise_aware_steps(
     """
     noise = _check_noise(noise)
     period = check_count("period", period)
-    best = optimal_steps(measure, period)
+    roots = optimal_roots(measure, period)
     if noise == 0:
-        return best
+        return optimal_steps(measure, period)
     unit = measure.nodes[-1]
     scaled = _scaled(measure, unit)
     noisy = scaled if noise_measure is None else _scaled(noise_measure, unit)
@@ -161,7 +161,7 @@ def noise_aware_steps(
     small = _objective(scaled.quadrature(period + 1), noise / unit, noisy.quadrature(period + 1))
     candidates = _shorter_schedules(scaled, measure, period, unit)
     candidates.sort(key=exact.value)
-    starts = [_real_roots(best.steps * unit, noise / unit), *candidates[:2]]
+    starts = [_real_roots(roots / unit, noise / unit), *candidates[:2]]
     # Doing nothing has error 1: a start far above it is lost, and would overflow.
     refined = [small.refine(start) for start in starts if small.value(start) < 1e3]
     steps = min([*refined, *starts], key=exact.value)
@@ -176,7 +176,7 @@ def _shorter_schedules(
     lengths = np.unique(np.geomspace(1, period, 16).round().astype(int)).tolist()
     if period <= 32:
         lengths = list(range(1, period + 1))
-    schedules = [optimal_steps(scaled, length).steps for length in lengths]
+    schedules = [nearly_optimal_steps(scaled, length) for length in lengths]
     bounds = measure.bounds
     if bounds.lower > 0:
         chebyshev = unit * chebyshev_steps(bounds, period).steps
@@ -186,14 +186,13 @@ def _shorter_schedules(
     return [np.concatenate([steps, fill])[:period] for steps in schedules]
 
 
-def _real_roots(steps: FloatArray, noise: float) -> FloatArray:
+def _real_roots(roots: FloatArray, noise: float) -> FloatArray:
     """Reciprocals of the roots of the best p, those of a complex pair by twice their real part.
 
     With z = 0, θ₁ … θ_T the roots of (λ + η) p are those of ``∏ (λ − zₖ) = ±ρᵀ⁺¹``, ρ the geometric
     mean of η and θₖ + η: eigenvalues of diag(z) plus ρ times a cyclic shift, −η among them.
     """
-    size = steps.size + 1
-    roots = 1 / steps
+    size = roots.size + 1
     rho = math.exp((math.log(noise) + float(np.log(roots + noise).sum())) / size)
     matrix = np.diag(np.append(0.0, roots)) + rho * np.roll(np.eye(size), 1, axis=0)
     matrix[0, -1] *= (-1.0) ** size

@@ -18,6 +18,8 @@ from stepfold._registry import Registry
 from stepfold._typing import FloatArray
 from stepfold.spectrum import SpectralBounds
 
+_EPS = float(np.finfo(np.float64).eps)
+
 
 class Order(Protocol):
     """An order: maps T ascending steps to a permutation of 0 … T − 1."""
@@ -103,6 +105,10 @@ def random_order(steps: FloatArray, rng: np.random.Generator | None = None) -> N
 def leja_order(steps: FloatArray) -> NDArray[np.intp]:
     """Leja order of the roots 1/γ: each next root has the largest product of distances to the last.
 
+    That product is what is left of an error at the root. No distance counts as less than the
+    rounding of the largest root: a repeated root comes when the others have let its error grow
+    again.
+
     Args:
         steps: Any T ascending positive numbers, repeated ones included.
 
@@ -122,10 +128,9 @@ def leja_order(steps: FloatArray) -> NDArray[np.intp]:
     for position in range(roots.size):
         chosen[position] = index
         taken[index] = True
-        with np.errstate(divide="ignore"):
-            log_product += np.log(np.abs(roots - roots[index]))
-        # Repeated roots have product 0; they come last, in any order.
-        candidates = np.where(taken, -np.inf, np.maximum(log_product, -1e300))
+        # Divided by the root taken, each distance is a factor of what is left of an error.
+        log_product += np.log(np.maximum(np.abs(roots - roots[index]), _EPS) / roots[index])
+        candidates = np.where(taken, -np.inf, log_product)
         # Symmetric roots tie: were rounding to choose, the order would depend on the unit.
         index = int((candidates >= candidates.max() - 1e-9).argmax())
     return chosen

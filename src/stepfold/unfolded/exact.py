@@ -31,6 +31,7 @@ from stepfold.problems import LeastSquares, Problem, Quadratic
 from stepfold.result import TrainingHistory, TrainingRun
 from stepfold.schedules import Schedule, optimal_steps
 from stepfold.schedules._fit import IDLE, PolynomialFit
+from stepfold.schedules.optimal import nearly_optimal_steps
 from stepfold.schedules.ordering import safe_order
 
 # Gradients at the solutions below this, in units of rounding, are rounding.
@@ -170,7 +171,7 @@ def _fit_to_noisy(
         measure = SpectralMeasure(nodes / unit, full * full)
         filled = np.full(period, IDLE)
         for length in np.unique(np.geomspace(1, period, CHAIN).round().astype(int)).tolist():
-            shorter = optimal_steps(measure, min(length, nodes.size)).steps
+            shorter = nearly_optimal_steps(measure, min(length, nodes.size))
             start = np.concatenate([shorter, filled])[:period]
             # Steps that do nothing stay where they are unless they are made to do a little.
             woken = (np.maximum(steps, AWAKE) for steps in (start, best))

@@ -26,6 +26,7 @@ from stepfold.measure import SpectralMeasure, lanczos_measure
 from stepfold.planner import Plan, plan
 from stepfold.problems import Problem
 from stepfold.schedules import Schedule, constant_steps, optimal_steps
+from stepfold.schedules.optimal import longest_optimal_period
 from stepfold.solve import solve
 from stepfold.spectrum import SpectralBounds, exact_eigenvalues, fits_dense_eigensolver
 
@@ -108,8 +109,8 @@ def _schedules(advice: Plan, measure: SpectralMeasure) -> dict[str, Schedule]:
     bounds = advice.bounds
     flat = bounds if bounds.lower > 0 else SpectralBounds(bounds.upper, bounds.upper)
     period = min(advice.schedule.period, LONGEST_OPTIMAL)
-    # Fewer, where the measure has fewer distinct nodes; those that differ by rounding are one.
-    period = measure.gauss_nodes_of_weighted(period).size
+    # Fewer, where the measure has fewer distinct nodes, or where more would need more digits.
+    period = longest_optimal_period(measure, period)
     return {
         "recommended": advice.schedule,
         "optimal": optimal_steps(measure, period),

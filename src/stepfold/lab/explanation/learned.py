@@ -26,10 +26,10 @@ from stepfold.schedules import (
     noise_aware_ridge,
     noise_aware_steps,
     noisy_mean_squared_error,
-    optimal_steps,
     roundoff_amplification,
 )
 from stepfold.schedules._fit import PolynomialFit
+from stepfold.schedules.optimal import nearly_optimal_steps
 from stepfold.schedules.ordering import outside_in_order
 
 # An error this close to the smallest possible one is called optimal.
@@ -84,7 +84,8 @@ class Learned:
             schedules["Chebyshev"] = chebyshev_steps(bounds, count)
             schedules["constant"] = constant_steps(bounds, count)
         if self.noise:
-            schedules["optimal without noise"] = optimal_steps(self.measure, count)
+            steps = nearly_optimal_steps(self.measure, count)
+            schedules["optimal without noise"] = Schedule(steps, "optimal", "leja")
         if self.period < count:
             schedules[self.aim] = self._best_shared()
         schedules[self.best] = self.best_schedule(count)
@@ -116,7 +117,7 @@ class Learned:
         """The best positive steps known: without noise the optimum, with noise a local one."""
         if self.noise:
             return noise_aware_steps(self.measure, period, noise=self.noise)
-        return optimal_steps(self.measure, period)
+        return Schedule(nearly_optimal_steps(self.measure, period), "optimal", "leja")
 
     def error(self, schedule: Schedule) -> float:
         """Mean squared error relative to the start, with the noise."""

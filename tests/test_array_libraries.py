@@ -1,0 +1,109 @@
+"""The pipeline on arrays of a library that keeps to the array API standard and to no more."""
+
+import array_api_strict as xp
+import numpy as np
+import pytest
+
+from stepfold import (
+    LeastSquares,
+    Quadratic,
+    SpectralBounds,
+    chebyshev_steps,
+    estimate_bounds,
+    lanczos_measure,
+)
+from stepfold.measure import error_measure, exact_measure, residual_measure
+from stepfold.spectrum import Gershgorin, Gram, Lanczos, Norms
+
+RNG = np.random.default_rng(0)
+FACTOR = RNG.standard_normal((50, 40)) / np.sqrt(40)
+HESSIAN = FACTOR.T @ FACTOR + np.eye(40)
+ROWS = RNG.standard_normal((3, 40))
+
+
+@pytest.mark.parametrize(
+    ("method", "as_gram"),
+    [
+        (None, False),
+        (Lanczos(), False),
+        (Gershgorin(), False),
+        (Norms(), False),
+        (None, True),
+        (Lanczos(), True),
+        (Norms(), True),
+    ],
+)
+def test_bounds_are_those_of_the_same_matrix_in_numpy(method, as_gram) -> None:
+    mine, theirs = (
+        Gram(make(FACTOR)) if as_gram else make(HESSIAN) for make in (xp.asarray, np.asarray)
+    )
+    found = estimate_bounds(mine, method=method)
+    expected = estimate_bounds(theirs, method=method)
+    assert (found.lower, found.upper) == pytest.approx((expected.lower, expected.upper), rel=1e-9)
+
+
+def test_bounds_of_a_complex_hermitian_matrix_are_those_of_numpy() -> None:
+    factor = FACTOR + 1j * RNG.standard_normal(FACTOR.shape)
+    matrix = factor.conj().T @ factor
+    found, expected = estimate_bounds(xp.asarray(matrix)), estimate_bounds(matrix)
+    assert (found.lower, found.upper) == pytest.approx((expected.lower, expected.upper), rel=1e-9)
+
+
+def test_measures_are_those_of_the_same_matrix_in_numpy() -> None:
+    errors, matrix, factor = xp.asarray(ROWS), xp.asarray(HESSIAN), xp.asarray(FACTOR)
+    residual = FACTOR @ ROWS[0]
+    pairs = [
+        (lanczos_measure(matrix, num_nodes=5), lanczos_measure(HESSIAN, num_nodes=5)),
+        (error_measure(matrix, errors, num_steps=4), error_measure(HESSIAN, ROWS, num_steps=4)),
+        (exact_measure(matrix), exact_measure(HESSIAN)),
+        (
+            residual_measure(factor, xp.asarray(residual), num_nodes=4),
+            residual_measure(FACTOR, residual, num_nodes=4),
+        ),
+    ]
+    for found, expected in pairs:
+        np.testing.assert_allclose(found.nodes, expected.nodes, rtol=1e-8)
+        np.testing.assert_allclose(found.weights, expected.weights, atol=1e-9)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_gradients_and_steps_are_those_of_numpy(batch) -> None:
+    x = ROWS if batch else ROWS[0]
+    seen = x @ FACTOR.T
+    for mine, theirs in (
+        (Quadratic(xp.asarray(HESSIAN), xp.asarray(x)), Quadratic(HESSIAN, x)),
+        (
+            LeastSquares(xp.asarray(FACTOR), xp.asarray(seen), ridge=0.5),
+            LeastSquares(FACTOR, seen, ridge=0.5),
+        ),
+    ):
+        for call in (
+            lambda p, v: p.gradient(v),
+            lambda p, v: p.gradient_step(v, 0.25),
+            lambda p, v: p.linear_term + 0 * v,
+        ):
+            found, expected = call(mine, xp.asarray(2 * x)), call(theirs, 2 * x)
+            np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_period_of_steps_contracts_as_its_schedule_says() -> None:
+    bounds = estimate_bounds(xp.asarray(HESSIAN))
+    problem = Quadratic(xp.asarray(HESSIAN), xp.asarray(np.zeros(40)))
+    x = xp.asarray(ROWS[0])
+    for gamma in chebyshev_steps(SpectralBounds(bounds.lower, bounds.upper), 16):
+        x = problem.gradient_step(x, gamma)
+    assert np.linalg.norm(np.asarray(x)) < 1e-3 * np.linalg.norm(ROWS[0])
+
+
+def test_arrays_of_two_libraries_are_refused() -> None:
+    with pytest.raises(TypeError, match="must be of one library, got ndarray and Array; pass"):
+        Quadratic(xp.asarray(HESSIAN), ROWS[0])
+    with pytest.raises(TypeError, match="must be of one library, got Array and ndarray"):
+        Quadratic(HESSIAN, xp.asarray(ROWS[0]))
+
+
+def test_entries_that_are_not_finite_are_refused() -> None:
+    bad = HESSIAN.copy()
+    bad[3, 4] = np.nan
+    with pytest.raises(ValueError, match="`hessian` must be finite, got NaN or infinity in an"):
+        estimate_bounds(xp.asarray(bad))
