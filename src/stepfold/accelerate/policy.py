@@ -230,12 +230,12 @@ class Policy:
         else:
             self._move_lower(RISE)
 
-    def notes(self, *, converged: bool) -> list[str]:
+    def notes(self, *, ended_well: bool) -> list[str]:
         """Sentences on what was found."""
         notes = []
         if self.num_rejected:
             notes.append(f"Periods of relaxation turned down: {self.num_rejected}.")
-        if self.repelling is not None and not converged:
+        if self.repelling is not None and not ended_well:
             notes.append(
                 f"The Jacobian was last seen to have an eigenvalue near {self.repelling:.4g}, "
                 "which no relaxation turns into a contraction."

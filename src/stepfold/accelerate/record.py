@@ -39,6 +39,12 @@ RANDOM = (
     "The residual norm has come down to the noise of the map, which is stochastic; fix the map's "
     "random numbers, or loosen `rtol`."
 )
+# Evaluations without a better iterate that are worth telling.
+LONG = 200
+UNCHANGED = (
+    "No evaluation of the last {} came closer than the one before them: the map may have no fixed "
+    "point, or be no contraction near the iterate. Start elsewhere, or damp the map."
+)
 
 
 @dataclass(frozen=True)
@@ -307,9 +313,15 @@ class Record:
                 self.end(Status.STALLED, RANDOM if self._is_stochastic else AT_ROUNDING, attained)
         self._patience = np.where(late, 2 * np.maximum(waited, PATIENCE), self._patience)
 
+    def _waited(self) -> NDArray[np.int64]:
+        """Evaluations since the best iterate of each row, at most those before it."""
+        waited = self.num_products - self._best_at
+        return np.where(waited > self._best_at, waited, 0)
+
     def _rounding(self) -> FloatArray:
         """More than what rounding makes of residuals at the best iterates."""
-        return epsilon(self.best) ** MOST_ROUNDING * self._sizes(self.best)
+        most: FloatArray = epsilon(self.best) ** MOST_ROUNDING * self._sizes(self.best)
+        return most
 
     def _noise_of_map(self) -> FloatArray:
         """What the map's values at the best iterates owe to rounding and to chance, by norms.
@@ -326,6 +338,8 @@ class Record:
         """The record of the run, with sentences on it."""
         status = self.status
         assert status is not None  # noqa: S101
+        if status is Status.BUDGET and (waited := int(self._waited().max())) > LONG:
+            notes = [*notes, UNCHANGED.format(waited)]
         steps, sizes, evaluations, seconds = zip(*self._rows.entries(), strict=True)
         table = np.array(sizes)
         x = self.best
