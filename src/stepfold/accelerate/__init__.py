@@ -66,9 +66,9 @@ def accelerate(
             given. An ellipse is given up for what is learned when a period on it fails, or does
             clearly less than it promises, or less than plain steps.
         period: T; chosen from the bounds if not given.
-        guard: Whether a period is turned down that did not bring the residual down. The run
-            then goes back to where the period began, raises the lower bound, and pays with plain
-            steps before it tries again. With False, ``schedule`` or ``bounds`` are needed, and obeyed.
+        guard: Whether a period is turned down that did not bring the residual down. The run then
+            goes back to where the period began, raises the lower bound, and pays with plain steps
+            before it tries again. With False, ``schedule`` or ``bounds`` are needed, and obeyed.
         batch: Whether the first axis of ``x0`` counts problems that do not touch each other. Each
             row then has its own tolerance and its own end, and rests from then on, while f is
             still asked about all rows. All share the relaxations.
@@ -78,8 +78,8 @@ def accelerate(
     Returns:
         The iterate that met the tolerance, or else that of the smallest residual; a status with
         advice; and the history, whose ``gradient_norms`` are residual norms and whose
-        ``num_products`` are evaluations of f, those included that check whether f is repeatable
-            and how accurate it is. STALLED means that the accuracy of f was measured and reached. With
+        ``num_products`` are evaluations of f, those included that check whether f is repeatable and
+        how accurate it is. STALLED means that the accuracy of f was measured and reached. With
         ``batch`` each row is chosen by itself, and ``row_statuses`` and ``row_num_steps`` say how
         and when it ended.
 

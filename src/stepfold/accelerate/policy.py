@@ -41,6 +41,8 @@ FALL, RISE = 2.0, 4.0
 # What the excess of the upper end over 1 shrinks by when nothing is seen there any more.
 DECAY = 0.8
 ESCAPE = 0.1
+# A residual may rise by so much more than the eigenvalue that drives it away from a saddle tells.
+RISE = 1.1
 LARGEST_RATIO = 1e8
 # Real parts up to this share of the largest Ritz value are no more than rounding.
 TINY = 1e-10
@@ -83,6 +85,7 @@ class Policy:
         self._learns = schedule is None and bounds is None
         # Steps of plain periods, of all, and what relaxation did: the sum of log factors.
         self._last_repelling: float | None = None
+        self._longest = LONGEST_PERIOD
         self._failed_on = self.values
         self._num_plain = self._num_taken = 0
         self._log_factor = 0.0
@@ -115,7 +118,7 @@ class Policy:
         if self._period is not None:
             return min(self._period, room)
         steps = math.ceil(STEPS_PER_ROOT * math.sqrt(bounds.condition_number))
-        return min(max(2, steps), LONGEST_PERIOD, room)
+        return min(max(2, steps), self._longest, room)
 
     def _elliptic_period(self, ellipse: Ellipse, room: int) -> Period:
         if self._period is not None:
@@ -123,7 +126,7 @@ class Policy:
         steps, rate = LONGEST_PERIOD, ellipse.rate
         if rate < 1:  # it rounds to 1 where the origin is next to the ellipse
             steps = math.ceil(-2 / math.log(rate)) if rate > 0 else 1
-        return elliptic_period(ellipse, min(steps, LONGEST_PERIOD, room))
+        return elliptic_period(ellipse, min(steps, self._longest, room))
 
     def _best_period(self, bounds: SpectralBounds, room: int) -> Period:
         """The period that promises most per step: on the Ritz values and on the region."""
@@ -156,6 +159,11 @@ class Policy:
             rise = np.maximum(rise, at)
         return rise
 
+    def most_rise(self, period: Period, values: NDArray[np.complex128]) -> float:
+        """By what factor a period may have raised the residual that showed these Ritz values."""
+        rise = float(np.abs(period.polynomial(self.escape)))
+        return RISE * rise if rise > 1 else 1.0
+
     def learn(self, values: NDArray[np.complex128], *, accepted: bool) -> None:
         """Take in the Ritz values of a period."""
         if not values.size or np.abs(values).max() > LARGEST_RATIO:
@@ -171,7 +179,10 @@ class Policy:
             return
         if any(a is not None for a in (self._assumed, self._assumed_ellipse, self._given)):
             return
-        upper = max(1.0, ABOVE * float(values.real.max(initial=0.0)))
+        # Where a period failed it met eigenvalues that plain steps show later, and less of them.
+        self._failed_on = values if not accepted else self._failed_on
+        met = np.concatenate([values, self._failed_on])
+        upper = max(1.0, ABOVE * float(met.real.max(initial=0.0)))
         lower = BELOW * float(values.real.min(initial=upper))
         if self.escape:
             # Steps as long as the slowest motion allows, and it is the one away from the saddle.
@@ -182,9 +193,7 @@ class Policy:
             lower = max(lower, self.bounds.lower / (FALL if accepted else 1))
         lower = min(max(lower, upper / LARGEST_RATIO), upper)
         self.bounds = SpectralBounds(lower, upper, method="Ritz values of residuals")
-        # Where a period failed it met eigenvalues that plain steps show later, and less of them.
-        self._failed_on = values if not accepted else self._failed_on
-        self.ellipse = _roomy_ellipse(np.concatenate([values, self._failed_on]))
+        self.ellipse = _roomy_ellipse(met)
 
     def accept(self, period: Period, factor: float) -> None:
         """Book a period of relaxation that multiplied the residual by ``factor`` < 1."""
@@ -199,6 +208,7 @@ class Policy:
             worth = reached if period.momenta.any() else min(worth, reached)
         self.debt = max(self.debt + num_steps - worth, -float(LONGEST_PERIOD))
         self._failed_on = self._failed_on[:0]
+        self._longest = min(2 * self._longest, LONGEST_PERIOD)
         broken = factor > BROKEN_PROMISE * period.factor
         if worth < num_steps or broken:
             self._assumed_ellipse = None
@@ -216,11 +226,12 @@ class Policy:
         if self.debt > 0:
             self.debt = max(self.debt - SHARE * num_steps, 0.0)
 
-    def reject(self, num_steps: int) -> None:
+    def reject(self, num_steps: int, length: int) -> None:
         """Book a failure: a debt, and an interval that asks for less."""
         self.num_rejected += 1
         self._num_taken += num_steps
         self.debt = max(self.debt, 0.0) + num_steps
+        self._longest = max(length // 2, 2)
         self._assumed_ellipse = None
         if self.bounds is None:
             return

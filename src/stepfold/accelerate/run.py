@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from stepfold.accelerate.krylov import ritz_values
 from stepfold.accelerate.period import Period
 from stepfold.accelerate.policy import Policy
@@ -22,9 +24,7 @@ EXPLODED = (
 # How often a run that relaxation led astray starts over, the last time by plain steps only.
 MOST_RESTARTS = 2
 # Evaluations, and multiple of those before, without a better iterate that are such an error too.
-LONG_WAY = 1000, 3
-# A residual may rise by so much more than the eigenvalue that drives it away from a saddle tells.
-RISE = 1.1
+LONG_WAY = 4000, 4
 # Residuals that rounding makes up to more than this share of say nothing about the spectrum.
 NOISY = 1e-2
 
@@ -64,9 +64,6 @@ class Run:
         before = record.num_products
         residuals = [residual]
         previous: Any = x
-        rise = 1.0
-        if guarded and policy.escape:
-            rise = max(1.0, abs(float(period.polynomial(policy.escape))))
         allowed = policy.allowed(period)
         for omega, momentum, growth in zip(
             period.schedule, period.momenta.tolist(), allowed.tolist(), strict=True
@@ -87,12 +84,15 @@ class Run:
         if record.is_met:
             return x, residual
         taken = len(residuals) - 1
-        most = start if rise == 1 else RISE * rise * start
-        good = not guarded or (taken == period.schedule.period and size < most)
+        values = np.zeros(0, dtype=np.complex128)
         if policy.guard and taken and record.noise(x) <= NOISY * min(size, start):
-            policy.learn(ritz_values(residuals, period.moves[:taken, :taken]), accepted=good)
+            values = ritz_values(residuals, period.moves[:taken, :taken])
+        good = not guarded or (
+            taken == period.schedule.period and size < policy.most_rise(period, values) * start
+        )
+        policy.learn(values, accepted=good)
         if not good:
-            policy.reject(record.num_products - before)
+            policy.reject(record.num_products - before, period.schedule.period)
             return record.go_back(*begin)
         if record.is_lost(EXPLOSION):
             if self._is_relaxed and policy.guard:
