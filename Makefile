@@ -4,11 +4,15 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-# constraints.txt pins every version, torch's CPU build among them.
 PHOTO  := runs/photograph
+# constraints.txt pins every version, torch's CPU build among them.
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
+# Further options for pytest, for example OPTIONS=--require-browser.
+OPTIONS ?=
+# Which of tests/kernels.py's settings; all of them if none is named.
+KERNELS ?=
 
-.PHONY: help env demo test test-slow lint format docs bench clean
+.PHONY: help env demo test test-slow test-kernels lint format docs bench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -28,11 +32,16 @@ demo: $(STAMP)  ## Reproduce the paper's experiment, then explain and solve a re
 	$(BIN)/python examples/photograph.py compare $(PHOTO)
 	@echo "Reports to open in a browser: runs/dugd/report.html and $(PHOTO)/report/report.html"
 
-test: $(STAMP)  ## Run the tests (a few minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+test: $(STAMP)  ## Run the tests (a few minutes); gets a Chromium for those that need one
+	$(BIN)/python tests/chromium.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(OPTIONS)
 
 test-slow: $(STAMP)  ## Run the long tests as well
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'slow or not slow'
+	$(BIN)/python tests/chromium.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'slow or not slow' $(OPTIONS)
+
+test-kernels: $(STAMP)  ## Run what computes as other processors would (KERNELS="Nehalem Zen")
+	$(BIN)/python tests/kernels.py $(KERNELS)
 
 lint: $(STAMP)  ## ruff, mypy and the import layers
 	$(BIN)/ruff check .

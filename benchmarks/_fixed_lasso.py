@@ -11,7 +11,7 @@ from _timing import Report, duration, quartiles, scientific, take_turns
 
 from stepfold.accelerate import accelerate
 from stepfold.problems import lasso
-from stepfold.solve import solve_composite
+from stepfold.solve import solve
 
 GAP = 1e-6
 
@@ -49,7 +49,7 @@ def _one(
         return float(objective.gap(x)) / zero
 
     def ours() -> Any:
-        return solve_composite(lasso(matrix, rhs, weight=weight), gap_rtol=GAP, max_steps=100_000).x
+        return solve(lasso(matrix, rhs, weight=weight), gap_rtol=GAP, max_steps=100_000).x
 
     def relaxed() -> Any:
         fresh = lasso(matrix, rhs, weight=weight)

@@ -12,6 +12,7 @@ import numpy as np
 from stepfold.lab import Axis, Check, Curve, Figure, Outcome, Section
 from stepfold.lab.experiments import Experiment
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import OWN, Source
 
 
 def small_outcome(measured: float = 1.0) -> Outcome:
@@ -56,10 +57,11 @@ def crashing() -> Outcome:
     os._exit(7)
 
 
+SOURCE = Source(OWN, "a test")
 SMALL = {
-    "adjustable": Experiment("adjustable", adjustable, 1, {"period": 1, "fast": True}),
-    "threads": Experiment("threads", threads, 2, {}),
-    "slow": Experiment("slow", slow, 0.5, {"seconds": 0.0}),
-    "failing": Experiment("failing", failing, 0.1, {}),
-    "crashing": Experiment("crashing", crashing, 0.1, {}),
+    "adjustable": Experiment("adjustable", SOURCE, adjustable, 1, {"period": 1, "fast": True}),
+    "threads": Experiment("threads", SOURCE, threads, 2, {}),
+    "slow": Experiment("slow", SOURCE, slow, 0.5, {"seconds": 0.0}),
+    "failing": Experiment("failing", SOURCE, failing, 0.1, {}),
+    "crashing": Experiment("crashing", SOURCE, crashing, 0.1, {}),
 }

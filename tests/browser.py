@@ -5,47 +5,47 @@
         seen.page.get_by_role("button", name="Reset").click()
         seen.assert_quiet()
 
-`visit` and `browser` are fixtures of conftest.py; tests that use them are skipped without Chromium.
+`visit` and `browser` are fixtures of conftest.py; chromium.py finds the browser. Without one, tests
+that use them are skipped, or fail if pytest was called with ``--require-browser``.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import chromium
 import pytest
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 TIMEOUT = 120_000  # milliseconds; a busy machine is no reason to fail
 LOCAL = ("file:", "data:", "blob:", "about:")
 
 
-def find_chromium() -> str | None:
-    """Path of a Chromium on this machine."""
-    return next(filter(None, map(shutil.which, CHROMIUM)), None)
+NO_BROWSER = "no browser: "
 
 
-def launch() -> Iterator[Any]:
-    """A running browser; skips where there is none."""
-    executable = find_chromium()
-    if executable is None:
-        pytest.skip(f"no browser: none of {', '.join(CHROMIUM)} is on the PATH")
+def launch(*, required: bool) -> Iterator[Any]:
+    """A running browser; where there is none, skips, or fails if it is ``required``."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
+        try:
+            browser = chromium.launch(playwright)
+        except chromium.NoChromium as error:
+            (pytest.fail if required else pytest.skip)(f"{NO_BROWSER}{error}")
         yield browser
         browser.close()
+
+
+def left_out(reports: list[Any]) -> str | None:
+    """What to say at the end of a run with these skipped tests: nothing if all had a browser."""
+    missed = sum(NO_BROWSER in str(report.longrepr) for report in reports)
+    if missed == 0:
+        return None
+    verb = "test was" if missed == 1 else "tests were"
+    return f"{missed} browser {verb} skipped, as no Chromium opens here: {chromium.REMEDY}."
 
 
 @dataclass

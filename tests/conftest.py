@@ -9,12 +9,29 @@ from hypothesis import settings
 
 # Otherwise a failed assertion in a helper would not say what it found.
 pytest.register_assert_rewrite("browser", "cli_runner")
-from browser import Visitor, launch  # noqa: E402
+from browser import Visitor, launch, left_out  # noqa: E402
 
 settings.register_profile(
     "stepfold", deadline=None, derandomize=True, max_examples=50, database=None
 )
 settings.load_profile("stepfold")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run insist on a browser."""
+    parser.addoption(
+        "--require-browser",
+        action="store_true",
+        help="fail the browser tests, instead of skipping them, where there is no Chromium",
+    )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say last, below pytest's own summary, how many browser tests were left out."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    sentence = left_out(terminal.stats.get("skipped", [])) if terminal else None
+    if sentence:
+        terminal.write_line(sentence, yellow=True)
 
 
 def _orthogonal(size: int, rng: np.random.Generator) -> np.ndarray:
@@ -80,9 +97,9 @@ def counting() -> type[CountingOperator]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Headless Chromium; tests that need it are skipped where there is none."""
-    yield from launch()
+def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Headless Chromium; tests that need it are skipped, or fail, where there is none."""
+    yield from launch(required=request.config.getoption("--require-browser"))
 
 
 @pytest.fixture

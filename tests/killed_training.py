@@ -25,7 +25,6 @@ from stepfold.unfolded import (
     Sample,
     SampledLoss,
     UnfoldedIteration,
-    checkpoints,
     incremental,
     train,
 )
@@ -88,8 +87,8 @@ def arm(bomb: Bomb) -> None:
         bomb.event("replaced")
         return done
 
-    checkpoints.os.fdopen, checkpoints.os.fsync = fdopen, fsync
-    checkpoints.Path.replace = replace
+    os.fdopen, os.fsync = fdopen, fsync
+    Path.replace = replace
 
 
 def training(folder: Path, bomb: Bomb) -> None:

@@ -14,7 +14,7 @@ from stepfold.iterations import Fista, ProximalGradient
 from stepfold.polynomial import spectral_radius
 from stepfold.problems import Composite, lasso
 from stepfold.problems.gallery import GALLERY
-from stepfold.solve import solve_composite
+from stepfold.solve import solve
 
 BUDGET = 20_000
 
@@ -118,7 +118,7 @@ def test_a_lasso_takes_fewer_steps_than_fista_and_a_share_of_ista(seed: int) -> 
     objective = _lasso(seed)
     ours = _until_the_gap(objective)
     ista, fista = (
-        solve_composite(objective, iteration=iteration, gap_rtol=0.0, gap_atol=1e-6).num_steps
+        solve(objective, iteration=iteration, gap_rtol=0.0, gap_atol=1e-6).num_steps
         for iteration in (ProximalGradient, lambda g: Fista(g, restart=False))
     )
     assert ours <= 0.6 * ista

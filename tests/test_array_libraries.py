@@ -8,6 +8,7 @@ from stepfold import (
     LeastSquares,
     Quadratic,
     SpectralBounds,
+    _arrays,
     chebyshev_steps,
     estimate_bounds,
     lanczos_measure,
@@ -93,6 +94,50 @@ def test_a_period_of_steps_contracts_as_its_schedule_says() -> None:
     for gamma in chebyshev_steps(SpectralBounds(bounds.lower, bounds.upper), 16):
         x = problem.gradient_step(x, gamma)
     assert np.linalg.norm(np.asarray(x)) < 1e-3 * np.linalg.norm(ROWS[0])
+
+
+ELSEWHERE = xp.Device("device1")
+
+
+def on_device(values: np.ndarray) -> object:
+    return xp.asarray(values, device=ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rows: _arrays.from_host(np.ones(40), rows),
+        lambda rows: _arrays.column(np.ones(3), rows),
+        lambda rows: _arrays.put_rows(rows, [2, 0], rows[:2, ...]),
+        lambda rows: _arrays.take(rows, [1]),
+        lambda rows: _arrays.empty_rows(2, rows),
+        lambda rows: _arrays.cast(rows, "float32"),
+        lambda rows: _arrays.copy_of(rows),
+        lambda rows: _arrays.zeros_like(rows),
+        lambda rows: _arrays.reshaped(rows, (-1,)),
+        lambda rows: _arrays.sigmoid(rows),
+    ],
+)
+def test_arrays_that_are_made_stay_on_the_device(make) -> None:
+    assert make(on_device(ROWS)).device == ELSEWHERE
+
+
+def test_norms_and_products_come_to_the_host_from_a_device() -> None:
+    rows = on_device(ROWS)
+    np.testing.assert_allclose(_arrays.norms(rows), np.linalg.norm(ROWS, axis=1))
+    np.testing.assert_allclose(_arrays.row_dots(rows, rows), (ROWS * ROWS).sum(1))
+    np.testing.assert_array_equal(_arrays.to_host(rows), ROWS)
+
+
+def test_bounds_and_measures_are_made_on_the_device() -> None:
+    matrix = on_device(HESSIAN)
+    found, expected = (estimate_bounds(each, method=Lanczos()) for each in (matrix, HESSIAN))
+    assert (found.lower, found.upper) == pytest.approx((expected.lower, expected.upper), rel=1e-9)
+    np.testing.assert_allclose(
+        error_measure(matrix, on_device(ROWS), num_steps=4).nodes,
+        error_measure(HESSIAN, ROWS, num_steps=4).nodes,
+        rtol=1e-8,
+    )
 
 
 def test_arrays_of_two_libraries_are_refused() -> None:

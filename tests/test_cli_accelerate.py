@@ -98,7 +98,7 @@ def test_nothing_is_overwritten(folder: Path) -> None:
         (["mymap_of_the_test:cosine", "--lower", "0.1"], ["give both --lower and --upper"]),
         (["mymap_of_the_test:cosine", "--method", "plain", "--period", "4"], ["go with --method"]),
         (["mymap_of_the_test:cosine", "--method", "steffensen"], ["must hold one number"]),
-        (["mymap_of_the_test:cosine", "--rtol", "-1"], ["`rtol` must be at least 0"]),
+        (["mymap_of_the_test:cosine", "--rtol", "-1"], ["--rtol must be at least 0"]),
     ],
 )
 def test_bad_input_is_refused_in_one_line(

@@ -142,7 +142,7 @@ def test_arrays_that_are_no_matrix_are_refused(folder, shape) -> None:
 @pytest.mark.parametrize("shape", [(), (7,), (12,), (30, 4), (2, 15, 12), (0,), (2, 0)])
 def test_right_hand_sides_that_do_not_fit_are_refused(folder, shape) -> None:
     np.save(folder / "bad.npy", np.ones(shape))
-    _refused_as_rhs(folder, "bad.npy", "`rhs` must have shape (30,) or (batch, 30)", f"{shape}")
+    _refused_as_rhs(folder, "bad.npy", "RHS must have shape (30,) or (batch, 30)", f"{shape}")
 
 
 def test_files_that_are_not_there_are_refused(folder) -> None:

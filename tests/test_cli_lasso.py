@@ -10,8 +10,7 @@ import scipy.sparse as sp
 from cli_runner import Run, assert_refused, stepfold
 from sklearn.linear_model import Lasso
 
-from stepfold.solve.composite_run import CompositeRun
-from stepfold.solve.record import Record
+from stepfold.run import Loop
 
 METHODS = ["fista", "ista", "relaxation"]
 
@@ -90,14 +89,14 @@ def test_a_budget_that_is_too_small_is_exit_code_1(tmp_path: Path, data: Any) ->
     [
         ([], ["give --weight or --ratio"]),
         (["--weight", 1, "--ratio", 1], ["not both"]),
-        (["--weight", -1], ["`weight` must be at least 0", "-1"]),
-        (["--ratio", -1], ["`ratio` must be at least 0"]),
+        (["--weight", -1], ["--weight must be at least 0", "-1"]),
+        (["--ratio", -1], ["--ratio must be at least 0"]),
         (["--weight", 0], ["the weight is 0", "stepfold solve"]),
-        (["--weight", 1, "--ridge", -1], ["`ridge` must be at least 0"]),
+        (["--weight", 1, "--ridge", -1], ["--ridge must be at least 0"]),
         (["--weight", 1, "--gap", -1], ["must be at least 0"]),
         (["--weight", 1, "--gap", -1, "--method", "relaxation"], ["--gap must be at least 0"]),
-        (["--weight", 1, "--max-steps", -1], ["`max_steps`"]),
-        (["--weight", "nan"], ["`weight`"]),
+        (["--weight", 1, "--max-steps", -1], ["--max-steps"]),
+        (["--weight", "nan"], ["--weight"]),
         (["--weight", 1, "--method", "magic"], ["magic"]),
     ],
 )
@@ -108,9 +107,20 @@ def test_bad_options_are_refused_in_one_line(
     assert not (tmp_path / "x.npy").exists()
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("budget", [("--max-products", 12), ("--max-seconds", 0)])
+def test_budgets_are_those_of_solve(
+    tmp_path: Path, data: Any, method: str, budget: tuple[Any, ...]
+) -> None:
+    options = ("--ratio", 0.001, "--gap", 1e-14, "--method", method, "--json", *budget)
+    run = _lasso(tmp_path, *options)
+    assert (run.code, run.json()["status"]) == (1, "BUDGET")
+    assert run.json()["num_products"] <= 14
+
+
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, data: Any) -> None:
     np.save(tmp_path / "short.npy", np.ones(3))
-    assert_refused(_lasso(tmp_path, "--weight", 1, rhs="short.npy"), "`rhs` must have shape")
+    assert_refused(_lasso(tmp_path, "--weight", 1, rhs="short.npy"), "RHS must have shape")
 
 
 def test_what_exists_is_not_replaced(tmp_path: Path, data: Any) -> None:
@@ -126,8 +136,7 @@ def test_an_interrupt_before_the_first_check_writes_the_start(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(CompositeRun, "_look", interrupt)
-    monkeypatch.setattr(Record, "check", interrupt)
+    monkeypatch.setattr(Loop, "look", interrupt)
     options = ("--weight", 4.0) if command == "lasso" else ()
     x = tmp_path / "x.npy"
     run = stepfold(command, tmp_path / "A.npy", tmp_path / "b.npy", "-o", x, *options)

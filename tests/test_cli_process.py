@@ -125,7 +125,9 @@ def test_errors_are_spelled_out_too(tmp_path) -> None:
     assert done.stderr == f"Error: {tmp_path / 'Gr??e lambda.npy'}: there is no such file\n"
 
 
-@pytest.mark.parametrize("place", ["numpy", "click", "stepfold.cli", "stepfold.measure", "scipy"])
+@pytest.mark.parametrize(
+    "place", ["numpy", "click", "stepfold.cli", "stepfold.measure", "stepfold.lab.report"]
+)
 def test_an_interrupt_during_imports_is_one_line(tmp_path, place) -> None:
     np.save(tmp_path / "A.npy", np.eye(3))
     before = (

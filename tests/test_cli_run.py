@@ -8,10 +8,12 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from _small_experiments import SOURCE
 from cli_runner import assert_refused, stepfold
 
 from stepfold.lab import Axis, Check, Curve, Figure, Outcome, Section
 from stepfold.lab.experiments import EXPERIMENTS, Experiment
+from stepfold.lab.sources import place
 
 CALLS: list[bool] = []
 
@@ -28,7 +30,7 @@ def _experiment(name: str, measured: float) -> Experiment:
         checks = (Check("claim [red]x[/red]", "1", measured, 0.5, 1.5),)
         return Outcome("Title", "Summary.", (Section("h", ("p",), figure),), checks)
 
-    return Experiment(name, small, seconds=0.1, quick={})
+    return Experiment(name, SOURCE, small, seconds=0.1, quick={})
 
 
 def _overflowing() -> Outcome:
@@ -43,7 +45,7 @@ def _small():
         "good": _experiment("good", 1.0),
         "bad": _experiment("bad", 2.0),
         "undefined": _experiment("undefined", np.nan),
-        "overflow": Experiment("overflow", _overflowing, seconds=0.1, quick={}),
+        "overflow": Experiment("overflow", SOURCE, _overflowing, seconds=0.1, quick={}),
     }
     with mock.patch.dict(EXPERIMENTS._members, members):
         yield
@@ -165,8 +167,12 @@ def test_no_progress_bar_where_nobody_watches(tmp_path) -> None:
 
 def test_list_names_every_experiment_with_its_first_line() -> None:
     records = stepfold("list", "--json").json()
-    assert [record["name"] for record in records] == sorted(EXPERIMENTS)
+    assert [record["name"] for record in records] == sorted(
+        EXPERIMENTS, key=lambda name: (*place(EXPERIMENTS[name].source), name)
+    )
     good = next(record for record in records if record["name"] == "good")
     assert good["description"] == "A small experiment."
     text = stepfold("list").out
     assert all(name in text for name in EXPERIMENTS)
+    titles = [each.source.paper.title.split()[0] for each in EXPERIMENTS.values()]
+    assert all(title in text for title in titles)

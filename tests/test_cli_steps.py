@@ -142,7 +142,8 @@ def test_outputs_that_cannot_be_files_are_refused(tmp_path, name) -> None:
 
 
 def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path) -> None:
-    with mock.patch("os.access", return_value=False):
+    denied = PermissionError(13, "Permission denied")
+    with mock.patch("tempfile.TemporaryFile", side_effect=denied):
         run = stepfold("steps", *INTERVAL, "--period", 3, "-o", tmp_path / "steps.json")
     assert_refused(run, f"{tmp_path} may not be written to")
 

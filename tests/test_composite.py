@@ -24,7 +24,6 @@ from stepfold.problems.penalties import (
     TotalVariation,
     nonnegative,
 )
-from stepfold.solve import solve_composite
 from stepfold.unfolded import UnfoldedIteration
 
 METHODS = {
@@ -49,7 +48,7 @@ def _sparse_data(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_solution_for_a_matrix_of_zeros_is_zero(method: str, given: dict[str, float]) -> None:
     objective = lasso(np.zeros((3, 2)), np.ones(3), **given)
-    result = solve_composite(objective, iteration=METHODS[method])
+    result = solve(objective, iteration=METHODS[method])
     assert (result.status, result.num_steps) == (Status.CONVERGED, 0)
     assert result.x.tolist() == [0.0, 0.0]
 
@@ -57,7 +56,7 @@ def test_the_solution_for_a_matrix_of_zeros_is_zero(method: str, given: dict[str
 @pytest.mark.parametrize("method", METHODS)
 def test_the_lasso_agrees_with_scikit_learn(method: str) -> None:
     matrix, rhs = _sparse_data()
-    result = solve_composite(
+    result = solve(
         lasso(matrix, rhs, weight=5.0), iteration=METHODS[method], gap_rtol=1e-13, max_steps=50_000
     )
     model = SklearnLasso(alpha=5.0 / 50, fit_intercept=False, tol=1e-13, max_iter=100_000)
@@ -78,7 +77,7 @@ def test_the_elastic_net_agrees_with_scikit_learn_in_both_its_forms() -> None:
     as_penalty = Composite(LeastSquares(matrix, rhs), ElasticNet(weight, ridge))
     as_ridge = lasso(matrix, rhs, weight=weight, ridge=ridge)
     for objective in (as_penalty, as_ridge):
-        result = solve_composite(objective, gap_rtol=1e-14)
+        result = solve(objective, gap_rtol=1e-14)
         np.testing.assert_allclose(result.x, model.coef_, atol=1e-7)
 
 
@@ -88,19 +87,19 @@ def test_sparse_logistic_regression_agrees_with_scikit_learn() -> None:
     model = LogisticRegression(
         l1_ratio=1.0, C=0.5, fit_intercept=False, solver="liblinear", tol=1e-12, max_iter=100_000
     ).fit(matrix, labels)
-    result = solve_composite(Composite(Logistic(matrix, labels), L1(2.0)), gap_atol=1e-12)
+    result = solve(Composite(Logistic(matrix, labels), L1(2.0)), gap_atol=1e-12)
     np.testing.assert_allclose(result.x, model.coef_[0], atol=1e-5)
 
 
 def test_nonnegative_least_squares_agree_with_scipy() -> None:
     matrix, rhs = _data()
-    result = solve_composite(Composite(LeastSquares(matrix, rhs), nonnegative()), rtol=1e-12)
+    result = solve(Composite(LeastSquares(matrix, rhs), nonnegative()), rtol=1e-12)
     np.testing.assert_allclose(result.x, nnls(matrix, rhs)[0], atol=1e-9)
 
 
 def test_projected_gradient_is_the_proximal_one_of_a_box() -> None:
     matrix, rhs = _data()
-    result = solve_composite(
+    result = solve(
         Composite(LeastSquares(matrix, rhs), Box(-0.05, 0.1)),
         iteration=ProximalGradient,
         gap_rtol=1e-14,
@@ -120,7 +119,7 @@ def test_the_gap_is_above_the_distance_to_the_minimum_and_closes(
     if kind == "logistic":
         problem = Logistic(matrix, np.sign(rhs), ridge=ridge)
     objective: Composite[Any] = Composite(problem, example(name))
-    result = solve_composite(objective, rtol=1e-11, max_steps=20_000)
+    result = solve(objective, rtol=1e-11, max_steps=20_000)
     least = float(objective.value(result.x))
     assert result.converged
     if not objective.has_gap:
@@ -138,9 +137,9 @@ def test_the_gap_is_above_the_distance_to_the_minimum_and_closes(
 def test_quadratics_have_a_gap_where_the_conjugate_is_finite(name: str) -> None:
     matrix, rhs = _data()
     objective = Composite(Quadratic(matrix.T @ matrix, matrix.T @ rhs), example(name))
-    result = solve_composite(objective, gap_atol=1e-11)
+    result = solve(objective, gap_atol=1e-11)
     assert result.converged
-    same = solve_composite(Composite(LeastSquares(matrix, rhs), example(name)), gap_rtol=1e-13)
+    same = solve(Composite(LeastSquares(matrix, rhs), example(name)), gap_rtol=1e-13)
     np.testing.assert_allclose(result.x, same.x, atol=1e-5)
 
 
@@ -148,7 +147,7 @@ def test_quadratics_have_a_gap_where_the_conjugate_is_finite(name: str) -> None:
 def test_minimisers_are_the_fixed_points_of_the_map_for_every_step(name: str) -> None:
     matrix, rhs = _data()
     objective = Composite(LeastSquares(matrix, rhs), example(name))
-    x = solve_composite(objective, rtol=1e-12).x
+    x = solve(objective, rtol=1e-12).x
     for gamma in (0.3 * objective.step, 1.7 * objective.step):
         np.testing.assert_allclose(objective.fixed_point(gamma).map(x), x, atol=1e-9)
 
@@ -168,9 +167,9 @@ def test_rows_of_a_batch_restart_by_themselves() -> None:
     batch = np.stack([rhs, np.random.default_rng(5).standard_normal(50)])
     options: dict[str, Any] = {"rtol": 0.0, "max_steps": 200}
     schedule = Schedule(np.full(10, lasso(matrix, rhs, weight=3.0).step))
-    together = solve_composite(lasso(matrix, batch, weight=3.0), schedule, **options).x
+    together = solve(lasso(matrix, batch, weight=3.0), schedule, **options).x
     for row, vector in zip(together, batch, strict=True):
-        alone = solve_composite(lasso(matrix, vector, weight=3.0), schedule, **options).x
+        alone = solve(lasso(matrix, vector, weight=3.0), schedule, **options).x
         np.testing.assert_allclose(row, alone, atol=1e-10)
 
 
@@ -178,7 +177,7 @@ def test_restart_needs_fewer_steps_than_plain_momentum_where_there_is_curvature(
     matrix, rhs = _data(60, 40)
     objective = lasso(matrix, rhs, ratio=0.05)
     with_restart, without = (
-        solve_composite(objective, iteration=METHODS[name], rtol=1e-10, max_steps=100_000)
+        solve(objective, iteration=METHODS[name], rtol=1e-10, max_steps=100_000)
         for name in ("fista", "fista without restart")
     )
     assert with_restart.num_steps <= 0.5 * without.num_steps
@@ -186,10 +185,8 @@ def test_restart_needs_fewer_steps_than_plain_momentum_where_there_is_curvature(
 
 def test_tensors_are_solved_like_arrays() -> None:
     matrix, rhs = _sparse_data()
-    expected = solve_composite(lasso(matrix, rhs, weight=5.0), gap_rtol=1e-12)
-    found = solve_composite(
-        lasso(torch.tensor(matrix), torch.tensor(rhs), weight=5.0), gap_rtol=1e-12
-    )
+    expected = solve(lasso(matrix, rhs, weight=5.0), gap_rtol=1e-12)
+    found = solve(lasso(torch.tensor(matrix), torch.tensor(rhs), weight=5.0), gap_rtol=1e-12)
     np.testing.assert_allclose(found.x.numpy(), expected.x, atol=1e-6)
 
 
@@ -197,9 +194,7 @@ def test_tensors_are_solved_like_arrays() -> None:
 def test_proximal_steps_unfold_into_layers_whose_steps_have_derivatives(kind: Any) -> None:
     matrix, rhs = _sparse_data()
     steps = Schedule(np.linspace(0.5, 1.0, 10) * lasso(matrix, rhs, weight=5.0).step)
-    expected = solve_composite(
-        lasso(matrix, rhs, weight=5.0), steps, iteration=kind, rtol=0.0, max_steps=10
-    )
+    expected = solve(lasso(matrix, rhs, weight=5.0), steps, iteration=kind, rtol=0.0, max_steps=10)
     network = UnfoldedIteration(steps, iteration=kind(L1(5.0)))
     x = network(LeastSquares(torch.tensor(matrix), torch.tensor(rhs)))
     np.testing.assert_allclose(x.detach().numpy(), expected.x, atol=1e-12)
@@ -211,7 +206,7 @@ def test_proximal_steps_unfold_into_layers_whose_steps_have_derivatives(kind: An
 
 def test_single_precision_stays_single() -> None:
     matrix, rhs = (a.astype(np.float32) for a in _sparse_data())
-    result = solve_composite(lasso(matrix, rhs, weight=5.0), gap_rtol=1e-4)
+    result = solve(lasso(matrix, rhs, weight=5.0), gap_rtol=1e-4)
     assert (result.x.dtype, result.status) == (np.float32, Status.CONVERGED)
 
 
@@ -221,36 +216,37 @@ def test_products_are_counted(counting: Any) -> None:
     objective = Composite(LeastSquares(operator, rhs), L1(5.0))
     schedule = Schedule(np.full(10, 1e-3))
     before = operator.counter[0]
-    result = solve_composite(objective, schedule, rtol=0.0, max_steps=100)
+    result = solve(objective, schedule, rtol=0.0, max_steps=100)
     # One was made when the objective was posed: Aᵀb.
     assert result.history.num_products[-1] == operator.counter[0] - before + 1
-    assert result.history.num_products[-1] == 1 + 2 + 10 * (20 + 2)
+    # A look at the end of each period, and at most ten to find out why it did not converge.
+    assert 0 <= result.history.num_products[-1] - (1 + 2 + 10 * (20 + 2)) <= 10
 
 
 def test_proximal_gradient_takes_the_gradient_of_the_check() -> None:
     matrix, rhs = _sparse_data()
-    result = solve_composite(
+    result = solve(
         lasso(matrix, rhs, weight=5.0),
         Schedule(np.full(10, 1e-3)),
         iteration=ProximalGradient,
         rtol=0.0,
         max_steps=100,
     )
-    assert result.history.num_products[-1] == 1 + 2 + 10 * 20
+    assert 0 <= result.history.num_products[-1] - (1 + 2 + 10 * 20) <= 10
 
 
 def test_steps_that_are_too_long_are_a_status() -> None:
     matrix, rhs = _sparse_data()
     objective = lasso(matrix, rhs, weight=5.0)
     schedule = Schedule(np.full(5, 3 * objective.step))
-    result = solve_composite(objective, schedule, iteration=ProximalGradient)
+    result = solve(objective, schedule, iteration=ProximalGradient)
     assert result.status is Status.DIVERGED
     assert np.isfinite(result.x).all()
 
 
 def test_a_tolerance_below_rounding_is_a_stall() -> None:
     matrix, rhs = _sparse_data()
-    result = solve_composite(lasso(matrix, rhs, weight=5.0), gap_rtol=0.0, gap_atol=1e-300)
+    result = solve(lasso(matrix, rhs, weight=5.0), gap_rtol=0.0, gap_atol=1e-300)
     assert result.status is Status.STALLED
     assert "duality gap came down to" in result.advice
 
@@ -258,10 +254,10 @@ def test_a_tolerance_below_rounding_is_a_stall() -> None:
 def test_budgets_are_kept() -> None:
     matrix, rhs = _sparse_data()
     objective = lasso(matrix, rhs, weight=0.01)
-    assert solve_composite(objective, max_steps=35).num_steps == 40
-    result = solve_composite(objective, max_products=100)
+    assert solve(objective, max_steps=35).num_steps == 30
+    result = solve(objective, max_products=100)
     assert (result.status, result.history.num_products[-1] <= 100) == (Status.BUDGET, True)
-    assert solve_composite(objective, max_steps=0).num_steps == 0
+    assert solve(objective, max_steps=0).num_steps == 0
 
 
 def test_an_interrupted_run_returns_its_best_iterate() -> None:
@@ -271,15 +267,15 @@ def test_an_interrupted_run_returns_its_best_iterate() -> None:
         if num_steps == 25:
             raise KeyboardInterrupt
 
-    result = solve_composite(lasso(matrix, rhs, weight=5.0), callback=stop)
+    result = solve(lasso(matrix, rhs, weight=5.0), callback=stop)
     assert (result.status, result.num_steps) == (Status.INTERRUPTED, 25)
     assert result.history.num_steps[-1] == 20
 
 
 def test_the_ratio_of_1_gives_zero_and_a_little_less_does_not() -> None:
     matrix, rhs = _sparse_data()
-    assert not solve_composite(lasso(matrix, rhs, ratio=1.0)).x.any()
-    assert solve_composite(lasso(matrix, rhs, ratio=0.99)).x.any()
+    assert not solve(lasso(matrix, rhs, ratio=1.0)).x.any()
+    assert solve(lasso(matrix, rhs, ratio=0.99)).x.any()
 
 
 def test_landweber_is_richardson_on_the_normal_equations() -> None:
@@ -320,7 +316,7 @@ def test_total_variation_restores_a_signal_of_plateaus() -> None:
     blur = np.eye(40) + 0.2 * np.eye(40, k=1) + 0.2 * np.eye(40, k=-1)
     blurred = blur @ signal + 0.1 * rng.standard_normal(40)
     objective = Composite(LeastSquares(blur, blurred), TotalVariation(0.2, max_iterations=300))
-    result = solve_composite(objective, rtol=1e-3, max_steps=100)
+    result = solve(objective, rtol=1e-3, max_steps=100)
     assert result.converged
     assert not objective.has_gap
     before = np.linalg.norm(np.linalg.solve(blur, blurred) - signal)
@@ -333,7 +329,7 @@ def test_a_matrix_of_low_rank_is_completed() -> None:
     seen = np.sort(rng.permutation(144)[:100])
     problem = LeastSquares(np.eye(144)[seen], truth[seen])
     objective = Composite(problem, NuclearNorm(1e-3, (12, 12)))
-    result = solve_composite(objective, rtol=1e-8, max_steps=20_000)
+    result = solve(objective, rtol=1e-8, max_steps=20_000)
     assert np.linalg.norm(result.x - truth) < 0.02 * np.linalg.norm(truth)
 
 
@@ -347,40 +343,40 @@ def test_a_matrix_of_low_rank_is_completed() -> None:
             TypeError,
             "not preconditioned",
         ),
-        (lambda p: solve_composite(p), TypeError, "`composite` must be a Composite"),
+        (lambda p: solve(p, gap_rtol=1e-3), TypeError, "`gap_rtol` is for problems with a penalty"),
         (
-            lambda p: solve(Composite(p, L1(1.0)), Schedule([0.1])),
+            lambda p: solve(Composite(p, L1(1.0)), error_rtol=1e-3),
             TypeError,
-            r"got Composite; .* `solve_composite\(composite\)`",
+            "`error_rtol` is for problems without a penalty",
         ),
         (
-            lambda p: solve_composite(Composite(p, L1(1.0)), [0.1]),
+            lambda p: solve(Composite(p, L1(1.0)), [0.1]),
             TypeError,
-            "`schedule` must be a Schedule, got list",
+            "`schedule` must be a Schedule or None, got list",
         ),
         (
-            lambda p: solve_composite(Composite(p, L1(1.0)), iteration=lambda _: 3),
+            lambda p: solve(Composite(p, L1(1.0)), iteration=lambda _: 3),
             TypeError,
             "`iteration` must make an Iteration",
         ),
         (
-            lambda p: solve_composite(Composite(p, nonnegative()), gap_rtol=1e-6),
+            lambda p: solve(Composite(p, nonnegative()), gap_rtol=1e-6),
             ValueError,
             "none is known for Box on LeastSquares",
         ),
         (lambda p: Composite(p, nonnegative()).gap(np.ones(SIZE)), ValueError, "judge by"),
         (
-            lambda p: solve_composite(Composite(p, L1(1.0)), x0=np.zeros(3)),
+            lambda p: solve(Composite(p, L1(1.0)), x0=np.zeros(3)),
             ValueError,
             "`x0` must have shape",
         ),
         (
-            lambda p: solve_composite(Composite(p, L1(1.0)), gap_rtol=-1.0),
+            lambda p: solve(Composite(p, L1(1.0)), gap_rtol=-1.0),
             ValueError,
             "`gap_rtol` must be at least 0",
         ),
         (
-            lambda p: solve_composite(Composite(p, L1(1.0)), gap_atol="a"),
+            lambda p: solve(Composite(p, L1(1.0)), gap_atol="a"),
             TypeError,
             "`gap_atol` must be a real number, got str",
         ),
@@ -408,8 +404,6 @@ def test_bad_arguments_are_refused(call: Any, error: type[Exception], message: s
 
 def test_the_simplex_may_be_infeasible_at_zero() -> None:
     matrix, rhs = _data()
-    result = solve_composite(
-        Composite(LeastSquares(matrix, rhs), Simplex()), gap_rtol=1e-9, gap_atol=1e-9
-    )
+    result = solve(Composite(LeastSquares(matrix, rhs), Simplex()), gap_rtol=1e-9, gap_atol=1e-9)
     assert result.converged
     assert result.x.sum() == pytest.approx(1.0)

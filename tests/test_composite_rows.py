@@ -7,7 +7,7 @@ import pytest
 import torch
 from _penalties import PLAIN, SIZE, example
 
-from stepfold import LeastSquares, Quadratic, Schedule, Status, lasso, solve_composite
+from stepfold import LeastSquares, Quadratic, Schedule, Status, lasso, solve
 from stepfold.iterations import Fista, ProximalGradient
 from stepfold.problems import Composite, Logistic
 from stepfold.problems.penalties import L1
@@ -29,11 +29,9 @@ def test_each_row_tells_how_it_ended_and_after_how_many_steps() -> None:
     matrix, rhs = _sparse_data()
     batch = np.stack([rhs, 0 * rhs, 0.1 * rhs])
     schedule = Schedule(np.full(10, lasso(matrix, rhs, weight=5.0).step))
-    result = solve_composite(lasso(matrix, batch, weight=5.0), schedule, gap_atol=1e-9)
+    result = solve(lasso(matrix, batch, weight=5.0), schedule, gap_atol=1e-9)
     assert result.row_statuses == (Status.CONVERGED,) * 3
-    alone = [
-        solve_composite(lasso(matrix, row, weight=5.0), schedule, gap_atol=1e-9) for row in batch
-    ]
+    alone = [solve(lasso(matrix, row, weight=5.0), schedule, gap_atol=1e-9) for row in batch]
     _assert_steps_differ_by_a_period_at_most(result, alone, period=10)
     assert (result.row_num_steps[1], max(result.row_num_steps)) == (0, result.num_steps)
     assert (alone[0].row_statuses, alone[0].row_num_steps) == ((), ())
@@ -42,11 +40,11 @@ def test_each_row_tells_how_it_ended_and_after_how_many_steps() -> None:
 def test_a_row_that_is_left_when_the_budget_is_spent_says_so() -> None:
     matrix, rhs = _sparse_data()
     objective = lasso(matrix, np.stack([rhs, 0 * rhs]), weight=5.0)
-    short = solve_composite(objective, gap_atol=1e-9, max_steps=20)
+    short = solve(objective, gap_atol=1e-9, max_steps=20)
     assert short.row_statuses == (Status.BUDGET, Status.CONVERGED)
     assert short.row_num_steps == (20, 0)
     schedule = Schedule(np.full(5, 3 * objective.step))
-    wild = solve_composite(objective, schedule, iteration=ProximalGradient)
+    wild = solve(objective, schedule, iteration=ProximalGradient)
     assert (wild.status, wild.row_statuses[0]) == (Status.DIVERGED, Status.DIVERGED)
 
 
@@ -59,11 +57,9 @@ def test_a_row_that_is_not_finite_any_more_does_not_end_the_others(name: str, me
     start[1] = 1e308  # its gradient overflows
     objective = Composite(LeastSquares(matrix, rhs), example(name))
     schedule = Schedule(np.full(10, objective.step))
-    result = solve_composite(objective, schedule, start, iteration=method)
+    result = solve(objective, schedule, start, iteration=method)
     alone = [
-        solve_composite(
-            Composite(LeastSquares(matrix, row), objective.penalty), schedule, iteration=method
-        )
+        solve(Composite(LeastSquares(matrix, row), objective.penalty), schedule, iteration=method)
         for row in rhs
     ]
     ends = (Status.CONVERGED, Status.DIVERGED, Status.CONVERGED)
@@ -78,7 +74,7 @@ def test_a_row_that_is_not_finite_any_more_does_not_end_the_others(name: str, me
 def test_a_row_that_a_step_throws_out_leaves_its_fellows_alone() -> None:
     # Steps beyond 2/b for the first eigenvalue only, which the second row has no part in.
     matrix, rhs = np.diag([10.0, 1.0]), np.array([[1.0, 1.0], [0.0, 1.0]])
-    result = solve_composite(
+    result = solve(
         Composite(Quadratic(matrix, rhs), L1(0.1)),
         Schedule([0.5]),
         iteration=ProximalGradient,
@@ -115,13 +111,13 @@ def test_rows_that_are_done_leave_the_sweep_and_the_others_do_not_notice(
     seen: list[tuple[int, ...]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(method, "step", watch)
-        result = solve_composite(
+        result = solve(
             Composite(make(rhs), L1(1.0)),
             schedule,
             callback=lambda _, x: seen.append(tuple(x.shape)),
             **options,
         )
-    alone = [solve_composite(Composite(make(b), L1(1.0)), schedule, **options) for b in rhs]
+    alone = [solve(Composite(make(b), L1(1.0)), schedule, **options) for b in rhs]
     _assert_steps_differ_by_a_period_at_most(result, alone, period=5)
     for row, one in zip(np.asarray(result.x), alone, strict=True):
         expected = np.asarray(one.x)
@@ -157,7 +153,7 @@ def test_an_interrupt_before_the_first_check_returns_the_start(at: int, rows: in
     matrix, rhs = _sparse_data()
     batch, start = (rhs, np.ones(80)) if rows == 1 else (np.stack([rhs, rhs]), np.ones((2, 80)))
     objective = Composite(LeastSquares(Interrupting(matrix, at), batch), L1(5.0))
-    result = solve_composite(objective, Schedule([1e-3]), start)
+    result = solve(objective, Schedule([1e-3]), start)
     assert (result.status, result.num_steps) == (Status.INTERRUPTED, 0)
     assert result.row_statuses == (Status.INTERRUPTED,) * (rows if rows > 1 else 0)
     np.testing.assert_array_equal(result.x, start)
@@ -174,7 +170,7 @@ def test_an_interrupt_keeps_what_has_converged() -> None:
             raise KeyboardInterrupt
 
     objective = lasso(matrix, np.stack([rhs, 0 * rhs]), weight=5.0)
-    result = solve_composite(objective, callback=interrupt)
+    result = solve(objective, callback=interrupt)
     assert result.row_statuses == (Status.INTERRUPTED, Status.CONVERGED)
     assert (result.status, result.row_num_steps) == (Status.INTERRUPTED, (15, 0))
 
@@ -182,7 +178,7 @@ def test_an_interrupt_keeps_what_has_converged() -> None:
 def test_no_time_at_all_is_a_spent_budget() -> None:
     matrix, rhs = _sparse_data()
     start = np.ones(80)
-    result = solve_composite(lasso(matrix, rhs, weight=5.0), x0=start, max_seconds=0.0)
+    result = solve(lasso(matrix, rhs, weight=5.0), x0=start, max_seconds=0.0)
     assert (result.status, result.num_steps) == (Status.BUDGET, 0)
     np.testing.assert_array_equal(result.x, start)
 
@@ -191,6 +187,6 @@ def test_a_row_that_stalls_leaves_the_others_time() -> None:
     matrix, rhs = _sparse_data()
     # The gap of the large row stops falling at its own rounding, which is above the tolerance.
     objective = lasso(matrix, np.stack([1e6 * rhs, rhs]), weight=5.0)
-    result = solve_composite(objective, gap_atol=1e-9, max_steps=200_000)
+    result = solve(objective, gap_atol=1e-9, max_steps=200_000)
     assert result.row_statuses == (Status.STALLED, Status.CONVERGED)
     assert result.status is Status.STALLED

@@ -47,6 +47,25 @@ def test_figures_show_something_and_say_what(outcome) -> None:
             assert max(len(curve.label) for curve in figure.curves) <= 48
 
 
+# Those in which something is known of the solution beside the data: few non-zeros, signs, a box.
+WITH_PRIOR = (
+    "binary_least_squares",
+    "box_least_squares",
+    "deblurring",
+    "lasso",
+    "learned_ista",
+    "mimo_detection",
+    "tista",
+)
+
+
+@pytest.mark.parametrize("outcome", WITH_PRIOR, indirect=True)
+def test_beside_a_prior_stand_chebyshev_steps_in_figure_and_table(outcome) -> None:
+    section = outcome.sections[0]
+    assert "chebyshev" in {curve.role for curve in section.figure.curves}
+    assert any("Chebyshev steps" in row[0] for row in section.table.rows)
+
+
 def test_the_story_is_complete(outcome) -> None:
     assert outcome.summary.endswith(".")
     assert "nan" not in outcome.summary.split()

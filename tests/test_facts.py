@@ -15,11 +15,9 @@ from stepfold.polynomial import (
     mean_squared_error,
     mean_squared_error_path,
     optimal_mean_squared_error,
-    residual_polynomial,
     spectral_radius,
     worst_case_period_rate,
 )
-from stepfold.schedules import roundoff_amplification
 
 
 def figures(value: float, digits: int) -> float:
@@ -115,15 +113,6 @@ def test_the_limits_of_the_rates_at_condition_number_nine() -> None:
     assert first_order_lower_bound(nine) == pytest.approx(0.5, rel=1e-15)
 
 
-@pytest.mark.parametrize("period", [1, 4, 16])
-def test_the_residual_polynomial_has_one_extremum_more_than_steps(period: int) -> None:
-    nine = SpectralBounds(1.0, 9.0)
-    values = residual_polynomial(chebyshev_steps(nine, period), np.linspace(1.0, 9.0, 20_001))
-    slopes = np.sign(np.diff(values))
-    turns = int(np.count_nonzero(slopes[1:] != slopes[:-1]))
-    assert turns + 2 == period + 1  # the ends are extrema too
-
-
 # Marchenko–Pastur at (300, 600): H has entries of variance 1/300, so the mean eigenvalue is 2.
 RATIO = 0.5
 EDGES = SpectralBounds(2 * (1 - math.sqrt(RATIO)) ** 2, 2 * (1 + math.sqrt(RATIO)) ** 2)
@@ -168,25 +157,6 @@ def test_the_error_of_second_kind_steps_is_near_the_finite_optimum(
 def test_the_closed_form_is_near_the_finite_optimum(measure: SpectralMeasure, period: int) -> None:
     expected = marchenko_pastur_mean_squared_error(RATIO, period)
     assert optimal_mean_squared_error(measure, period) == pytest.approx(expected, rel=0.05)
-
-
-@pytest.mark.parametrize("period", [1, 2, 8, 25, 64])
-@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9])
-def test_the_closed_form_is_reached_by_second_kind_steps(ratio: float, period: int) -> None:
-    edges = SpectralBounds((1 - math.sqrt(ratio)) ** 2, (1 + math.sqrt(ratio)) ** 2)
-    error = mean_squared_error(
-        chebyshev_steps(edges, period, kind=2), SpectralMeasure.marchenko_pastur(ratio)
-    )
-    expected = marchenko_pastur_mean_squared_error(ratio, period)
-    assert error == pytest.approx(expected, rel=1e-8)
-
-
-def test_monotone_orders_multiply_rounding_by_1e31() -> None:
-    hard = SpectralBounds(1.0, 1e4)
-    steps = chebyshev_steps(hard, 64)
-    assert 1e31 < roundoff_amplification(steps.reordered("ascending"), hard)[1] < 1e32
-    assert 1e31 < roundoff_amplification(steps.reordered("descending"), hard)[0] < 1e32
-    assert max(roundoff_amplification(steps, hard)) < 4e3
 
 
 @pytest.mark.parametrize(("factor", "growth"), [(0.98, 14), (0.95, 3000)])

@@ -18,8 +18,8 @@ from stepfold import (
     solve,
 )
 from stepfold.polynomial import worst_case_period_rate
+from stepfold.run.policies.guard import largest_factor
 from stepfold.schedules import SCHEDULES
-from stepfold.solve.guard import largest_factor
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))

@@ -160,7 +160,7 @@ def test_an_interruption_returns_the_last_iterate(
     ("method", "problem", "message"),
     [
         (lsqr, Quadratic(np.eye(2), np.ones(2)), r"`lsqr` solves least squares; pose .*Quadratic"),
-        (cg, np.eye(2), r"`problem` must be a Problem, got ndarray"),
+        (cg, np.eye(2), r"`problem` must be a QuadraticProblem, got ndarray"),
         (gmres, Quadratic(np.eye(2), np.ones(2)), r"`method` must be a solver with the parameters"),
         (np.dot, Quadratic(np.eye(2), np.ones(2)), r"`method` must be a solver"),
         (cg, Quadratic(torch.eye(2), torch.ones(2)), r"`problem` must hold NumPy arrays.*Tensor"),

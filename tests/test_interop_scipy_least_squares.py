@@ -144,7 +144,7 @@ def test_rows_are_solved_together_and_each_to_its_own_tolerance(
     bounds = SpectralBounds(1.0, 100.0) if known else None
     result = lsq_chebyshev(KINDS[kind](matrix), rows, 0.0, 1e-10, 1e-10, bounds=bounds)
     assert result.x.shape == (4, 30)
-    assert result.istop.tolist() == [2, 2, 2, 1]
+    assert result.istop.tolist() == [2, 2, 2, 0]
     expected = np.linalg.lstsq(matrix, rows.T)[0].T
     scales[3] = 1.0
     np.testing.assert_allclose(result.x / scales, expected / scales, atol=1e-8)
@@ -231,7 +231,7 @@ def test_the_budget_is_kept(
 def test_a_right_hand_side_of_0_gives_0_at_once(factor_with: Callable[..., np.ndarray]) -> None:
     result = lsq_chebyshev(factor_with(SPECTRA["uniform"], 50), np.zeros(50))
     assert (result.itn, np.count_nonzero(result.x), result.bounds) == (0, 0, None)
-    assert result.istop == 1
+    assert result.istop == 0
 
 
 def test_an_exact_start_takes_no_iteration(factor_with: Callable[..., np.ndarray]) -> None:
@@ -280,8 +280,8 @@ def test_callers_arrays_are_not_written_to(
 @pytest.mark.parametrize(
     ("arguments", "settings", "message"),
     [
-        ((np.ones((4, 3)), np.ones(3)), {}, r"`b` must have shape \(4,\) or \(4, 1\), or \(k, 4\)"),
-        ((np.ones((4, 3)), np.ones((4, 2))), {}, r"`b` must have shape .*got \(4, 2\)"),
+        ((np.ones((4, 3)), np.ones(3)), {}, r"`b` must have shape \(4,\) or \(4, k\).* \(k, 4\)"),
+        ((np.ones((4, 3)), np.ones((5, 2))), {}, r"`b` must have shape .*got \(5, 2\)"),
         ((np.ones((4, 3)), np.ones((0, 4))), {}, r"`b` must have shape .*got \(0, 4\)"),
         ((np.ones((4, 3)), 1.0), {}, r"`b` must have shape .*got \(\)"),
         ((np.ones((0, 3)), np.ones(0)), {}, r"`A` must have at least one row .*got shape \(0, 3\)"),
@@ -308,16 +308,34 @@ def test_what_is_wrong_with_a_value_is_said(
         lsq_chebyshev(*arguments, **settings)
 
 
-@pytest.mark.parametrize("unit", [1e-300, 1e-150, 1e80, 1e200, 1e300])
-def test_a_norm_whose_fourth_power_is_out_of_range_is_refused(unit: float) -> None:
-    matrix = unit * np.random.default_rng(0).standard_normal((8, 4))
-    with pytest.raises(ValueError, match=r"`A` must have a norm whose fourth power float64 holds"):
-        lsq_chebyshev(matrix, np.ones(8))
-
-
-@pytest.mark.parametrize("unit", [1e-60, 1e60])
-def test_a_norm_within_that_range_is_no_trouble(unit: float) -> None:
+@pytest.mark.parametrize("unit", [1e-300, 1e-150, 1e-60, 1e60, 1e80, 1e200, 1e300])
+def test_units_of_the_matrix_do_not_matter(unit: float) -> None:
     matrix = np.random.default_rng(0).standard_normal((8, 4))
     result = lsq_chebyshev(unit * matrix, np.ones(8), atol=1e-12, btol=1e-12)
     expected = np.linalg.lstsq(matrix, np.ones(8))[0]
     np.testing.assert_allclose(unit * result.x, expected, rtol=1e-8)
+    assert result.r1norm == pytest.approx(np.linalg.norm(matrix @ expected - 1), rel=1e-6)
+
+
+def test_columns_are_right_hand_sides_and_a_square_of_them_too() -> None:
+    rng = np.random.default_rng(3)
+    matrix = rng.standard_normal((9, 9)) + 6 * np.eye(9)
+    for count in (9, 2):
+        solutions = rng.standard_normal((9, count))
+        result = lsq_chebyshev(matrix, matrix @ solutions, atol=1e-12, btol=1e-12)
+        np.testing.assert_allclose(result.x, solutions, atol=1e-8)
+        assert result.istop.shape == (count,)
+    rows = lsq_chebyshev(matrix, (matrix @ solutions).T, atol=1e-12, btol=1e-12)
+    np.testing.assert_allclose(rows.x, solutions.T, atol=1e-8)
+
+
+@pytest.mark.parametrize(("m", "n", "rank"), [(40, 80, 40), (60, 30, 12), (25, 60, 9), (30, 30, 7)])
+def test_many_right_hand_sides_end_at_the_solutions_of_smallest_norm(
+    m: int, n: int, rank: int
+) -> None:
+    rng = np.random.default_rng(5)
+    matrix = rng.standard_normal((m, rank)) @ rng.standard_normal((rank, n)) / np.sqrt(rank)
+    rows = rng.standard_normal((70, m))
+    result = lsq_chebyshev(matrix, rows.T, atol=1e-13, btol=1e-13)
+    best = np.linalg.pinv(matrix, rcond=1e-10) @ rows.T
+    assert abs(result.x - best).max() <= 1e-9 * abs(best).max()

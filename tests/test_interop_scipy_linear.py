@@ -310,7 +310,8 @@ def test_a_singular_system_without_a_solution_ends_without_a_claim(
     assert info > 0
     assert np.isfinite(x).all()
     least = b - matrix @ (np.linalg.pinv(matrix) @ b)
-    assert np.linalg.norm(b - matrix @ x) <= 1.5 * np.linalg.norm(least)
+    # Conjugate gradients, which know nothing of the part that no x can reach, come near only.
+    assert np.linalg.norm(b - matrix @ x) <= (1.5 if known else 2) * np.linalg.norm(least)
 
 
 def test_the_zero_matrix_ends_without_a_claim() -> None:
@@ -350,7 +351,7 @@ def test_two_runs_are_the_same(symmetric_with: Callable[..., np.ndarray]) -> Non
         ((np.diag([1, np.inf, 2]), np.ones(3)), {}, r"`A` must be finite, got inf at .*\(1, 1\)"),
         ((np.eye(3), np.ones(3), [0, 0, np.nan]), {}, r"`x0` must be finite, got nan at index 2"),
         ((np.eye(3), np.ones(3)), {"M": np.nan * np.eye(3)}, r"`M` must be finite"),
-        ((np.eye(3), np.ones(3)), {"rtol": -1.0}, r"`rtol` must be at least 0 and finite"),
+        ((np.eye(3), np.ones(3)), {"rtol": -1.0}, r"`rtol` must be at least 0"),
         ((np.eye(3), np.ones(3)), {"atol": np.nan}, r"`atol` must be at least 0 and finite"),
         ((np.eye(3), np.ones(3)), {"maxiter": -1}, r"`maxiter` must be an integer of at least 0"),
         (

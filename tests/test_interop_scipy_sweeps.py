@@ -9,9 +9,9 @@ from scipy.sparse.linalg import lsqr
 
 from stepfold import kernels
 from stepfold.interop.scipy import lsq_chebyshev
-from stepfold.interop.scipy._gram import GramSteps, RoundedGram, gram_dtype, gram_pays
-from stepfold.interop.scipy.least_squares import FIRST_LOOK
 from stepfold.problems import LeastSquares
+from stepfold.run.policies.automatic import FIRST_ESTIMATE
+from stepfold.run.policies.gram import FactoredGram, gram_pays
 
 
 @pytest.fixture
@@ -126,8 +126,8 @@ def test_many_rows_reach_full_precision_with_a_gram_matrix_in_few_bits(
     expected = np.linalg.lstsq(tall, np.hstack([rows, np.zeros((12, 30))]).T)[0].T
     assert set(np.unique(result.istop)) <= {1, 2}
     np.testing.assert_allclose(result.x, expected, rtol=0, atol=1e-11 * kappa**2)
-    # A first look of eight steps, the Gram matrix, and what is computed anew: no steps.
-    assert result.num_products <= 2 * FIRST_LOOK + 40
+    # Some steps that tell the condition number, and a few refinements.
+    assert result.num_products <= 2 * FIRST_ESTIMATE + 40
 
 
 def test_rows_that_cancel_are_solved_all_the_same(factor_with: Callable[..., np.ndarray]) -> None:
@@ -148,39 +148,37 @@ def test_units_of_the_matrix_do_not_matter_in_few_bits(
     np.testing.assert_allclose(scale * result.x, solutions, atol=1e-9)
 
 
-def test_the_product_is_the_hessians_up_to_rounding(
-    factor_with: Callable[..., np.ndarray],
+@pytest.mark.parametrize(("m", "n", "ridge"), [(400, 30, 0.0), (400, 30, 2.0), (30, 400, 0.0)])
+def test_a_correction_brings_the_gradient_to_0_up_to_rounding_in_few_bits(
+    factor_with: Callable[..., np.ndarray], m: int, n: int, ridge: float
 ) -> None:
     matrix = factor_with(np.linspace(1.0, 10.0, 30), 400)
-    v = np.random.default_rng(2).standard_normal((3, 30)) * np.array([[1e-60], [1.0], [0.0]])
-    expected = v @ matrix.T @ matrix + 0.5 * v
-    product = RoundedGram(matrix, 0.5, 100.0, np.dtype("f4")).product(v)
-    peaks = abs(expected).max(axis=1, keepdims=True)
-    assert np.all(abs(product - expected) <= 1e-6 * peaks)
-    exact = RoundedGram(matrix, 0.5, 100.0, np.dtype("f8")).product(v)
-    np.testing.assert_allclose(exact, expected, rtol=1e-12, atol=1e-13 * 1e-60)
+    matrix = np.ascontiguousarray(matrix if m > n else matrix.T)
+    scales = np.array([[1e-60], [1.0], [0.0]])
+    problem = LeastSquares(matrix, np.random.default_rng(2).standard_normal((3, m)) * scales)
+    problem.ridge = ridge
+    gram = FactoredGram.of(problem)
+    assert gram is not None
+    residual, gradient = -problem.rhs, -problem.linear_term
+    x = gram.correction(problem, residual, gradient)
+    left, first = (np.linalg.norm(g, axis=1) for g in (problem.gradient(x), gradient))
+    assert np.all(left <= 1e-4 * first)
 
 
-@pytest.mark.parametrize(
-    ("data_dtype", "condition", "expected"),
-    [("f8", 10.0, "f4"), ("f8", 1e5, "f8"), ("f8", 1e14, None), ("f4", 10.0, "f4")],
-)
-def test_bits_are_as_few_as_refinement_allows(
-    data_dtype: str, condition: float, expected: str | None
-) -> None:
-    assert gram_dtype(np.dtype(data_dtype), condition) == (expected and np.dtype(expected))
+def test_a_singular_gram_matrix_is_not_factored(factor_with: Callable[..., np.ndarray]) -> None:
+    matrix = np.hstack([factor_with(np.linspace(1.0, 10.0, 30), 400), np.zeros((400, 1))])
+    assert FactoredGram.of(LeastSquares(matrix, np.ones((2, 400)))) is None
+    assert FactoredGram.of(LeastSquares(np.zeros((9, 4)), np.ones((2, 9)))) is None
 
 
 def test_a_gram_matrix_is_formed_where_it_takes_fewer_operations() -> None:
-    assert gram_pays((10_000, 2_000), 64, 30, 0.5)
-    assert not gram_pays((10_000, 2_000), 1, 30, 0.5)
-    assert not gram_pays((10_000, 2_000), 64, 4, 0.5)
-
-
-def test_more_bits_take_the_place_of_too_few(factor_with: Callable[..., np.ndarray]) -> None:
-    steps = GramSteps(factor_with(np.linspace(1.0, 10.0, 30), 400), 0.0, 100.0, 64, 20.0)
-    first, same, finer = steps.at(100.0), steps.at(200.0), steps.at(1e6)
-    assert first is not None and finer is not None  # noqa: PT018
-    assert first is same
-    assert finer.eps < first.eps
-    assert steps.at(1e15) is None
+    problem = LeastSquares(np.ones((1000, 200)), np.ones(1000))
+    assert gram_pays(problem, np.zeros((64, 200)), 400.0, 1e-10)
+    assert not gram_pays(problem, np.zeros((1, 200)), 4.0, 1e-10)
+    assert not gram_pays(problem, np.zeros((64, 200)), 1.1, 1e-2)
+    assert not gram_pays(
+        LeastSquares(np.ones((200, 1000)), np.ones(200), ridge=1.0),
+        np.zeros((64, 1000)),
+        400.0,
+        1e-10,
+    )

@@ -5,7 +5,6 @@ import pytest
 import scipy.sparse as sparse
 
 from stepfold import LeastSquares, Quadratic, SpectralBounds, chebyshev_steps, solve
-from stepfold.problems.rows import take_rows, with_rhs
 
 
 def _large_symmetric(size: int) -> sparse.csr_array:
@@ -20,7 +19,7 @@ def test_a_twin_does_not_step_with_the_old_right_hand_side() -> None:
     old, new, x = rng.standard_normal((3, 200_000))
     problem = Quadratic(matrix, old)
     assert problem.kernel == "SparseSymmetric"
-    twin = with_rhs(problem, new)
+    twin = problem.with_rhs(new)
     np.testing.assert_allclose(twin.gradient_step(x, 0.1), x - 0.1 * (matrix @ x - new), atol=1e-12)
     np.testing.assert_allclose(problem.gradient(x), matrix @ x - old, rtol=1e-9, atol=1e-12)
 
@@ -30,7 +29,7 @@ def test_rows_of_a_batch_keep_their_kernel() -> None:
     matrix, rhs = rng.standard_normal((5000, 500)), rng.standard_normal((4, 5000))
     problem = LeastSquares(matrix, rhs)
     assert problem.kernel == "DenseRows"
-    some = take_rows(problem, [1, 3])
+    some = problem.rows_of([1, 3])
     assert some is not None
     assert some.kernel == "DenseRows"
     x = rng.standard_normal((2, 500))

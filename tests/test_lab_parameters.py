@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import pytest
-from _small_experiments import SMALL, small_outcome
+from _small_experiments import SMALL, SOURCE, small_outcome
 
 from stepfold.lab.experiments import EXPERIMENTS, Experiment
 from stepfold.lab.parameters import Between
@@ -94,7 +94,7 @@ def _of_a_list(*, steps: list[int] = []) -> Any: ...  # noqa: B006
 @pytest.mark.parametrize("function", [_without_default, _positional, _untyped, _of_a_list])
 def test_signatures_that_the_command_line_cannot_set_are_refused(function: Any) -> None:
     with pytest.raises(TypeError, match=r"must be a keyword with a default and a type"):
-        Experiment("e", function, 1, {})
+        Experiment("e", SOURCE, function, 1, {})
 
 
 def _out_of_its_own_range(*, period: Annotated[int, Between(1, 4)] = 5) -> Any: ...
@@ -102,13 +102,13 @@ def _out_of_its_own_range(*, period: Annotated[int, Between(1, 4)] = 5) -> Any: 
 
 def test_a_default_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match=r"`period` must be an integer between 1 and 4, got 5"):
-        Experiment("e", _out_of_its_own_range, 1, {})
+        Experiment("e", SOURCE, _out_of_its_own_range, 1, {})
 
 
 @pytest.mark.parametrize("quick", [{"perio": 1}, {"period": 0}])
 def test_quick_values_are_checked_when_the_experiment_is_defined(quick: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"perio"):
-        Experiment("e", ADJUSTABLE.function, 1, quick)
+        Experiment("e", SOURCE, ADJUSTABLE.function, 1, quick)
 
 
 def _with_progress(*, progress: bool = False) -> Any:
@@ -116,7 +116,7 @@ def _with_progress(*, progress: bool = False) -> Any:
 
 
 def test_progress_is_passed_on_and_is_no_parameter() -> None:
-    experiment = Experiment("e", _with_progress, 1, {})
+    experiment = Experiment("e", SOURCE, _with_progress, 1, {})
     assert experiment.parameters == {}
     assert experiment.run(progress=True).checks[0].measured == 1.0
 

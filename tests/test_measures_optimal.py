@@ -137,27 +137,12 @@ def test_changing_any_step_makes_the_error_larger(index: int, factor: float) -> 
     assert mean_squared_error(changed, measure) > mean_squared_error(best, measure)
 
 
-@pytest.mark.parametrize("period", [1, 5, 25])
-def test_the_optimum_over_marchenko_pastur_has_a_closed_form(period: int) -> None:
-    measure = SpectralMeasure.marchenko_pastur(0.5)
-    expected = marchenko_pastur_mean_squared_error(0.5, period)
-    steps = optimal_steps(measure, period)
-    assert mean_squared_error(steps, measure) == pytest.approx(expected, rel=1e-9)
-
-
 @pytest.mark.parametrize("period", [5, 20, 40])
 def test_the_weight_of_the_radau_node_is_the_smallest_error(period: int) -> None:
     eigenvalues = np.linspace(0.01, 1.0, 60)
     measure = error_measure(np.diag(eigenvalues), np.ones(60), num_steps=period)
     optimum = optimal_mean_squared_error(SpectralMeasure.from_eigenvalues(eigenvalues), period)
     assert measure.weights[0] == pytest.approx(optimum, rel=1e-8)
-
-
-def test_the_published_setting_has_its_published_optimum() -> None:
-    matrix = np.random.RandomState(12).normal(0, 1 / np.sqrt(300), (300, 600))
-    measure = SpectralMeasure.from_eigenvalues(np.linalg.svd(matrix, compute_uv=False) ** 2)
-    error = mean_squared_error(optimal_steps(measure, 25), measure)
-    assert error == pytest.approx(8.61e-9, rel=2e-3)
 
 
 # In floating point
@@ -213,9 +198,11 @@ REAL = ["digits", "cancer", "Vandermonde", "Wishart", "kernel", "graded", "geome
 @pytest.mark.parametrize("period", [1, 4, 7, 11, 16, 25, 40])
 def test_the_optimum_has_nearly_all_its_digits(name: str, period: int) -> None:
     measure = SpectralMeasure.from_eigenvalues(eigenvalues_of(name))
-    if period < np.count_nonzero(measure.nodes):
-        expected = exact_optimum(measure, period)
-        assert optimal_mean_squared_error(measure, period) == pytest.approx(expected, rel=1e-12)
+    all_steps = period >= np.count_nonzero(measure.nodes)
+    expected = 0.0 if all_steps else exact_optimum(measure, period)
+    # 40 steps for outliers reach 6e-23, where rounding has taken the digits.
+    found = optimal_mean_squared_error(measure, period)
+    assert found == pytest.approx(expected, rel=1e-12, abs=1e-22)
 
 
 def dense_run(steps: np.ndarray, measure: SpectralMeasure, seed: int) -> float:

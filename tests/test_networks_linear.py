@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import networkx
 import numpy as np
 import pytest
 import torch
@@ -31,12 +30,6 @@ from stepfold.unfolded.networks.relaxation import (
 from stepfold.unfolded.networks.ridge import NoisyCoordinates, du_ridge, ridge_error
 
 MEASURE = SpectralMeasure.from_eigenvalues([0.2, 0.9, 1.7, 4.0])
-
-
-def test_the_karate_club_is_that_of_networkx() -> None:
-    graph = networkx.karate_club_graph()
-    expected = networkx.laplacian_matrix(graph, weight=None).toarray()
-    np.testing.assert_array_equal(karate_club_laplacian(), expected)
 
 
 def test_consensus_training_knows_the_spectrum_above_zero() -> None:

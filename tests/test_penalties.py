@@ -125,18 +125,29 @@ def test_tensors_give_what_arrays_give(name: str) -> None:
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_trainable_step_gets_the_derivative_of_the_formula(name: str) -> None:
     penalty = example(name)
-    rows = torch.tensor(_rows(10, 3))
-    rows[0] = 0.0  # where a careless square root has no derivative
+    rows = torch.tensor(_rows(10, 3), requires_grad=True)
     step = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
-    rows.requires_grad_(True)
-    total = penalty.prox(rows[1:], step).sum() + penalty.prox(rows[:1], 0.4 + 0 * step).sum()
-    total.backward()
-    assert torch.isfinite(rows.grad if rows.grad is not None else rows).all() or name == (
-        "nuclear norm"
-    )
-    ahead, behind = (penalty.prox(_rows(10, 3)[1:], 0.4 + d).sum() for d in (1e-6, -1e-6))
+    penalty.prox(rows, step).sum().backward()
+    ahead, behind = (penalty.prox(_rows(10, 3), 0.4 + d).sum() for d in (1e-6, -1e-6))
     slope = 0.0 if step.grad is None else float(step.grad)
     assert slope == pytest.approx((ahead - behind) / 2e-6, abs=1e-5)
+    along = np.random.default_rng(0).standard_normal((3, SIZE))
+    ahead, behind = (penalty.prox(_rows(10, 3) + d * along, 0.4).sum() for d in (1e-6, -1e-6))
+    slope = 0.0 if rows.grad is None else float((rows.grad.numpy() * along).sum())
+    assert slope == pytest.approx((ahead - behind) / 2e-6, abs=1e-5)
+
+
+# Singular values that coincide, as at 0, have no derivative.
+@pytest.mark.parametrize("name", [name for name in PLAIN if name != "nuclear norm"])
+def test_derivatives_are_finite_at_zero(name: str) -> None:
+    # Where a careless square root has none.
+    zeros = torch.zeros((2, SIZE), dtype=torch.float64, requires_grad=True)
+    step = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    (example(name).prox(zeros, step).sum() + 0 * (zeros.sum() + step)).backward()
+    assert zeros.grad is not None
+    assert step.grad is not None
+    assert torch.isfinite(zeros.grad).all()
+    assert torch.isfinite(step.grad)
 
 
 @pytest.mark.parametrize("name", CONJUGATE)

@@ -16,7 +16,6 @@ from stepfold import (
     accelerate,
     lasso,
     solve,
-    solve_composite,
 )
 from stepfold.accelerate import anderson, plain_iteration
 from stepfold.interop.scipy import chebyshev, lsq_chebyshev
@@ -73,7 +72,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "solve, FISTA": (
         lambda: solve(_problem(), SCHEDULE, iteration=Fista(L1(1.0))),
         TypeError,
-        "`iteration` must have no penalty, got Fista; minimise by `solve_composite",
+        "`iteration` must have no penalty, got Fista; minimise by `solve",
     ),
     "solve, ISTA": (
         lambda: solve(_problem(), SCHEDULE, iteration=ProximalGradient(L1(1.0))),
@@ -91,29 +90,29 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         r"overflows torch\.float32",
     ),
     "composite, data too large": (
-        lambda: solve_composite(
+        lambda: solve(
             Composite(LeastSquares(1e30 * torch.eye(2), 1e30 * torch.ones(2)), L1(1.0)), SCHEDULE
         ),
         ValueError,
         r"overflows torch\.float32",
     ),
     "composite, callback": (
-        lambda: solve_composite(_lasso(), callback="print"),  # type: ignore[arg-type]
+        lambda: solve(_lasso(), callback="print"),  # type: ignore[arg-type]
         TypeError,
         "`callback` must be a function or None, got str",
     ),
     "composite, instance of an iteration": (
-        lambda: solve_composite(_lasso(), iteration=Fista(L1(0.1))),  # type: ignore[arg-type]
+        lambda: solve(_lasso(), iteration=Fista(L1(0.1))),  # type: ignore[arg-type]
         TypeError,
         "`iteration` must make an Iteration from a penalty, got Fista; .* not an instance",
     ),
     "composite, no iteration": (
-        lambda: solve_composite(_lasso(), iteration=None),  # type: ignore[arg-type]
+        lambda: solve(_lasso(), iteration=None),  # type: ignore[arg-type]
         TypeError,
         "`iteration` must make an Iteration from a penalty, got NoneType",
     ),
     "composite, complex start": (
-        lambda: solve_composite(_lasso(), x0=1j * ONES),
+        lambda: solve(_lasso(), x0=1j * ONES),
         TypeError,
         r"`x0` must be real, as the problem is, got dtype complex128; pass `x0\.real`",
     ),

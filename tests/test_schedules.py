@@ -19,7 +19,6 @@ from stepfold import (
 )
 from stepfold.polynomial import (
     chebyshev_period_rate,
-    mean_squared_error,
     optimal_mean_squared_error,
     worst_case_period_rate,
 )
@@ -51,20 +50,13 @@ def test_a_built_schedule_survives_json_to_the_last_bit(name: str, period: int) 
 
 @every_schedule
 @every_length
-@pytest.mark.parametrize("scale", [1e-100, 1e-3, 7.0, 1e100])
-def test_steps_are_in_units_of_one_over_the_hessian(name: str, period: int, scale: float) -> None:
+@pytest.mark.parametrize("scale", [1e-100, 7.0, 1e100])
+def test_steps_and_their_order_are_in_units_of_one_over_the_hessian(
+    name: str, period: int, scale: float
+) -> None:
     scaled = SCHEDULES[name](SpectralBounds(scale, 50.0 * scale), period)
-    expected = np.sort(SCHEDULES[name](BOUNDS, period).steps)
-    np.testing.assert_allclose(np.sort(scaled.steps) * scale, expected, rtol=1e-11)
-
-
-@every_schedule
-@every_length
-def test_the_order_of_the_steps_does_not_depend_on_the_unit(name: str, period: int) -> None:
-    scaled = SCHEDULES[name](SpectralBounds(1e100, 50e100), period)
-    np.testing.assert_allclose(
-        scaled.steps * 1e100, SCHEDULES[name](BOUNDS, period).steps, rtol=1e-11
-    )
+    expected = SCHEDULES[name](BOUNDS, period).steps
+    np.testing.assert_allclose(scaled.steps * scale, expected, rtol=1e-11)
 
 
 @every_schedule
@@ -117,7 +109,7 @@ def test_second_kind_steps_are_reciprocals_of_second_kind_roots(period: int) -> 
     np.testing.assert_allclose(1 / steps, roots, rtol=1e-13)
 
 
-@pytest.mark.parametrize("kind", [0, 9, "1", None])
+@pytest.mark.parametrize("kind", [0, 3, 9, "1", None])
 def test_another_kind_of_chebyshev_steps_is_refused(kind: object) -> None:
     with pytest.raises(ValueError, match=r"`kind` must be 1.*, got "):
         chebyshev_steps(BOUNDS, 3, kind=kind)  # type: ignore[arg-type]
@@ -144,17 +136,6 @@ def test_equal_ends_give_the_one_step_that_solves(period: int) -> None:
 RATIOS = [0.05, 0.5, 0.95]
 
 
-@pytest.mark.parametrize("ratio", RATIOS)
-@pytest.mark.parametrize("period", [1, 2, 8, 25, 100])
-def test_optimal_steps_of_marchenko_pastur_are_second_kind_chebyshev_steps(
-    ratio: float, period: int
-) -> None:
-    support = SpectralBounds(3 * (1 - math.sqrt(ratio)) ** 2, 3 * (1 + math.sqrt(ratio)) ** 2)
-    expected = chebyshev_steps(support, period, kind=2)
-    found = optimal_steps(SpectralMeasure.marchenko_pastur(ratio, scale=3.0), period)
-    np.testing.assert_allclose(np.sort(found.steps), np.sort(expected.steps), rtol=1e-10)
-
-
 @pytest.mark.parametrize("period", [1, 2, 8])
 def test_the_atom_of_a_wide_matrix_does_not_change_its_optimal_steps(period: int) -> None:
     support = SpectralBounds((1 - math.sqrt(2)) ** 2, (1 + math.sqrt(2)) ** 2)
@@ -177,16 +158,6 @@ def test_optimal_steps_for_the_arcsine_weight_over_lambda_are_first_kind_steps(
 measures = st.lists(
     st.tuples(st.floats(0.1, 10.0), st.floats(0.05, 1.0)), min_size=8, max_size=20
 ).map(lambda points: SpectralMeasure(*zip(*points, strict=True)))
-
-
-@given(measures, st.integers(1, 4), st.lists(st.floats(-0.5, 0.5), min_size=4, max_size=4))
-def test_no_change_of_optimal_steps_lowers_the_error(
-    measure: SpectralMeasure, period: int, change: list[float]
-) -> None:
-    assume(np.unique(measure.nodes.round(2)).size > 4)
-    best = optimal_steps(measure, period).steps
-    changed = mean_squared_error(best * np.exp(change[:period]), measure)
-    assert changed >= optimal_mean_squared_error(measure, period) * (1 - 1e-9) - 1e-25
 
 
 @given(measures, st.integers(1, 4))

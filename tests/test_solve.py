@@ -24,10 +24,9 @@ from stepfold import (
     optimal_steps,
     solve,
 )
+from stepfold._arrays import norms
 from stepfold.problems import Composite
 from stepfold.problems.penalties import L1
-from stepfold.solve import solve_composite
-from stepfold.solve.norms import norms
 from stepfold.spectrum import exact_eigenvalues
 
 BACKENDS: dict[str, Callable[[np.ndarray], Any]] = {
@@ -142,8 +141,8 @@ def test_float16_is_solved_to_its_digits(
 
 def test_norms_of_float16_do_not_overflow_in_half_precision() -> None:
     rows = np.full((2, 10_000), 300.0, np.float16)
-    assert norms(rows).tolist() == [30_000.0, 30_000.0]
-    assert norms(rows[0]).tolist() == [30_000.0]
+    assert norms(rows) == pytest.approx(30_000.0, rel=1e-5)
+    assert norms(rows[0]) == pytest.approx(30_000.0, rel=1e-5)
     assert norms(np.full(4, 6e-8, np.float16)) == pytest.approx(2 * float(np.float16(6e-8)))
 
 
@@ -155,7 +154,7 @@ def _tracked(place: str) -> tuple[Any, Any, Any]:
 
 @pytest.mark.parametrize("place", ["operator", "rhs", "x0"])
 @pytest.mark.parametrize("pose", [LeastSquares, Quadratic])
-@pytest.mark.parametrize("run", [solve, solve_composite])
+@pytest.mark.parametrize("run", [solve])
 def test_tensors_that_require_derivatives_are_refused(
     run: Callable[..., Any], pose: Callable[..., Any], place: str
 ) -> None:
@@ -176,7 +175,7 @@ def test_tensors_that_require_derivatives_pass_where_none_are_recorded(place: st
     assert result.status is Status.CONVERGED
 
 
-@pytest.mark.parametrize("run", [solve, solve_composite])
+@pytest.mark.parametrize("run", [solve])
 @pytest.mark.parametrize(("of", "start"), [(np.eye(2), torch.ones(2)), (torch.eye(2), np.ones(2))])
 def test_a_start_of_another_library_is_refused(
     run: Callable[..., Any], of: Any, start: Any
@@ -187,7 +186,7 @@ def test_a_start_of_another_library_is_refused(
         run(*args, x0=start)
 
 
-@pytest.mark.parametrize("run", [solve, solve_composite])
+@pytest.mark.parametrize("run", [solve])
 def test_a_start_of_another_dtype_is_refused_if_it_is_a_tensor(run: Callable[..., Any]) -> None:
     problem = LeastSquares(torch.eye(2), torch.ones(2))
     args = [problem, CHEBYSHEV] if run is solve else [Composite(problem, L1(1.0))]

@@ -11,14 +11,13 @@ import torch
 
 from stepfold import (
     LeastSquares,
-    Problem,
     Quadratic,
     SpectralBounds,
     Status,
     chebyshev_steps,
     solve,
 )
-from stepfold.problems.rows import take_rows
+from stepfold.problems import QuadraticProblem
 
 SIZE = 30
 BOUNDS = SpectralBounds(1.0, 50.0 * (1 + 1e-12))
@@ -169,10 +168,10 @@ def test_a_batch_of_one_is_solved_like_its_row(hessian: np.ndarray, rhs: np.ndar
     assert one.row_num_steps == (solve(Quadratic(hessian, rhs[1]), SCHEDULE).num_steps,)
 
 
-class Foreign(Problem[np.ndarray]):
+class Foreign(QuadraticProblem[np.ndarray]):
     """A family that cannot be cut: its rows stay in the sweep."""
 
-    def __init__(self, inner: Problem[np.ndarray]) -> None:
+    def __init__(self, inner: QuadraticProblem[np.ndarray]) -> None:
         self.inner = inner
 
     hessian = property(lambda self: self.inner.hessian)  # type: ignore[assignment]
@@ -191,7 +190,7 @@ def test_a_family_that_cannot_be_cut_still_stops_each_row(
     hessian: np.ndarray, rhs: np.ndarray, upper: float
 ) -> None:
     problem = Foreign(Quadratic(hessian, rhs))
-    assert take_rows(problem, [0]) is None
+    assert problem.rows_of([0]) is None
     result = solve(problem, chebyshev_steps(SpectralBounds(1.0, upper), 4))
     assert result.converged
     assert result.row_num_steps[0] == 0

@@ -134,7 +134,11 @@ class Other(Iteration[Any, Any]):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"low_precision": np.eye(2)}, TypeError, "`low_precision` must be a Problem, got ndarray"),
+        (
+            {"low_precision": np.eye(2)},
+            TypeError,
+            "`low_precision` must be a QuadraticProblem, got ndarray",
+        ),
         (
             {"low_precision": Quadratic(np.eye(3), np.ones(3))},
             ValueError,

@@ -62,9 +62,9 @@ def test_the_number_of_steps_is_what_the_rate_promises(hessian: np.ndarray) -> N
 
 
 @pytest.mark.parametrize(
-    ("max_steps", "taken"), [(0, 0), (1, 8), (8, 8), (9, 16), (np.int64(3), 8)]
+    ("max_steps", "taken"), [(0, 0), (7, 0), (8, 8), (15, 8), (np.int64(16), 16)]
 )
-def test_the_budget_is_rounded_up_to_whole_periods(
+def test_a_period_that_does_not_fit_the_budget_of_steps_is_not_begun(
     hessian: np.ndarray, max_steps: int, taken: int
 ) -> None:
     result = solve(Quadratic(hessian, RHS), CHEBYSHEV, rtol=1e-14, max_steps=max_steps)
@@ -240,8 +240,9 @@ def test_a_run_stopped_by_its_budget_counts_no_product_twice(
     hessian: np.ndarray, counting: type
 ) -> None:
     operator = counting(hessian)
-    solve(Quadratic(operator, RHS), CHEBYSHEV, rtol=0.0, max_steps=24)
-    assert operator.counter[0] == 24
+    result = solve(Quadratic(operator, RHS), CHEBYSHEV, rtol=0.0, max_steps=24)
+    # Finding out why it did not converge takes ten products more, at most.
+    assert 24 <= operator.counter[0] == result.history.num_products[-1] <= 34
 
 
 def test_the_callback_sees_every_step_and_its_iterate(hessian: np.ndarray) -> None:
@@ -286,11 +287,11 @@ def test_every_status_is_advice_in_a_sentence(status: Status) -> None:
     assert status.value.endswith(".")
 
 
-@pytest.mark.parametrize("schedule", [[0.1, 0.2], 0.1, np.array([0.1]), None])
+@pytest.mark.parametrize("schedule", [[0.1, 0.2], 0.1, np.array([0.1])])
 def test_a_schedule_that_is_none_is_refused_with_a_remedy(
     hessian: np.ndarray, schedule: Any
 ) -> None:
-    with pytest.raises(TypeError, match=r"`schedule` must be a Schedule, got .*; wrap step sizes"):
+    with pytest.raises(TypeError, match=r"`schedule` must be a Schedule or None, got .*; wrap"):
         solve(Quadratic(hessian, RHS), schedule)
 
 

@@ -15,12 +15,11 @@ from stepfold import (
     accelerate,
     lasso,
     solve,
-    solve_composite,
 )
 from stepfold.iterations import heavy_ball
 from stepfold.problems import Composite
 from stepfold.problems.penalties import ElasticNet
-from stepfold.solve.thinned import Thinned
+from stepfold.run.thinned import Thinned
 
 LIMIT = 8
 EIGENVALUES = np.geomspace(0.01, 1.0, 20)
@@ -45,7 +44,7 @@ def _stalled_with_momentum() -> Result[Any]:
 def _composite_stalled() -> Result[Any]:
     rng = np.random.default_rng(0)
     matrix, rhs = rng.standard_normal((30, 20)), rng.standard_normal(30)
-    return solve_composite(lasso(matrix, rhs, weight=2.0), gap_rtol=0.0, gap_atol=1e-300)
+    return solve(lasso(matrix, rhs, weight=2.0), gap_rtol=0.0, gap_atol=1e-300)
 
 
 def _accelerated() -> Result[Any]:
@@ -143,7 +142,7 @@ def test_of_the_widest_entries_a_few_are_kept_all_the_same() -> None:
     assert Thinned(10**9).limit == 64
 
 
-@pytest.mark.parametrize("method", [solve, solve_composite])
+@pytest.mark.parametrize("method", [solve])
 def test_the_history_of_a_huge_batch_is_bounded_by_its_numbers(
     monkeypatch: pytest.MonkeyPatch, method: Any
 ) -> None:

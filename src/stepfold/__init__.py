@@ -1,9 +1,9 @@
 """Step sizes of iterative methods: computed from the spectrum, learned by unfolding, explained.
 
 The pipeline: a `Problem` gives `SpectralBounds` or a `SpectralMeasure`; these give a `Schedule`;
-and `solve` runs it, or `solve_composite` where there is a penalty. What is here is what most
-programs need first; the rest is in the modules. `stepfold.unfolded` learns schedules and needs
-torch; `stepfold.lab` draws and reports and needs matplotlib.
+and `solve` runs it. What is here is what most programs need first; the rest is in the modules.
+`stepfold.unfolded` learns schedules and needs torch; `stepfold.lab` draws and reports and needs
+matplotlib.
 """
 
 from stepfold.accelerate import accelerate
@@ -27,7 +27,7 @@ from stepfold.schedules import (
     optimal_steps,
     silver_steps,
 )
-from stepfold.solve import Guard, solve, solve_composite
+from stepfold.solve import Guard, solve
 from stepfold.spectrum import Gram, SpectralBounds, estimate_bounds
 
 __version__ = "0.1.0"
@@ -57,5 +57,4 @@ __all__ = [
     "plan",
     "silver_steps",
     "solve",
-    "solve_composite",
 ]

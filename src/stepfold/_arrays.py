@@ -32,6 +32,7 @@ __all__ = [
     "empty_rows",
     "epsilon",
     "from_host",
+    "has_double",
     "is_array",
     "is_numpy",
     "is_sparse_tensor",
@@ -41,8 +42,10 @@ __all__ = [
     "namespace",
     "norms",
     "put_rows",
+    "requires_derivatives",
     "reshaped",
     "row_dots",
+    "row_put",
     "same_kind_and_dtype",
     "sigmoid",
     "solve_triangular",
@@ -135,7 +138,7 @@ def dtype_kind(dtype: Any) -> str:
     if not getattr(dtype, "is_floating_point", True):
         return "i"
     kind = getattr(dtype, "kind", None)
-    if kind is not None:
+    if kind is not None and kind != "V":  # NumPy's letter for the bfloat16 of others
         return str(kind)
     name = _name(dtype)
     for start, letter in (("complex", "c"), ("int", "i"), ("uint", "u"), ("bool", "b")):
@@ -167,8 +170,16 @@ def tiny(x: Any) -> float:
 def _finfo(x: Any) -> Any:
     if is_torch(x):
         return sys.modules["torch"].finfo(x.dtype)
-    # Operators and sparse matrices have dtypes of NumPy.
-    return np.finfo(x.dtype) if isinstance(x.dtype, np.dtype) else namespace(x).finfo(x.dtype)
+    # Operators and sparse matrices have dtypes of NumPy; its own know no bfloat16.
+    known = isinstance(x.dtype, np.dtype) and x.dtype.kind in "fc"
+    return np.finfo(x.dtype) if known else namespace(x).finfo(x.dtype)
+
+
+def has_double(x: Any) -> bool:
+    """Whether arrays like ``x``, where they are, can be in double precision."""
+    if is_torch(x):
+        return bool(x.device.type != "mps")
+    return not array_api_compat.is_jax_array(x) or bool(sys.modules["jax"].config.jax_enable_x64)
 
 
 def to_host(x: Any) -> Any:
@@ -181,7 +192,11 @@ def to_host(x: Any) -> Any:
     if is_torch(x):
         x = x.detach().resolve_conj().resolve_neg().cpu()
         return (x.float() if _name(x.dtype) == "bfloat16" else x).numpy()
-    return x.get() if array_api_compat.is_cupy_array(x) else np.asarray(x)
+    if array_api_compat.is_cupy_array(x):
+        return x.get()
+    if library(x) == "array_api_strict":  # its devices stand for those that NumPy cannot read
+        x = x.to_device(namespace(x).Device("CPU_DEVICE"))
+    return np.asarray(x)
 
 
 def from_host(values: Any, like: Any) -> Any:
@@ -325,6 +340,14 @@ def put_rows(full: Any, places: Sequence[int] | Any, rows: Any) -> Any:
     return xp.where(mask, take(rows, sources), full)
 
 
+def row_put(full: Any, place: int, row: Any) -> Any:
+    """``full`` with a row at ``place``: written into it, or a copy where arrays are constant."""
+    if array_api_compat.is_jax_array(full):
+        return full.at[place].set(row)
+    full[place, ...] = row
+    return full
+
+
 def all_finite(x: Any) -> bool:
     """Whether no entry is NaN or infinite; one read from the device.
 
@@ -385,8 +408,7 @@ def dot(u: Any, v: Any) -> float:
 def _torch_row_dots(u: Any, v: Any) -> FloatArray:
     u, v = _at_least_single(u), _at_least_single(v)
     products = (u.conj() * v).real if u.is_complex() else u * v
-    # One device has no double precision; then its own has to do.
-    wide = products.dtype if u.device.type == "mps" else sys.modules["torch"].float64
+    wide = sys.modules["torch"].float64 if has_double(u) else products.dtype
     return _on_host(products.sum(-1, dtype=wide))
 
 
@@ -433,7 +455,7 @@ def _norms(rows: Any) -> FloatArray:
         low, high = _SAFE[4 if rows.dtype.char in "efF" else 8]
         squares = _numpy_row_dots(rows, rows)
         found = np.sqrt(squares)
-    elif is_torch(rows) and rows.device.type != "mps":
+    elif is_torch(rows) and has_double(rows):
         torch = sys.modules["torch"]
         rows = rows.detach()
         parts = torch.view_as_real(rows).flatten(-2) if rows.is_complex() else rows
@@ -478,6 +500,13 @@ def _scaled_norms(rows: Any) -> FloatArray:
     scaled = sizes * column(np.ldexp(1.0, -exponents), sizes)
     found: FloatArray = np.ldexp(np.sqrt(row_dots(scaled, scaled)), exponents)
     return found
+
+
+def requires_derivatives(x: Any) -> bool:
+    """Whether its library would record what is computed from it, to take derivatives."""
+    if not getattr(x, "requires_grad", False):
+        return False
+    return bool(sys.modules["torch"].is_grad_enabled())
 
 
 def sigmoid(x: Any) -> Any:

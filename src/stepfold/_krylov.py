@@ -28,6 +28,7 @@ from stepfold._arrays import (
     largest_entry,
     namespace,
     norms,
+    row_put,
     same_kind_and_dtype,
 )
 from stepfold._typing import FloatArray
@@ -211,7 +212,7 @@ class _Vectors:
         if self._kept:
             if self._all is None:
                 self._all = empty_rows(self._room, vector)
-            self._all[self._size, ...] = vector
+            self._all = row_put(self._all, self._size, vector)
             vector = self._all[self._size, ...]
         self._last = vector
         self._size += 1

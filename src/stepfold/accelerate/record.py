@@ -16,9 +16,9 @@ from stepfold._checks import check_count, check_nonnegative
 from stepfold._typing import FloatArray
 from stepfold.problems.fixed_point import EVALUATIONS_AT_START, FixedPoint, bare_residual
 from stepfold.result import History, Result, Status
+from stepfold.run.ledger import worst_end
+from stepfold.run.thinned import Thinned
 from stepfold.schedules import Schedule
-from stepfold.solve.record import worst_end
-from stepfold.solve.thinned import Thinned
 
 # Evaluations without a better iterate, and share of all evaluations before it, after which it is
 # measured what the map can attain. Each time that it has not been reached, the wait is doubled.

@@ -13,6 +13,7 @@ import click
 
 import stepfold
 from stepfold.cli import streams
+from stepfold.cli.wording import in_options
 
 NOT_CONVERGED = 1
 BAD_INPUT = 2
@@ -112,7 +113,7 @@ def _fail(error: Exception, code: int) -> None:
     else:
         # The text of a KeyError is its repr; its argument is the message.
         text = str(error.args[0]) if error.args else type(error).__name__
-    click.echo(f"Error: {' '.join(text.split())}", err=True)
+    click.echo(f"Error: {in_options(' '.join(text.split()))}", err=True)
     if isinstance(error, OSError):
         streams.give_up()  # it may be standard output that is full
     sys.exit(code)

@@ -17,6 +17,7 @@ from stepfold.cli.files import load_array, save_vector
 from stepfold.cli.options import given_bounds, output_options
 from stepfold.cli.output import PERIOD, check_output, last
 from stepfold.cli.user_function import load_function, plain_warnings
+from stepfold.cli.wording import in_options
 from stepfold.problems.fixed_point import StochasticMapWarning
 
 METHODS: dict[str, Callable[..., Any]] = {
@@ -55,8 +56,13 @@ METHODS: dict[str, Callable[..., Any]] = {
 )
 @click.option("--atol", type=float, default=0.0, help="The same, absolute.")
 @click.option(
-    "--max-products", type=int, default=10_000, show_default=True, help="Budget, in calls of f."
+    "--max-products",
+    type=click.IntRange(0),
+    default=10_000,
+    show_default=True,
+    help="Budget of calls of f.",
 )
+@click.option("--max-seconds", type=click.FloatRange(0), help="Budget of time.")
 @click.option("--lower", type=float, help="Smallest eigenvalue of I − J, if known.")
 @click.option("--upper", type=float, help="Largest eigenvalue of I − J, if known.")
 @click.option("--period", type=PERIOD, help="T, the period; chosen if not given.")
@@ -70,6 +76,7 @@ def accelerate(
     rtol: float,
     atol: float,
     max_products: int,
+    max_seconds: float | None,
     lower: float | None,
     upper: float | None,
     period: int | None,
@@ -92,8 +99,12 @@ def accelerate(
     bounds = given_bounds(lower, upper)
     if method == "relaxation":
         options = {"bounds": bounds, "period": period}
-    elif bounds is not None or period is not None:
-        raise click.UsageError("--lower, --upper and --period go with --method relaxation")
+        if max_seconds is not None:
+            options["max_seconds"] = max_seconds
+    elif (bounds, period, max_seconds) != (None, None, None):
+        raise click.UsageError(
+            "--lower, --upper, --period and --max-seconds go with --method relaxation"
+        )
     x0 = load_array(start)
     if as_tensor:
         import torch
@@ -117,7 +128,7 @@ def accelerate(
         click.echo(json.dumps({**record, "solution": where, "seconds": seconds}))
     else:
         sizes = history.residual_norms
-        click.echo(f"{result.status.name}: {result.advice}")
+        click.echo(f"{result.status.name}: {in_options(result.advice)}")
         line = f"{last(history.num_products)} evaluations, {seconds:.2f} s"
         if len(sizes):
             line += f"; residual norm {sizes[0]:.4g} at the start, {np.nanmin(sizes):.4g} at best"

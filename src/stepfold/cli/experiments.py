@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -15,31 +16,35 @@ import click
 from stepfold.cli.output import show_table
 from stepfold.lab.experiments import EXPERIMENTS
 from stepfold.lab.runs import Job
+from stepfold.lab.sources import place
 
 
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON, with parameters and limits.")
 def list_experiments(as_json: bool) -> None:
-    """Name the experiments that `stepfold run` can run, and their parameters.
+    """Name the experiments that `stepfold run` can run, by the paper that they reproduce.
 
     \b
     Example:
       stepfold list
     """
-    records = [experiment.to_dict() for experiment in EXPERIMENTS.values()]
+    experiments = sorted(EXPERIMENTS.values(), key=lambda each: place(each.source))
     if as_json:
-        click.echo(json.dumps(records))
+        click.echo(json.dumps([experiment.to_dict() for experiment in experiments]))
         return
-    rows = [
-        (
-            record["name"],
-            record["description"],
-            ", ".join(f"{p['name']}={p['default']}" for p in record["parameters"]),
-            f"{record['seconds']:g} s",
-        )
-        for record in records
-    ]
-    show_table("Experiments", ("name", "what it shows", "parameters", "about"), rows)
+    columns = ("name", "reproduces", "what it shows", "parameters", "about")
+    for paper, members in itertools.groupby(experiments, key=lambda each: str(each.source.paper)):
+        rows = [
+            (
+                each.name,
+                each.source.part,
+                each.description,
+                ", ".join(f"{name}={given.default}" for name, given in each.parameters.items()),
+                f"{each.seconds:g} s",
+            )
+            for each in members
+        ]
+        show_table(paper, columns, rows)
 
 
 @click.command()

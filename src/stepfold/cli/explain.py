@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from stepfold.cli.files import load_matrix, load_vector, make_problem
-from stepfold.cli.options import given_bounds, output_options, problem_options
+from stepfold.cli.files import load_matrix, load_vector
+from stepfold.cli.options import (
+    given_bounds,
+    noise_option,
+    output_options,
+    problem_options,
+    tolerance,
+    tolerance_option,
+)
 from stepfold.cli.output import show_table
+from stepfold.cli.posing import find_ridge, pose
 from stepfold.spectrum import SpectralBounds
 
 if TYPE_CHECKING:
@@ -22,23 +30,23 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("subject", metavar="MATRIX|RUN", type=click.Path(path_type=Path))
 @click.option("--rhs", type=click.Path(path_type=Path), help="Right-hand side to try it on.")
-@click.option(
-    "--rtol", type=float, default=1e-6, show_default=True, help="Tolerance to predict steps for."
-)
+@tolerance_option
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Folder for the report and its data."
 )
 @problem_options
+@noise_option
 @output_options
 @click.pass_context
 def explain(
     context: click.Context,
     subject: Path,
     rhs: Path | None,
-    rtol: float,
+    rtol: float | None,
     output: Path | None,
     kind: str,
-    ridge: float,
+    ridge: float | None,
+    noise: float | None,
     lower: float | None,
     upper: float | None,
     period: int | None,
@@ -69,7 +77,7 @@ def explain(
         _refuse_options_of_matrices(context)
         outcome = explain_folder(subject)
     else:
-        outcome = _explain_matrix(subject, rhs, rtol, kind, ridge, given, period)
+        outcome = _explain_matrix(subject, rhs, rtol, kind, (ridge, noise), given, period)
     seconds = time.perf_counter() - start
     report = None
     if output is not None:
@@ -107,9 +115,9 @@ def _refuse_options_of_matrices(context: click.Context) -> None:
 def _explain_matrix(
     matrix: Path,
     rhs: Path | None,
-    rtol: float,
+    rtol: float | None,
     kind: str,
-    ridge: float,
+    ridge: tuple[float | None, float | None],
     given: SpectralBounds | None,
     period: int | None,
 ) -> Outcome:
@@ -117,14 +125,15 @@ def _explain_matrix(
 
     entries = load_matrix(matrix)
     vector = None if rhs is None else load_vector(rhs)
-    zero = np.zeros(entries.shape[0]) if vector is None else vector
-    problem, why, found = make_problem(entries, zero, kind, ridge)
+    weight, choice = find_ridge(entries, vector, kind, *ridge)
+    rows = np.zeros(entries.shape[0], entries.dtype) if vector is None else vector
+    posed = pose(entries, rows, kind, weight)
     return explain_problem(
-        problem,
+        posed.problem,
         name=str(matrix),
-        why=why,
-        rtol=rtol,
+        why=posed.why if choice is None else f"{posed.why}, {choice}",
+        rtol=tolerance(rtol, posed.problem),
         period=period,
-        bounds=given or found,
+        bounds=given or posed.bounds,
         try_rhs=vector is not None,
     )

@@ -11,8 +11,9 @@ from typing import Any
 import click
 import numpy as np
 
-from stepfold.cli.files import load_matrix, make_problem
+from stepfold.cli.files import load_matrix
 from stepfold.cli.output import check_output, write_whole
+from stepfold.cli.posing import pose
 from stepfold.measure import SpectralMeasure
 from stepfold.problems import Quadratic
 
@@ -112,16 +113,21 @@ def _from_matrix(path: Path) -> Any:
     from stepfold.lab.explorer.sources import spectrum_of_hessian
 
     matrix = load_matrix(path)
-    problem, why, _ = make_problem(matrix, np.zeros(matrix.shape[0]), "auto", 0.0)
+    posed = pose(matrix, np.zeros(matrix.shape[0], matrix.dtype), "auto", 0.0)
+    name = str(path)
     reader = {
-        ".npy": f"matrix = np.load({str(path)!r})",
-        ".npz": f"matrix = scipy.sparse.csr_array(scipy.sparse.load_npz({str(path)!r}))",
-        ".mtx": f"matrix = scipy.io.mmread({str(path)!r}, spmatrix=False)",
-    }[path.suffix.lower()]
-    modules = {".npy": [], ".npz": ["import scipy.sparse"], ".mtx": ["import scipy.io"]}
-    hessian = "matrix" if isinstance(problem, Quadratic) else "Gram(matrix)"
-    lines = [*modules[path.suffix.lower()], reader, f"hessian = {hessian}  # {why}"]
-    return spectrum_of_hessian(problem.hessian, lines)
+        ".npy": [f"matrix = np.load({name!r})"],
+        ".mtx": ["import scipy.io", f"matrix = scipy.io.mmread({name!r}, spmatrix=False)"],
+    }.get(path.suffix.lower())
+    if reader is None:
+        reader = [
+            "from pathlib import Path",
+            "from stepfold.cli.formats import read_array",
+            f"matrix = read_array(Path({name!r}))",
+        ]
+    hessian = "matrix" if isinstance(posed.problem, Quadratic) else "Gram(matrix)"
+    lines = [*reader, f"hessian = {hessian}  # {posed.why}"]
+    return spectrum_of_hessian(posed.problem.hessian, lines)
 
 
 def _from_list(path: Path) -> Any:

@@ -13,11 +13,7 @@ import numpy as np
 from stepfold.cli.formats import read_array
 from stepfold.cli.formats.memory import check_room, check_room_for_problem
 from stepfold.cli.output import write_whole
-from stepfold.problems import LeastSquares, Problem, Quadratic
 from stepfold.schedules import Schedule
-from stepfold.spectrum import SpectralBounds, estimate_bounds, fits_dense_eigensolver
-
-KINDS = ("auto", "least-squares", "symmetric")
 
 
 def load_matrix(path: Path) -> Any:
@@ -70,37 +66,3 @@ def load_schedule(path: Path) -> Schedule:
 def save_vector(path: Path, vector: Any) -> None:
     """Write an array as .npy, completely or not at all."""
     write_whole(path, lambda file: np.save(file, vector))
-
-
-def make_problem(
-    matrix: Any, rhs: Any, kind: str, ridge: float
-) -> tuple[Problem[Any], str, SpectralBounds | None]:
-    """Return the problem that a matrix and right-hand sides pose, why, and bounds if they came up.
-
-    Raises:
-        click.UsageError: If a ridge term is asked for on a symmetric system.
-        TypeError: If an entry is not real.
-        ValueError: If shapes do not fit or an entry is not finite.
-    """
-    if kind == "least-squares":
-        return LeastSquares(matrix, rhs, ridge=ridge), "least squares, as asked for", None
-    if kind == "symmetric":
-        if ridge:
-            raise click.UsageError("--ridge goes with least squares; add it to the matrix instead")
-        return Quadratic(matrix, rhs), "a symmetric system, as asked for", None
-    least_squares = LeastSquares(matrix, rhs, ridge=ridge)
-    if ridge:
-        return least_squares, "least squares with a ridge term", None
-    if matrix.shape[0] != matrix.shape[1]:
-        return least_squares, "least squares, for the matrix is not square", None
-    if abs(matrix - matrix.T).max() > 1e-10 * abs(matrix).max():
-        return least_squares, "least squares, for the matrix is not symmetric", None
-    try:
-        bounds = estimate_bounds(matrix)
-    except ValueError:  # it has a negative eigenvalue
-        return least_squares, "least squares, for the matrix is symmetric but indefinite", None
-    if bounds.lower == 0 and fits_dense_eigensolver(matrix):
-        return least_squares, "least squares, for the matrix is symmetric but singular", None
-    # Bounds whose lower end is unknown are left to the planner, which looks harder.
-    known = bounds if bounds.lower > 0 else None
-    return Quadratic(matrix, rhs), "a symmetric positive definite system", known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import numpy as np
 
 from stepfold.accelerate import accelerate
 from stepfold.cli.files import load_matrix, load_vector, save_vector
-from stepfold.cli.options import output_options, system_options
+from stepfold.cli.options import budget_options, output_options, system_options
 from stepfold.cli.output import check_output, last
+from stepfold.cli.wording import in_options
 from stepfold.iterations import Fista, ProximalGradient
 from stepfold.problems import Composite
 from stepfold.problems import lasso as pose_lasso
 from stepfold.result import Result
-from stepfold.solve import solve_composite
+from stepfold.solve import solve
 
 METHODS = {
     "fista": "proximal steps with momentum, dropped where it points uphill",
@@ -46,6 +48,7 @@ METHODS = {
     show_default=True,
     help="Tolerance on the duality gap, relative to the objective at 0.",
 )
+@budget_options
 @output_options
 def lasso(
     matrix: Path,
@@ -57,6 +60,8 @@ def lasso(
     method: str,
     gap: float,
     max_steps: int,
+    max_products: int | None,
+    max_seconds: float | None,
     force: bool,
     as_json: bool,
 ) -> int:
@@ -83,7 +88,7 @@ def lasso(
         raise click.UsageError(
             "the weight is 0 (with --ratio: Aᵀb is), and nothing is penalised; use `stepfold solve`"
         )
-    result = _run(objective, method, gap, max_steps)
+    result = _run(objective, method, gap, (max_steps, max_products, max_seconds))
     seconds = time.perf_counter() - start
     save_vector(output, result.x)
     gaps = np.atleast_1d(objective.gap(result.x))
@@ -91,7 +96,7 @@ def lasso(
     products = last(result.history.num_products) * (2 if method == "relaxation" else 1)
     record: dict[str, Any] = {
         "status": result.status.name,
-        "advice": result.advice,
+        "advice": in_options(result.advice),
         "method": method,
         "weight": size,
         "ridge": ridge,
@@ -108,25 +113,44 @@ def lasso(
     else:
         counts = ", ".join(map(str, record["num_nonzeros"]))
         click.echo(f"weight: {size:.6g}, ridge: {ridge:g}, method: {method}")
-        click.echo(f"{result.status.name}: {result.advice}")
+        click.echo(f"{result.status.name}: {in_options(result.advice)}")
         click.echo(f"{result.num_steps} steps, {products} products, {seconds:.2f} s")
         click.echo(f"duality gap: {record['gap']:.3g}; entries that are not 0: {counts}")
         click.echo(f"solution: {output}")
     return 0 if result.converged else 1
 
 
-def _run(objective: Composite[Any], method: str, gap: float, max_steps: int) -> Result[Any]:
+def _run(
+    objective: Composite[Any],
+    method: str,
+    gap: float,
+    budgets: tuple[int, int | None, float | None],
+) -> Result[Any]:
+    max_steps, max_products, max_seconds = budgets
     if method != "relaxation":
         iteration = Fista if method == "fista" else ProximalGradient
-        return solve_composite(objective, iteration=iteration, gap_rtol=gap, max_steps=max_steps)
+        return solve(
+            objective,
+            iteration=iteration,
+            gap_rtol=gap,
+            max_steps=max_steps,
+            max_products=max_products,
+            max_seconds=max_seconds,
+        )
     if not 0 <= gap < float("inf"):
         raise click.UsageError(f"--gap must be at least 0 and finite, got {gap}")
-    zero = 0 * objective.linear_term
+    zero = objective.zero
     tolerance = gap * np.atleast_1d(objective.value(zero))
 
     def is_good(x: Any) -> bool:
         return bool((np.atleast_1d(objective.gap(x)) <= tolerance).all())
 
+    evaluations = max_steps if max_products is None else min(max_steps, max_products // 2)
     return accelerate(
-        objective.fixed_point(), zero, rtol=0.0, max_products=max(max_steps, 2), stop=is_good
+        objective.fixed_point(),
+        zero,
+        rtol=0.0,
+        max_products=max(evaluations, 2),
+        max_seconds=math.inf if max_seconds is None else max_seconds,
+        stop=is_good,
     )

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from stepfold.cli.files import KINDS
 from stepfold.cli.output import PERIOD
+from stepfold.cli.posing import KINDS
+from stepfold.solve import default_rtol
 from stepfold.spectrum import SpectralBounds
 
 
@@ -22,7 +23,56 @@ def system_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "-o", "--output", type=file, required=True, help="Where to write the solution (.npy)."
         ),
-        click.option("--max-steps", type=int, default=100_000, show_default=True, help="Budget."),
+    )
+    return _with(options, command)
+
+
+class _Ridge(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A number, or None for "auto"."""
+
+    name = "number|auto"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float | None:
+        if value == "auto":
+            return None
+        number: float = click.FLOAT.convert(value, param, ctx)
+        return number
+
+
+tolerance_option = click.option(
+    "--rtol",
+    type=float,
+    help="Tolerance on the gradient norm, relative to that at 0.  [default: 1e-8, in single "
+    "precision 1e-4]",
+)
+
+
+def tolerance(rtol: float | None, problem: Any) -> float:
+    """What a plan is made for: the tolerance asked for, or the one that a solve takes."""
+    return default_rtol(problem.rhs) if rtol is None else rtol
+
+
+noise_option = click.option(
+    "--noise",
+    type=float,
+    help="Standard deviation of the noise in RHS, for --ridge auto; cross-validation if not given.",
+)
+
+
+def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add budgets of steps, products and seconds."""
+    options = (
+        click.option(
+            "--max-steps", type=int, default=100_000, show_default=True, help="Budget of steps."
+        ),
+        click.option(
+            "--max-products",
+            type=click.IntRange(0),
+            help="Budget of products with MATRIX or its transpose.",
+        ),
+        click.option(
+            "--max-seconds", type=click.FloatRange(0), help="Budget of time, reading files aside."
+        ),
     )
     return _with(options, command)
 
@@ -35,13 +85,13 @@ def problem_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(KINDS),
             default="auto",
             show_default=True,
-            help="What the matrix poses; auto takes a symmetric positive definite one as it is.",
+            help="What MATRIX poses; auto: a symmetric system if it is one and not indefinite.",
         ),
         click.option(
             "--ridge",
-            type=float,
+            type=_Ridge(),
             default=0.0,
-            help="Weight μ ≥ 0 of a term ½μ‖x‖²; makes the problem least squares.",
+            help="Weight μ ≥ 0 of a term ½μ‖x‖², or auto; makes the problem least squares.",
         ),
         click.option("--lower", type=float, help="Smallest eigenvalue of the Hessian, if known."),
         click.option("--upper", type=float, help="Largest eigenvalue of the Hessian, if known."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import tempfile
@@ -14,6 +13,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from stepfold._files import replacing
 from stepfold.planner import LONGEST_PERIOD
 
 # Beyond, orders are not known to be safe, and optimal steps take T³ operations.
@@ -80,20 +80,10 @@ def _target(path: Path) -> Path:
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file completely or not at all."""
     path = _target(path)
-    # Not with the file's own name in it, which may be as long as names can be.
-    handle, draft = tempfile.mkstemp(prefix=".stepfold-", dir=path.parent)
     try:
-        try:
-            with os.fdopen(handle, "wb") as file:
-                write(file)
-        except OSError as error:  # NumPy's own has no number and no name
-            what = error.strerror or f"could not be written ({error})"
-            raise OSError(error.errno or errno.EIO, what, str(path)) from error
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(draft).chmod(0o666 & ~umask)  # mkstemp's own mode would keep colleagues out
-        Path(draft).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(draft).unlink()
-        raise
+        # Not with the file's own name in it, which may be as long as names can be.
+        with replacing(path, prefix=".stepfold-") as file:
+            write(file)
+    except OSError as error:  # NumPy's own has no number and no name
+        what = error.strerror or f"could not be written ({error})"
+        raise OSError(error.errno or errno.EIO, what, str(path)) from error

@@ -9,29 +9,25 @@ from pathlib import Path
 import click
 import numpy as np
 
-from stepfold.cli.files import load_matrix, make_problem
-from stepfold.cli.options import given_bounds, problem_options
+from stepfold.cli.files import load_matrix
+from stepfold.cli.options import given_bounds, problem_options, tolerance, tolerance_option
 from stepfold.cli.output import show_table
+from stepfold.cli.posing import find_ridge, pose
+from stepfold.cli.wording import in_options
 from stepfold.planner import Plan
 from stepfold.planner import plan as make_plan
 
 
 @click.command()
 @click.argument("matrix", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--rtol",
-    type=float,
-    default=1e-6,
-    show_default=True,
-    help="Tolerance on the gradient norm, relative to that at 0.",
-)
+@tolerance_option
 @problem_options
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan(
     matrix: Path | None,
-    rtol: float,
+    rtol: float | None,
     kind: str,
-    ridge: float,
+    ridge: float | None,
     lower: float | None,
     upper: float | None,
     period: int | None,
@@ -47,11 +43,14 @@ def plan(
     bounds = given_bounds(lower, upper)
     if matrix is not None:
         entries = load_matrix(matrix)
-        problem, why, found = make_problem(entries, np.zeros(entries.shape[0]), kind, ridge)
-        advice = make_plan(problem, rtol=rtol, period=period, bounds=bounds or found)
+        weight, _ = find_ridge(entries, None, kind, ridge, None)
+        posed = pose(entries, np.zeros(entries.shape[0], entries.dtype), kind, weight)
+        why = posed.why
+        goal = tolerance(rtol, posed.problem)
+        advice = make_plan(posed.problem, rtol=goal, period=period, bounds=bounds or posed.bounds)
     elif bounds is not None:
         why = "any problem with these eigenvalues"
-        advice = make_plan(bounds, rtol=rtol, period=period)
+        advice = make_plan(bounds, rtol=1e-8 if rtol is None else rtol, period=period)
     else:
         raise click.UsageError("give a MATRIX, or --lower and --upper")
     if as_json:
@@ -86,7 +85,7 @@ def _show(advice: Plan, why: str) -> None:
         ],
     )
     for sentence in advice.advice:
-        click.echo(click.wrap_text(sentence, 100))
+        click.echo(click.wrap_text(in_options(sentence), 100))
 
 
 def _expectation(advice: Plan) -> str:

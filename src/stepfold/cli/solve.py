@@ -5,21 +5,35 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 
-from stepfold.cli.files import (
-    load_matrix,
-    load_schedule,
-    load_vector,
-    make_problem,
-    save_vector,
+from stepfold.cli.files import load_matrix, load_schedule, load_vector, save_vector
+from stepfold.cli.options import (
+    budget_options,
+    given_bounds,
+    noise_option,
+    output_options,
+    problem_options,
+    system_options,
+    tolerance,
+    tolerance_option,
 )
-from stepfold.cli.options import given_bounds, output_options, problem_options, system_options
 from stepfold.cli.output import check_output, last
+from stepfold.cli.posing import Posed, find_ridge, pose
+from stepfold.cli.progress import shown
+from stepfold.cli.wording import in_options
 from stepfold.planner import plan
-from stepfold.schedules import SCHEDULES
+from stepfold.problems import LeastSquares, Quadratic
+from stepfold.result import Result, Status
+from stepfold.schedules import SCHEDULES, Schedule
 from stepfold.solve import solve as run_solve
+from stepfold.spectrum import SpectralBounds
+
+# Share of the first gradient that rounding does not leave.
+UNSOLVED = 1e-6
 
 
 @click.command()
@@ -27,19 +41,24 @@ from stepfold.solve import solve as run_solve
 @click.option(
     "--method",
     type=click.Choice(sorted(SCHEDULES)),
-    help="Family of schedules; the planner's choice if not given.",
+    help="Known steps of this family, in place of conjugate gradients.",
 )
 @click.option(
-    "--schedule", "schedule_file", type=click.Path(path_type=Path), help="Steps from a JSON file."
+    "--schedule",
+    "schedule_file",
+    type=click.Path(path_type=Path),
+    help="Known steps from a JSON file.",
 )
+@tolerance_option
+@click.option("--atol", type=float, default=0.0, help="The same, absolute; the larger one counts.")
 @click.option(
-    "--rtol",
+    "--error-rtol",
     type=float,
-    default=1e-8,
-    show_default=True,
-    help="Tolerance on the gradient norm, relative to that at 0.",
+    help="Tolerance on the error of x, relative and certain; needs a ridge, or --lower above 0.",
 )
+@budget_options
 @problem_options
+@noise_option
 @output_options
 def solve(
     matrix: Path,
@@ -47,17 +66,25 @@ def solve(
     output: Path,
     method: str | None,
     schedule_file: Path | None,
-    rtol: float,
+    rtol: float | None,
+    atol: float,
+    error_rtol: float | None,
     max_steps: int,
+    max_products: int | None,
+    max_seconds: float | None,
     kind: str,
-    ridge: float,
+    ridge: float | None,
+    noise: float | None,
     lower: float | None,
     upper: float | None,
     period: int | None,
     force: bool,
     as_json: bool,
 ) -> int:
-    """Solve MATRIX x = RHS (least squares unless MATRIX is symmetric positive definite).
+    """Solve MATRIX x = RHS; least squares unless MATRIX is symmetric and not indefinite.
+
+    Without steps it is solved by conjugate gradients. --method, --period, --lower and --upper, or
+    --schedule, ask for known steps.
 
     Files are .npy, .npz, .mtx or .csv; file.npz:name is one array of an archive, file.csv:2- the
     second and all later columns of a table. RHS holds one right-hand side, or one per row. The
@@ -67,40 +94,112 @@ def solve(
     \b
     Example:
       stepfold solve A.npz b.npy -o x.npy --rtol 1e-10
+      stepfold solve blur.npz photo.npy -o x.npy --ridge auto
       stepfold solve data.csv:age,height data.csv:weight -o x.npy
     """
     check_output(output, force=force, suffix=".npy")
     given = given_bounds(lower, upper)
-    problem, why, found = make_problem(load_matrix(matrix), load_vector(rhs), kind, ridge)
-    if schedule_file is not None:
-        if (method, period, given) != (None, None, None):
-            raise click.UsageError(
-                "--schedule brings its own steps; leave out --method, --period, --lower, --upper"
+    takes_known_steps = (method, period, given) != (None, None, None)
+    if schedule_file is not None and takes_known_steps:
+        raise click.UsageError(
+            "--schedule brings its own steps; leave out --method, --period, --lower, --upper"
+        )
+    schedule = None if schedule_file is None else load_schedule(schedule_file)
+    entries, rows = load_matrix(matrix), load_vector(rhs)
+    begun = time.perf_counter()
+    weight, choice = find_ridge(entries, rows, kind, ridge, noise)
+    num_products = 0 if choice is None else choice.num_products
+    posed = pose(entries, rows, kind, weight, look=takes_known_steps)
+    num_products += posed.num_products
+    if takes_known_steps:
+        schedule, spent = _known_steps(posed, method, rtol, period, given)
+        num_products += spent
+
+    def run(problem: Any, most_steps: int = max_steps) -> Result[Any]:
+        # What the ridge, the bounds or an earlier run took counts.
+        spent = time.perf_counter() - begun
+        with shown(problem, active=not as_json) as callback:
+            return run_solve(
+                problem,
+                schedule,
+                rtol=rtol,
+                atol=atol,
+                error_rtol=error_rtol,
+                max_steps=most_steps,
+                max_products=None if max_products is None else max(max_products - num_products, 0),
+                max_seconds=None if max_seconds is None else max(max_seconds - spent, 0.0),
+                callback=callback,
             )
-        schedule = load_schedule(schedule_file)
-    else:
-        advice = plan(problem, rtol=min(rtol, 0.5), period=period, bounds=given or found)
-        schedule = advice.schedule
-        if method is not None:
-            schedule = SCHEDULES[method](advice.bounds, schedule.period)
-    start = time.perf_counter()
-    result = run_solve(problem, schedule, rtol=rtol, max_steps=max_steps)
-    seconds = time.perf_counter() - start
+
+    is_attempt = kind == "auto" and schedule is None and isinstance(posed.problem, Quadratic)
+    patience = 10 * len(rows.T) + 1000 if is_attempt else max_steps
+    result = run(posed.problem, min(patience, max_steps))
+    before = None
+    if is_attempt and _is_no_answer(result, patience):
+        before = result
+        num_products += last(before.history.num_products)
+        ended = f"{before.status.name} after {before.num_steps} steps"
+        why = f"least squares, for as a symmetric system it ended {ended}"
+        posed = Posed(LeastSquares(entries, rows), why)
+        result = run(posed.problem)
     save_vector(output, result.x)
-    history = result.history
+    num_products += last(result.history.num_products)
+    seconds = time.perf_counter() - begun
+    record: dict[str, Any] = {
+        "problem": posed.why,
+        "ridge": None if choice is None else choice.to_dict(),
+        "solution": str(output),
+        "num_products": num_products,
+        "seconds": seconds,
+    }
     if as_json:
-        record = result.to_dict()
-        del record["x"]
-        click.echo(json.dumps({**record, "solution": str(output), "seconds": seconds}))
+        parts = result.to_dict()
+        del parts["x"]
+        click.echo(json.dumps({**parts, **record, "advice": in_options(result.advice)}))
+        return 0 if result.converged else 1
+    click.echo(f"problem: {matrix}, {posed.why}")
+    if before is not None:
+        click.echo(f"symmetric system: {in_options(' '.join((*before.notes,)))}")
+    if choice is not None:
+        click.echo(f"ridge: {choice}")
+    if schedule is None:
+        click.echo("method: conjugate gradients")
     else:
-        click.echo(f"problem: {matrix}, {why}")
-        click.echo(f"schedule: {schedule.name} steps of period {schedule.period}")
-        click.echo(f"{result.status.name}: {result.advice}")
-        line = f"{result.num_steps} steps, {last(history.num_products)} products, {seconds:.2f} s"
-        if len(history.num_steps):
-            norms = history.gradient_norms.reshape(len(history.num_steps), -1).max(axis=1)
-            line += f"; gradient norm {norms[0]:.4g} at the start, "
-            line += f"{norms.min():.4g} at the solution written"
-        click.echo(line)
-        click.echo(f"solution: {output}")
+        steps = result.schedule
+        click.echo(f"method: {steps.name} steps of period {steps.period}")
+    click.echo(f"{result.status.name}: {in_options(result.advice)}")
+    line = f"{result.num_steps} steps, {num_products} products in all, {seconds:.2f} s"
+    norms = result.history.gradient_norms
+    if len(norms):
+        norms = norms.reshape(len(norms), -1).max(axis=1)
+        line += f"; gradient norm {norms[0]:.4g} at the start, "
+        line += f"{norms.min():.4g} at the solution written"
+    click.echo(line)
+    click.echo(f"solution: {output}")
     return 0 if result.converged else 1
+
+
+def _known_steps(
+    posed: Posed,
+    method: str | None,
+    rtol: float | None,
+    period: int | None,
+    given: SpectralBounds | None,
+) -> tuple[Schedule, int]:
+    """The schedule asked for, and products that its bounds took."""
+    goal = tolerance(rtol, posed.problem)
+    known = given or posed.bounds
+    advice = plan(posed.problem, rtol=goal, period=period, bounds=known)
+    schedule = advice.schedule
+    if method is not None:
+        schedule = SCHEDULES[method](advice.bounds, schedule.period)
+    return schedule, 0 if known else advice.bounds.num_products
+
+
+def _is_no_answer(result: Result[Any], patience: int) -> bool:
+    """Whether a symmetric system ended as it does if it is indefinite or has no solution."""
+    if result.status is Status.BUDGET:
+        return result.num_steps >= patience
+    norms = result.history.gradient_norms
+    left = float(np.max(norms.min(axis=0) / norms[0])) if len(norms) else 0.0
+    return result.status in (Status.DIVERGED, Status.STALLED) and left > UNSOLVED

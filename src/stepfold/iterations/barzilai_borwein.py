@@ -53,6 +53,8 @@ class BarzilaiBorwein(Iteration[Secant[ArrayT], ArrayT]):
     array([1.])
     """
 
+    takes_gradient = True
+
     def __init__(self, *, short: bool = False, bounds: SpectralBounds | None = None) -> None:
         self.short = short
         self._range = (0.0, math.inf)

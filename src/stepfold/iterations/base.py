@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from stepfold._typing import ArrayT
 from stepfold.problems import Problem
@@ -16,7 +17,18 @@ class Iteration(ABC, Generic[State, ArrayT]):
 
     Arithmetic only (``+ - * @``), and the step size as given: with a torch tensor for ``gamma`` the
     same three methods are a trainable network.
+
+    Attributes:
+        steps_on: What it steps on: a "gradient", a gradient and a "penalty", or a "map".
+        takes_gradient: Whether a step costs nothing beside the gradient at the iterate, and takes
+            one that is known already.
+        follows_schedule: Whether a period multiplies the error on a quadratic by ``∏ₜ (1 − γₜ H)``,
+            so that a guard can judge it.
     """
+
+    steps_on: ClassVar[Literal["gradient", "penalty", "map"]] = "gradient"
+    takes_gradient: ClassVar[bool] = False
+    follows_schedule: ClassVar[bool] = False
 
     @abstractmethod
     def init(self, problem: Problem[ArrayT], x0: ArrayT) -> State:
@@ -35,3 +47,13 @@ class Iteration(ABC, Generic[State, ArrayT]):
     @abstractmethod
     def iterate(self, state: State) -> ArrayT:
         """Current approximation x of the solution."""
+
+    def rows_of(self, state: State, places: Sequence[int]) -> State | None:
+        """State of some rows of a batch; None if it cannot be cut.
+
+        Args:
+            state: State of all rows.
+            places: Indices to keep, ascending.
+        """
+        del state, places
+        return None

@@ -15,8 +15,10 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple
 
+from stepfold._arrays import take
 from stepfold._typing import ArrayT
 from stepfold.iterations.base import Iteration
 from stepfold.problems import Problem
@@ -48,6 +50,8 @@ class Fista(Iteration[Extrapolated[ArrayT], ArrayT]):
     >>> method.iterate(method.step(problem, state, 0.5))
     array([0.5, 1.5])
     """
+
+    steps_on = "penalty"
 
     def __init__(self, penalty: Penalty, *, restart: bool = True) -> None:
         if not isinstance(penalty, Penalty):
@@ -85,3 +89,7 @@ class Fista(Iteration[Extrapolated[ArrayT], ArrayT]):
     def iterate(self, state: Extrapolated[ArrayT]) -> ArrayT:
         """x."""
         return state.x
+
+    def rows_of(self, state: Extrapolated[ArrayT], places: Sequence[int]) -> Extrapolated[ArrayT]:
+        """Some rows of both points and of the weights."""
+        return Extrapolated(*(take(part, places) for part in state))

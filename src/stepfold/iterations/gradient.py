@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from stepfold._arrays import take
 from stepfold._typing import ArrayT
 from stepfold.iterations.base import Iteration
 from stepfold.problems import Problem
@@ -17,6 +19,9 @@ class GradientDescent(Iteration[ArrayT, ArrayT]):
     >>> GradientDescent().step(problem, np.zeros(2), 0.5)
     array([1. , 1.5])
     """
+
+    takes_gradient = True
+    follows_schedule = True
 
     def init(self, problem: Problem[ArrayT], x0: ArrayT) -> ArrayT:
         """The state is the iterate."""
@@ -35,3 +40,8 @@ class GradientDescent(Iteration[ArrayT, ArrayT]):
     def iterate(self, state: ArrayT) -> ArrayT:
         """The state."""
         return state
+
+    def rows_of(self, state: ArrayT, places: Sequence[int]) -> ArrayT:
+        """Some rows of the iterate."""
+        rows: ArrayT = take(state, places)
+        return rows

@@ -54,6 +54,8 @@ class HeavyBall(Iteration[Pair[ArrayT], ArrayT]):
     array([1.])
     """
 
+    takes_gradient = True
+
     def __init__(self, momentum: float) -> None:
         self.momentum = check_momentum(momentum)
 
@@ -110,6 +112,8 @@ class Nesterov(Iteration[Accelerated[ArrayT], ArrayT]):
     >>> method.step(problem, method.init(problem, np.zeros(1)), 0.25)
     Accelerated(point=array([0.75]), x=array([0.5]), weight=1.0)
     """
+
+    takes_gradient = True
 
     def __init__(self, momentum: float | None) -> None:
         self.momentum = None if momentum is None else check_momentum(momentum)

@@ -7,8 +7,10 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from stepfold._arrays import take
 from stepfold._typing import ArrayT
 from stepfold.iterations.base import Iteration
 from stepfold.problems import Problem
@@ -27,6 +29,9 @@ class ProximalGradient(Iteration[ArrayT, ArrayT]):
     >>> ProximalGradient(L1(1.0)).step(problem, np.zeros(2), 0.5)
     array([0.5, 1. ])
     """
+
+    steps_on = "penalty"
+    takes_gradient = True
 
     def __init__(self, penalty: Penalty) -> None:
         if not isinstance(penalty, Penalty):
@@ -51,3 +56,8 @@ class ProximalGradient(Iteration[ArrayT, ArrayT]):
     def iterate(self, state: ArrayT) -> ArrayT:
         """The state."""
         return state
+
+    def rows_of(self, state: ArrayT, places: Sequence[int]) -> ArrayT:
+        """Some rows of the iterate."""
+        rows: ArrayT = take(state, places)
+        return rows

@@ -21,6 +21,9 @@ class Relaxation(Iteration[ArrayT, ArrayT]):
     array([0.5])
     """
 
+    steps_on = "map"
+    takes_gradient = True
+
     def init(self, problem: FixedPoint[ArrayT], x0: ArrayT) -> ArrayT:  # type: ignore[override]
         """The state is the iterate."""
         return x0

@@ -48,6 +48,8 @@ class SemiIteration(Iteration[Recurrence[ArrayT], ArrayT]):
     1.3076923076923077
     """
 
+    takes_gradient = True
+
     def __init__(self, contraction: float) -> None:
         if not 0 <= contraction <= 1:
             raise ValueError(

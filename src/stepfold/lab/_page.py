@@ -15,6 +15,7 @@ from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.picture import Pictures
 from stepfold.lab.roles import css
+from stepfold.lab.sources import Source
 
 
 def asset(name: str) -> str:
@@ -59,11 +60,22 @@ def story(
     """Return title, summary, sections, checks and what is needed to run it again."""
     return [
         f"<h1>{html.escape(outcome.title)}</h1>",
+        *([_origin(outcome.source)] if outcome.source else []),
         _summary(outcome),
         *(_section(section, draw) for section in outcome.sections),
         *([_checks(outcome.checks)] if outcome.checks else []),
         _settings(outcome, environment),
     ]
+
+
+def _origin(source: Source) -> str:
+    paper, part = source.paper, html.escape(source.part)
+    if not paper.citation:
+        return f'<p class="origin">{html.escape(paper.title)}: {part}</p>'
+    title = f"<cite>{html.escape(paper.title)}</cite>"
+    if paper.link:
+        title = f'<a href="{html.escape(paper.link)}">{title}</a>'
+    return f'<p class="origin">Reproduces {html.escape(paper.citation)}, {title}: {part}</p>'
 
 
 def verdict(outcome: Outcome) -> str:

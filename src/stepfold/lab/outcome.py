@@ -12,6 +12,7 @@ from stepfold._codec import JsonRecord, to_json
 from stepfold.lab.figure import Figure
 from stepfold.lab.formula import Formula
 from stepfold.lab.picture import Pictures
+from stepfold.lab.sources import Source
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class Outcome(JsonRecord):
             the experiment before them.
         records: Data to keep, by path below the run's folder without ".json"; JSON values.
         name: What was run; `Experiment.run` fills in the experiment's name.
+        source: Which part of which paper is reproduced; `Experiment.run` fills in the experiment's.
 
     Raises:
         ValueError: If two figures have one name, or the path of a record leads elsewhere.
@@ -120,6 +122,7 @@ class Outcome(JsonRecord):
     parameters: Mapping[str, Any] = field(default_factory=dict)
     records: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
+    source: Source | None = None
 
     def __post_init__(self) -> None:
         names = [figure.name for figure in self.figures]
@@ -150,6 +153,7 @@ class Outcome(JsonRecord):
             "name": self.name,
             "title": self.title,
             "summary": self.summary,
+            "source": to_json(self.source),
             "passed": self.passed,
             "parameters": dict(self.parameters),
             "checks": to_json(self.checks),

@@ -104,7 +104,8 @@ LEVEL_DASHES: tuple[tuple[Any, str, str], ...] = (
 _RULES = tuple(
     (re.compile(pattern, re.IGNORECASE), role)
     for pattern, role in (
-        (r"untrained|\bsteps 1\b", "constant"),
+        (r"untrained|\bsteps 1\b|best constant", "constant"),
+        (r"^(?!.*learned).*Chebyshev steps", "chebyshev"),
         (r"learned|\btrained\b|training|DUGD|\bT?LISTA\b|\bTISTA\b|\bTPG\b", "learned"),
         (r"second.kind", "second-kind"),
         (r"fourth.kind", "fourth-kind"),

@@ -11,6 +11,7 @@ from stepfold._arrays import (
     detached,
     dtype_kind,
     from_host,
+    has_double,
     is_array,
     is_numpy,
     is_sparse_tensor,
@@ -28,7 +29,7 @@ def to_numpy(name: str, array: Any) -> Any:
 
 
 def to_float64(name: str, array: Any) -> Any:
-    """Return a dense tensor in float64 on its own device, and anything else as it is."""
+    """Return a dense tensor in float64, where it is if it can be; anything else as it is."""
     if not is_array(array) or is_numpy(array):
         return array
     if is_sparse_tensor(array):
@@ -38,7 +39,7 @@ def to_float64(name: str, array: Any) -> Any:
         )
     if dtype_kind(array.dtype) == "c":
         raise TypeError(f"`{name}` must be real, got dtype {array.dtype}")
-    return cast(detached(array), "float64")
+    return cast(detached(array) if has_double(array) else to_host(array), "float64")
 
 
 def check_errors(name: str, errors: Any, length: int) -> FloatArray:

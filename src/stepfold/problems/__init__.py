@@ -1,6 +1,6 @@
 """Problems: what is minimised, on NumPy, SciPy and torch alike."""
 
-from stepfold.problems.base import Problem
+from stepfold.problems.base import Problem, QuadraticProblem
 from stepfold.problems.composite import Composite, landweber, lasso
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.logistic import Logistic
@@ -16,6 +16,7 @@ __all__ = [
     "Preconditioned",
     "Problem",
     "Quadratic",
+    "QuadraticProblem",
     "gauss_seidel",
     "jacobi_iteration",
     "jacobi_preconditioner",

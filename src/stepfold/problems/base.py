@@ -1,46 +1,186 @@
-"""What a solver asks of a problem: a gradient, a step along it, and the Hessian.
+"""What a solver asks of a problem: two contracts, one of them the narrower.
 
-The gradient is affine: ``∇f(x) = hessian·x − linear_term``. Vectors are rows: one of shape (n,), or
-a batch of shape (batch, n) of independent problems that share the Hessian.
+A `Problem` is smooth: it has a value, a gradient, a step along it and, where one is known, an upper
+bound of its curvature. A `QuadraticProblem` has a Hessian besides, and its gradient is affine:
+``∇f(x) = hessian·x − linear_term``. Whatever rests on that (bounds, certificates of the error,
+conjugate gradients, plans) asks for the narrower one.
+
+Vectors are rows: one of shape (n,), or a batch of shape (batch, n) of independent problems that
+share the Hessian.
 """
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from typing import Any, Generic
+from collections.abc import Sequence
+from typing import Any, Generic, Self
 
 import numpy as np
 
-from stepfold._arrays import is_array, library
+from stepfold._arrays import is_array, library, norms
 from stepfold._checks import check_numbers
-from stepfold._typing import ArrayT, Operator
+from stepfold._typing import ArrayT, FloatArray, Operator
+from stepfold.spectrum import BoundsMethod, SpectralBounds, estimate_bounds
 
 
 class Problem(ABC, Generic[ArrayT]):
-    """A smooth problem whose minimiser is sought."""
+    """A smooth function f whose minimiser is sought.
 
-    @property
-    @abstractmethod
-    def hessian(self) -> Operator:
-        """Symmetric positive semidefinite map of shape (n, n)."""
+    A problem of one's own needs `value` and `gradient`; the rest has defaults.
 
-    @property
-    @abstractmethod
-    def linear_term(self) -> ArrayT:
-        """Minus the gradient at 0, shape (n,) or (batch, n)."""
+    >>> class Huber(Problem[np.ndarray]):
+    ...     def value(self, x):
+    ...         return np.where(abs(x) < 1, x * x / 2, abs(x) - 0.5).sum(-1)
+    ...
+    ...     def gradient(self, x):
+    ...         return x.clip(-1, 1)
+    >>> Huber().gradient_step(np.array([3.0, 0.5]), 1.0)
+    array([2., 0.])
+    """
 
-    @property
     @abstractmethod
-    def products_per_gradient(self) -> int:
-        """Products with the operator or its transpose that one gradient costs."""
+    def value(self, x: ArrayT) -> Any:
+        """f(x), up to a constant: one number, or one per row."""
 
     @abstractmethod
     def gradient(self, x: ArrayT) -> ArrayT:
         """Gradient at ``x``, of the shape of ``x``."""
 
-    @abstractmethod
     def gradient_step(self, x: ArrayT, gamma: Any) -> ArrayT:
         """``x − gamma·gradient(x)``, in one sweep over the data where the operator allows it."""
+        step: ArrayT = x - gamma * self.gradient(x)
+        return step
+
+    @property
+    def products_per_gradient(self) -> int:
+        """Products with the operator or its transpose that one gradient costs; 1 by default."""
+        return 1
+
+    @property
+    def curvature_bound(self) -> float | None:
+        """Upper bound of the eigenvalues of every Hessian of f; None where none is known."""
+        return None
+
+    def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
+        """Bounds of the spectrum of every Hessian of f: what `estimate_bounds` returns.
+
+        Args:
+            method: How to find them; None to choose.
+            seed: Seed of the random start.
+
+        Raises:
+            TypeError: If no `curvature_bound` is known.
+        """
+        del method, seed
+        bound = self.curvature_bound
+        if bound is None:
+            raise TypeError(
+                f"`problem` must have a `hessian` or a `curvature_bound`, got "
+                f"{type(self).__name__} with neither: give bounds or a schedule"
+            )
+        return SpectralBounds(0.0, bound, method="curvature bound of the problem")
+
+    @property
+    def zero(self) -> ArrayT | None:
+        """The point 0, of the shape, library and dtype of a solution.
+
+        None where the problem does not know that shape; a start must then be given.
+        """
+        return None
+
+    def rows_of(self, places: Sequence[int]) -> Self | None:
+        """The problem of some rows of the batch; None if this kind cannot be cut.
+
+        Args:
+            places: Indices to keep, ascending.
+        """
+        del places
+        return None
+
+
+class QuadraticProblem(Problem[ArrayT]):
+    """A problem with a constant Hessian: ``f(x) = ½xᵀHx − cᵀx`` up to a constant."""
+
+    @property
+    @abstractmethod
+    def hessian(self) -> Operator:
+        """Positive semidefinite H of shape (n, n), symmetric in the inner product of `metric`."""
+
+    @property
+    @abstractmethod
+    def linear_term(self) -> ArrayT:
+        """Minus the gradient at 0, c, shape (n,) or (batch, n)."""
+
+    def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
+        """Bounds of the spectrum of the Hessian: what `estimate_bounds` returns."""
+        return estimate_bounds(self.hessian, method=method, seed=seed)
+
+    @functools.cached_property
+    def curvature_bound(self) -> float:
+        """Upper bound of the eigenvalues of the Hessian, estimated when it is first asked for."""
+        return self.own_bounds(None, 0).upper
+
+    def value(self, x: ArrayT) -> Any:
+        """``½xᵀHx − cᵀx``: how far f(x) is above f(0)."""
+        rows: Any = x
+        return ((self.gradient(x) - self.linear_term) * rows.conj()).real.sum(-1) / 2
+
+    def product(self, rows: ArrayT) -> ArrayT:
+        """``H v`` for a vector v or for each row of a batch."""
+        product: ArrayT = apply(self.hessian, rows)
+        return product
+
+    @property
+    def zero(self) -> ArrayT:
+        """The point 0."""
+        term: Any = self.linear_term
+        zero: ArrayT = 0 * term
+        return zero
+
+    def gradient_magnitude(self, x: ArrayT, upper: float) -> FloatArray:
+        """Size of the numbers whose sum is the gradient at ``x``: rounding is relative to it.
+
+        Args:
+            x: Where.
+            upper: An upper bound of the spectrum.
+
+        Returns:
+            One number for each row, shape (1,) for a vector.
+        """
+        return upper * norms(x) + norms(self.linear_term)
+
+    @property
+    def euclidean(self) -> QuadraticProblem[ArrayT]:
+        """The problem whose gradient is that of the usual inner product: itself as a rule."""
+        return self
+
+    def precondition(self, rows: ArrayT) -> ArrayT:
+        """``M⁻¹v`` for a vector v or each row, where the inner product is ``uᵀMv``; v as a rule."""
+        return rows
+
+    def gradient_norms(self, dual: ArrayT, primal: ArrayT) -> FloatArray:
+        """``√(uᵀM⁻¹u)``, the norm of a gradient in the inner product of the problem, for each row.
+
+        Args:
+            dual: The gradient u in the usual inner product.
+            primal: ``M⁻¹u``, what `precondition` makes of it.
+        """
+        del primal
+        return norms(dual)
+
+    def symmetric_form(self) -> QuadraticProblem[Any] | None:
+        """The problem in coordinates in which the inner product is the usual one: itself as a rule.
+
+        Its Hessian is symmetric, with the same spectrum, and its gradient has the same norm. None
+        where that takes entries that are not known, or too much work.
+        """
+        return self
+
+    @property
+    def metric(self) -> Any:
+        """Diagonal of M, a positive vector; None where M is the identity or not diagonal."""
+        return None
 
 
 def apply(operator: Operator, x: Any) -> Any:

@@ -66,16 +66,16 @@ class Composite(Generic[ArrayT]):
             )
         self.problem = problem
         self.penalty = penalty
-        if dtype_kind(getattr(self.linear_term, "dtype", None)) == "c":
+        if dtype_kind(getattr(self.zero, "dtype", None)) == "c":
             raise TypeError(
                 "`problem` must be real, got complex data; proximal operators here are those of "
                 "real vectors: pose it in real and imaginary parts"
             )
 
     @functools.cached_property
-    def linear_term(self) -> ArrayT:
-        """Minus the gradient of f at 0, of the shape of a solution."""
-        return self.problem.linear_term
+    def zero(self) -> ArrayT | None:
+        """The point 0, of the shape of a solution; None where the problem does not know it."""
+        return self.problem.zero
 
     @functools.cached_property
     def _bounds(self) -> SpectralBounds:
@@ -140,7 +140,8 @@ class Composite(Generic[ArrayT]):
 
     def _check_shape(self, x: Any) -> None:
         # Not whether it is finite: what is asked about may have diverged.
-        shape, expected = getattr(x, "shape", None), tuple(self.linear_term.shape)
+        shape = getattr(x, "shape", None)
+        expected = tuple((x if self.zero is None else self.zero).shape)
         if shape is None or tuple(shape) != expected:
             got = type(x).__name__ if shape is None else tuple(shape)
             raise ValueError(

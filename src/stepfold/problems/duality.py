@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepfold._arrays import dtype_kind, namespace, tiny
-from stepfold.problems.base import Problem, apply, apply_adjoint
+from stepfold.problems.base import Problem, QuadraticProblem, apply, apply_adjoint
 from stepfold.problems.logistic import Logistic, softplus
 from stepfold.problems.quadratic import LeastSquares
 
@@ -44,11 +44,13 @@ class Look:
 def look(problem: Problem[Any], x: Any) -> Look:
     """Value and gradient at ``x``, and what is known of the dual.
 
-    Of a problem of unknown kind the gradient is affine, and the value is that above the value at 0.
+    Of a problem of unknown kind that is all that is known.
     """
-    gradient = problem.gradient(x)
-    value = ((gradient - problem.linear_term) * x).sum(-1) / 2
-    return Look(value, gradient)
+    gradient: Any = problem.gradient(x)
+    if isinstance(problem, QuadraticProblem):
+        # What `value` would compute, without a second gradient.
+        return Look(((gradient - problem.linear_term) * x).sum(-1) / 2, gradient)
+    return Look(problem.value(x), gradient)
 
 
 @look.register(LeastSquares)

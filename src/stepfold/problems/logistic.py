@@ -7,21 +7,24 @@ let the objective grow.
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+import functools
+from collections.abc import Sequence
+from typing import Any, Self
 
-from stepfold._arrays import namespace, sigmoid
+from stepfold._arrays import namespace, sigmoid, take
 from stepfold._checks import check_matrix, check_nonnegative
 from stepfold._typing import ArrayT, Operator
 from stepfold.problems.base import Problem, apply, check_library, check_rows
-from stepfold.spectrum import Gram
+from stepfold.spectrum import BoundsMethod, Gram, SpectralBounds, estimate_bounds
 
 
 class Logistic(Problem[ArrayT]):
     """Minimise ``Σ log(1 + exp(−yᵢ aᵢᵀx)) + ½μ‖x‖²``.
 
-    Its `hessian` and `linear_term` are those at 0. The upper bound of that Hessian holds
-    everywhere, the lower one does not (away from 0 only μ is certain), so take steps that need no
-    lower bound, or `solve_composite`. There is no intercept: append a column of ones to A for it.
+    Its `hessian` is the one at 0. An upper bound of that holds everywhere, a lower one does not
+    (away from 0 only μ is certain), so take steps that need no lower bound. There is no intercept:
+    append a column of ones to A for it.
 
     Args:
         operator: A, of shape (m, n), one row per sample; what `LeastSquares` takes.
@@ -58,11 +61,33 @@ class Logistic(Problem[ArrayT]):
             self._hessian = Gram.of_checked(0.5 * self.operator, self.ridge)
         return self._hessian
 
+    @functools.cached_property
+    def curvature_bound(self) -> float:
+        """Upper bound of the eigenvalues of `hessian`."""
+        return self.own_bounds(None, 0).upper
+
+    def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
+        """Bounds of the Hessian at 0: what `estimate_bounds` returns. The lower one holds there."""
+        return estimate_bounds(self.hessian, method=method, seed=seed)
+
     @property
-    def linear_term(self) -> ArrayT:
-        """``Aᵀy/2``, minus the gradient at 0."""
-        term: ArrayT = apply(self._transpose, 0.5 * self.labels)
-        return term
+    def zero(self) -> ArrayT:
+        """The point 0."""
+        term: Any = apply(self._transpose, self.labels)
+        zero: ArrayT = 0 * term
+        return zero
+
+    def value(self, x: ArrayT) -> Any:
+        """``Σ log(1 + exp(−yᵢ aᵢᵀx)) + ½μ‖x‖²``, one number or one per row."""
+        rows: Any = x
+        value = softplus(-self.margins(x)).sum(-1)
+        return value + self.ridge / 2 * (rows * rows).sum(-1) if self.ridge else value
+
+    def rows_of(self, places: Sequence[int]) -> Self:
+        """The problem of some rows of labels."""
+        twin = copy.copy(self)
+        twin.labels = take(self.labels, places)
+        return twin
 
     @property
     def products_per_gradient(self) -> int:
@@ -74,11 +99,6 @@ class Logistic(Problem[ArrayT]):
         gradient: Any = apply(self._transpose, self.slopes(self.margins(x)))
         total: ArrayT = gradient + self.ridge * x if self.ridge else gradient
         return total
-
-    def gradient_step(self, x: ArrayT, gamma: Any) -> ArrayT:
-        """``x − gamma·gradient(x)``."""
-        step: ArrayT = x - gamma * self.gradient(x)
-        return step
 
     def margins(self, x: ArrayT) -> Any:
         """``yᵢ aᵢᵀx``, shape (m,) or (batch, m): positive where the label is predicted."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stepfold._arrays import is_torch
 from stepfold.problems._blocks import RowBlocks
-from stepfold.problems.base import Problem, check_rows
+from stepfold.problems.base import QuadraticProblem, check_rows
 from stepfold.spectrum import Gram
 
 MEMORY = 2**28
@@ -140,7 +140,7 @@ def _columns(x: Any, length: int) -> NDArray[Any]:
     return columns
 
 
-class BlockedLeastSquares(Problem[NDArray[Any]]):
+class BlockedLeastSquares(QuadraticProblem[NDArray[Any]]):
     """Minimise ``½‖Ax − b‖² + ½μ‖x‖²`` with A larger than memory, on disk.
 
     `solve`, `estimate_bounds` and `plan` take it like any other problem. From x0 = 0 a run of k
@@ -227,8 +227,3 @@ class BlockedLeastSquares(Problem[NDArray[Any]]):
             return -self.linear_term.astype(self.operator.result_type(x, self.rhs))
         gradient = self.operator.gradient(x, self.rhs)
         return gradient + self.ridge * x if self.ridge else gradient
-
-    def gradient_step(self, x: NDArray[Any], gamma: Any) -> NDArray[Any]:
-        """``x − gamma·gradient(x)``, in one sweep."""
-        step: NDArray[Any] = x - gamma * self.gradient(x)
-        return step

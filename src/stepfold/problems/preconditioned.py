@@ -9,20 +9,22 @@ their images ``v = M⁻¹u`` are carried side by side.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import numpy as np
 
 from stepfold import _arrays
-from stepfold._arrays import cast, from_host, is_array, to_host
+from stepfold._arrays import cast, from_host, is_array, norms, row_dots, to_host
 from stepfold._checks import check_matrix
 from stepfold._krylov import Tridiagonal, lanczos
-from stepfold._typing import ArrayT, Operator
-from stepfold.problems.base import Problem, apply
+from stepfold._typing import ArrayT, FloatArray, Operator
+from stepfold.problems._symmetric_form import check_definite, symmetric_form
+from stepfold.problems.base import QuadraticProblem, apply
 from stepfold.problems.quadratic import LeastSquares
-from stepfold.problems.rows import take_rows
 from stepfold.spectrum import BoundsMethod, Certainty, Lanczos, SpectralBounds, estimate_bounds
 
 # Lanczos steps for the bounds with a preconditioner that is known by its products only.
@@ -33,22 +35,24 @@ RESIDUAL, LOWER_RESIDUAL = 0.02, 0.1
 MARGIN = 0.03
 
 
-class Preconditioned(Problem[ArrayT]):
+class Preconditioned(QuadraticProblem[ArrayT]):
     """The problem seen through ``M⁻¹``: its gradient is ``M⁻¹∇f(x)``, its minimiser the same.
 
     Args:
         problem: The problem itself.
         preconditioner: The diagonal of M as a positive vector of shape (n,)
             (`jacobi_preconditioner` makes that of the Hessian), or an operator of shape (n, n)
-            whose products are those of ``M⁻¹``, as in SciPy's ``cg``: symmetric positive definite,
-            which is taken on trust.
+            whose products are those of ``M⁻¹``, as in SciPy's ``cg``: symmetric positive definite.
+            A matrix is checked (its diagonal alone beyond 1500 rows), an operator where its
+            products show that it is not.
 
     Norms and tolerances of `solve` are those of ``M⁻¹∇f``. The map `hessian`, ``M⁻¹H``, is not
     symmetric: `estimate_bounds` of the problem gives its bounds.
 
     Raises:
         TypeError: If ``problem`` is not a problem or is preconditioned already.
-        ValueError: If shapes do not fit, or a diagonal is not positive and finite.
+        ValueError: If shapes do not fit, or the preconditioner is not finite, symmetric and
+            positive definite.
 
     >>> from stepfold import Quadratic
     >>> problem = Preconditioned(Quadratic(np.diag([2.0, 50.0]), np.ones(2)), np.array([2.0, 25.0]))
@@ -58,10 +62,10 @@ class Preconditioned(Problem[ArrayT]):
     2.0
     """
 
-    def __init__(self, problem: Problem[ArrayT], preconditioner: Any) -> None:
-        if not isinstance(problem, Problem) or isinstance(problem, Preconditioned):
+    def __init__(self, problem: QuadraticProblem[ArrayT], preconditioner: Any) -> None:
+        if not isinstance(problem, QuadraticProblem) or isinstance(problem, Preconditioned):
             raise TypeError(
-                "`problem` must be a Problem that is not preconditioned yet, "
+                "`problem` must be a QuadraticProblem that is not preconditioned yet, "
                 f"got {type(problem).__name__}"
             )
         self.problem = problem
@@ -74,12 +78,13 @@ class Preconditioned(Problem[ArrayT]):
             _check_diagonal(preconditioner, size)
             self.diagonal = preconditioner
         else:
-            self._inverse = check_matrix("preconditioner", preconditioner)
+            self._inverse = check_matrix("preconditioner", preconditioner, allow_complex=True)
             if tuple(self._inverse.shape) != (size, size):
                 raise ValueError(
                     f"`preconditioner` must have shape ({size}, {size}) or ({size},), got "
                     f"{tuple(self._inverse.shape)}"
                 )
+            check_definite(self._inverse)
 
     def precondition(self, rows: Any) -> Any:
         """``M⁻¹v`` of a vector or of each row of a batch."""
@@ -111,29 +116,81 @@ class Preconditioned(Problem[ArrayT]):
         gradient: ArrayT = self.precondition(self.problem.gradient(x))
         return gradient
 
-    def gradient_step(self, x: ArrayT, gamma: Any) -> ArrayT:
-        """``x − gamma·M⁻¹∇f(x)``."""
-        step: ArrayT = x - gamma * self.gradient(x)
-        return step
+    def value(self, x: ArrayT) -> Any:
+        """f(x), that of the problem."""
+        return self.problem.value(x)
+
+    @property
+    def zero(self) -> ArrayT:
+        """The point 0."""
+        return self.problem.zero
+
+    @property
+    def euclidean(self) -> QuadraticProblem[ArrayT]:
+        """The problem without the preconditioner."""
+        return self.problem
+
+    def gradient_norms(self, dual: ArrayT, primal: ArrayT) -> FloatArray:
+        """``√(uᵀM⁻¹u)``, the norm of ``M⁻¹u`` in the inner product of M, for each row.
+
+        Raises:
+            ValueError: If it is the root of a negative number: M is not positive definite.
+        """
+        squares = row_dots(dual, primal)
+        sizes = norms(dual)
+        bad = (squares < 0) | ((squares == 0) & (sizes > 0)) | (norms(primal) == 0) & (sizes > 0)
+        if bad.any():
+            worst = int(np.argmax(bad))
+            raise ValueError(
+                "`preconditioner` must be positive definite, got a vector u with uᵀM⁻¹u/uᵀu = "
+                f"{squares[worst] / sizes[worst] ** 2:.3g}; give a symmetric positive definite one"
+            )
+        return np.sqrt(squares)
+
+    @property
+    def metric(self) -> Any:
+        """Diagonal of M, where it is diagonal."""
+        return self.diagonal
+
+    def rows_of(self, places: Sequence[int]) -> Self | None:
+        """The problem of some right-hand sides, with the same preconditioner."""
+        inner = self.problem.rows_of(places)
+        if inner is None:
+            return None
+        twin = copy.copy(self)
+        twin.problem = inner
+        return twin
+
+    def symmetric_form(self) -> QuadraticProblem[Any] | None:
+        """The problem of y, ``x = L y`` with ``M⁻¹ = L Lᵀ``; None where there is too much work."""
+        return symmetric_form(self.problem, self.diagonal, self._inverse)
 
     def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
         """Bounds of the spectrum of ``M⁻¹H``: what `estimate_bounds` returns.
 
-        With a diagonal M they are those of ``M^(−1/2) H M^(−1/2)``, which err on the safe side.
+        With a diagonal M they are those of ``M^(−1/2) H M^(−1/2)``, which err on the safe side, and
+        with a small matrix M⁻¹ those of ``LᵀHL``, ``M⁻¹ = L Lᵀ``.
         With products of ``M⁻¹`` alone they come from Lanczos steps in the inner product of M: the
         upper end is the largest Ritz value, its residual and 3 % more; the lower end is the
         smallest Ritz value less its residual and 25 %, or 0 if the steps do not resolve it. That is
         a practice and no theorem, and `solve`'s guard mends an upper end too low.
 
         Args:
-            method: Any for a diagonal M; else None, or a `Lanczos` whose ``max_steps`` are taken.
+            method: Any where M is diagonal or M⁻¹ a small matrix; else None, or a `Lanczos` whose
+                ``max_steps`` are taken.
             seed: Seed of the random start.
 
         Raises:
             TypeError: If M is known by products alone and ``method`` is another one.
+            ValueError: If products show that M is not positive definite.
         """
+        form = self.symmetric_form()
+        if form is not None:
+            return estimate_bounds(form, method=method, seed=seed)
         if self.diagonal is not None:
-            return estimate_bounds(_Scaled(self), method=method, seed=seed)
+            bounds = estimate_bounds(_Scaled(self), method=method, seed=seed)
+            spent = self.problem.products_per_gradient * bounds.num_products
+            return replace(bounds, num_products=spent)
         if method is not None and not isinstance(method, Lanczos):
             raise TypeError(
                 "`method` must be None or `Lanczos(...)` where a preconditioner is known by its "
@@ -150,7 +207,7 @@ class Preconditioned(Problem[ArrayT]):
         start = from_host(np.random.default_rng(seed).standard_normal(like.shape[0]), like)
         found = pair_lanczos(
             lambda v: hessian @ v,
-            self.precondition,
+            _Definite(self.precondition),
             start,
             max_steps,
             _both_ends_settled,
@@ -162,7 +219,7 @@ class Preconditioned(Problem[ArrayT]):
         return SpectralBounds(
             lower if resolved else 0.0,
             (1 + MARGIN) * (high + high_residual),
-            Certainty.ESTIMATED if resolved else Certainty.GUARANTEED,
+            Certainty.ESTIMATED if resolved else Certainty.ASSUMED,
             Certainty.ESTIMATED,
             method=f"{found.diagonal.size} preconditioned Lanczos steps",
             num_products=per_product * found.diagonal.size,
@@ -172,7 +229,7 @@ class Preconditioned(Problem[ArrayT]):
         )
 
 
-def jacobi_preconditioner(problem: Problem[Any]) -> Any:
+def jacobi_preconditioner(problem: QuadraticProblem[Any]) -> Any:
     """Diagonal of the Hessian, for `Preconditioned`: ``diag(A)``, or ``diag(AᵀA) + μ``.
 
     Returns:
@@ -252,14 +309,30 @@ def extreme_ritz_values(found: Tridiagonal) -> tuple[float, float, float, float]
     return float(values[0]), float(values[-1]), float(last[-1]), float(last[0])
 
 
-@take_rows.register(Preconditioned)
-def _take_preconditioned(problem: Preconditioned[Any], rows: Sequence[int]) -> Any:
-    inner = take_rows(problem.problem, rows)
-    if inner is None:
-        return None
-    twin = Preconditioned.__new__(Preconditioned)
-    twin.__dict__.update(problem.__dict__, problem=inner)
-    return twin
+class _Definite:
+    """``u → M⁻¹u`` that raises once ``uᵀM⁻¹u`` is not positive, rounding aside."""
+
+    def __init__(self, precondition: Callable[[Any], Any]) -> None:
+        self._precondition = precondition
+        self._scale = 0.0
+        self._is_first = True
+
+    def __call__(self, dual: Any) -> Any:
+        primal = self._precondition(dual)
+        square, size = dot(dual, primal), math.sqrt(dot(dual, dual))
+        # An exhausted recurrence goes on with rounding errors, whose products have any sign.
+        if not square > 0 and size > 1e-8 * self._scale:
+            length = size * math.sqrt(dot(primal, primal))
+            raise ValueError(
+                "`preconditioner` must be positive definite, but uᵀM⁻¹u is "
+                f"{square / length if length > 0 else 0.0:.3g}·‖u‖‖M⁻¹u‖ for a vector u; give the "
+                "products of a symmetric positive definite M⁻¹"
+            )
+        # The first vector is the start; the others are images of the Hessian, in its units.
+        if not self._is_first:
+            self._scale = max(self._scale, size)
+        self._is_first = False
+        return primal
 
 
 def _both_ends_settled(found: Tridiagonal) -> bool:

@@ -7,16 +7,20 @@ numbers up to rounding.
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
 
-from stepfold._arrays import dtype_kind
+from stepfold._arrays import dtype_kind, norms, take
 from stepfold._checks import check_matrix, check_nonnegative
-from stepfold._typing import ArrayT, Operator
+from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.kernels import Sweep, least_squares_sweep, quadratic_sweep
 from stepfold.problems.base import (
-    Problem,
+    QuadraticProblem,
     apply,
     apply_adjoint,
     check_library,
@@ -25,7 +29,7 @@ from stepfold.problems.base import (
 from stepfold.spectrum import Gram
 
 
-class LeastSquares(Problem[ArrayT]):
+class LeastSquares(QuadraticProblem[ArrayT]):
     """Minimise ``½‖Ax − b‖² + ½μ‖x‖²``; the Hessian is ``AᵀA + μI``.
 
     Where A is complex its conjugate transpose takes the place of the transpose throughout.
@@ -106,13 +110,54 @@ class LeastSquares(Problem[ArrayT]):
         step: ArrayT = x - gamma * self._plain_gradient(x)
         return step
 
+    def value(self, x: ArrayT) -> Any:
+        """``½‖Ax − b‖² + ½μ‖x‖²``, one number or one per row."""
+        rows: Any = x
+        residual: Any = self.residual(x)
+        value = (residual * residual.conj()).real.sum(-1) / 2
+        return value + self.ridge / 2 * (rows * rows.conj()).real.sum(-1) if self.ridge else value
+
+    def residual(self, x: ArrayT) -> ArrayT:
+        """``Ax − b``, of the shape of b; one product."""
+        residual: ArrayT = apply(self.operator, x) - self.rhs
+        return residual
+
+    def adjoint_product(self, rows: ArrayT) -> ArrayT:
+        """``Aᴴv`` for a vector v of length m or for each row of a batch."""
+        product: ArrayT = apply_adjoint(self._transpose, self._is_complex, rows)
+        return product
+
+    def product(self, rows: ArrayT) -> ArrayT:
+        """``(AᵀA + μI) v``, in one sweep over A where there is a kernel."""
+        if self.kernel is not None:
+            return self._homogeneous.gradient(rows)
+        product: ArrayT = self.adjoint_product(apply(self.operator, rows))
+        return product + self.ridge * rows if self.ridge else product
+
+    @functools.cached_property
+    def _homogeneous(self) -> LeastSquares[ArrayT]:
+        return self.with_rhs(0 * self.rhs)
+
+    def gradient_magnitude(self, x: ArrayT, upper: float) -> FloatArray:
+        """``b‖x‖ + √b‖rhs‖`` for an upper bound b of the spectrum."""
+        return upper * norms(x) + math.sqrt(upper) * norms(self.rhs)
+
+    def with_rhs(self, rhs: ArrayT) -> Self:
+        """A twin with another right-hand side: nothing is checked, converted or copied."""
+        twin: Self = _with_rhs(self, rhs)
+        return twin
+
+    def rows_of(self, places: Sequence[int]) -> Self:
+        """The problem of some right-hand sides."""
+        return self.with_rhs(take(self.rhs, places))
+
     def _plain_gradient(self, x: ArrayT) -> ArrayT:
         residual = apply(self.operator, x) - self.rhs
         gradient: ArrayT = apply_adjoint(self._transpose, self._is_complex, residual)
         return gradient + self.ridge * x if self.ridge else gradient
 
 
-class Quadratic(Problem[ArrayT]):
+class Quadratic(QuadraticProblem[ArrayT]):
     """Minimise ``½xᵀAx − bᵀx``, that is solve ``Ax = b`` for a symmetric positive definite A.
 
     A complex A is Hermitian, and ``½xᴴAx − Re bᴴx`` is minimised.
@@ -164,6 +209,26 @@ class Quadratic(Problem[ArrayT]):
         """b."""
         return self.rhs
 
+    def product(self, rows: ArrayT) -> ArrayT:
+        """``A v``, by the kernel where there is one."""
+        if self.kernel is not None:
+            return self._homogeneous.gradient(rows)
+        product: ArrayT = apply(self._hessian, rows)
+        return product
+
+    @functools.cached_property
+    def _homogeneous(self) -> Quadratic[ArrayT]:
+        return self.with_rhs(0 * self.rhs)
+
+    def with_rhs(self, rhs: ArrayT) -> Self:
+        """A twin with another right-hand side: nothing is checked, converted or copied."""
+        twin: Self = _with_rhs(self, rhs)
+        return twin
+
+    def rows_of(self, places: Sequence[int]) -> Self:
+        """The problem of some right-hand sides."""
+        return self.with_rhs(take(self.rhs, places))
+
     @property
     def products_per_gradient(self) -> int:
         """1."""
@@ -181,3 +246,12 @@ class Quadratic(Problem[ArrayT]):
             return swept
         step: ArrayT = x - gamma * (apply(self._hessian, x) - self.rhs)
         return step
+
+
+def _with_rhs(problem: Any, rhs: Any) -> Any:
+    # A shallow copy: the constructor looks at every entry of the operator, which costs a product.
+    twin = copy.copy(problem)
+    vars(twin).pop("_homogeneous", None)
+    twin.rhs = rhs
+    twin.choose_kernel()  # the old one holds the old right-hand side
+    return twin

@@ -23,13 +23,10 @@ class Status(enum.Enum):
         "or take a longer period."
     )
     STALLED = (
-        "The gradient norm stopped falling at the precision of the arithmetic; loosen `rtol`, or "
-        "use a wider dtype."
+        "The gradient norm stopped falling at the least that can be attained; loosen `rtol`, or, "
+        "where that is the precision of the arithmetic, use a wider dtype."
     )
-    DIVERGED = (
-        "The gradient norm grew beyond all bounds; the schedule's interval does not contain the "
-        "spectrum. Estimate the bounds with `estimate_bounds`, or raise the upper one."
-    )
+    DIVERGED = "The gradient norm grew beyond all bounds, or is not finite."
     INTERRUPTED = "The run was interrupted; the best iterate so far is returned."
 
 
@@ -162,6 +159,8 @@ class Result(Generic[ArrayT]):
         error_bound: ``‖∇f(x)‖ / lower``, which bounds ‖x − x*‖ as long as ``lower`` is a lower
             bound of the spectrum; an array for a batch; None where no positive one is known, or
             where the problem is preconditioned.
+        bounds: Bounds of the spectrum that the run went by or has found, for the next right-hand
+            side; None where it knows none.
         reason: What the status means for this kind of run, in place of the status' own advice;
             None for that.
     """
@@ -176,6 +175,7 @@ class Result(Generic[ArrayT]):
     row_statuses: tuple[Status, ...] = ()
     row_num_steps: tuple[int, ...] = ()
     error_bound: float | FloatArray | None = None
+    bounds: SpectralBounds | None = None
     reason: str | None = None
 
     @property
@@ -210,4 +210,5 @@ class Result(Generic[ArrayT]):
             "row_statuses": [status.name for status in self.row_statuses],
             "row_num_steps": list(self.row_num_steps),
             "error_bound": bound.tolist() if isinstance(bound, np.ndarray) else bound,
+            "bounds": None if self.bounds is None else self.bounds.to_dict(),
         }

@@ -11,7 +11,6 @@ import errno
 import glob
 import json
 import os
-import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 import stepfold
+from stepfold._files import replacing
 from stepfold.unfolded._tree import flatten, unflatten
 
 FORMAT = "stepfold.checkpoint/1"
@@ -120,26 +120,8 @@ def claimed(path: Path) -> Iterator[None]:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Put ``content`` at ``path``, whole and synced to the disk, or leave what is there."""
-    handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(draft).chmod(0o666 & ~umask)  # mkstemp's own mode would keep colleagues out
-        Path(draft).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(draft).unlink()
-        raise
-    if os.name == "posix":  # else a power failure could bring the old name back
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    with replacing(path, prefix=f".{path.name}-", synced=True) as file:
+        file.write(content)
 
 
 def remove_drafts(path: Path) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from stepfold._checks import check_entries, check_nonnegative
-from stepfold.problems import Problem
+from stepfold.problems import QuadraticProblem
 
 
-class BatchedLeastSquares(Problem[Tensor]):
+class BatchedLeastSquares(QuadraticProblem[Tensor]):
     """Minimise ``½‖Aᵢxᵢ − bᵢ‖² + ½μ‖xᵢ‖²`` for every i of a batch.
 
     Args:
@@ -70,11 +68,6 @@ class BatchedLeastSquares(Problem[Tensor]):
         """``Aᵢᵀ(Aᵢxᵢ − bᵢ) + μxᵢ``, shape (batch, n)."""
         gradient = _products(self.operators.mT, _products(self.operators, x) - self.rhs)
         return gradient + self.ridge * x if self.ridge else gradient
-
-    def gradient_step(self, x: Tensor, gamma: Any) -> Tensor:
-        """``x − gamma·gradient(x)``."""
-        step: Tensor = x - gamma * self.gradient(x)
-        return step
 
 
 def _products(matrices: Tensor, rows: Tensor) -> Tensor:

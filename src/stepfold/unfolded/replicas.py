@@ -41,7 +41,7 @@ class Replicas:
         losses: Mini-batch losses, shape (R, G, K).
         mean_squared_error_path: Exact mean squared error of the layers in training, relative to the
             start: when a stage begins and after each of its mini-batches, shape (R, G, K + 1).
-        spectral_radii: Largest |p(λ)| of these layers, of the same shape.
+        spectral_radii: Largest ``|p(λ)|`` of these layers, of the same shape.
         num_stages: Stages that ended, shape (R,); less than T for a training that diverged.
         seeds: Seed of the data of each training, shape (R,).
         seconds: Wall-clock time at the end of each stage, shape (G,).

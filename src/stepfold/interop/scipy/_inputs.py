@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from stepfold._checks import check_finite, check_indices, check_nonnegative, check_unmasked
-from stepfold.interop.scipy._ends import UNKNOWN_LOWER
 from stepfold.spectrum import SpectralBounds
 
 _FLOATING = "fdFD"
@@ -16,13 +15,15 @@ _FLOATING = "fdFD"
 def system_dtype(*dtypes: Any) -> np.dtype[Any]:
     """Common type of a system, as SciPy's solvers choose it.
 
-    float32, float64, complex64 and complex128 stay; every other type counts as float64.
+    float32, float64, complex64 and complex128 stay; every other real type counts as float64, every
+    other complex one as complex128.
 
     >>> system_dtype(np.dtype("f4"), np.dtype("i8")).name
     'float64'
     """
     known = [np.dtype(d) for d in dtypes if d is not None]
-    return np.result_type(*(d if d.char in _FLOATING else np.dtype("d") for d in known))
+    plain = [d if d.char in _FLOATING else np.dtype("D" if d.kind == "c" else "d") for d in known]
+    return np.result_type(*plain)
 
 
 def as_matrix(name: str, matrix: Any) -> Any:
@@ -95,29 +96,21 @@ def as_vector(name: str, values: Any, length: int, dtype: Any = None) -> Any:
     return array.astype(dtype).ravel()
 
 
-def powers_of_two(rows: Any) -> Any:
-    """Powers of two near the largest entry of each row, shape (…, 1), in the rows' precision."""
-    peaks = abs(rows).max(-1, keepdims=True)
-    # One less than what `frexp` gives, which for the largest numbers is out of range; 1 for zeros.
-    exponents = np.frexp(np.where(peaks > 0, peaks, 1))[1] - 1
-    return np.ldexp(np.ones_like(peaks), exponents)
+def check_tolerance(name: str, value: Any, *, allow_infinite: bool = False) -> float:
+    """Return a tolerance as a ``float``, at least 0; finite unless infinity means "any"."""
+    if value is None:  # SciPy's word for a default that it had once
+        raise ValueError(f"`{name}` must be a number of at least 0, got None; leave it out for 0")
+    return float(check_nonnegative(name, value, allow_infinite=allow_infinite))
 
 
-def check_tolerance(name: str, value: float) -> float:
-    """Return a tolerance as a ``float``, at least 0 and finite."""
-    return float(check_nonnegative(name, value))
-
-
-def interval(bounds: SpectralBounds | None) -> tuple[float, float] | None:
-    """Ends to start with; where the lower one is not known, a guess that is put right later."""
+def check_bounds(bounds: Any) -> None:
+    """Raise unless it is `SpectralBounds` with an upper end above 0, or None."""
     if bounds is None:
-        return None
+        return
     if not isinstance(bounds, SpectralBounds):
         raise TypeError(
-            f"`bounds` must be SpectralBounds, got {type(bounds).__name__}; "
+            f"`bounds` must be SpectralBounds or None, got {type(bounds).__name__}; "
             "write `SpectralBounds(lower, upper)`"
         )
     if bounds.upper == 0:
         raise ValueError("`bounds.upper` must be positive, got 0.0; the operator is zero")
-    lower = bounds.lower or bounds.reached_lower or UNKNOWN_LOWER * bounds.upper
-    return lower, bounds.upper

@@ -17,14 +17,14 @@ import numpy as np
 
 from stepfold._checks import check_count
 from stepfold.interop.scipy._inputs import as_vector, check_tolerance
-from stepfold.problems import LeastSquares, Problem
+from stepfold.problems import LeastSquares, QuadraticProblem
 from stepfold.result import History, Result, Status
 from stepfold.schedules import Schedule
 
 
 def solve_with(
     method: Callable[..., Any],
-    problem: Problem[Any],
+    problem: QuadraticProblem[Any],
     x0: Any = None,
     *,
     rtol: float = 1e-8,
@@ -36,7 +36,7 @@ def solve_with(
     Args:
         method: ``cg``, ``minres``, ``bicgstab``, ``cgs``, ``lsqr``, ``lsmr`` of
             ``scipy.sparse.linalg``, or any function with the same parameters.
-        problem: Problem over NumPy arrays or SciPy operators with one right-hand side. The least
+        problem: One over NumPy arrays or SciPy operators with one right-hand side. The least
             squares solvers take a `LeastSquares` only; the others solve its normal equations.
         x0: Start of shape (n,); 0 if not given.
         rtol: Stop when ‖∇f(x)‖ ≤ max(``rtol``·‖∇f(0)‖, ``atol``). The least squares solvers have no
@@ -63,8 +63,8 @@ def solve_with(
     >>> result.status.name, result.x.round(6), result.history.num_products.tolist()
     ('CONVERGED', array([1., 1., 1.]), [0, 7])
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"`problem` must be a Problem, got {type(problem).__name__}")
+    if not isinstance(problem, QuadraticProblem):
+        raise TypeError(f"`problem` must be a QuadraticProblem, got {type(problem).__name__}")
     parameters = inspect.signature(method).parameters
     for_least_squares = "damp" in parameters
     # The callback of `gmres` gets residuals.
@@ -116,7 +116,7 @@ class _Watch:
     """Iterates, gradients and products on the way; the clock stands while gradients are made."""
 
     def __init__(
-        self, problem: Problem[Any], linear_term: Any, rtol: float, atol: float, start: Any
+        self, problem: QuadraticProblem[Any], linear_term: Any, rtol: float, atol: float, start: Any
     ) -> None:
         self._problem = problem
         self.linear_term = linear_term  # kept: least squares pay a product for it
@@ -185,7 +185,7 @@ class _Watch:
 
 def _run_square(
     method: Callable[..., Any],
-    problem: Problem[Any],
+    problem: QuadraticProblem[Any],
     watch: _Watch,
     tolerances: tuple[float, float],
     max_steps: int,

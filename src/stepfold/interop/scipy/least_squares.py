@@ -7,37 +7,46 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stepfold._arrays import epsilon, norms, row_dots, take
 from stepfold._checks import check_count, check_unmasked
-from stepfold.interop.scipy._adaptive import Run
-from stepfold.interop.scipy._ends import LOOKING_STEPS
-from stepfold.interop.scipy._gram import GramSteps, gram_pays
+from stepfold._typing import FloatArray
 from stepfold.interop.scipy._inputs import (
     as_matrix,
     as_vector,
+    check_bounds,
+    check_entries,
     check_tolerance,
     convert,
-    interval,
-    powers_of_two,
     system_dtype,
 )
-from stepfold.interop.scipy._normal import Normal, norms
+from stepfold.interop.scipy.linear import known_steps
+from stepfold.problems import LeastSquares
+from stepfold.result import Status
+from stepfold.run import Budgets, Measure, Policy, Seen
+from stepfold.run.measures import RESTING, Places
+from stepfold.run.policies.automatic import Automatic
+from stepfold.run.start import run_quadratic, scaled_bounds
+from stepfold.run.units import in_units_near_one
 from stepfold.spectrum import SpectralBounds
 
-# Steps after which the ends of the spectrum are known well enough to tell many steps from few.
-FIRST_LOOK = 8
+# Share of a squared norm, as a power of the machine's epsilon, below which a difference of such
+# squares is not trusted: seven digits are left in float64, three in float32.
+CANCELLED = 0.4
 
 
 class LsqResult(NamedTuple):
     """What `lsq_chebyshev` returns; the first nine fields are ``lsqr``'s, in its order.
 
-    With ``b`` of shape (k, m) ``x`` has k rows, and the norms and ``istop`` have shape (k,).
+    With k right-hand sides ``x`` has as many columns (or rows, if ``b`` has), and the norms and
+    ``istop`` have shape (k,).
     """
 
     x: Any
-    """The solution, shape (n,) or (k, n)."""
+    """The solution, shape (n,), or (n, k) for k columns of ``b``, or (k, n) for k rows."""
     istop: Any
-    """1: ``Ax = b`` to ``btol`` and ``atol``. 2: least squares to ``atol``.
-    7: ``iter_lim`` was reached. 8: nothing improved any more; only rounding is left."""
+    """0: ``x = 0`` is the solution. 1: ``Ax = b`` to ``btol`` and ``atol``.
+    2: least squares to ``atol``. 7: ``iter_lim`` was reached.
+    8: the attainable accuracy is reached; only rounding is left."""
     itn: Any
     """Iterations: one product with A and one with its adjoint each."""
     r1norm: Any
@@ -74,20 +83,18 @@ def lsq_chebyshev(
 ) -> LsqResult:
     """Minimise ``‖Ax − b‖² + damp²‖x − x0‖²``; stands beside SciPy's ``lsqr``.
 
-    Chebyshev semi-iteration on ``AᴴA + damp²I``, never formed: one sweep over A per iteration where
-    the operator allows it. Without ``bounds`` the first iterations are those of LSQR, as conjugate
-    gradients on the normal equations; their coefficients, Golub and Kahan's, tell the ends of the
-    spectrum, so that looking at the spectrum is not work lost. (As in `chebyshev` they go on to
-    their end where √κ exceeds n/4, κ being that of AᴴA; and where each is one sweep, until the
-    lower end has been seen.) Many right-hand sides take their steps with ``AᵀA`` in few bits where
-    that is less work, and their residuals from A; that takes n² numbers of memory.
+    With ``bounds`` by Chebyshev steps, which make no inner products; bounds that turn out to be
+    wrong are put right on the way. Without them by conjugate gradients on ``AᴴA + damp²I``, never
+    formed: one sweep over A per iteration where the operator allows it; what `stepfold.solve` does
+    without a schedule. Many right-hand sides share every product, and take their steps with a
+    factor of ``AᵀA`` in few bits where that is less work, with residuals from A.
 
     Args:
         A: Matrix of shape (m, n): ndarray, sparse array or ``LinearOperator`` with ``rmatvec``;
             real or complex. Integers become float64.
-        b: Right-hand side of shape (m,) or (m, 1); or, as everywhere in stepfold, k of them as
-            rows, shape (k, m). They share every sweep over A and stop together, each
-            judged by its own norms. (A column (m, 1) is one right-hand side.)
+        b: Right-hand side of shape (m,) or (m, 1), or k of them as columns, shape (m, k), as for
+            ``numpy.linalg.lstsq``. Rows, shape (k, m), are taken too unless k = m. Each right-hand
+            side is judged by its own norms. For m = 1 a number will do.
         damp: Weight of the ridge term, at least 0; ``damp`` counts squared.
         atol: See ``btol``; also stop when ``norm(A.H @ r) <= atol * norm(A) * norm(r)``. A with
             damp below it, and r likewise, as in ``lsqr``; the norm of A is its spectral norm, which
@@ -95,7 +102,7 @@ def lsq_chebyshev(
         btol: Stop when ``norm(r) <= atol * norm(A) * norm(x) + btol * norm(b)``.
         iter_lim: Most iterations; 2 n, as for ``lsqr``, but at least 1000 if not given, since there
             is no end after n iterations in exact arithmetic.
-        x0: Start of shape (n,), or (k, n) for k right-hand sides; 0 if not given.
+        x0: Start of the shape of the solution; 0 if not given.
         bounds: Interval of the eigenvalues of ``AᴴA + damp²I``. A lower end of 0 means that it is
             not known.
 
@@ -105,61 +112,92 @@ def lsq_chebyshev(
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If shapes do not fit, an entry is not finite, a number is negative, or the norm
-            of A is so large or small that its fourth power is out of range.
+        ValueError: If shapes do not fit, an entry is not finite, a number is negative, or the
+            solution is out of the range of its dtype.
 
     >>> A = np.array([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]])
     >>> result = lsq_chebyshev(A, np.array([1.0, 4.0, 3.0]))
-    >>> result.x.round(6), result.istop, result.r1norm
+    >>> result.x.round(6), result.istop, round(result.r1norm, 6)
     (array([1., 2.]), 2, 3.0)
     """
     matrix = as_matrix("A", A)
-    data = _as_rows("b", b, matrix.shape[0])
+    num_rows, num_columns = matrix.shape
+    data, is_columns = _as_rows("b", b, num_rows)
     data = data.astype(system_dtype(data.dtype, matrix.dtype))
-    start = None if x0 is None else _start(x0, data, matrix.shape[1])
+    start = None if x0 is None else _start(x0, data, num_columns, is_columns=is_columns)
     for name, value in (("damp", damp), ("atol", atol), ("btol", btol)):
         check_tolerance(name, value)
     if iter_lim is None:
-        iter_lim = max(2 * matrix.shape[1], 1000)
+        iter_lim = max(2 * num_columns, 1000)
     limit = check_count("iter_lim", iter_lim, minimum=0)
-    # Squares of small entries would vanish, and a row in small units would be lost in the rounding
-    # of the others.
-    scales = powers_of_two(data)
-    start = None if start is None else start / scales
-    matrix, settings = convert(matrix, data.dtype), (damp, atol, btol)
-    system = Normal(matrix, data / scales, start, settings)
-    run = Run(system, 0 * system.start, limit, None)
-    ends = interval(bounds)
-    if limit > 0 and data.any():
-        _consider_gram(system, matrix, data / scales, settings, ends)
-    system.squared_norm = 0.0 if ends is None else ends[1]
-    with np.errstate(over="ignore", invalid="ignore"):
-        solved = run.solve(ends)
-    if not solved:
-        system.residual(run.x)
-    if not math.isnan(run.upper) and (bounds is None or run.num_corrections):
-        bounds = SpectralBounds(run.lower, run.upper, method="semi-iteration")
-    scale = scales[..., 0]
-    x = system.start + run.x
-    rules = system.rules(run.x)
+    check_bounds(bounds)
+    matrix = convert(matrix, data.dtype)
+    problem = _posed(matrix, data, damp)
+    if start is not None:
+        # In terms of d = x − x₀ the ridge is about 0.
+        problem = problem.with_rhs(-problem.residual(start))
+    units = in_units_near_one(problem)
+    inner: LeastSquares[Any] = units.problem
+    rhs_unit = np.ones(1) if units.rhs is None else units.rhs
+    shift = None if start is None else units.scaled(start)
+    measure = LsqrRules((atol, btol), norms(data) / rhs_unit, shift, norms(inner.rhs))
+    reduction = max(min(atol, btol), 1e-15)
+    policy: Policy = Automatic(reduction)
+    if bounds is not None:
+        policy = known_steps(scaled_bounds(bounds, 1 / units.hessian), reduction, limit)
+        measure.upper = bounds.upper / units.hessian
+    budgets = Budgets(max_steps=limit)
+    loop = run_quadratic(units, None, inner.linear_term, measure, policy, budgets, None)
+    ledger = loop.ledger
+    if ledger.status is not Status.CONVERGED:
+        # The best iterate need not be the one looked at last.
+        measure.look_closely(inner, ledger.best)
+        ledger.num_products += measure.num_products
+    tired = [7 if status is Status.BUDGET else 8 for status in ledger.statuses]
+    istop = np.where(measure.rules > 0, measure.rules, tired)
+    istop[(norms(data) == 0) & (ledger.ended_at == 0)] = 0
+    found = scaled_bounds(policy.bounds, units.hessian)
+    x = units.posed(ledger.best)
+    x = x if start is None else start + x
+    gradient_unit = np.ones(1) if units.gradient is None else units.gradient
+    numbers = (
+        istop,
+        rhs_unit * measure.residual,
+        rhs_unit * measure.damped,
+        gradient_unit * measure.gradient,
+        norms(x),
+    )
+    istop, residual, damped, gradient, size = (
+        values if ledger.is_batch else values[0].item() for values in numbers
+    )
     return LsqResult(
-        scales * x,
-        _plain(np.where(rules > 0, rules, 7 if run.num_steps >= limit else 8)),
-        run.num_steps,
-        _plain(scale * system.data_norm),
-        _plain(scale * system.residual_norm),
-        math.sqrt(system.squared_norm),
-        math.nan if bounds is None else math.sqrt(bounds.condition_number),
-        _plain(scale * system.gradient_norm),
-        _plain(scale * norms(x)),
-        bounds,
-        system.num_products,
+        x.T if is_columns else x,
+        istop,
+        ledger.num_steps,
+        residual,
+        damped,
+        math.sqrt(measure.upper * units.hessian),
+        math.nan if found is None else math.sqrt(found.condition_number),
+        gradient,
+        size,
+        found,
+        ledger.num_products,
     )
 
 
-def _start(x0: Any, data: Any, num_columns: int) -> Any:
+def _posed(matrix: Any, data: Any, damp: float) -> LeastSquares[Any]:
+    try:
+        return LeastSquares(matrix, data, ridge=damp**2)
+    except ValueError:
+        check_entries("A", matrix)  # says the same of `A`
+        raise
+
+
+def _start(x0: Any, data: Any, num_columns: int, *, is_columns: bool) -> Any:
     """x₀ in the type of the data and with as many rows."""
-    start = _as_rows("x0", x0, num_columns)
+    start, has_columns = _as_rows("x0", x0, num_columns)
+    if data.ndim == 2 and start.ndim == 2 and is_columns != has_columns:
+        start = np.asarray(x0).T if is_columns else np.asarray(x0)
     if start.dtype.kind == "c" and data.dtype.kind != "c":
         raise TypeError(f"`x0` must be real for a real system, got dtype {start.dtype}")
     if start.shape[:-1] != data.shape[:-1]:
@@ -170,50 +208,112 @@ def _start(x0: Any, data: Any, num_columns: int) -> Any:
     return start.astype(data.dtype)
 
 
-def _plain(values: Any) -> Any:
-    """A Python number for one right-hand side, an array for several."""
-    return values.item() if np.ndim(values) == 0 else values
-
-
-def _as_rows(name: str, values: Any, length: int) -> Any:
-    """A finite vector (length,) or (length, 1), or rows (k, length), as a copy."""
+def _as_rows(name: str, values: Any, length: int) -> tuple[Any, bool]:
+    """A finite vector, or rows, as a copy; and whether it was given as columns."""
     check_unmasked(name, values)
     array = np.asarray(values)
-    if array.shape == (length, 1):
-        array = array.ravel()
+    if array.shape == (length, 1) or (array.ndim == 0 and length == 1):
+        array = array.reshape(length)
+    is_columns = array.ndim == 2 and array.shape[0] == length
+    if is_columns:
+        array = array.T
     if array.ndim not in (1, 2) or array.shape[-1] != length or array.size == 0:
         raise ValueError(
-            f"`{name}` must have shape ({length},) or ({length}, 1), or (k, {length}) for k "
-            f"right-hand sides as rows, got {array.shape}"
+            f"`{name}` must have shape ({length},) or ({length}, k) for k right-hand sides as "
+            f"columns, or (k, {length}) as rows, got {np.shape(values)}"
         )
-    return as_vector(name, array.ravel(), array.size).reshape(array.shape)
+    return as_vector(name, array.ravel(), array.size).reshape(array.shape), is_columns
 
 
-def _consider_gram(
-    system: Normal,
-    matrix: Any,
-    data: Any,
-    settings: tuple[float, float, float],
-    ends: tuple[float, float] | None,
-) -> None:
-    """Let many right-hand sides take their steps by a Gram matrix, where that is less work.
+class LsqrRules(Measure):
+    """The two stopping rules of ``lsqr``, for each right-hand side.
 
-    How many steps there are depends on the ends of the spectrum. If they are not known, a few steps
-    of one combination of the right-hand sides give a first idea: where A is read from memory they
-    cost a fraction of a step on all.
+    1: ``‖r‖ ≤ btol·‖b‖ + atol·‖A‖·‖x‖``; 2: ``‖Aᴴr‖ ≤ atol·‖A‖·‖r‖``, with damp below A.
+
+    One sweep over A does not tell the norm of r. It comes from two gradients: with G at x and Γ at
+    y, ``‖r(x)‖² + μ‖x‖² = ‖r(y)‖² + μ‖y‖² + (x − y)·(G + Γ)``, exactly, because the function is
+    quadratic. Where digits cancel, r is computed from x.
+
+    Args:
+        tolerances: atol and btol.
+        data_sizes: ‖b‖.
+        shift: x₀, which x is counted from; None for 0.
+        first: ‖r‖ at the start.
     """
-    is_dense = isinstance(matrix, np.ndarray) and matrix.dtype.kind == "f"
-    if not is_dense or data.ndim == 1 or not gram_pays(matrix.shape, len(data), LOOKING_STEPS, 0.5):
-        return
-    damp, atol, btol = settings
-    if ends is None:
-        # Weights without a pattern, so that no two rows cancel.
-        weights = 1 + (np.arange(1, len(data) + 1) * (math.sqrt(5) - 1) / 2) % 1
-        one = Normal(matrix, (weights @ data).astype(data.dtype), None, (damp, 0.0, 0.0))
-        ends = Run(one, one.start, FIRST_LOOK, None).find_ends()
-        system.num_products += one.num_products
-        if ends is None:
-            return
-    system.condition = ends[1] / ends[0]
-    digits = -math.log(max(min(atol, btol), float(np.finfo(data.dtype).eps)))
-    system.use(GramSteps(matrix, damp**2, ends[1], len(data), digits))
+
+    is_of_gradient = True
+
+    def __init__(
+        self,
+        tolerances: tuple[float, float],
+        data_sizes: FloatArray,
+        shift: Any,
+        first: FloatArray,
+    ) -> None:
+        super().__init__()
+        self._atol, self._btol = tolerances
+        self._data_sizes, self._shift, self._first = data_sizes, shift, first**2
+        self._place: tuple[Places, Any, Any] | None = None
+        count = first.size
+        self._totals = first**2
+        self.residual, self.damped = first.copy(), first.copy()
+        self.gradient = np.zeros(count)
+        self.rules = np.zeros(count, dtype=np.int64)
+
+    def look(self, problem: LeastSquares[Any], places: Places, x: Any, known: Any = None) -> Seen:
+        """Look at the gradient, and at what it tells of the residual."""
+        dual = problem.gradient(x) if known is None else known
+        squares = problem.ridge * norms(x) ** 2
+        totals = self._total(places, x, dual)
+        if totals is None:
+            self.num_products += 1
+            totals = norms(problem.residual(x)) ** 2 + squares
+        self._place = places, x, dual
+        self._totals[places] = totals
+        self.gradient[places] = norms(dual)
+        self.damped[places] = np.sqrt(totals)
+        self.residual[places] = np.sqrt(np.maximum(totals - squares, 0.0))
+        self.rules[places] = self._rules(places, x, self.gradient[places], totals - squares, totals)
+        floor = RESTING * epsilon(x) * problem.gradient_magnitude(x, self.upper)
+        sizes = self.gradient[places].copy()
+        return Seen(sizes, self.rules[places] > 0, floor, dual, dual)
+
+    def look_closely(self, problem: LeastSquares[Any], x: Any) -> None:
+        """Look at all rows, with the residual computed from x."""
+        self._place = None
+        places = np.arange(self.rules.size)
+        self.num_products = problem.products_per_gradient
+        self.look(problem, places, x)
+
+    def _total(self, places: Places, x: Any, dual: Any) -> FloatArray | None:
+        """``‖r‖² + μ‖x‖²``; None if digits have cancelled in one of them."""
+        if self._place is None:
+            # The first look is at 0.
+            return self._first[places] if not norms(x).any() else None
+        before, y, known = self._place
+        if before.size != places.size:
+            rows = np.searchsorted(before, places)
+            y, known = take(y, rows), take(known, rows)
+        first = self._totals[places]
+        totals = first + row_dots(x - y, dual + known)
+        trusted = totals > epsilon(x) ** CANCELLED * np.maximum(first, self._first[places])
+        return totals if np.all(trusted | (self._first[places] == 0)) else None
+
+    def _rules(
+        self, places: Places, x: Any, gradient: FloatArray, squares: FloatArray, totals: FloatArray
+    ) -> Any:
+        norm = math.sqrt(self.upper)
+        shift = 0.0 if self._shift is None else self._shift
+        if self._shift is not None and x.ndim == 2:
+            shift = take(self._shift, places)
+        allowed = self._btol * self._data_sizes[places] + self._atol * norm * norms(shift + x)
+        compatible = np.sqrt(np.maximum(squares, 0.0)) <= allowed
+        stationary = gradient <= self._atol * norm * np.sqrt(np.maximum(totals, 0.0))
+        return np.where(compatible, 1, np.where(stationary, 2, 0))
+
+    def may_be_met(self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray) -> bool:
+        """Whether a rule holds by what was carried along, or that cannot be told."""
+        totals = self._totals[places] - gain
+        if (totals <= epsilon(x) ** CANCELLED * self._totals[places]).any():
+            return True
+        return bool(self._rules(places, x, sizes, totals, totals).any())

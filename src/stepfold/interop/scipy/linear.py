@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from stepfold._arrays import epsilon, norms, row_dots
 from stepfold._checks import check_callable, check_count
-from stepfold.interop.scipy._adaptive import Run, System
+from stepfold._typing import FloatArray
 from stepfold.interop.scipy._inputs import (
     as_matrix,
     as_vector,
+    check_bounds,
     check_entries,
     check_tolerance,
     convert,
-    interval,
-    powers_of_two,
     system_dtype,
 )
-from stepfold.problems import Quadratic
+from stepfold.iterations import GradientDescent
+from stepfold.planner import shortest_good_period
+from stepfold.problems import Preconditioned, Quadratic, QuadraticProblem
+from stepfold.result import Status
+from stepfold.run import Budgets, Measure, Policy, Seen
+from stepfold.run.measures import RESTING, Places
+from stepfold.run.policies.automatic import Automatic
+from stepfold.run.policies.cycle import Cycle
+from stepfold.run.policies.guard import Guard, watch_for
+from stepfold.run.start import run_quadratic, scaled_bounds
+from stepfold.run.units import Units, in_units_near_one
+from stepfold.schedules import chebyshev_steps
 from stepfold.spectrum import SpectralBounds
+
+# Steps of a schedule for bounds that are given without a lower end.
+PERIOD_WITHOUT_LOWER = 64
 
 
 def chebyshev(
@@ -39,23 +52,23 @@ def chebyshev(
 ) -> tuple[Any, int]:
     """Solve ``Ax = b`` for a Hermitian positive definite A; takes the place of SciPy's ``cg``.
 
-    Chebyshev semi-iteration: one product with A and one with M per iteration, and no inner products
-    but for an occasional look at the residual. Without ``bounds`` the first iterations, 32 at most,
-    are those of conjugate gradients, whose coefficients tell the ends of the spectrum of MA; ends
-    that turn out to be wrong are put right on the way. Where √κ shows itself to be above n/4,
-    conjugate gradients end sooner and go on to their end.
+    With ``bounds`` by Chebyshev steps: one product with A and one with M per iteration, and no
+    inner products but for a look at the residual at the end of a period; bounds that turn out to be
+    wrong are put right on the way. Without them by conjugate gradients, which need the fewest
+    products where no bounds are known; what `stepfold.solve` does without a schedule.
 
     Args:
         A: Matrix of shape (n, n): ndarray, sparse array, ``LinearOperator`` or anything with
             ``shape`` and ``matvec``; real or complex. Integers become float64.
         b: Right-hand side of shape (n,) or (n, 1).
-        x0: Start; 0 if not given. Not written to.
+        x0: Start; 0 if not given, ``M @ b`` for "Mb". Not written to.
         rtol: Stop when ``norm(b - A @ x) <= max(rtol*norm(b), atol)``; the residual is computed
             from x, never carried along.
         atol: See ``rtol``.
         maxiter: Most iterations; 10 n if not given.
         M: Hermitian positive definite approximation of the inverse of A.
-        callback: Called as ``callback(xk)`` after each iteration; not to be written to.
+        callback: Called as ``callback(xk)`` after each iteration; not to be written to. If it
+            raises StopIteration, the run ends there and returns ``xk``.
         bounds: Interval of the eigenvalues of A, or of MA where M is given. A lower end of 0 means
             that it is not known.
 
@@ -63,8 +76,8 @@ def chebyshev(
         The solution of shape (n,), in the common type of A and b; and 0 if the tolerance was met,
         else the number of iterations taken, as ``cg`` has it (for ``maxiter=0`` that is 0 too). If
         it was not met, the solution is the best one seen. There may be fewer than ``maxiter``
-        iterations then: they end where nothing improves any more, because rounding is all that is
-        left or because a singular system has no solution.
+        iterations then: they end where the attainable accuracy is reached, because rounding is all
+        that is left or because a singular system has no solution.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -90,71 +103,129 @@ def chebyshev(
         dtypes.pop()  # a real preconditioner adapts to the system
     dtype = system_dtype(*dtypes)
     rhs = rhs.astype(dtype)
-    start = np.zeros(size, dtype) if x0 is None else as_vector("x0", x0, size, dtype)
-    rtol, atol = check_tolerance("rtol", rtol), check_tolerance("atol", atol)
+    tolerances = check_tolerance("rtol", rtol, allow_infinite=True), check_tolerance("atol", atol)
     limit = 10 * size if maxiter is None else check_count("maxiter", maxiter, minimum=0)
-    ends = interval(bounds)
+    check_bounds(bounds)
     check_callable("callback", callback)
     if not rhs.any():
         return rhs, 0
-    # Squares of a right-hand side below 1e-160 (1e-20 in float32) would vanish in inner products.
-    peak = float(abs(rhs).max())
-    scale = 1.0 if 1e-10 < peak < 1e10 else float(powers_of_two(rhs).item())
-    system = _Linear(
-        convert(matrix, dtype),
-        rhs / scale,
-        None if inverse is None else convert(inverse, dtype),
-        lambda norm: max(rtol * norm, atol / scale),
-    )
-    watch = callback if callback is None or scale == 1 else lambda x: callback(scale * x)
-    run = Run(system, start / scale, limit, watch)
-    with np.errstate(over="ignore", invalid="ignore"):
-        solved = run.solve(ends)
-    return scale * run.x, 0 if solved else (max(run.num_steps, 1) if limit else 0)
+    start = None if x0 is None else _start(x0, rhs, inverse)
+    problem = _posed(convert(matrix, dtype), rhs)
+    units = in_units_near_one(problem)
+    inner: QuadraticProblem[Any] = units.problem
+    term = inner.linear_term
+    measure = ResidualNorm(tolerances, norms(term), units)
+    if inverse is not None:
+        _check_definite(inverse, rhs)
+        inverse, unit = _in_units_near_one(convert(inverse, dtype), term)
+        inner = Preconditioned(inner, inverse)
+        if bounds is not None:
+            bounds = scaled_bounds(bounds, 1 / unit)
+    watch = None if callback is None else (lambda _, x: callback(x))
+    policy = _policy(bounds, units, tolerances[0], limit)
+    scaled = Units(inner, units.hessian, units.solution, units.gradient)
+    budgets = Budgets(max_steps=limit)
+    loop = run_quadratic(scaled, start, term, measure, policy, budgets, watch)
+    if policy.indefinite is not None:
+        raise ValueError(
+            "`A` must be positive definite, got a direction p with pᴴAp/pᴴp = "
+            f"{policy.indefinite * units.hessian:.3g}; for indefinite systems use "
+            "`scipy.sparse.linalg.minres`"
+        )
+    ledger = loop.ledger
+    solved = ledger.status is Status.CONVERGED
+    return units.posed(ledger.best), 0 if solved else (max(ledger.num_steps, 1) if limit else 0)
 
 
-class _Linear(System):
-    """``Ax = b`` with the residual norm as the criterion."""
+def _posed(matrix: Any, rhs: Any) -> Quadratic[Any]:
+    try:
+        return Quadratic(matrix, rhs)
+    except ValueError:
+        check_entries("A", matrix)  # says the same of `A`
+        raise
+
+
+def _start(x0: Any, rhs: Any, inverse: Any) -> Any:
+    if isinstance(x0, str):
+        if x0 != "Mb":
+            raise ValueError(f'`x0` must be a vector or "Mb", got {x0!r}')
+        return rhs.copy() if inverse is None else np.asarray(inverse @ rhs).astype(rhs.dtype)
+    return as_vector("x0", x0, rhs.size, rhs.dtype)
+
+
+def _check_definite(inverse: Any, vector: Any) -> None:
+    quotient = float(row_dots(vector, inverse @ vector)[0]) / float(norms(vector)[0]) ** 2
+    if not quotient > 0:
+        raise ValueError(
+            f"`M` must be positive definite, got a residual r with rᴴMr/rᴴr = {quotient:.3g}; "
+            "check the preconditioner"
+        )
+
+
+def _in_units_near_one(inverse: Any, vector: Any) -> tuple[Any, float]:
+    """M divided by a power of two near its size, and that; directions and steps stay the same."""
+    ratio = float(norms(inverse @ vector)[0] / norms(vector)[0])
+    unit = math.ldexp(1.0, math.frexp(ratio)[1]) if 0 < ratio < math.inf else 1.0
+    exact = unit if np.dtype(inverse.dtype).kind != "f" else inverse.dtype.type(unit)
+    return inverse * (1 / exact), unit
+
+
+def _policy(bounds: SpectralBounds | None, units: Units, rtol: float, limit: int) -> Policy:
+    if bounds is None:
+        return Automatic(rtol)
+    return known_steps(scaled_bounds(bounds, 1 / units.hessian), rtol, limit)
+
+
+def known_steps(bounds: SpectralBounds, rtol: float, limit: int) -> Policy:
+    """Chebyshev steps for bounds that are given, in periods that fit the limit."""
+    rtol = min(max(rtol, 1e-15), 0.1)
+    if bounds.lower > 0:
+        period = min(shortest_good_period(bounds, rtol), max(limit, 1))
+        schedule = chebyshev_steps(bounds, period)
+    else:
+        schedule = chebyshev_steps(bounds, min(PERIOD_WITHOUT_LOWER, max(limit, 1)), kind=4)
+    return Cycle(schedule, GradientDescent(), watch_for(Guard(lowers=True), schedule))
+
+
+class ResidualNorm(Measure):
+    """‖b − Ax‖ ≤ max(rtol·‖b‖, atol), whatever the preconditioner.
+
+    Args:
+        tolerances: rtol and atol.
+        reference: ‖b‖ in units near 1.
+        units: Those of the problem that is solved.
+    """
+
+    is_of_gradient = True
 
     def __init__(
-        self, matrix: Any, rhs: Any, inverse: Any, tolerance: Callable[[float], float]
+        self, tolerances: tuple[float, float], reference: FloatArray, units: Units
     ) -> None:
-        self._matrix, self._rhs, self._inverse = matrix, rhs, inverse
-        self._tolerance = tolerance(float(np.linalg.norm(rhs)))
-        self._image: Any = None
+        super().__init__()
+        rtol, atol = tolerances
+        atols = atol if units.gradient is None else atol / units.gradient
+        self._tolerance = np.fmax(rtol * reference, atols)
 
-    @functools.cached_property
-    def _problem(self) -> Quadratic[Any] | None:
-        # It hides the one-pass kernels, and is real. Made when the entries have been seen to be
-        # finite, or its own complaint would come first.
-        if self._inverse is not None or self._rhs.dtype.kind == "c":
-            return None
-        return Quadratic(self._matrix, self._rhs)
+    def look(
+        self, problem: QuadraticProblem[Any], places: Places, x: Any, known: Any = None
+    ) -> Seen:
+        """Look at the residual."""
+        dual = problem.euclidean.gradient(x) if known is None else known
+        sizes = norms(dual)
+        magnitude = problem.euclidean.gradient_magnitude(x, self.upper)
+        return Seen(
+            sizes,
+            sizes <= self._tolerance[places],
+            RESTING * self.amplification * epsilon(x) * magnitude,
+            problem.precondition(dual),
+            dual,
+        )
 
-    def check(self) -> None:
-        check_entries("A", self._matrix)
+    def sizes_of(self, problem: QuadraticProblem[Any], dual: Any, primal: Any) -> FloatArray:
+        """Residual norms."""
+        problem.gradient_norms(dual, primal)  # refuses an M that is not definite
+        return norms(dual)
 
-    def residual(self, x: Any) -> Any:
-        return self._rhs - self._matrix @ x
-
-    def advance(self, x: Any, gamma: float) -> Any:
-        if self._problem is not None:
-            return self._problem.gradient_step(x, gamma)
-        return x + gamma * self.precondition(self.residual(x))
-
-    def precondition(self, residual: Any) -> Any:
-        return residual if self._inverse is None else self._inverse @ residual
-
-    def probe(self, direction: Any) -> float:
-        self._image = self._matrix @ direction
-        return float(np.vdot(direction, self._image).real)
-
-    def follow(self, x: Any, residual: Any, direction: Any, step: float) -> Any:
-        x += step * direction
-        return residual - step * self._image
-
-    def excess(self, x: Any, residual: Any) -> float:
-        norm = float(np.linalg.norm(residual))
-        if self._tolerance == 0:
-            return math.inf if norm != 0 else 0.0
-        return norm / self._tolerance
+    def may_be_met(self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray) -> bool:
+        """Whether a carried residual is as small as asked for."""
+        return bool((sizes <= self._tolerance[places]).any())

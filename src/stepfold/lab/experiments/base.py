@@ -2,7 +2,7 @@
 
 One new file in this folder adds an experiment:
 
-    @experiment("rates", seconds=3, quick={"period": 8})
+    @experiment("rates", source=Source(OWN, "rates"), seconds=3, quick={"period": 8})
     def rates(*, period: Annotated[int, Between(1, 64)] = 16) -> Outcome:
         ...
 
@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from stepfold._registry import Registry
 from stepfold.lab.outcome import Outcome
 from stepfold.lab.parameters import Parameter, Value, checked_values, parameters_of
+from stepfold.lab.sources import Source
 
 Function = TypeVar("Function", bound=Callable[..., Outcome])
 
@@ -33,6 +34,7 @@ class Experiment:
 
     Args:
         name: What `stepfold run` calls it.
+        source: Which part of which paper it reproduces.
         function: Returns the outcome; its parameters are keywords with the published values as
             defaults.
         seconds: About how long it takes on one core; the longest are started first.
@@ -44,6 +46,7 @@ class Experiment:
     """
 
     name: str
+    source: Source
     function: Callable[..., Outcome]
     seconds: float
     quick: Mapping[str, Value]
@@ -91,13 +94,16 @@ class Experiment:
         outcome = self.function(**values)
         values.pop("progress", None)
         parameters = {**values, **outcome.parameters}
-        return dataclasses.replace(outcome, name=self.name, parameters=parameters)
+        return dataclasses.replace(
+            outcome, name=self.name, parameters=parameters, source=self.source
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return name, description, parameters and cost as plain Python values."""
         return {
             "name": self.name,
             "description": self.description,
+            "source": self.source.to_dict(),
             "seconds": self.seconds,
             "parameters": [parameter.to_dict() for parameter in self.parameters.values()],
             "quick": dict(self.quick),
@@ -108,18 +114,19 @@ EXPERIMENTS: Registry[Experiment] = Registry("experiment", "stepfold.lab.experim
 
 
 def experiment(
-    name: str, *, seconds: float, quick: Mapping[str, Value]
+    name: str, *, source: Source, seconds: float, quick: Mapping[str, Value]
 ) -> Callable[[Function], Function]:
     """Return a decorator that registers an experiment and hands the function back unchanged.
 
     Args:
         name: What `stepfold run` calls it.
+        source: Which part of which paper it reproduces; of `OWN` what is derived or measured here.
         seconds: About how long it takes on one core.
         quick: Values of the small version; empty if the published one takes a second or two.
     """
 
     def add(function: Function) -> Function:
-        EXPERIMENTS.register(name)(Experiment(name, function, seconds, quick))
+        EXPERIMENTS.register(name)(Experiment(name, source, function, seconds, quick))
         return function
 
     return add

@@ -15,6 +15,7 @@ from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import OWN, Source
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import mean_squared_error, mean_squared_error_path
 from stepfold.problems import Quadratic
@@ -24,7 +25,12 @@ LEARNED, PUBLISHED, EXACT = "learned, from theory", "learned, incrementally", "t
 NUM_STARTS = 1000
 
 
-@experiment("consensus", seconds=60, quick={"num_layers": 6, "num_iterations": 100})
+@experiment(
+    "consensus",
+    source=Source(OWN, "learned steps of consensus on a graph"),
+    seconds=60,
+    quick={"num_layers": 6, "num_iterations": 100},
+)
 def consensus(
     *,
     num_layers: Annotated[int, Between(2, 32)] = 16,

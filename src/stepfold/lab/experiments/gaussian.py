@@ -19,6 +19,7 @@ from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import OWN, Source
 from stepfold.polynomial import (
     marchenko_pastur_mean_squared_error,
     mean_squared_error,
@@ -28,7 +29,12 @@ from stepfold.schedules import Schedule, chebyshev_steps, optimal_steps
 from stepfold.spectrum import SpectralBounds
 
 
-@experiment("gaussian", seconds=3, quick={"num_unknowns": 100, "num_rows": 200})
+@experiment(
+    "gaussian",
+    source=Source(OWN, "optimal steps of large Gaussian matrices"),
+    seconds=3,
+    quick={"num_unknowns": 100, "num_rows": 200},
+)
 def gaussian(
     *,
     num_unknowns: Annotated[int, Between(20, 2000)] = 300,

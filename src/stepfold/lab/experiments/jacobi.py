@@ -24,6 +24,7 @@ from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import INERTIAL_ITERATION, Source
 from stepfold.polynomial import chebyshev_rate, constant_rate, first_order_lower_bound
 from stepfold.problems.splittings import jacobi_iteration
 from stepfold.schedules import Schedule, chebyshev_steps, constant_steps
@@ -32,7 +33,12 @@ from stepfold.spectrum import SpectralBounds
 PUBLISHED = (512, 8, 0)
 
 
-@experiment("jacobi", seconds=3, quick={"num_unknowns": 96})
+@experiment(
+    "jacobi",
+    source=Source(INERTIAL_ITERATION, "Figure 4: Jacobi's method"),
+    seconds=3,
+    quick={"num_unknowns": 96},
+)
 def jacobi(
     *,
     num_unknowns: Annotated[int, Between(8, 2000)] = 512,

@@ -17,6 +17,7 @@ from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import STEPSIZE_HEDGING, Source
 from stepfold.polynomial import (
     chebyshev_rate,
     constant_rate,
@@ -35,7 +36,12 @@ from stepfold.spectrum import SpectralBounds
 LEBEDEV_OF_8 = (1, 8, 4, 5, 2, 7, 3, 6)
 
 
-@experiment("known_steps", seconds=1, quick={})
+@experiment(
+    "known_steps",
+    source=Source(STEPSIZE_HEDGING, "rates and sums of silver steps"),
+    seconds=1,
+    quick={},
+)
 def known_steps(
     *,
     condition_number: Annotated[float, Between(1.1, 1e6)] = 32.0,

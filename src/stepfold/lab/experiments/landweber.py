@@ -24,6 +24,7 @@ from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
 from stepfold.lab.picture import Image, Pictures
+from stepfold.lab.sources import INERTIAL_ITERATION, Source
 from stepfold.polynomial import residual_polynomial
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.schedules import chebyshev_steps
@@ -32,7 +33,12 @@ from stepfold.spectrum import SpectralBounds
 LOWEST = 0.01
 
 
-@experiment("landweber", seconds=3, quick={"side": 32, "num_iterations": 1000, "noise": 0.01})
+@experiment(
+    "landweber",
+    source=Source(INERTIAL_ITERATION, "Landweber's iteration"),
+    seconds=3,
+    quick={"side": 32, "num_iterations": 1000, "noise": 0.01},
+)
 def landweber(
     *,
     side: Annotated[int, Between(16, 256)] = 64,

@@ -19,12 +19,15 @@ import numpy as np
 from stepfold._typing import FloatArray
 from stepfold.accelerate import accelerate
 from stepfold.iterations.fista import Fista
+from stepfold.iterations.proximal import ProximalGradient
 from stepfold.lab.experiments._published import Seed
+from stepfold.lab.experiments._rivals import RATIOS, ChebyshevRival, tuned_chebyshev
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import INERTIAL_ITERATION, Source
 from stepfold.problems.composite import Composite
 from stepfold.problems.composite import lasso as lasso_problem
 from stepfold.problems.fixed_point import EVALUATIONS_AT_START
@@ -32,10 +35,18 @@ from stepfold.schedules import Schedule, chebyshev_steps
 from stepfold.spectrum import SpectralBounds
 
 TARGET = 1e-8
+TUNED = "ISTA, Chebyshev steps, tuned"
+NUM_TUNED = 64
+"""Iterations after which Chebyshev steps are tuned."""
 Path = tuple[FloatArray, FloatArray]
 
 
-@experiment("lasso", seconds=8, quick={"num_rows": 64, "num_unknowns": 128})
+@experiment(
+    "lasso",
+    source=Source(INERTIAL_ITERATION, "proximal gradient methods (ISTA)"),
+    seconds=8,
+    quick={"num_rows": 64, "num_unknowns": 128},
+)
 def lasso(
     *,
     num_rows: Annotated[int, Between(16, 2000)] = 256,
@@ -68,8 +79,10 @@ def lasso(
     nearby = solution.copy()
     nearby[support] *= 1 + 0.1 * rng.uniform(-1, 1, support.size)
     starts = {"far away": np.zeros(num_unknowns), "nearby": nearby}
+    tuned = _tuned_on_another_draw(seed, num_rows, num_unknowns, ratio)
     runs = {
-        place: _runs(objective, gamma, x0, solution, bounds, period) for place, x0 in starts.items()
+        place: _runs(objective, gamma, x0, solution, bounds, period, tuned)
+        for place, x0 in starts.items()
     }
     counts = {
         place: {name: _evaluations(path) for name, path in paths.items()}
@@ -85,10 +98,11 @@ def lasso(
             f"evaluations, FISTA {_count(far['FISTA'])}, with restart "
             f"{_count(far['FISTA with restart'])}, Chebyshev relaxation with the true spectrum "
             f"{_count(far[true])}, guarded relaxation that finds it on the way "
-            f"{_count(far[safe])}. "
+            f"{_count(far[safe])}, ISTA with Chebyshev steps that were tuned on another lasso "
+            f"{_count(far[TUNED])}. "
             f"From nearby: ISTA {_count(near['ISTA'])}, the true spectrum {_count(near[true])}."
         ),
-        sections=_sections(runs, counts, bounds, predicted, numerical, support.size),
+        sections=_sections(runs, counts, bounds, predicted, numerical, support.size, tuned),
         checks=[
             Check(
                 "largest |x − prox(x − γ∇f(x))|/γ at the solution, over the penalty's weight",
@@ -170,6 +184,25 @@ def _numerical_spectrum(
     return eigenvalues
 
 
+def _tuned_on_another_draw(
+    seed: int, num_rows: int, num_unknowns: int, ratio: float
+) -> ChebyshevRival:
+    """Chebyshev steps for ISTA, in units of 1/L, that come nearest to another lasso's solution."""
+    operator, rhs = _data(np.random.default_rng([seed, 1]), num_rows, num_unknowns)
+    objective = lasso_problem(operator, rhs, ratio=ratio)
+    gamma = float(np.linalg.norm(operator, 2)) ** -2
+    solution = _solve_exactly(objective, gamma, num_unknowns)
+    method: ProximalGradient[FloatArray] = ProximalGradient(objective.penalty)
+
+    def distance(steps: FloatArray, _: Any) -> float:
+        x = np.zeros(num_unknowns)
+        for step in steps:
+            x = method.step(objective.problem, x, float(step) * gamma)
+        return float(np.linalg.norm(x - solution))
+
+    return tuned_chebyshev(distance, NUM_TUNED, starts=RATIOS[3:4])
+
+
 def _runs(
     objective: Composite[FloatArray],
     gamma: float,
@@ -177,6 +210,7 @@ def _runs(
     solution: FloatArray,
     bounds: SpectralBounds,
     period: int,
+    tuned: ChebyshevRival,
 ) -> dict[str, Path]:
     """Evaluations and errors of every method."""
 
@@ -202,8 +236,16 @@ def _runs(
 
         return go
 
+    def steps(see: Any) -> None:
+        method: ProximalGradient[FloatArray] = ProximalGradient(objective.penalty)
+        x = x0
+        for count, step in enumerate(tuned.steps(2000), 1):
+            x = method.step(objective.problem, x, float(step) * gamma)
+            see(count, x)
+
     methods = {
         "ISTA": relaxed(schedule=Schedule(np.ones(1)), guard=False),
+        TUNED: steps,
         "FISTA": fista(False),
         "FISTA with restart": fista(True),
         f"Chebyshev relaxation, true spectrum, T = {period}": relaxed(
@@ -243,6 +285,7 @@ def _sections(
     predicted: FloatArray,
     numerical: FloatArray,
     support_size: int,
+    tuned: ChebyshevRival,
 ) -> list[Section]:
     words = {
         "far away": (
@@ -250,7 +293,9 @@ def _sections(
             "near the solution says nothing about the map here. Chebyshev relaxation with the "
             "spectrum of the solution is thrown about until it comes near; learned from the "
             "residuals, and under the guard, which keeps a period only if it brought the "
-            "residual down, it is fast from the start.",
+            "residual down, it is fast from the start. Chebyshev steps may also be the steps of "
+            "ISTA itself; those here are the nearest to the solution of another random lasso "
+            f"after {NUM_TUNED} iterations from 0: {tuned}, in units of the largest eigenvalue.",
         ),
         "nearby": (
             "Started close to the solution, with its support, the map is linear, and Chebyshev "
@@ -264,7 +309,7 @@ def _sections(
             figure=Figure(
                 f"errors_{place.replace(' ', '_')}",
                 f"Distance from the solution, started {place}",
-                "Distance against evaluations of the proximal gradient map for five methods.",
+                "Distance against evaluations of the proximal gradient map for six methods.",
                 tuple(
                     Curve(name, *_shown(path), emphasis="relaxation" in name)
                     for name, path in paths.items()

@@ -14,6 +14,7 @@ from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import INERTIAL_ITERATION, Source
 from stepfold.polynomial import spectral_radius
 from stepfold.schedules import Schedule, chebyshev_steps
 
@@ -24,7 +25,12 @@ PERIODS = (1, 2, 8)
 TRAININGS = {"as published": False, "from theory": True}
 
 
-@experiment("learned_sor", seconds=30, quick={"num_layers": 8, "num_iterations": 40})
+@experiment(
+    "learned_sor",
+    source=Source(INERTIAL_ITERATION, "learned relaxation of Jacobi's method"),
+    seconds=30,
+    quick={"num_layers": 8, "num_iterations": 40},
+)
 def learned_sor(
     *,
     num_layers: Annotated[int, Between(8, 64)] = 16,

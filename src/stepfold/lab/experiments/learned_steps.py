@@ -24,6 +24,7 @@ from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import CHEBYSHEV_STEP, Source
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import mean_squared_error
 from stepfold.schedules import chebyshev_steps, constant_steps, optimal_steps
@@ -129,6 +130,7 @@ def _random(measure: SpectralMeasure, period: int) -> FloatArray:
 
 @experiment(
     "learned_steps",
+    source=Source(CHEBYSHEV_STEP, "Chebyshev steps reproduce the learned ones"),
     seconds=25,
     quick={
         "period": 5,

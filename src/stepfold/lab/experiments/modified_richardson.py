@@ -21,12 +21,18 @@ from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import INERTIAL_ITERATION, Source
 from stepfold.polynomial import fourth_kind_period_rate, residual_polynomial, worst_case_period_rate
 from stepfold.schedules import chebyshev_steps
 from stepfold.spectrum import SpectralBounds
 
 
-@experiment("modified_richardson", seconds=1, quick={})
+@experiment(
+    "modified_richardson",
+    source=Source(INERTIAL_ITERATION, "modified Richardson iteration"),
+    seconds=1,
+    quick={},
+)
 def modified_richardson(*, period: Annotated[int, Between(2, 64)] = 8) -> Outcome:
     """Relaxation with a = 0: what it does to each eigenvalue, beside the fourth kind.
 

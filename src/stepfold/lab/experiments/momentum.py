@@ -23,6 +23,7 @@ from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import CHEBYSHEV_STEP, Source
 from stepfold.polynomial import chebyshev_period_rate, first_order_lower_bound
 from stepfold.problems import Quadratic
 from stepfold.schedules import Schedule, chebyshev_steps, constant_steps
@@ -33,7 +34,12 @@ TWICE = "semi-iteration as published, 2t products"
 ASCENDING = "Chebyshev steps, smallest first"
 
 
-@experiment("momentum", seconds=2, quick={})
+@experiment(
+    "momentum",
+    source=Source(CHEBYSHEV_STEP, "Figure 13: momentum and the semi-iteration"),
+    seconds=2,
+    quick={},
+)
 def momentum(
     *,
     period: Annotated[int, Between(1, 64)] = 16,

@@ -17,6 +17,7 @@ from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import OWN, Source
 from stepfold.polynomial import residual_polynomial
 from stepfold.problems import Quadratic
 from stepfold.schedules import ORDERS, Schedule, chebyshev_steps, roundoff_amplification
@@ -25,7 +26,9 @@ from stepfold.spectrum import SpectralBounds
 SAFE = ("lebedev", "leja")
 
 
-@experiment("order", seconds=2, quick={})
+@experiment(
+    "order", source=Source(OWN, "rounding errors by the order of the steps"), seconds=2, quick={}
+)
 def order(
     *,
     period: Annotated[int, Between(2, 256)] = 64,

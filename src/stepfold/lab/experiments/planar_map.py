@@ -19,13 +19,19 @@ from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import INERTIAL_ITERATION, Source
 from stepfold.polynomial import chebyshev_period_rate, constant_rate
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.schedules import Schedule, chebyshev_steps, constant_steps
 from stepfold.spectrum import SpectralBounds
 
 
-@experiment("planar_map", seconds=1, quick={})
+@experiment(
+    "planar_map",
+    source=Source(INERTIAL_ITERATION, "a nonlinear map of the plane"),
+    seconds=1,
+    quick={},
+)
 def planar_map(
     *,
     period: Annotated[int, Between(2, 16)] = 4,

@@ -25,6 +25,7 @@ from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import LEARNED_STEP_SIZE, Source
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import (
     chebyshev_period_rate,
@@ -112,6 +113,7 @@ class Found:
 
 @experiment(
     "spectral_radius",
+    source=Source(LEARNED_STEP_SIZE, "training lowers the spectral radius"),
     seconds=15,
     quick={"period": 5, "num_iterations": 100, "num_matrices": 2, "num_seeds": 2},
 )

@@ -20,6 +20,7 @@ from stepfold.lab.figure import Axis, Curve, Figure
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section
 from stepfold.lab.parameters import Between
+from stepfold.lab.sources import INERTIAL_ITERATION, Source
 from stepfold.polynomial import chebyshev_rate
 from stepfold.problems.fixed_point import EVALUATIONS_AT_START
 from stepfold.schedules import Schedule, chebyshev_steps
@@ -28,7 +29,12 @@ from stepfold.spectrum import SpectralBounds
 GUARDED = "relaxation, bounds found on the way"
 
 
-@experiment("tanh_network", seconds=2, quick={"num_units": 64})
+@experiment(
+    "tanh_network",
+    source=Source(INERTIAL_ITERATION, "the fixed point of a tanh network"),
+    seconds=2,
+    quick={"num_units": 64},
+)
 def tanh_network(
     *,
     num_units: Annotated[int, Between(8, 1000)] = 256,

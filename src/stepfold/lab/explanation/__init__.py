@@ -24,7 +24,7 @@ from stepfold.lab.explanation.training import explain_run
 from stepfold.lab.outcome import Outcome
 from stepfold.measure import SpectralMeasure, lanczos_measure
 from stepfold.planner import Plan, plan
-from stepfold.problems import Problem
+from stepfold.problems import QuadraticProblem
 from stepfold.schedules import Schedule, constant_steps, optimal_steps
 from stepfold.schedules.optimal import longest_optimal_period
 from stepfold.solve import solve
@@ -34,7 +34,7 @@ __all__ = ["explain_problem", "explain_run"]
 
 
 def explain_problem(
-    problem: Problem[Any],
+    problem: QuadraticProblem[Any],
     *,
     name: str,
     why: str,
@@ -91,7 +91,7 @@ def explain_problem(
     )
 
 
-def _measure(problem: Problem[Any], advice: Plan, *, of_gradient: bool) -> SpectralMeasure:
+def _measure(problem: QuadraticProblem[Any], advice: Plan, *, of_gradient: bool) -> SpectralMeasure:
     """How the gradient at 0, or a random one, is spread over the eigenvalues that matter."""
     bounds = advice.bounds
     num_nodes = min(advice.schedule.period, LONGEST_OPTIMAL) + 1
@@ -141,7 +141,7 @@ def _tried(subject: Subject) -> Subject:
 
 
 def _conjugate_gradients(
-    problem: Problem[Any], upper: float, rtol: float, budget: int
+    problem: QuadraticProblem[Any], upper: float, rtol: float, budget: int
 ) -> tuple[NDArray[Any], FloatArray] | None:
     """Products and gradient norms of SciPy's ``cg`` on the Hessian; None for many right sides."""
     from scipy.sparse.linalg import LinearOperator, cg

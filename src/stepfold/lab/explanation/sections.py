@@ -33,7 +33,8 @@ def summary(subject: Subject) -> str:
     if math.isfinite(plan.num_steps):
         return text + (
             f"in {plan.schedule.order} order; {plan.num_steps:.0f} steps ({plan.num_products:.0f} "
-            f"products) bring the gradient below {plan.rtol:g} of its start in the worst case."
+            f"products) bring the gradient below {plan.rtol:g} of its start "
+            + ("in the worst case." if plan.is_worst_case else "for this right-hand side.")
         )
     return text + "; without a lower bound above 0 no number of steps can be promised."
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
 from stepfold.planner import Plan
-from stepfold.problems import Problem
+from stepfold.problems import QuadraticProblem
 from stepfold.result import Result
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
@@ -27,7 +27,7 @@ LONGEST_OPTIMAL = 48
 class Subject:
     """A problem with everything that the sections tell about it."""
 
-    problem: Problem[Any]
+    problem: QuadraticProblem[Any]
     name: str
     why: str
     plan: Plan

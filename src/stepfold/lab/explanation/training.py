@@ -329,8 +329,8 @@ def _training_section(learned: Learned) -> Section:
             + (
                 ". "
                 if learned.noise
-                else ": the one bounds the other, MSE ≤ ρ² ≤ n·MSE, where all eigenvalues count "
-                "alike. "
+                else ". Where all eigenvalues count alike, MSE ≤ ρ² ≤ n·MSE: a smaller MSE lowers "
+                "a bound on ρ, not always ρ itself. "
             )
             + (
                 "The radius fell at every stage."

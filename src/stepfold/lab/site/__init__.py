@@ -14,6 +14,7 @@ from stepfold.lab import _folder
 from stepfold.lab._page import asset, style_sheet
 from stepfold.lab.report import OUTCOME, SavedRun, read_run
 from stepfold.lab.site.pages import Entry, count_runs, index_page, run_page
+from stepfold.lab.sources import place
 
 __all__ = ["Found", "check_free", "count_runs", "find_runs", "write_site"]
 
@@ -64,7 +65,8 @@ def find_runs(roots: Iterable[str | os.PathLike[str]]) -> Found:
         raise FileNotFoundError(
             f"there is no run in or below {names}; make runs by `stepfold run --all`"
         )
-    entries.sort(key=lambda entry: entry.group)
+    # By paper below each heading; runs that reproduce none come last.
+    entries.sort(key=lambda entry: (entry.group, *place(entry.run.outcome.source)))
     return Found(entries, failures)
 
 

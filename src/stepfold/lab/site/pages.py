@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stepfold.lab._page import page, story, verdict
+from stepfold.lab.outcome import Outcome
 from stepfold.lab.report import SavedRun
 from stepfold.lab.site.interactive import interactive
 
@@ -37,11 +38,22 @@ def index_page(entries: Sequence[Entry], failures: Sequence[str]) -> str:
         *([_left_out(failures)] if failures else []),
     ]
     for group, members in itertools.groupby(entries, key=lambda entry: entry.group):
+        level = 2
         if group:
             body.append(f"<h2>{html.escape(group)}</h2>")
-        cards = [_card(entry, "h3" if group else "h2") for entry in members]
-        body += ['<ul class="cards">', *cards, "</ul>"]
+            level = 3
+        for paper, reproductions in itertools.groupby(members, key=_paper):
+            if paper:
+                body.append(f"<h{level}>{html.escape(paper)}</h{level}>")
+            heading = f"h{level + bool(paper)}"
+            cards = [_card(entry, heading) for entry in reproductions]
+            body += ['<ul class="cards">', *cards, "</ul>"]
     return page("Results", body, head=_head("assets"), wide=True)
+
+
+def _paper(entry: Entry) -> str:
+    source = entry.run.outcome.source
+    return str(source.paper) if source else ""
 
 
 def _left_out(failures: Sequence[str]) -> str:
@@ -69,9 +81,14 @@ def _card(entry: Entry, level: str) -> str:
         f'<li class="card">{picture}<div><{level}><a href="{entry.slug}/index.html">'
         f"{html.escape(outcome.title)}</a></{level}>"
         f"<p>{html.escape(outcome.summary)}</p>"
+        f"{_part(outcome)}"
         f'<p class="small">{status}{html.escape(outcome.name)}, '
         f"{entry.run.environment.seconds:.1f} s</p></div></li>"
     )
+
+
+def _part(outcome: Outcome) -> str:
+    return f'<p class="small">{html.escape(outcome.source.part)}</p>' if outcome.source else ""
 
 
 def run_page(entry: Entry, neighbours: tuple[Entry | None, Entry | None]) -> str:

@@ -114,7 +114,8 @@ class OverloadedMimo:
         return Sample(Channel(rows, gains, seen, noise_variance), sent)
 
 
-def _detector_layer(x: Tensor, params: LayerParameters, channel: Channel) -> Tensor:
+def detector_layer(x: Tensor, params: LayerParameters, channel: Channel) -> Tensor:
+    """One layer, for `UnfoldedIteration` with parameters ``softness`` and ``ridge``."""
     residual = channel.received - x @ channel.matrix.T
     ridge = params.ridge * len(channel.gains)  # α grows with the channel; this has one scale
     moved = x + params.step * channel.regularised_inverse(residual, ridge)
@@ -155,7 +156,7 @@ def tpg_detector(
     sampler = OverloadedMimo(num_sending, num_receiving, snr=snr, batch_size=batch_size)
     network = UnfoldedIteration(
         Schedule(np.ones(check_count("num_layers", num_layers))),
-        iteration=_detector_layer,
+        iteration=detector_layer,
         parameters={"softness": 1.0, "ridge": Trainable(0.05, period=1)},
         dtype=torch.float32,
     )

@@ -25,42 +25,13 @@ from stepfold._typing import FloatArray
 from stepfold.iterations import Relaxation
 from stepfold.measure import SpectralMeasure
 from stepfold.problems.fixed_point import FixedPoint
+from stepfold.problems.gallery.graphs import karate_club
 from stepfold.schedules import Schedule, chebyshev_steps, constant_steps
 from stepfold.spectrum import SpectralBounds
 from stepfold.unfolded.losses import SampledLoss, SpectralLoss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.networks.base import FROM_THEORY, NETWORKS, Task, TrainingSettings
 from stepfold.unfolded.samplers import Sample
-
-# Members of the club and those with a greater number that they met outside it.
-_FRIENDS = {
-    0: (1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 17, 19, 21, 31),
-    1: (2, 3, 7, 13, 17, 19, 21, 30),
-    2: (3, 7, 8, 9, 13, 27, 28, 32),
-    3: (7, 12, 13),
-    4: (6, 10),
-    5: (6, 10, 16),
-    6: (16,),
-    8: (30, 32, 33),
-    9: (33,),
-    13: (33,),
-    14: (32, 33),
-    15: (32, 33),
-    18: (32, 33),
-    19: (33,),
-    20: (32, 33),
-    22: (32, 33),
-    23: (25, 27, 29, 32, 33),
-    24: (25, 27, 31),
-    25: (31,),
-    26: (29, 33),
-    27: (33,),
-    28: (31, 33),
-    29: (32, 33),
-    30: (32, 33),
-    31: (32, 33),
-    32: (33,),
-}
 
 
 def karate_club_laplacian() -> FloatArray:
@@ -70,11 +41,8 @@ def karate_club_laplacian() -> FloatArray:
     >>> int(np.trace(laplacian)) // 2, float(abs(laplacian.sum(0)).max())
     (78, 0.0)
     """
-    laplacian = np.zeros((34, 34))
-    for member, friends in _FRIENDS.items():
-        for friend in friends:
-            laplacian[member, friend] = laplacian[friend, member] = -1
-    return laplacian - np.diag(laplacian.sum(0))
+    adjacency = karate_club()
+    return np.diag(adjacency.sum(0)) - adjacency
 
 
 @dataclass(frozen=True, eq=False)

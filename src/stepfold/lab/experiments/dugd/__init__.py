@@ -20,6 +20,7 @@ from stepfold.lab.experiments.dugd.findings import LEARNED, Ensemble, Findings, 
 from stepfold.lab.experiments.dugd.story import story
 from stepfold.lab.outcome import Outcome
 from stepfold.lab.parameters import Between, FileName
+from stepfold.lab.sources import LEARNED_STEP_SIZE, Source
 
 __all__ = ["dugd", "published_matrix"]
 
@@ -34,6 +35,7 @@ MOST_WORK = 2e10
 
 @experiment(
     "dugd",
+    source=Source(LEARNED_STEP_SIZE, "Figure 1: errors by iteration, learned steps"),
     seconds=25,
     quick={"period": 8, "num_iterations": 200, "num_matrices": 2, "num_seeds": 2},
 )

@@ -20,15 +20,15 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._arrays import column, epsilon, norms, row_dots
 from stepfold._checks import check_count
 from stepfold._krylov import Tridiagonal
 from stepfold._typing import FloatArray
 from stepfold.polynomial import chebyshev_period_rate
-from stepfold.problems import Preconditioned, Problem
+from stepfold.problems import QuadraticProblem
 from stepfold.problems.preconditioned import dot, extreme_ritz_values, pair_lanczos
 from stepfold.result import GuardEvent
 from stepfold.schedules import Schedule, chebyshev_steps
-from stepfold.solve.norms import column, epsilon, norms
 from stepfold.spectrum import Certainty, SpectralBounds
 
 Rebuild = Callable[[SpectralBounds, int], Schedule]
@@ -113,6 +113,8 @@ class Watch:
         # A Rayleigh quotient below the lower end.
         self.below: float | None = None
         self.looks_inside = True
+        # How far the Hessian is from symmetric, once that has been seen.
+        self.asymmetry: float | None = None
         # From the last probe: what takes the components that grew out of its iterate again.
         self.correction: tuple[Any, float] | None = None
         self._guard = guard
@@ -122,7 +124,8 @@ class Watch:
     def _start_schedule(self) -> None:
         self._allowed: float | None = None
         self._least = chebyshev_period_rate(self.bounds, self.schedule.period)
-        self._probe_at = self._num_suspicions = 0
+        self._probe_at: float = 0
+        self._num_suspicions = 0
         self.first_period = True
 
     # Inside a period.
@@ -173,8 +176,8 @@ class Watch:
     def _quotient(self, first: Any, second: Any, ratio: float) -> tuple[FloatArray, FloatArray]:
         """Denominator and numerator of a Rayleigh quotient times the step, for each row."""
         weighted = first if self.weights is None else first * self.weights
-        sizes = _row_dots(weighted, first)
-        return sizes, sizes - _row_dots(weighted, second) * ratio
+        sizes = row_dots(weighted, first)
+        return sizes, sizes - row_dots(weighted, second) * ratio
 
     # At the end of a period.
 
@@ -202,7 +205,12 @@ class Watch:
         return self._allowed
 
     def probe(
-        self, problem: Problem[Any], x: Any, gradient: Any | None, num_steps: int, period: int
+        self,
+        problem: QuadraticProblem[Any],
+        x: Any,
+        gradient: Any | None,
+        num_steps: int,
+        period: int,
     ) -> tuple[GuardEvent | None, int]:
         """Look for an eigenvalue beyond the bounds from the iterate ``x`` of one row.
 
@@ -216,7 +224,11 @@ class Watch:
         Returns:
             What was done, or None if nothing was found, and the products spent.
         """
-        found, spent, self.correction = _probe(problem, x, gradient, self.bounds.upper)
+        found, spent, self.correction, asymmetry = _probe(problem, x, gradient, self.bounds.upper)
+        if asymmetry is not None:
+            # Ritz values and Rayleigh quotients are then no evidence of anything.
+            self.asymmetry, self._probe_at = asymmetry, math.inf
+            return None, spent
         low, high, high_residual, low_residual = extreme_ritz_values(found)
         rounding = ROUNDING * epsilon(x)
         event: GuardEvent | None = None
@@ -268,25 +280,31 @@ class Watch:
         return chebyshev_steps(self.bounds, period)
 
 
-def watch_for(guard: Guard | None, schedule: Schedule) -> Watch | None:
-    """The guard of a run, or None where it is off or knows no bounds."""
+def watch_for(guard: Guard | None, schedule: Schedule, *, lowers: bool = False) -> Watch | None:
+    """The guard of a run, or None where it is off or knows no bounds.
+
+    Args:
+        guard: What was asked for.
+        schedule: The steps to be run.
+        lowers: Whether the lower end must be right, because an error is to be certified by it.
+    """
     if guard is None:
         return None
+    guard = replace(guard, lowers=guard.lowers or lowers)
     bounds = guard.bounds if guard.bounds is not None else schedule.bounds
     return None if bounds is None or bounds.upper == 0 else Watch(guard, schedule, bounds)
 
 
 def _probe(
-    problem: Problem[Any], x: Any, gradient: Any | None, upper: float
-) -> tuple[Tridiagonal, int, tuple[Any, float] | None]:
+    problem: QuadraticProblem[Any], x: Any, gradient: Any | None, upper: float
+) -> tuple[Tridiagonal, int, tuple[Any, float] | None, float | None]:
     """Lanczos from the gradient at ``x``, in an inner product that makes the Hessian symmetric."""
     spent, num_steps = 0, PROBE_STEPS
-    inner, precondition = problem, _identity
+    inner = problem.euclidean
     if gradient is None:
         num_steps = LONG_PROBE_STEPS
-    if isinstance(problem, Preconditioned):
-        # Its own gradient is M⁻¹ times the one that Lanczos starts from.
-        inner, precondition, gradient = problem.problem, problem.precondition, None
+    if inner is not problem:
+        gradient = None  # its own is M⁻¹ times the one that Lanczos starts from
     per_product = inner.products_per_gradient
     if gradient is None:
         gradient = inner.gradient(x)
@@ -299,9 +317,18 @@ def _probe(
         return high > upper and residual <= PROBE_RTOL * high
 
     basis: list[Any] = []
-    found = pair_lanczos(lambda v: hessian @ v, precondition, gradient, num_steps, enough, basis)
+    images: list[Any] = []
+
+    def product(v: Any) -> Any:
+        image = hessian @ v
+        if len(images) < 2:
+            images.append(image)
+        return image
+
+    found = pair_lanczos(product, problem.precondition, gradient, num_steps, enough, basis)
     spent += per_product * found.diagonal.size
-    return found, spent, _correction(found, basis, float(norms(gradient)[0]))
+    correction = _correction(found, basis, float(norms(gradient)[0]))
+    return found, spent, correction, asymmetry(basis[:2], images)
 
 
 def _correction(found: Tridiagonal, basis: list[Any], norm: float) -> tuple[Any, float] | None:
@@ -322,8 +349,16 @@ def _correction(found: Tridiagonal, basis: list[Any], norm: float) -> tuple[Any,
     return step, abs(float(found.off_diagonal[-1] * weights[-1]))
 
 
-def _identity(rows: Any) -> Any:
-    return rows
+def asymmetry(pair: list[Any], images: list[Any]) -> float | None:
+    """By what share of ``‖Hv‖`` uᴴ(Hv) and vᴴ(Hu) differ; None if that may be rounding."""
+    if len(pair) < 2 or len(images) < 2:
+        return None
+    (u, v), (first, second) = pair, images
+    scale = float(norms(u)[0] * norms(second)[0] + norms(v)[0] * norms(first)[0])
+    difference = abs(dot(u, second) - dot(v, first))
+    if not difference > ROUNDING * epsilon(u) * scale:
+        return None
+    return 2 * difference / scale
 
 
 def _move_dots(x: Any, y: Any, z: Any) -> tuple[float, float]:
@@ -336,15 +371,6 @@ def _move_dots(x: Any, y: Any, z: Any) -> tuple[float, float]:
         size += dot(first, first)
         inner += dot(first, middle - z[piece])
     return size, inner
-
-
-def _row_dots(u: Any, v: Any) -> FloatArray:
-    if u.ndim == 1:
-        return np.array([dot(u, v)])
-    if isinstance(u, np.ndarray):
-        dots: FloatArray = np.einsum("ij,ij->i", u.conj(), v).real.astype(np.float64)
-        return dots
-    return np.asarray((u.conj() * v).sum(1).real.tolist(), dtype=np.float64)
 
 
 def largest_factor(schedule: Schedule, bounds: SpectralBounds) -> float:

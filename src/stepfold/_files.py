@@ -1,0 +1,48 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, prefix: str, synced: bool = False) -> Iterator[IO[bytes]]:
+    """A draft to write into, which takes the place of ``path`` at the end.
+
+    If writing fails, or is interrupted, what was at ``path`` is still there and the draft is not.
+
+    Args:
+        path: Where; its folder exists.
+        prefix: How the name of the draft begins, beside ``path``.
+        synced: Whether the file is on the disk at the end, so that a power failure cannot bring
+            the old one back.
+
+    Raises:
+        OSError: If nothing can be written there.
+    """
+    handle, draft = tempfile.mkstemp(prefix=prefix, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(draft).chmod(0o666 & ~umask)  # mkstemp's own mode would keep colleagues out
+        Path(draft).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(draft).unlink()
+        raise
+    if synced and os.name == "posix":  # the name is in the folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

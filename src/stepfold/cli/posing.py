@@ -1,0 +1,115 @@
+"""What a matrix and right-hand sides pose: a symmetric system, or least squares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import numpy as np
+
+from stepfold.problems import LeastSquares, Quadratic
+from stepfold.ridge import RidgeChoice, choose_ridge
+from stepfold.spectrum import SpectralBounds, estimate_bounds
+
+KINDS = ("auto", "least-squares", "symmetric")
+# A difference from the transpose below this share of the largest entry is rounding.
+SYMMETRIC_TO = 1e-10
+ROWS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A problem, and why it is posed so.
+
+    Args:
+        problem: The problem.
+        why: The reason, to be read after the file's name.
+        bounds: Bounds of its spectrum, if they came up and have a positive lower end.
+        num_products: Products that finding out took.
+    """
+
+    problem: LeastSquares[Any] | Quadratic[Any]
+    why: str
+    bounds: SpectralBounds | None = None
+    num_products: int = 0
+
+
+def pose(matrix: Any, rhs: Any, kind: str, ridge: float, *, look: bool = True) -> Posed:
+    """Pose a problem.
+
+    Args:
+        matrix: Dense, or sparse by rows.
+        rhs: One right-hand side, or one per row.
+        kind: One of `KINDS`; "auto" takes a symmetric matrix as it is unless it is seen to have a
+            negative eigenvalue.
+        ridge: Weight of a ridge term, which goes with least squares.
+        look: Look at the spectrum of a symmetric matrix. Whoever solves by conjugate gradients
+            sees a negative eigenvalue that matters on the way.
+
+    Raises:
+        click.UsageError: If a ridge term is asked for on a symmetric system.
+        ValueError: If shapes do not fit or an entry is not finite.
+    """
+    if kind == "symmetric":
+        if ridge:
+            raise click.UsageError("--ridge goes with least squares; add it to the matrix instead")
+        return Posed(Quadratic(matrix, rhs), "a symmetric system, as asked for")
+    least_squares = LeastSquares(matrix, rhs, ridge=ridge)
+    if kind == "least-squares":
+        return Posed(least_squares, "least squares, as asked for")
+    if ridge:
+        return Posed(least_squares, "least squares with a ridge term")
+    if matrix.shape[0] != matrix.shape[1]:
+        return Posed(least_squares, "least squares, for the matrix is not square")
+    if not _is_hermitian(matrix):
+        return Posed(least_squares, "least squares, for the matrix is not symmetric")
+    indefinite = Posed(least_squares, "least squares, for the matrix is symmetric but indefinite")
+    if (matrix.diagonal().real < 0).any():
+        return indefinite
+    if not look:
+        return Posed(Quadratic(matrix, rhs), "a symmetric system")
+    try:
+        bounds = estimate_bounds(matrix)
+    except ValueError:  # it has a negative eigenvalue
+        return indefinite
+    what = "positive definite" if bounds.lower > 0 else "positive semidefinite"
+    # Bounds whose lower end is unknown are left to the planner, which looks harder.
+    known = bounds if bounds.lower > 0 else None
+    return Posed(Quadratic(matrix, rhs), f"a symmetric {what} system", known, bounds.num_products)
+
+
+def find_ridge(
+    matrix: Any, rhs: Any, kind: str, ridge: float | None, noise: float | None
+) -> tuple[float, RidgeChoice | None]:
+    """The weight that ``--ridge`` gives, or that it leaves to be chosen, and how that was done."""
+    if ridge is not None:
+        if noise is not None:
+            raise click.UsageError("--noise goes with --ridge auto")
+        return ridge, None
+    if kind == "symmetric":
+        raise click.UsageError("--ridge goes with least squares; add it to the matrix instead")
+    if rhs is None:
+        raise click.UsageError("--ridge auto needs a right-hand side to choose from")
+    choice = choose_ridge(LeastSquares(matrix, rhs), noise=noise)
+    return choice.ridge, choice
+
+
+def _is_hermitian(matrix: Any) -> bool:
+    largest, difference = 0.0, 0.0
+    for block, mirrored in _blocks(matrix):
+        largest = max(largest, float(abs(block).max()))
+        difference = max(difference, float(abs(block - mirrored).max()))
+    return difference <= SYMMETRIC_TO * largest
+
+
+def _blocks(matrix: Any) -> Iterator[tuple[Any, Any]]:
+    """Rows of the matrix and of its adjoint; of a dense one a few at a time, to spare memory."""
+    kind = np.result_type(matrix.dtype, np.float32)  # differences of bytes would wrap
+    if hasattr(matrix, "tocsr"):
+        yield matrix.astype(kind), matrix.astype(kind).conj().T.tocsr()
+        return
+    for first in range(0, len(matrix), ROWS_AT_ONCE):
+        rows = slice(first, first + ROWS_AT_ONCE)
+        yield matrix[rows].astype(kind), matrix[:, rows].conj().T.astype(kind)

@@ -1,0 +1,127 @@
+"""A preconditioned problem in coordinates in which its inner product is the usual one.
+
+With ``M⁻¹ = L Lᴴ`` and ``x = L y`` the Hessian of y is ``LᴴHL``: symmetric, with the spectrum of
+``M⁻¹H``, and the norm of a gradient there is ``√(uᴴM⁻¹u)``, u the gradient of x.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stepfold._arrays import is_torch, to_host
+from stepfold._typing import FloatArray
+from stepfold.problems.base import QuadraticProblem
+from stepfold.problems.quadratic import LeastSquares, Quadratic
+from stepfold.spectrum import Gram, fits_dense_eigensolver
+from stepfold.spectrum.target import has_entries
+
+# Up to this size matrices are factored.
+DENSE_UP_TO = 1500
+
+
+def symmetric_form(
+    problem: QuadraticProblem[Any], diagonal: Any, inverse: Any
+) -> QuadraticProblem[Any] | None:
+    """The problem of y; None where it takes entries that are not known, or too much work.
+
+    Args:
+        problem: The problem of x.
+        diagonal: That of M, or None.
+        inverse: M⁻¹, where ``diagonal`` is None.
+    """
+    least_squares = problem if isinstance(problem, LeastSquares) else None
+    matrix: Any = problem.hessian if least_squares is None else least_squares.operator
+    if not has_entries(matrix) or matrix.shape[0] == 0:
+        return None
+    size = int(problem.hessian.shape[0])
+    has_ridge = least_squares is not None and least_squares.ridge > 0
+    is_small = size <= DENSE_UP_TO and _is_small(problem, size if has_ridge else 0)
+    if not is_small and (has_ridge or diagonal is None or is_torch(matrix)):
+        return None
+    if diagonal is None:
+        if not has_entries(inverse):
+            return None
+        root = np.linalg.cholesky(_dense(inverse))
+    else:
+        root = 1 / np.sqrt(np.asarray(to_host(diagonal), dtype=np.float64))
+    matrix = to_host(matrix) if is_torch(matrix) else matrix
+    if least_squares is None:
+        term = to_host(problem.linear_term)
+        rows = term * root if root.ndim == 1 else term @ root.conj()
+        return Quadratic(_times(_times(matrix, root).conj().T, root), rows)
+    rhs = to_host(least_squares.rhs)
+    scaled = _times(matrix, root)
+    if has_ridge:
+        # ½μ‖x‖² = ½‖√μ L y‖²: rows of their own.
+        scaled = np.concatenate(
+            [_dense(scaled), np.sqrt(least_squares.ridge) * _times(np.eye(size), root)]
+        )
+        rhs = np.concatenate([rhs, np.zeros((*rhs.shape[:-1], size), rhs.dtype)], axis=-1)
+    return LeastSquares(scaled, rhs)
+
+
+def check_definite(inverse: Any) -> None:
+    """Raise unless a matrix is symmetric (Hermitian) and positive definite, as far as it is small.
+
+    Raises:
+        ValueError: If it is not; the message names `preconditioner`.
+    """
+    if not has_entries(inverse):
+        return
+    diagonal = np.asarray(to_host(inverse.diagonal())).real.astype(np.float64)
+    if not diagonal.min() > 0:
+        index = int(diagonal.argmin())
+        raise _not_definite(f"its diagonal is {diagonal[index]:g} at index {index}")
+    if inverse.shape[0] > DENSE_UP_TO:
+        return
+    dense = _dense(inverse)
+    root = np.sqrt(diagonal)
+    dense = dense / root / root[:, None]
+    asymmetry = float(np.abs(dense - dense.conj().T).max())
+    if asymmetry > 1e-4:
+        raise ValueError(
+            "`preconditioner` must be symmetric: entries differ from the transpose's by up to "
+            f"{asymmetry:.3g} of the diagonal; take its symmetric part, or a symmetric method "
+            "(incomplete Cholesky, symmetric Gauss–Seidel)"
+        )
+    try:
+        pivots = np.diag(np.linalg.cholesky((dense + dense.conj().T) / 2)).real ** 2
+    except np.linalg.LinAlgError:
+        raise _not_definite("it has an eigenvalue that is negative or 0") from None
+    if pivots.min() <= dense.shape[0] * np.finfo(np.float64).eps:
+        raise _not_definite("it is singular to rounding")
+
+
+def _not_definite(evidence: str) -> ValueError:
+    return ValueError(
+        f"`preconditioner` must be positive definite, but {evidence}; what it maps to 0 the "
+        "iteration never sees"
+    )
+
+
+def _is_small(problem: QuadraticProblem[Any], more_rows: int) -> bool:
+    hessian: Any = problem.hessian
+    if not fits_dense_eigensolver(hessian):
+        return False
+    if not isinstance(hessian, Gram) or more_rows == 0:
+        return True
+    rows = hessian.factor.shape[0] + more_rows
+    return fits_dense_eigensolver(np.broadcast_to(0.0, (rows, hessian.shape[0])))
+
+
+def _dense(matrix: Any) -> Any:
+    return matrix.toarray() if hasattr(matrix, "toarray") else to_host(matrix)
+
+
+def _times(matrix: Any, root: FloatArray) -> Any:
+    """``A L`` for a lower triangular L, or for a diagonal one of shape (n,)."""
+    if root.ndim == 2:
+        return _dense(matrix) @ root
+    root = root.astype(matrix.dtype)
+    if hasattr(matrix, "tocsr"):
+        from scipy.sparse import diags_array
+
+        return matrix @ diags_array(root)
+    return matrix * root

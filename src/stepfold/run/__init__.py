@@ -1,0 +1,16 @@
+"""The engine: a ledger, a loop, measures and policies, behind `solve` and `accelerate`."""
+
+from stepfold.run.ledger import Budgets, Ledger, Seen
+from stepfold.run.loop import Loop, Policy
+from stepfold.run.measures import GradientNorm, Measure, ProximalStep
+
+__all__ = [
+    "Budgets",
+    "GradientNorm",
+    "Ledger",
+    "Loop",
+    "Measure",
+    "Policy",
+    "ProximalStep",
+    "Seen",
+]

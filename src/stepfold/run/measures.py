@@ -1,0 +1,286 @@
+"""What a run looks at: the size that its tolerances are about, and what rounding makes of it.
+
+A look at an iterate costs one gradient, which the next step takes: looks at known steps are free.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepfold._arrays import epsilon, norms
+from stepfold._typing import FloatArray
+from stepfold.problems import Composite, Problem, QuadraticProblem
+from stepfold.problems.composite import optimality
+from stepfold.problems.duality import look
+from stepfold.result import Status
+from stepfold.run.diagnosis import lower_ritz_value
+from stepfold.run.ledger import Ledger, Seen
+
+# Units of rounding, of the numbers that a size is the difference of, below which it may be rounding
+# only: sums of n terms in blocks, and periods that multiply rounding errors, account for so many.
+RESTING = 100.0
+# Lanczos steps that test a lower bound before an error is certified by it.
+PROBE_STEPS = 6
+
+Places = NDArray[np.intp]
+
+
+class Measure(ABC):
+    """Judges iterates; keeps the tolerances of all rows.
+
+    Attributes:
+        upper: An upper bound of the spectrum, or nearly: what rounding of x is multiplied by.
+        lower: A lower bound that a certificate of the error may rest on; 0 if there is none.
+        is_of_gradient: Whether a size is 0 where the gradient is, and nowhere else.
+        amplification: What a rounding error made between two looks is multiplied by at most.
+        num_products: Products spent on more than the looks themselves, to be booked.
+        notes: Sentences for the result.
+    """
+
+    is_of_gradient: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self.upper = self.lower = 0.0
+        self.amplification = 1.0
+        self.num_products = 0
+        self.notes: list[str] = []
+
+    @abstractmethod
+    def look(self, problem: Any, places: Places, x: Any, known: Any = None) -> Seen:
+        """Look at an iterate.
+
+        Args:
+            problem: The problem of the rows ``places``.
+            places: Which rows of the batch they are.
+            x: Their iterates.
+            known: The gradient there in the usual inner product, if it is known.
+        """
+
+    def sizes_of(self, problem: QuadraticProblem[Any], dual: Any, primal: Any) -> FloatArray:
+        """What a look would see of a gradient.
+
+        Args:
+            problem: The problem.
+            dual: A gradient in the usual inner product.
+            primal: The same in that of the problem.
+        """
+        return problem.gradient_norms(dual, primal)
+
+    def reason(self, status: Status | None) -> str | None:
+        """What a status means for what is looked at; None for the status' own words."""
+        del status
+        return None
+
+    def closing_notes(self, ledger: Ledger) -> list[str]:
+        """Sentences on what was seen, once the run has ended."""
+        del ledger
+        return self.notes
+
+    def may_be_met(self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray) -> bool:
+        """Whether a look is worth its cost, by sizes that were carried along.
+
+        Args:
+            places: Which rows.
+            x: Their iterates.
+            sizes: About what a look would see.
+            gain: By how much f has fallen since the last look.
+        """
+        del places, x, sizes, gain
+        return True
+
+
+class GradientNorm(Measure):
+    """‖∇f(x)‖ ≤ max(rtol·‖∇f(0)‖, atol), and a certified error where one is asked for.
+
+    Args:
+        rtol: See above; infinite for no such criterion.
+        atol: See above.
+        error_rtol: Bound of ‖x − x*‖/‖x*‖ that is to be certain; None for none.
+        reference: ‖∇f(0)‖ for each row; where it is 0 or not known (NaN), the size at the first
+            look takes its place.
+        lower: A lower bound of the spectrum, for certificates.
+        confirms: Whether the lower bound is tested before an error is certified by it.
+    """
+
+    is_of_gradient = True
+
+    def __init__(
+        self,
+        rtol: float,
+        atol: float | FloatArray,
+        error_rtol: float | None,
+        reference: FloatArray,
+        *,
+        lower: float = 0.0,
+        confirms: bool = True,
+    ) -> None:
+        super().__init__()
+        self._rtol, self._atol, self._error_rtol = rtol, atol, error_rtol
+        self._reference = reference
+        self.lower = lower
+        self._confirms = confirms
+        self._tolerance: FloatArray | None = None
+
+    @property
+    def asked_rtol(self) -> float:
+        """The reduction of the gradient norm that is asked for."""
+        return self._rtol if self._error_rtol is None else min(self._rtol, self._error_rtol)
+
+    def look(self, problem: Problem[Any], places: Places, x: Any, known: Any = None) -> Seen:
+        if isinstance(problem, QuadraticProblem):
+            # The norm of M⁻¹∇f in the inner product in which the Hessian is symmetric.
+            dual = problem.euclidean.gradient(x) if known is None else known
+            known = problem.precondition(dual)
+            sizes = self.sizes_of(problem, dual, known)
+        else:
+            dual = known = problem.gradient(x) if known is None else known
+            sizes = norms(known)
+        if self._tolerance is None:
+            reference = np.where(self._reference > 0, self._reference, sizes)
+            # 0 times infinity: a norm of 0 meets every relative tolerance.
+            with np.errstate(invalid="ignore"):
+                tolerance = np.fmax(self._rtol * reference, self._atol)
+            self._tolerance = np.where(reference == 0, self._atol, tolerance)
+        met = self._met(places, x, sizes)
+        certified = np.flatnonzero(met & (sizes > 0))
+        if self._error_rtol is not None and self._confirms and certified.size:
+            self._confirm(problem, dual, int(certified[0]))
+            met = self._met(places, x, sizes)
+        magnitude = (
+            problem.gradient_magnitude(x, self.upper)
+            if isinstance(problem, QuadraticProblem)
+            else self.upper * norms(x)
+        )
+        floor = RESTING * self.amplification * epsilon(x) * magnitude
+        return Seen(sizes, met, floor, known, dual)
+
+    def _confirm(self, problem: Any, dual: Any, row: int) -> None:
+        """Test the lower bound by a few Lanczos steps from the gradient of one row.
+
+        After many steps the gradient is made of what they shrink least, which are the eigenvalues
+        below the bound if there are any.
+        """
+        start = dual if dual.ndim == 1 else dual[row]
+        found = lower_ritz_value(problem, start, PROBE_STEPS)
+        self.num_products += found.num_products
+        if not found.value < self.lower * (1 - 1e3 * epsilon(dual)):
+            return
+        refuted = self.lower
+        self.lower = 0.75 * (found.value - found.residual)
+        if not self.lower > found.value / 4:
+            self.lower = 0.0
+        remedy = f"it was lowered to {self.lower:.4g}" if self.lower else "no error is certified"
+        self.notes.append(
+            f"The lower bound {refuted:.6g} is refuted by an eigenvalue at {found.value:.6g} or "
+            f"below; {remedy}."
+        )
+
+    def _met(self, places: Places, x: Any, sizes: FloatArray) -> NDArray[np.bool_]:
+        assert self._tolerance is not None  # noqa: S101
+        met: NDArray[np.bool_] = sizes <= self._tolerance[places]
+        if self._error_rtol is not None:
+            if not self.lower > 0:
+                return np.zeros_like(met)
+            # ‖e‖ ≤ ‖g‖/a and ‖x*‖ ≥ ‖x‖ − ‖e‖.
+            error = sizes / self.lower
+            met &= error * (1 + self._error_rtol) <= self._error_rtol * norms(x)
+        return met
+
+    def may_be_met(self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray) -> bool:
+        del gain
+        return bool(self._met(places, x, sizes).any())
+
+
+class ProximalStep(Measure):
+    """‖x − prox_{γg}(x − γ∇f(x))‖/γ ≤ max(rtol·(that at 0), atol), and the duality gap.
+
+    Its first look must be at 0, where that is known, for relative tolerances refer to it.
+
+    Args:
+        composite: The objective.
+        gamma: γ.
+        rtol: See above; None for no such criterion.
+        atol: See above.
+        gap_rtol: Of the duality gap, relative to the objective at 0; None for none.
+        gap_atol: The same, absolute.
+    """
+
+    def __init__(
+        self,
+        composite: Composite[Any],
+        gamma: float,
+        rtol: float | None,
+        atol: float,
+        gap_rtol: float | None,
+        gap_atol: float,
+    ) -> None:
+        super().__init__()
+        self._composite, self._gamma = composite, gamma
+        self._on_norm = rtol is not None or atol > 0
+        self.on_gap = gap_rtol is not None or gap_atol > 0
+        self._rtol, self._atol = rtol or 0.0, atol
+        self._gap_rtol, self._gap_atol = gap_rtol or 0.0, gap_atol
+        self._tolerance: FloatArray | None = None
+        self._gap_tolerance = np.zeros(1)
+        self.upper = 1 / gamma
+
+    def _measured(self, problem: Problem[Any], x: Any) -> tuple[Any, ...]:
+        composite = self._composite
+        seen = look(problem, x)
+        return (
+            _numbers(optimality(composite.penalty, x, seen.gradient, self._gamma)),
+            _numbers(composite.gap_at(x, seen)) if composite.has_gap else None,
+            _numbers(seen.value + composite.penalty.value(x)),
+            seen.gradient,
+        )
+
+    def look(self, problem: Problem[Any], places: Places, x: Any, known: Any = None) -> Seen:
+        del known
+        sizes, gaps, values, gradient = self._measured(problem, x)
+        if self._tolerance is None:
+            # Where 0 is infeasible its objective is infinite, and no measure for anything.
+            values = np.where(np.isfinite(values), abs(values), 0.0)
+            self._tolerance = np.maximum(self._rtol * sizes, self._atol)
+            self._gap_tolerance = np.maximum(self._gap_rtol * values, self._gap_atol)
+        met = np.ones(sizes.shape, dtype=bool)
+        if self._on_norm:
+            met &= sizes <= self._tolerance[places]
+        if self.on_gap:
+            met &= gaps <= self._gap_tolerance[places]
+        # x and the point that the step ends at are rounded to eps·‖x‖ each.
+        rounding = epsilon(x) * (self.upper * norms(x) + norms(gradient))
+        floor = RESTING * rounding
+        scores = gaps if self.on_gap else None
+        return Seen(sizes, met, floor, gradient, gaps=gaps, scores=scores)
+
+    def reason(self, status: Status | None) -> str | None:
+        what = "duality gap" if self.on_gap else "proximal step"
+        return {
+            Status.CONVERGED: f"The {what} fell below the tolerance.",
+            Status.BUDGET: "The budget was spent; raise `max_steps`, `max_products` or "
+            "`max_seconds`, or loosen the tolerance.",
+            Status.STALLED: f"The {what} stopped falling at the precision of the arithmetic; "
+            "loosen the tolerance, or use a wider dtype.",
+            Status.DIVERGED: "The proximal step grew beyond all bounds: step sizes must be below "
+            "2/b, for `Fista` at most 1/b, for the upper bound b of the curvature.",
+        }.get(status or Status.BUDGET)
+
+    def closing_notes(self, ledger: Ledger) -> list[str]:
+        smallest = math.inf if ledger.gaps is None else float(ledger.least_gaps.max())
+        if not math.isfinite(smallest):
+            return self.notes
+        return [
+            *self.notes,
+            f"The duality gap came down to {smallest:.3g}: the objective is at most that far above "
+            "its minimum.",
+        ]
+
+
+def _numbers(values: Any) -> FloatArray:
+    """One number per row, as float64 of shape (rows,)."""
+    return np.atleast_1d(np.asarray(values.tolist(), dtype=np.float64))

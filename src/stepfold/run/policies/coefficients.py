@@ -1,0 +1,126 @@
+"""What conjugate gradients tell about the spectrum, for nothing.
+
+From their step lengths αₖ and ratios βₖ the Lanczos matrix has the diagonal ``1/αₖ + βₖ₋₁/αₖ₋₁``
+and, beside it, ``√βₖ/αₖ``. Its eigenvalues lie inside the spectrum of M⁻¹H. The upper end is put
+where no eigenvalue hides from that many Lanczos steps, the lower one a little below the smallest
+Ritz value: that is an estimate, and nothing proves that the lower end has been seen.
+
+References:
+    Golub and Van Loan, Matrix Computations (2013), section 10.2.5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from stepfold._typing import FloatArray
+from stepfold.spectrum import Certainty, SpectralBounds
+from stepfold.spectrum.one_sided import log_growth_needed, outer_end
+
+# The start is a right-hand side and not random, so this is a figure of speech; `solve`'s guard
+# raises an upper end that is too low.
+FAILURE_PROBABILITY = 1e-2
+# Looks follow each other in this ratio at least: looking back at hundreds of steps takes its time.
+LOOK_AGAIN = 1.25
+FIRST_LOOK = 8
+# Ritz values reach the lower end from inside.
+LOWER_MARGIN = 0.9
+# Steps that the upper end is judged by: beyond, each says next to nothing more about it.
+MOST_FOR_UPPER = 100
+ROUNDING = 10 * float(np.finfo(float).eps)
+
+
+class Coefficients:
+    """Step lengths and ratios of one row, the first of those that are still in the run."""
+
+    def __init__(self) -> None:
+        self._steps: list[float] = []
+        self._ratios: list[float] = []
+        self._row = 0
+        self._looked_at = 0
+
+    @property
+    def size(self) -> int:
+        """Steps taken in."""
+        return len(self._steps)
+
+    def step(self, sizes: FloatArray) -> None:
+        """Take in the step lengths αₖ of all rows."""
+        self._steps.append(float(sizes[self._row]))
+
+    def ratio(self, ratios: FloatArray) -> None:
+        """Take in the ratios βₖ after that step."""
+        self._ratios.append(float(ratios[self._row]))
+
+    def take(self, positions: Sequence[int]) -> None:
+        """Follow the row to its new place; if it has gone, what is known of it stands."""
+        if self._row in positions:
+            self._row = list(positions).index(self._row)
+        else:
+            self._row, self._steps = 0, self._steps[:0]
+            self._ratios = []
+
+    def is_due(self) -> bool:
+        """Whether the spectrum is worth another look."""
+        if self.size < max(FIRST_LOOK, LOOK_AGAIN * self._looked_at):
+            return False
+        self._looked_at = self.size
+        return True
+
+    def matrix(self) -> tuple[FloatArray, FloatArray]:
+        """Diagonal and off-diagonal of the Lanczos matrix, the last coupling included."""
+        steps = np.array(self._steps)
+        good = np.flatnonzero(~((steps > 0) & np.isfinite(steps)))
+        count = int(good[0]) if good.size else steps.size
+        count = min(count, len(self._ratios))
+        steps, ratios = steps[:count], np.array(self._ratios[:count])
+        diagonal = 1 / steps
+        diagonal[1:] += ratios[:-1] / steps[:-1]
+        return diagonal, np.sqrt(ratios) / steps
+
+    def ritz_values(self) -> tuple[float, float]:
+        """Smallest and largest Ritz value; (0, 0) if there was no step."""
+        from scipy.linalg import eigvalsh_tridiagonal
+
+        diagonal, off = self.matrix()
+        if not diagonal.size or not np.isfinite(diagonal).all():
+            return 0.0, 0.0
+        # LAPACK squares what is in the matrix, whatever its units.
+        scale = float(diagonal.max())
+        scaled = diagonal / scale, off[:-1] / scale
+        ends = (
+            eigvalsh_tridiagonal(*scaled, select="i", select_range=(i, i))
+            for i in (0, diagonal.size - 1)
+        )
+        lowest, highest = (scale * float(values[0]) for values in ends)
+        return lowest, highest
+
+    def condition(self) -> float:
+        """Ratio of the extreme Ritz values: the condition number is at least that."""
+        lowest, highest = self.ritz_values()
+        return highest / lowest if lowest > 0 else math.inf
+
+    def bounds(self, size: int = 1000) -> SpectralBounds | None:
+        """Ends of the spectrum; None if no step was taken."""
+        diagonal, off = self.matrix()
+        lowest, highest = self.ritz_values()
+        if not highest > 0:
+            return None
+        # In units of the highest Ritz value: the recurrence of `outer_end` squares too.
+        needed = log_growth_needed(size, FAILURE_PROBABILITY)
+        some = slice(MOST_FOR_UPPER)
+        off = np.maximum(off[some] / highest, ROUNDING)
+        upper = highest * outer_end(diagonal[some] / highest, off, 1.0, needed, ROUNDING)
+        lower = LOWER_MARGIN * lowest if lowest > ROUNDING * highest else 0.0
+        return SpectralBounds(
+            lower,
+            upper,
+            Certainty.ESTIMATED if lower > 0 else Certainty.GUARANTEED,
+            Certainty.ESTIMATED,
+            method=f"{diagonal.size} steps of conjugate gradients",
+            reached_lower=max(lowest, 0.0),
+            reached_upper=highest,
+        )

@@ -1,0 +1,195 @@
+"""What a run starts from, and its record in the units of the problem as it was posed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from stepfold._arrays import (
+    all_finite,
+    copy_of,
+    dtype_kind,
+    from_host,
+    is_array,
+    requires_derivatives,
+)
+from stepfold.problems import LeastSquares, Problem, QuadraticProblem
+from stepfold.problems.base import apply, check_library, check_rows
+from stepfold.result import Result, Status
+from stepfold.run.diagnosis import diagnose
+from stepfold.run.ledger import Budgets, Ledger
+from stepfold.run.loop import Loop, Policy
+from stepfold.run.measures import Measure
+from stepfold.run.units import Units
+from stepfold.schedules import Schedule
+
+
+def run_quadratic(
+    units: Units,
+    x0: Any,
+    term: Any,
+    measure: Measure,
+    policy: Policy,
+    budgets: Budgets,
+    callback: Callable[[int, Any], None] | None,
+    *,
+    keep_iterates: bool = False,
+) -> Loop:
+    """Run a policy on a quadratic problem, from 0 or from ``x0``, to its end.
+
+    Args:
+        units: The problem in units near 1.
+        x0: Start in the units of the problem as it was posed; None for 0.
+        term: Its linear term in the usual inner product, in units near 1.
+        measure: What is looked at.
+        policy: What a period is.
+        budgets: What may be spent.
+        callback: Called after each step with an iterate in the units of the problem.
+        keep_iterates: Whether the history keeps iterates.
+    """
+    problem = units.problem
+    zero = 0 * term
+    # A copy: the result may be the start, and must not share memory with the caller's.
+    x = zero if x0 is None else units.scaled(copy_of(check_start(x0, zero)))
+    num_rows = len(x) if x.ndim == 2 else None
+    ledger = Ledger(x, num_rows, budgets, keep_iterates=keep_iterates)
+    # A gradient costs one product more than the linear term: Aᵀ(Ax − b) beside Aᵀb.
+    ledger.num_products = problem.products_per_gradient - 1
+    shown = callback
+    if callback is not None and units.solution is not None:
+
+        def shown(count: int, x: Any) -> None:
+            callback(count, units.posed(x))
+
+    loop = Loop(problem, measure, policy, ledger, shown)
+    loop.go(x, -term if x0 is None else None)
+    return loop
+
+
+def check_start(x0: Any, zero: Any) -> Any:
+    """The start ready for arithmetic, of the shape and the library of a solution."""
+    x0 = check_rows("x0", x0, zero.shape[-1], "the problem")
+    check_library("x0", x0, "the data of the problem", zero)
+    if x0.shape != zero.shape:
+        raise ValueError(
+            f"`x0` must have the shape of the solution, {tuple(zero.shape)}, got {tuple(x0.shape)}"
+        )
+    if dtype_kind(x0.dtype) == "c" and dtype_kind(zero.dtype) != "c":
+        raise TypeError(
+            f"`x0` must be real, as the problem is, got dtype {x0.dtype}; pass `x0.real`"
+        )
+    return x0
+
+
+def finite_term(problem: QuadraticProblem[Any]) -> Any:
+    """The linear term in the usual inner product, which must be finite.
+
+    Raises:
+        TypeError: If a matrix-free operator returns complex numbers and declares a real dtype.
+        ValueError: If the term is not finite.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        term: Any = problem.linear_term
+    if dtype_kind(term.dtype) == "c":
+        _check_declared_dtype(problem, term)
+    if not all_finite(term):
+        raise ValueError(
+            f"`problem` must have a finite gradient at 0, got one that is NaN or overflows "
+            f"{term.dtype}; divide its matrix and its right-hand side by their norms"
+        )
+    return term
+
+
+def _check_declared_dtype(problem: QuadraticProblem[Any], term: Any) -> None:
+    operator: Any = problem.operator if isinstance(problem, LeastSquares) else problem.hessian
+    declared = getattr(operator, "dtype", None)
+    if declared is None or dtype_kind(declared) == "c" or is_array(operator):
+        return
+    if hasattr(operator, "tocsr"):
+        return
+    vector = from_host(np.random.default_rng(0).standard_normal(operator.shape[1]), term).real
+    if dtype_kind(apply(operator, vector).dtype) == "c":
+        raise TypeError(
+            f"`problem` must have an operator that declares a complex dtype, got {declared} from "
+            "one that returns complex numbers: its adjoint would be taken for its transpose"
+        )
+
+
+def check_untracked(problem: Any, term: Any, x0: Any) -> None:
+    """Raise if torch would record every step for derivatives, and keep all iterates for that."""
+    operator = getattr(problem, "operator", getattr(problem, "hessian", None))
+    for name, values in (("x0", x0), ("problem", operator), ("problem", term)):
+        if requires_derivatives(values):
+            raise ValueError(
+                f"`{name}` must hold no tensor that requires derivatives, got "
+                "requires_grad=True: every step would be recorded; pass `tensor.detach()`, call "
+                "under `torch.no_grad()`, or differentiate steps with `stepfold.unfolded`"
+            )
+
+
+def scaled_bounds(bounds: Any, unit: float) -> Any:
+    """Bounds of the Hessian times ``unit``; None of None."""
+    if bounds is None or unit == 1:
+        return bounds
+    ends: dict[str, Any] = {
+        name: None if getattr(bounds, name) is None else getattr(bounds, name) * unit
+        for name in ("lower", "upper", "reached_lower", "reached_upper")
+    }
+    if not 0 < ends["upper"] < np.inf:
+        return None  # out of range in these units
+    return replace(bounds, **ends)
+
+
+def scaled_schedule(schedule: Schedule, unit: float) -> Schedule:
+    """Steps for the Hessian times ``unit``."""
+    if unit == 1:
+        return schedule
+    bounds = scaled_bounds(schedule.bounds, unit)
+    return replace(schedule, steps=schedule.steps / unit, bounds=bounds)
+
+
+def finished(loop: Loop, units: Units, problem: Problem[Any]) -> Result[Any]:
+    """The record of the run, in the units of the problem."""
+    ledger, measure = loop.ledger, loop.measure
+    notes = loop.policy.notes(loop) + measure.closing_notes(ledger)
+    if ledger.status not in (Status.CONVERGED, Status.INTERRUPTED):
+        notes += diagnose(loop, problem)
+    error: Any = None
+    quadratic = isinstance(problem, QuadraticProblem) and problem.euclidean is problem
+    if quadratic and measure.lower and np.isfinite(ledger.best_sizes).all():
+        error = ledger.best_sizes / measure.lower
+        error = error if units.solution is None else error * units.solution
+        error = error if ledger.is_batch else float(error[0])
+    result = loop.result(
+        notes=tuple(notes), error_bound=error, reason=measure.reason(loop.ledger.status)
+    )
+    if units.solution is None:
+        return result
+    iterates, unit = result.history.iterates, units.gradient
+    with np.errstate(under="ignore", over="ignore"):
+        sizes = result.history.gradient_norms * (1.0 if unit is None else unit)
+    history = replace(
+        result.history,
+        gradient_norms=sizes,
+        iterates=None if iterates is None else tuple(map(units.posed, iterates)),
+    )
+    events = tuple(
+        replace(
+            event,
+            old=scaled_bounds(event.old, units.hessian),
+            new=scaled_bounds(event.new, units.hessian),
+            eigenvalue=event.eigenvalue * units.hessian,
+        )
+        for event in result.events
+    )
+    return replace(
+        result,
+        x=units.posed(result.x),
+        history=history,
+        events=events,
+        schedule=scaled_schedule(result.schedule, units.hessian),
+        bounds=scaled_bounds(result.bounds, units.hessian),
+    )

@@ -1,0 +1,420 @@
+"""`solve`: one verb for all problems.
+
+A smooth or quadratic problem, one with a penalty, with steps that are known or without: the
+arguments are checked here, and what runs is a policy of `stepfold.run`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from stepfold._arrays import copy_of, epsilon, norms
+from stepfold._checks import check_callable, check_nonnegative
+from stepfold._typing import ArrayT
+from stepfold.iterations import Fista, GradientDescent, Iteration
+from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
+from stepfold.problems.penalties import Box, Penalty
+from stepfold.result import Result
+from stepfold.run import Budgets, GradientNorm, Ledger, Loop, Policy, ProximalStep
+from stepfold.run.policies.automatic import Automatic
+from stepfold.run.policies.cycle import Cycle
+from stepfold.run.policies.guard import Guard, watch_for
+from stepfold.run.start import (
+    check_start,
+    check_untracked,
+    finished,
+    finite_term,
+    run_quadratic,
+    scaled_bounds,
+    scaled_schedule,
+)
+from stepfold.run.units import Units, in_units_near_one
+from stepfold.schedules import Schedule
+
+__all__ = ["Guard", "solve"]
+
+DEFAULT_GUARD = Guard()
+# Steps between two looks of FISTA, each of which costs about what a step does.
+STEPS_PER_LOOK = 10
+
+
+def default_rtol(like: Any) -> float:
+    """Tolerance on a gradient norm, by the precision of the data: 1e-8, in float32 1e-4."""
+    return 1e-8 if epsilon(like) < 1e-10 else 1e-4 if epsilon(like) < 1e-5 else 1e-2
+
+
+def solve(
+    problem: Problem[ArrayT] | Composite[ArrayT],
+    schedule: Schedule | None = None,
+    x0: ArrayT | None = None,
+    *,
+    iteration: Iteration[Any, ArrayT] | Callable[[Penalty], Iteration[Any, ArrayT]] | None = None,
+    rtol: float | None = None,
+    atol: float = 0.0,
+    error_rtol: float | None = None,
+    gap_rtol: float | None = None,
+    gap_atol: float = 0.0,
+    max_steps: int | None = 10_000,
+    max_products: int | None = None,
+    max_seconds: float | None = None,
+    guard: Guard | None = DEFAULT_GUARD,
+    low_precision: QuadraticProblem[Any] | None = None,
+    keep_iterates: bool = False,
+    callback: Callable[[int, ArrayT], None] | None = None,
+) -> Result[ArrayT]:
+    """Minimise: automatically, or by steps that are known beforehand.
+
+    Without a schedule a quadratic problem is solved by conjugate gradients, which need no bounds; a
+    smooth problem and one with a penalty by FISTA with restart, which needs an upper bound of the
+    curvature and estimates that of a quadratic.
+
+    Args:
+        problem: What to minimise: a `Problem` or a `Composite`.
+        schedule: Step sizes; they repeat with their period T. With a penalty they must be below 2/b
+            for the upper bound b of the curvature, with `Fista` at most 1/b.
+        x0: Start, shape (n,) or (batch, n); 0 if not given.
+        iteration: What a step of the schedule does; `GradientDescent` if not given. With a penalty
+            a function from the penalty to an iteration: `Fista` (if not given),
+            `ProximalGradient`, or one such as ``lambda g: Fista(g, restart=False)``.
+        rtol: Stop when ‖∇f(x)‖ ≤ max(``rtol``·‖∇f(0)‖, ``atol``), for each row of a batch by
+            itself: rows that are done leave the sweep. Where ∇f(0) is 0 the gradient at ``x0``
+            takes its place. With a penalty the same of ``‖x − prox_{γg}(x − γ∇f(x))‖/γ``, γ the
+            last step of a period. With a preconditioner M norms are those of M⁻¹∇f in the inner
+            product of M. If no tolerance is given: 1e-8, in single precision 1e-4, in half 1e-2.
+        atol: See ``rtol``.
+        error_rtol: Stop when ‖x − x*‖ ≤ ``error_rtol``·‖x*‖ is certain, as it is if
+            ‖∇f(x)‖/a ≤ ``error_rtol``·(‖x‖ − ‖∇f(x)‖/a) for a lower bound a > 0 of the spectrum:
+            that of the guard or of the schedule, or the ridge of least squares. A bound that the
+            run refutes is not used. If ``rtol`` is given too, both must hold.
+        gap_rtol: With a penalty, stop when the duality gap is at most
+            ``max(gap_rtol·(objective at 0), gap_atol)``. If ``rtol`` is given too, both must hold.
+        gap_atol: See ``gap_rtol``.
+        max_steps: Budget of steps. A period that does not fit a budget is not begun.
+        max_products: Budget of products with the operator or its transpose.
+        max_seconds: Budget of time; no period starts unless the slowest one so far would still fit.
+        guard: What to do about bounds that are wrong; None to trust them. With bounds that are
+            right it changes no iterate. It works on quadratics with `GradientDescent` only.
+        low_precision: The same problem with its data in fewer bits (float32, or bfloat16 of torch;
+            its right-hand side is not looked at). Steps of the schedule are taken on that; at
+            period ends the gradient is computed with ``problem``, and the accuracy reached is that
+            of its dtype, provided that κ times the epsilon of the low one is well below 1.
+        keep_iterates: Whether the history keeps x at every look.
+        callback: Called as ``callback(t, x)`` after each step t = 1, 2, …; for watching.
+
+    Returns:
+        The best iterate at a look, a status with advice, and the history. ``bounds`` and
+        ``schedule`` of the result serve the next right-hand side. A run that does not converge is
+        a result, not an exception; up to ten more products are then spent on finding out why.
+
+    Raises:
+        TypeError: If an argument has the wrong type, or asks for what this kind of problem does not
+            have.
+        ValueError: If ``x0`` does not fit, a tolerance or a budget is negative, a tensor requires
+            derivatives, or an argument asks for what the iteration or the bounds cannot give.
+
+    >>> from stepfold import LeastSquares, chebyshev_steps, estimate_bounds
+    >>> problem = LeastSquares(np.diag([3.0, 2.0, 1.0]), np.array([3.0, 2.0, 1.0]))
+    >>> result = solve(problem)
+    >>> result.status.name, result.num_steps, result.x.round(6)
+    ('CONVERGED', 3, array([1., 1., 1.]))
+    >>> solve(problem, chebyshev_steps(estimate_bounds(problem.hessian), 8)).num_steps
+    32
+    """
+    if schedule is not None and not isinstance(schedule, Schedule):
+        raise TypeError(
+            f"`schedule` must be a Schedule or None, got {type(schedule).__name__}; "
+            "wrap step sizes as `Schedule(steps)`"
+        )
+    check_callable("callback", callback)
+    for name, tolerance in (
+        ("rtol", rtol),
+        ("atol", atol),
+        ("error_rtol", error_rtol),
+        ("gap_rtol", gap_rtol),
+        ("gap_atol", gap_atol),
+    ):
+        if tolerance is not None or name.endswith("atol"):
+            check_nonnegative(name, tolerance)
+    budgets = Budgets(max_steps, max_products, max_seconds)
+    if isinstance(problem, Composite):
+        for name, value in (("error_rtol", error_rtol), ("low_precision", low_precision)):
+            if value is not None:
+                raise TypeError(f"`{name}` is for problems without a penalty, got {value!r}")
+        tolerances = {"rtol": rtol, "atol": atol, "gap_rtol": gap_rtol, "gap_atol": gap_atol}
+        return _composite(
+            problem,
+            schedule,
+            x0,
+            iteration,
+            tolerances,
+            budgets,
+            callback,
+            keep_iterates=keep_iterates,
+        )
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"`problem` must be a Problem, got {type(problem).__name__}; "
+            "pose it as `LeastSquares(matrix, rhs)` or `Quadratic(matrix, rhs)`"
+        )
+    if gap_rtol is not None or gap_atol > 0:
+        raise TypeError(
+            f"`gap_rtol` is for problems with a penalty, got {type(problem).__name__}; take `rtol`"
+        )
+    method: Any = GradientDescent() if iteration is None else iteration
+    if not isinstance(problem, QuadraticProblem):
+        _check_is_not_asked(problem, guard, error_rtol, low_precision)
+        if iteration is None and schedule is None:
+            method = Fista(Box(-math.inf, math.inf))
+        else:
+            _check_iteration(method)
+        return _smooth(
+            problem,
+            schedule,
+            x0,
+            method,
+            (rtol, atol),
+            budgets,
+            callback,
+            keep_iterates=keep_iterates,
+        )
+    _check_iteration(method)
+    asked: dict[str, Any] = {"iteration": iteration, "low_precision": low_precision}
+    for name, value in asked.items():
+        if schedule is None and value is not None:
+            raise ValueError(f"`schedule` must be given where `{name}` is, got None")
+    guard = _check_guard(guard, method)
+    if low_precision is not None:
+        _check_low_precision(problem, low_precision, method)
+    check_untracked(problem, getattr(problem, "rhs", None), x0)
+    units = in_units_near_one(problem)
+    term = finite_term(units.problem.euclidean)
+    confirms = guard is not None
+    measure = _gradient_norm(term, units, (rtol, atol, error_rtol), confirms=confirms)
+    if guard is not None and guard.bounds is not None:
+        guard = replace(guard, bounds=scaled_bounds(guard.bounds, 1 / units.hessian))
+    policy: Policy
+    if schedule is None:
+        policy = Automatic(measure.asked_rtol)
+        bounds = None if guard is None else guard.bounds
+    else:
+        steps = scaled_schedule(schedule, 1 / units.hessian)
+        watch = watch_for(guard, steps, lowers=error_rtol is not None)
+        policy = Cycle(steps, method, watch, low_precision)
+        bounds = policy.bounds
+        measure.upper = 1 / float(steps.steps.min())
+    if bounds is not None and bounds.lower > measure.lower:
+        measure.lower = bounds.lower
+    if error_rtol is not None:
+        _check_certifiable(problem, measure.lower)
+    loop = run_quadratic(
+        units, x0, term, measure, policy, budgets, callback, keep_iterates=keep_iterates
+    )
+    return finished(loop, units, problem)
+
+
+def _check_is_not_asked(
+    problem: Problem[Any], guard: Guard | None, error_rtol: float | None, low: Any
+) -> None:
+    """Refuse what needs a quadratic."""
+    given = {
+        "error_rtol": error_rtol,
+        "low_precision": low,
+        "guard": None if guard is DEFAULT_GUARD else guard,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise TypeError(
+                f"`{name}` needs a QuadraticProblem, got {type(problem).__name__}: its Hessian is "
+                "not the same everywhere, so that no bounds at one point hold at another; "
+                "take `rtol`"
+            )
+
+
+def _check_iteration(iteration: Any) -> None:
+    if not isinstance(iteration, Iteration):
+        got = f"class {iteration.__name__}" if isinstance(iteration, type) else repr(iteration)
+        raise TypeError(
+            f"`iteration` must be an Iteration, got {got}; give an instance, as `GradientDescent()`"
+        )
+    remedies = {
+        "map": "that steps on problems, got {}, which steps on maps; find fixed points by "
+        "`accelerate(map, x0)`",
+        "penalty": "that steps on problems without a penalty, got {}; minimise "
+        "`Composite(problem, penalty)`",
+    }
+    if iteration.steps_on in remedies:
+        what = remedies[iteration.steps_on].format(type(iteration).__name__)
+        raise TypeError(f"`iteration` must be one {what}")
+
+
+def _check_guard(guard: Any, iteration: Iteration[Any, Any]) -> Guard | None:
+    if guard is not None and not isinstance(guard, Guard):
+        raise TypeError(f"`guard` must be a Guard or None, got {guard!r}")
+    if guard is None or iteration.follows_schedule:
+        return guard
+    if guard is not DEFAULT_GUARD:
+        raise ValueError(
+            "`guard` must be None unless the iteration is GradientDescent, got a Guard with "
+            f"{type(iteration).__name__}: another iteration has another polynomial"
+        )
+    return None
+
+
+def _check_low_precision(problem: Any, low: Any, iteration: Iteration[Any, Any]) -> None:
+    """Refuse what is no twin of the problem in fewer bits."""
+    if not isinstance(low, QuadraticProblem):
+        raise TypeError(
+            f"`low_precision` must be a QuadraticProblem, got {type(low).__name__}; pose the same "
+            "problem with its data in fewer bits, as in `LeastSquares(A.astype('float32'), ...)`"
+        )
+    if not iteration.follows_schedule:
+        raise ValueError(
+            "`low_precision` needs the iteration `GradientDescent`, "
+            f"got {type(iteration).__name__}: a correction starts from rest every period"
+        )
+    if tuple(low.hessian.shape) != tuple(problem.hessian.shape):
+        raise ValueError(
+            f"`low_precision` must have a Hessian of shape {tuple(problem.hessian.shape)}, got "
+            f"{tuple(low.hessian.shape)}; it must be the same problem in fewer bits"
+        )
+    if getattr(low.hessian, "dtype", None) is None:
+        raise TypeError(
+            "`low_precision` must have an operator with a `dtype`, got None; give its operator one"
+        )
+
+
+def _check_certifiable(problem: Any, lower: float | None) -> None:
+    if problem.euclidean is not problem:
+        raise ValueError(
+            "`error_rtol` needs a Hessian that is symmetric in the usual inner product, got a "
+            "preconditioned problem: there the gradient bounds the error in the norm of M only; "
+            "take `rtol`"
+        )
+    if not lower:
+        raise ValueError(
+            "`error_rtol` needs a lower bound above 0 of the spectrum, got none; take a schedule "
+            "that was made for bounds, `guard=Guard(bounds)`, or a ridge"
+        )
+
+
+def _gradient_norm(
+    term: Any,
+    units: Units,
+    tolerances: tuple[float | None, float, float | None],
+    *,
+    confirms: bool,
+) -> GradientNorm:
+    """The measure of a quadratic problem, in units near 1."""
+    problem = units.problem
+    rtol, atol, error_rtol = tolerances
+    if rtol is None:
+        rtol = default_rtol(term) if error_rtol is None else math.inf
+    return GradientNorm(
+        rtol,
+        atol if units.gradient is None else atol / units.gradient,
+        error_rtol,
+        problem.gradient_norms(term, problem.precondition(term)),
+        lower=problem.ridge if isinstance(problem, LeastSquares) else 0.0,
+        confirms=confirms,
+    )
+
+
+def _smooth(
+    problem: Problem[Any],
+    schedule: Schedule | None,
+    x0: Any,
+    method: Iteration[Any, Any],
+    tolerances: tuple[float | None, float],
+    budgets: Budgets,
+    callback: Any,
+    *,
+    keep_iterates: bool,
+) -> Result[Any]:
+    """A smooth problem, by a schedule or by steps of one over its bound of curvature."""
+    check_untracked(problem, None, x0)
+    if schedule is None:
+        bound = problem.curvature_bound
+        if bound is None:
+            raise ValueError(
+                f"`schedule` must be given, got None: {type(problem).__name__} has no "
+                "`curvature_bound` that steps could be made from"
+            )
+        steps = np.full(STEPS_PER_LOOK, 1 / bound if bound > 0 else 1.0)
+        schedule = Schedule(steps, "constant")
+    x, zero = _first_point(problem, x0)
+    num_rows = len(x) if x.ndim == 2 else None
+    ledger = Ledger(x, num_rows, budgets, keep_iterates=keep_iterates)
+    reference = np.full(num_rows or 1, np.nan)
+    if zero is not None and x0 is not None:
+        reference = norms(problem.gradient(zero))
+        ledger.num_products = problem.products_per_gradient
+    rtol, atol = tolerances
+    measure = GradientNorm(default_rtol(x) if rtol is None else rtol, atol, None, reference)
+    measure.upper = 1 / float(schedule.steps.min())
+    loop = Loop(problem, measure, Cycle(schedule, method), ledger, callback)
+    loop.go(x)
+    return finished(loop, Units(problem), problem)
+
+
+def _first_point(problem: Problem[Any] | Composite[Any], x0: Any) -> tuple[Any, Any]:
+    """The start and the point 0, or None where it is not known."""
+    zero = problem.zero
+    if zero is None and x0 is None:
+        raise ValueError(
+            f"`x0` must be given, got None: {type(problem).__name__} does not say what a solution "
+            "looks like"
+        )
+    # A copy: the result may be the start, and must not share memory with the caller's.
+    return zero if x0 is None else copy_of(x0 if zero is None else check_start(x0, zero)), zero
+
+
+def _composite(
+    composite: Composite[Any],
+    schedule: Schedule | None,
+    x0: Any,
+    iteration: Any,
+    tolerances: dict[str, Any],
+    budgets: Budgets,
+    callback: Any,
+    *,
+    keep_iterates: bool,
+) -> Result[Any]:
+    """A problem with a penalty: proximal steps, from 0 or from ``x0``."""
+    if schedule is None:
+        schedule = Schedule(np.full(STEPS_PER_LOOK, composite.step), "constant")
+    make = Fista if iteration is None else iteration
+    method = make(composite.penalty) if callable(make) else make
+    if not callable(make) or not isinstance(method, Iteration):
+        raise TypeError(
+            f"`iteration` must make an Iteration from a penalty, got {type(method).__name__}; "
+            "give `Fista` or `ProximalGradient` itself, not an instance"
+        )
+    asked = dict(tolerances)
+    if (
+        asked["rtol"] is None
+        and asked["gap_rtol"] is None
+        and not (asked["atol"] or asked["gap_atol"])
+    ):
+        asked["rtol"] = 1e-8
+    measure = ProximalStep(composite, float(schedule.steps[-1]), **asked)
+    if measure.on_gap and not composite.has_gap:
+        raise ValueError(
+            f"`gap_rtol` and `gap_atol` need a duality gap, and none is known for "
+            f"{type(composite.penalty).__name__} on {type(composite.problem).__name__}; give "
+            "`rtol`, or add a ridge term to least squares"
+        )
+    problem = composite.problem
+    check_untracked(problem, None, x0)
+    x, zero = _first_point(composite, x0)
+    num_rows = len(x) if x.ndim == 2 else None
+    ledger = Ledger(x, num_rows, budgets, keep_iterates=keep_iterates)
+    loop = Loop(problem, measure, Cycle(schedule, method), ledger, callback)
+    if isinstance(problem, QuadraticProblem):
+        ledger.num_products = problem.products_per_gradient - 1  # those of the linear term
+    loop.go(x, zero=None if x0 is None else zero)
+    return finished(loop, Units(problem), problem)
