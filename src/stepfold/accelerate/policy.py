@@ -159,8 +159,8 @@ class Policy:
             rise = np.maximum(rise, at)
         return rise
 
-    def most_rise(self, period: Period, values: NDArray[np.complex128]) -> float:
-        """By what factor a period may have raised the residual that showed these Ritz values."""
+    def most_rise(self, period: Period) -> float:
+        """By what factor a period may raise the residual, as the escape from a saddle does."""
         rise = float(np.abs(period.polynomial(self.escape)))
         return RISE * rise if rise > 1 else 1.0
 

@@ -88,7 +88,7 @@ class Run:
         if policy.guard and taken and record.noise(x) <= NOISY * min(size, start):
             values = ritz_values(residuals, period.moves[:taken, :taken])
         good = not guarded or (
-            taken == period.schedule.period and size < policy.most_rise(period, values) * start
+            taken == period.schedule.period and size < policy.most_rise(period) * start
         )
         policy.learn(values, accepted=good)
         if not good:
