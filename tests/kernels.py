@@ -61,7 +61,7 @@ class Kernels:
 
 SETTINGS = (
     Kernels("Nehalem", "nehalem", "sse4"),
-    Kernels("Sandybridge", "sandybridge", "avx", num_threads=2),
+    Kernels("Sandybridge", "sandybridge", "avx"),
     Kernels("Haswell", "haswell", "avx2", num_threads=2),
     Kernels("Zen", "znver1", "avx2", alias="Haswell"),
     Kernels("SkylakeX", "skylake-avx512", "avx512"),
@@ -110,7 +110,9 @@ def failures(kernels: Kernels, dispatched: Sequence[str], options: Sequence[str]
     if wrong is not None:
         return [wrong]
     ignored = [f"--ignore-glob=*/test_{name}.py" for name in WITHOUT_NUMBERS]
-    tests = [sys.executable, "-m", "pytest", "-q", "-n", "2", *ignored, *options]
+    # Two processes of two threads each would wait for one another on two cores.
+    workers = str(2 // kernels.num_threads)
+    tests = [sys.executable, "-m", "pytest", "-q", "-n", workers, *ignored, *options]
     failed = []
     if subprocess.run(tests, cwd=ROOT, env=variables, check=False).returncode != 0:
         failed.append("tests")
