@@ -37,6 +37,7 @@ __all__ = [
     "gram_matrix",
     "has_double",
     "is_array",
+    "is_foreign",
     "is_numpy",
     "is_sparse_tensor",
     "is_torch",
@@ -85,6 +86,11 @@ def is_array(x: Any) -> bool:
 def is_numpy(x: Any) -> bool:
     """Whether it is an array of NumPy, or one of the scalars its arithmetic makes."""
     return isinstance(x, (np.ndarray, np.generic))
+
+
+def is_foreign(x: Any) -> bool:
+    """Whether it is an array of another library than NumPy: where it is, NumPy may not read it."""
+    return not is_numpy(x) and is_array(x)
 
 
 def is_torch(x: Any) -> bool:

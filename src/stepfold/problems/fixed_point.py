@@ -13,7 +13,7 @@ from typing import Any, Generic
 
 import numpy as np
 
-from stepfold._arrays import copy_of, detached, epsilon, largest_entry
+from stepfold._arrays import copy_of, detached, epsilon, largest_entry, namespace
 from stepfold._checks import check_numbers
 from stepfold._typing import ArrayT
 
@@ -120,7 +120,7 @@ def first_residual(problem: FixedPoint[Any], x: Any) -> tuple[Any, bool]:
     given = copy_of(x)
     residual = copy_of(bare_residual(problem, x))
     again = bare_residual(problem, x)
-    if not bool((given == x).all()):
+    if not bool(namespace(x).all(given == x)):
         raise ValueError(
             "`map` must not write into its argument, got another argument back; "
             "let it work on a copy"
