@@ -18,7 +18,7 @@ from stepfold._checks import check_callable, check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.iterations import Fista, GradientDescent, Iteration
 from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
-from stepfold.problems.penalties import Box, Penalty
+from stepfold.problems.penalties import L1, Penalty
 from stepfold.result import Result
 from stepfold.run import Budgets, GradientNorm, Ledger, Loop, Policy, ProximalStep
 from stepfold.run.policies.automatic import Automatic
@@ -169,7 +169,7 @@ def solve(
     if not isinstance(problem, QuadraticProblem):
         _check_is_not_asked(problem, guard, error_rtol, low_precision)
         if iteration is None and schedule is None:
-            method = Fista(Box(-math.inf, math.inf))
+            method = Fista(L1(0.0))
         else:
             _check_iteration(method)
         return _smooth(

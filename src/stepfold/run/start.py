@@ -54,7 +54,7 @@ def run_quadratic(
     zero = 0 * term
     # A copy: the result may be the start, and must not share memory with the caller's.
     x = zero if x0 is None else units.scaled(copy_of(check_start(x0, zero)))
-    num_rows = len(x) if x.ndim == 2 else None
+    num_rows = x.shape[0] if x.ndim == 2 else None
     ledger = Ledger(x, num_rows, budgets, keep_iterates=keep_iterates)
     # A gradient costs one product more than the linear term: Aᵀ(Ax − b) beside Aᵀb.
     ledger.num_products = problem.products_per_gradient - 1
