@@ -81,7 +81,9 @@
         }
         if (type !== "log") continue;
         const format = span < 3 ? "~g" : "";
-        const factors = span > 0.9 && span < 3 ? "D2" : null; // 1, 2, 5; else plotly's choice
+        // Powers of ten, every so many; between them 2 and 5 where there are few; plotly's choice
+        // within one decade.
+        const factors = span >= 3 ? Math.ceil(span / 8) : span > 0.9 ? "D2" : null;
         if (format !== tickformat) change[`${name}.tickformat`] = format;
         if (factors !== (dtick ?? null)) change[`${name}.dtick`] = factors;
       }
