@@ -18,7 +18,7 @@ from stepfold._checks import check_callable, check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.iterations import Fista, GradientDescent, Iteration
 from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
-from stepfold.problems.penalties import Box, Penalty
+from stepfold.problems.penalties import L1, Penalty
 from stepfold.result import Result
 from stepfold.run import Budgets, GradientNorm, Ledger, Loop, Policy, ProximalStep
 from stepfold.run.policies.automatic import Automatic
@@ -105,8 +105,8 @@ def solve(
             period ends the gradient is computed with ``problem``, and the accuracy reached is that
             of its dtype, provided that κ times the epsilon of the low one is well below 1.
         keep_iterates: Whether the history keeps x at every look.
-        callback: Called as ``callback(t, x)`` after each step t = 1, 2, …; for watching. If it raises
-            StopIteration, the run ends as INTERRUPTED, at that x.
+        callback: Called as ``callback(t, x)`` after each step t = 1, 2, …; for watching. If it
+            raises StopIteration, the run ends as INTERRUPTED, at that x.
 
     Returns:
         The best iterate at a look, a status with advice, and the history. ``bounds`` and
@@ -171,7 +171,7 @@ def solve(
     if not isinstance(problem, QuadraticProblem):
         _check_is_not_asked(problem, guard, error_rtol, low_precision)
         if iteration is None and schedule is None:
-            method = Fista(Box(-math.inf, math.inf))
+            method = Fista(L1(0.0))
         else:
             _check_iteration(method)
         return _smooth(
