@@ -85,7 +85,10 @@
         // within one decade.
         const factors = span >= 3 ? Math.ceil(span / 8) : span > 0.9 ? "D2" : null;
         if (format !== tickformat) change[`${name}.tickformat`] = format;
-        if (factors !== (dtick ?? null)) change[`${name}.dtick`] = factors;
+        if (factors !== (dtick ?? null)) {
+          Object.assign(change, { [`${name}.dtick`]: factors, [`${name}.tick0`]: null });
+          change[`${name}.tickmode`] = factors === null ? "auto" : "linear"; // else none are drawn
+        }
       }
       return Object.keys(change).length ? Plotly.relayout(plot, change) : null;
     }
