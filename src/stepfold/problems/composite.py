@@ -26,12 +26,11 @@ from stepfold._arrays import dtype_kind
 from stepfold._checks import check_matrix, check_nonnegative, check_real
 from stepfold._typing import ArrayT, Operator
 from stepfold.problems._rows import largest, real_products
-from stepfold.problems.base import Problem
+from stepfold.problems.base import Problem, QuadraticProblem
 from stepfold.problems.duality import Look, look
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.logistic import Logistic
 from stepfold.problems.penalties import L1, ConjugatePenalty, Penalty
-from stepfold.problems.preconditioned import Preconditioned
 from stepfold.problems.quadratic import LeastSquares
 from stepfold.spectrum import BoundsMethod, SpectralBounds, estimate_bounds
 
@@ -55,7 +54,8 @@ class Composite(Generic[ArrayT]):
     """
 
     def __init__(self, problem: Problem[ArrayT], penalty: Penalty) -> None:
-        if not isinstance(problem, Problem) or isinstance(problem, Preconditioned):
+        inner = problem.euclidean if isinstance(problem, QuadraticProblem) else problem
+        if not isinstance(problem, Problem) or inner is not problem:
             raise TypeError(
                 "`problem` must be a Problem that is not preconditioned, got "
                 f"{type(problem).__name__}: a proximal operator is that of the Euclidean norm"
