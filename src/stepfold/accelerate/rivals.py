@@ -6,17 +6,18 @@ does. The best iterate is returned all the same.
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from stepfold._arrays import at_least_single, conjugate, namespace, reshaped, to_host
 from stepfold._checks import check_callable, check_count
 from stepfold._typing import ArrayT
 from stepfold.accelerate.record import Limits, Record, interrupted_at
 from stepfold.accelerate.run import EXPLOSION, broken
-from stepfold.problems.fixed_point import FixedPoint, bare_residual, first_residual, start_of
+from stepfold.problems.fixed_point import FixedPoint, first_residual, start_of
 from stepfold.result import Result
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
@@ -140,7 +141,7 @@ def steffensen(
     >>> steffensen(np.cos, np.array([0.0])).num_steps
     8
     """
-    if start_of(x0).reshape(-1).shape[0] != 1:
+    if math.prod(start_of(x0).shape) != 1:
         raise ValueError(
             f"`x0` must hold one number, got shape {tuple(start_of(x0).shape)}: Steffensen's "
             "method is for one dimension; take `anderson`"
@@ -189,20 +190,14 @@ class _Mixing:
         return moved
 
     def _shares(self, residual: Any) -> list[Any]:
-        module: Any = sys.modules["torch"] if hasattr(residual, "detach") else np
-        columns = _widened(module.stack([change.reshape(-1) for change in self._changes]).T)
-        orthogonal, triangle = module.linalg.qr(columns)
-        target = orthogonal.T.conj() @ _widened(residual.reshape(-1))
-        small, right = np.array(triangle.tolist()), np.array(target.tolist())
+        xp = namespace(residual)
+        columns = xp.stack([reshaped(change, (-1,)) for change in self._changes]).T
+        # In single precision at least: there is no QR in half of it.
+        orthogonal, triangle = xp.linalg.qr(at_least_single(columns))
+        target = conjugate(orthogonal.T) @ at_least_single(reshaped(residual, (-1,)))
+        small, right = to_host(triangle), to_host(target)
         shares: list[Any] = np.linalg.lstsq(small, right, rcond=DEPENDENT)[0].tolist()
         return shares
-
-
-def _widened(array: Any) -> Any:
-    """In single precision at least: there is no QR in half of it."""
-    if array.dtype.itemsize > 2:
-        return array
-    return array.astype(np.float32) if isinstance(array, np.ndarray) else array.float()
 
 
 def _iterate(
@@ -221,26 +216,26 @@ def _iterate(
     check_callable("callback", callback)
     x: Any = start_of(x0)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        before = problem.num_products
         try:
-            residual = first_residual(problem, x)
+            residual, is_stochastic = first_residual(problem, x)
         except KeyboardInterrupt:
             return interrupted_at(x)
-        record = Record(problem, x, residual, limits, before)
+        record = Record(problem, x, residual, limits, is_stochastic=is_stochastic)
         record.schedule = Schedule(np.array([omega]), name)
         try:
             while not record.is_over(x, stop):
                 x = advance(x, residual)
-                residual = bare_residual(problem, x)
+                residual = record.evaluate(x)
                 record.see(x, residual)
                 record.check()
                 if callback is not None:
                     callback(record.num_steps, x)
-                record.end_diverged(
-                    EXPLOSION,
-                    broken(record.num_products),
-                    "The residual grew without bounds; `accelerate` has a guard.",
-                )
+                if record.is_lost(EXPLOSION):
+                    record.end_diverged(
+                        EXPLOSION,
+                        broken(record.num_products),
+                        "The residual grew without bounds; `accelerate` has a guard.",
+                    )
         except KeyboardInterrupt:
             record.interrupt()
     return record.result()

@@ -65,7 +65,8 @@ class Composite(Generic[ArrayT]):
     """
 
     def __init__(self, problem: Problem[ArrayT], penalty: Penalty) -> None:
-        if not isinstance(problem, Problem) or isinstance(problem, Preconditioned):
+        inner = problem.euclidean if isinstance(problem, QuadraticProblem) else problem
+        if not isinstance(problem, Problem) or inner is not problem:
             raise TypeError(
                 "`problem` must be a Problem that is not preconditioned, got "
                 f"{type(problem).__name__}: a proximal operator is that of the Euclidean norm"

@@ -58,7 +58,7 @@ def noise(
     Args:
         num_layers: The largest number of steps T.
         noise: η, variance of the noise over that of the unknowns.
-        num_iterations: Mini-batches per stage.
+        num_iterations: Mini-batches per stage; claims about the training are tested from 150 on.
         num_draws: Random problems for the comparison with the predicted error.
         seed: Seed of the data.
         progress: Whether to show a progress bar.
@@ -151,7 +151,10 @@ def noise(
                 ),
             ),
         ],
-        checks=_checks(rows, wiener, drawn, num_draws),
+        checks=[
+            *_checks(rows, wiener, drawn, num_draws),
+            *(_training_checks(rows) if num_iterations >= 150 else []),
+        ],
         records={
             "schedules/learned": run.schedule.to_dict(),
             "schedules/learned_ridge": ridge.network.schedule().to_dict(),
@@ -168,39 +171,27 @@ def _checks(
         found: FloatArray = rows[name] / rows[other]
         return found
 
-    without_ridge = [name for name in rows if name not in (RIDGED, FLOOR)]
-    successive = rows[AWARE][1:] / rows[AWARE][:-1]
+    least = min(ratio(name, FLOOR).min() for name in rows)
+    most = max(ratio(AWARE, name).max() for name in rows if name not in (RIDGED, FLOOR))
+    successive = (rows[AWARE][1:] / rows[AWARE][:-1]).max()
     tolerance = 5 / np.sqrt(100 * num_draws)
+    above_wiener = rows[FLOOR].min() / wiener
     return [
-        Check(
-            "smallest ratio of any error to the optimum with ridge",
-            "at least 1",
-            float(min(ratio(name, FLOOR).min() for name in rows)),
-            lower=1 - 1e-9,
-            source=THEORY,
-        ),
-        Check(
-            "smallest optimum with ridge over the best linear estimate",
-            "at least 1",
-            float(rows[FLOOR].min()) / wiener,
-            lower=1 - 1e-9,
-            source=THEORY,
-        ),
-        Check(
+        Check.at_least("smallest ratio of any error to the optimum with ridge", 1, least, THEORY),
+        Check.at_least("optimum with ridge over the best linear estimate", 1, above_wiener, THEORY),
+        Check.at_most(
             "largest ratio of noise-aware to any other MSE without ridge",
-            "at most 1.001: nothing is better, up to the search",
-            float(max(ratio(AWARE, name).max() for name in without_ridge)),
-            0,
             1.001,
+            most,
             THEORY,
+            "nothing is better, up to the search",
         ),
-        Check(
+        Check.at_most(
             "largest ratio of successive noise-aware MSEs",
-            "at most 1.001: more steps do not hurt, up to the search",
-            float(successive.max()),
-            0,
             1.001,
+            successive,
             THEORY,
+            "more steps do not hurt, up to the search",
         ),
         Check(
             f"MSE over {num_draws} random problems over the predicted one",
@@ -210,25 +201,19 @@ def _checks(
             1 + tolerance,
             THEORY,
         ),
+    ]
+
+
+def _training_checks(rows: dict[str, FloatArray]) -> list[Check]:
+    end = {name: row[-1] for name, row in rows.items()}
+    ratios = {name: end[name] / end[FLOOR] for name in (LEARNED, RIDGED)}
+    claim = "MSE of learned steps over that of steps optimal without noise"
+    return [
         *(
-            Check(
-                f"MSE of {name} over the optimum with ridge at the end",
-                "below 1.1",
-                float(ratio(name, FLOOR)[-1]),
-                1 - 1e-9,
-                1.1,
-                EARLIER,
-            )
-            for name in (LEARNED, RIDGED)
+            Check.at_most(f"MSE of {name} over the optimum with ridge", 1.1, ratio, EARLIER)
+            for name, ratio in ratios.items()
         ),
-        Check(
-            "MSE of learned steps over that of steps optimal without noise",
-            "below 1",
-            float(ratio(LEARNED, CLEAN)[-1]),
-            0,
-            1,
-            THEORY,
-        ),
+        Check.at_most(claim, 1, end[LEARNED] / end[CLEAN], THEORY),
     ]
 
 
