@@ -239,7 +239,7 @@ def test_everything_but_drawing_and_training_works_without_them(tmp_path) -> Non
 def test_help_loads_no_heavy_package() -> None:
     after = (
         "import atexit, sys\n"
-        "heavy = ('torch', 'matplotlib', 'scipy.sparse.linalg', 'numba')\n"
+        "heavy = ('torch', 'matplotlib', 'scipy', 'numba', 'rich')\n"
         "atexit.register(lambda: print([n for n in heavy if n in sys.modules], file=sys.stderr))"
     )
     assert _process("--help", before=after).stderr == "[]\n"

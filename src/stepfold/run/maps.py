@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._arrays import epsilon, norms, put_rows, take
+from stepfold._arrays import epsilon, norms, put_rows, reshaped, take
 from stepfold._checks import check_callable, check_count, check_nonnegative
 from stepfold._typing import FloatArray
 from stepfold.problems.fixed_point import (
@@ -81,7 +81,7 @@ class MapResidual(Measure):
 
     def sizes(self, array: Any) -> FloatArray:
         """Norms of the rows."""
-        return norms(array.reshape(array.shape[0] if self._is_batch else 1, -1))
+        return norms(reshaped(array, (array.shape[0], -1) if self._is_batch else (-1,)))
 
     def look(self, problem: FixedPoint[Any], places: Places, x: Any, known: Any = None) -> Seen:
         del places  # rows are not cut out: f is asked about all of them
@@ -168,10 +168,10 @@ class MapPolicy(Policy):
         ledger, x = loop.ledger, self.move(loop)
         resting = np.setdiff1d(np.arange(len(ledger.statuses)), ledger.active)
         if resting.size:
-            x = put_rows(x, resting, take(ledger.best, resting))
+            x = put_rows(x, resting, take(ledger.best, resting.tolist()))
         residual = bare_residual(loop.problem, x)
         if resting.size:
-            residual = put_rows(residual, resting, 0 * take(x, resting))
+            residual = put_rows(residual, resting, 0 * take(x, resting.tolist()))
         loop.stepped(x, 1)
         measure_of(loop).num_evaluations = ledger.num_products
         return x, residual

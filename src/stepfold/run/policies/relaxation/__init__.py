@@ -125,7 +125,7 @@ class Relaxation(MapPolicy):
             self._x, self._residual, ledger.last = self._before
         elif lost.any():
             if self._is_relaxed and account.guard:
-                self._start_over(loop, np.flatnonzero(lost))
+                self._start_over(loop, np.flatnonzero(lost).tolist())
         elif period.is_plain:
             account.pay(taken)
             is_best = (ledger.last <= ledger.best_sizes)[ledger.active].all()
@@ -135,7 +135,7 @@ class Relaxation(MapPolicy):
             account.accept(period, size / start)
             self._is_relaxed = True
         if self._is_relaxed and account.guard and self._wanders(loop):
-            self._start_over(loop, ledger.active)
+            self._start_over(loop, ledger.active.tolist())
         self._begin(loop)
 
     def _wanders(self, loop: Loop) -> bool:
