@@ -272,9 +272,7 @@ def _fan(first: float, last: float, radius: float, count: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("fan", "helps"),
     [
-        ((0.3, math.pi, 0.97, 100), False),
         ((0.3, 2.5, 0.9, 100), False),
-        ((0.5, math.pi, 0.9, 100), False),
         ((0.0, math.pi, 0.95, 30), False),
         ((0.3, 2.5, 0.97, 100), True),
         ((0.5, math.pi, 0.97, 100), True),
@@ -308,11 +306,11 @@ def test_periods_that_were_turned_down_are_counted() -> None:
     assert "Periods of relaxation turned down: " in result.advice
 
 
-def test_a_map_without_a_fixed_point_ends_as_stalled_with_advice() -> None:
-    result = accelerate(lambda x: x + 1, np.zeros(2))
-    assert result.status is Status.STALLED
-    assert "no fixed point" in result.advice
-    assert result.history.num_products[-1] < 1100
+def test_a_map_without_a_fixed_point_spends_its_budget_and_says_that_nothing_came_closer() -> None:
+    result = accelerate(lambda x: x + 1, np.zeros(2), max_products=1000)
+    assert result.status is Status.BUDGET
+    assert "may have no fixed point" in result.advice
+    assert result.history.num_products[-1] == 1000
 
 
 def test_an_interrupt_returns_the_best_iterate(matrix: np.ndarray) -> None:
@@ -361,7 +359,7 @@ def test_a_stochastic_map_runs_until_nothing_gets_better(seed: int) -> None:
     rng = np.random.default_rng(seed)
     result = accelerate(lambda x: 0.5 * x + 0.01 * rng.standard_normal(3), np.ones(3))
     assert result.status is Status.STALLED
-    assert "or is stochastic" in result.advice
+    assert "noise of the map, which is stochastic" in result.advice
     assert np.abs(result.x).max() < 0.1
 
 

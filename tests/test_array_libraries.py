@@ -8,10 +8,12 @@ from stepfold import (
     LeastSquares,
     Quadratic,
     SpectralBounds,
+    Status,
     _arrays,
     chebyshev_steps,
     estimate_bounds,
     lanczos_measure,
+    solve,
 )
 from stepfold.measure import error_measure, exact_measure, residual_measure
 from stepfold.spectrum import Gershgorin, Gram, Lanczos, Norms
@@ -138,6 +140,20 @@ def test_bounds_and_measures_are_made_on_the_device() -> None:
         error_measure(HESSIAN, ROWS, num_steps=4).nodes,
         rtol=1e-8,
     )
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("steps", [None, 16])
+@pytest.mark.parametrize("kind", [Quadratic, LeastSquares])
+def test_a_solution_has_a_small_gradient_and_is_of_the_library(kind, steps, batch) -> None:
+    matrix = HESSIAN if kind is Quadratic else np.vstack([FACTOR, np.eye(40)])
+    rhs = (ROWS if batch else ROWS[0]) @ matrix.T
+    problem = kind(xp.asarray(matrix), xp.asarray(rhs))
+    schedule = None if steps is None else chebyshev_steps(estimate_bounds(problem), steps)
+    result = solve(problem, schedule, rtol=1e-9)
+    assert result.status is Status.CONVERGED
+    assert type(result.x) is type(xp.asarray(rhs))
+    np.testing.assert_allclose(np.asarray(result.x), ROWS if batch else ROWS[0], atol=1e-6)
 
 
 def test_arrays_of_two_libraries_are_refused() -> None:

@@ -392,3 +392,24 @@ def test_the_entries_are_looked_at_once(kind, monkeypatch):
     matrix = matrix if kind == "dense" else sparse.csr_array(matrix)
     estimate_bounds(LeastSquares(matrix, np.ones(300)))
     assert sorted(looked) == ["operator", "rhs"]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(30_000, 60), (60, 30_000), (200, 60)])
+def test_a_narrow_type_hides_no_spectrum_however_long_the_matrix(dtype, shape):
+    factor = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    values = np.linalg.svd(factor.astype(np.float64), compute_uv=False) ** 2
+    bounds = estimate_bounds(Gram(factor))
+    assert bounds.upper == pytest.approx(values[0], rel=1e-6)
+    lower = values[-1] if shape[0] > shape[1] else 0.0
+    assert 0.8 * lower <= bounds.lower <= lower * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(5000, 40), (90, 40), (40, 90)])
+def test_a_rank_that_rounding_hides_is_seen_in_every_type(dtype, shape):
+    rng = np.random.default_rng(1)
+    factor = rng.standard_normal((shape[0], 7)) @ rng.standard_normal((7, shape[1]))
+    bounds = estimate_bounds(Gram(factor.astype(dtype)))
+    assert bounds.lower == 0.0
+    assert "rank 7" in bounds.method

@@ -24,6 +24,7 @@ def silent(x): raise KeyError
 def interrupted(x): raise KeyboardInterrupt
 class Model:
     step = staticmethod(np.cos)
+def rotates(x): return 0.5j * x + 1
 """
 
 
@@ -65,6 +66,22 @@ def test_tensors_are_passed_if_asked_for(folder: Path) -> None:
     run = stepfold("accelerate", "mymap_of_the_test:tensor", "--x0", "x0.npy", "--torch")
     assert run.code == 0
     assert "0.739085" in run.out
+
+
+def test_complex_numbers_are_pairs_in_json(folder: Path) -> None:
+    np.save(folder / "z0.npy", np.zeros(2, complex))
+    words = ("mymap_of_the_test:rotates", "--x0", "z0.npy", "--json", "--method", "plain")
+    record = stepfold("accelerate", *words).json()
+    expected = 1 / (1 - 0.5j)
+    np.testing.assert_allclose(record["x"], [[expected.real, expected.imag]] * 2, atol=1e-7)
+
+
+def test_a_budget_of_time_ends_a_long_run(folder: Path) -> None:
+    words = ("mymap_of_the_test:cosine", "--x0", "x0.npy", "--rtol", 0, "--max-seconds", 0)
+    run = stepfold("accelerate", *words)
+    assert run.code == 1
+    assert "--max-seconds" in run.out
+    assert_refused(stepfold("accelerate", *words, "--method", "plain"), "--max-seconds go with")
 
 
 def test_json_holds_the_solution_where_no_file_does(folder: Path) -> None:

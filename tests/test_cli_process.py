@@ -175,6 +175,35 @@ def test_a_program_told_to_ignore_interrupts_goes_on() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_is_shown_on_a_terminal_only(tmp_path, is_terminal) -> None:
+    np.save(tmp_path / "A.npy", np.diag(np.linspace(1.0, 2.0, 30)))
+    np.save(tmp_path / "b.npy", np.ones(30))
+    main, side = os.openpty()
+    before = "import stepfold.cli.progress as p; p.FIRST_AFTER = p.EVERY = 0"
+    words = ("solve", "A.npy", "b.npy", "-o", "x.npy")
+    done = subprocess.run(
+        [sys.executable, "-c", f"{before}\n{PROGRAM}", *words],
+        env=_environment(),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=side if is_terminal else subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    if not is_terminal:
+        assert done.stderr == ""
+    else:
+        shown = os.read(main, 10_000).decode()
+        assert "\rstep 1, gradient norm" in shown
+        assert shown.endswith(" \r")
+        assert "\n" not in shown
+    os.close(main)
+    os.close(side)
+    assert "step 1" not in done.stdout
+
+
 def test_matplotlib_missing_is_told_with_its_extra_before_the_work(tmp_path) -> None:
     done = _process("run", "dugd", "-o", tmp_path / "run", before=_block("matplotlib", "torch"))
     assert (done.returncode, done.stdout) == (2, "")
@@ -210,7 +239,7 @@ def test_everything_but_drawing_and_training_works_without_them(tmp_path) -> Non
 def test_help_loads_no_heavy_package() -> None:
     after = (
         "import atexit, sys\n"
-        "heavy = ('torch', 'matplotlib', 'scipy.sparse.linalg', 'numba')\n"
+        "heavy = ('torch', 'matplotlib', 'scipy', 'numba', 'rich')\n"
         "atexit.register(lambda: print([n for n in heavy if n in sys.modules], file=sys.stderr))"
     )
     assert _process("--help", before=after).stderr == "[]\n"

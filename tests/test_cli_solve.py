@@ -110,6 +110,23 @@ def test_the_kind_of_problem_is_told(folder, name, why) -> None:
     assert f", {why}" in run.out
 
 
+def test_both_files_may_be_parts_of_one(folder) -> None:
+    matrix, rhs = MATRICES["tall"], _random(30)
+    expected = np.linalg.lstsq(matrix, rhs)[0]
+    np.savez(folder / "data.npz", A=matrix, b=rhs)
+    data = folder / "data.npz"
+    run = stepfold("solve", f"{data}:A", f"{data}:b", "-o", folder / "x.npy", "--rtol", 1e-12)
+    assert run.code == 0
+    np.testing.assert_allclose(np.load(folder / "x.npy"), expected, atol=1e-9)
+    names = ",".join([*(f"x{k}" for k in range(12)), "y"])
+    table = np.column_stack([matrix, rhs])
+    np.savetxt(folder / "data.csv", table, "%.17g", ",", header=names, comments="")
+    data = folder / "data.csv"
+    run = stepfold("solve", f"{data}:1-12", f"{data}:y", "-o", folder / "y.npy", "--rtol", 1e-12)
+    assert run.code == 0
+    np.testing.assert_allclose(np.load(folder / "y.npy"), expected, atol=1e-9)
+
+
 @pytest.mark.parametrize("ridge", [0.5, 1e3])
 def test_a_ridge_term_is_that_of_the_normal_equations(folder, ridge) -> None:
     matrix, rhs = MATRICES["wide"], _random(12)
@@ -369,7 +386,7 @@ def test_matrices_without_an_answer_are_refused(folder, matrix, options, words) 
         (("--lower", -2, "--upper", 1), "0 <= lower"),
         (("--lower", "nan", "--upper", "nan"), "--lower must be smaller than --upper"),
         (("--lower", 1, "--upper", "inf"), "upper < inf"),
-        (("--lower", 0, "--upper", 9, "--method", "chebyshev"), "needs `bounds.lower > 0`"),
+        (("--lower", 0, "--upper", 9, "--method", "chebyshev"), "needs --lower > 0"),
         (("--method", "no"), "'no' is not one of"),
         (("--kind", "no"), "'no' is not one of"),
         (("--no-such-option",), "No such option"),

@@ -83,7 +83,7 @@ def test_steps_scale_with_the_interval(method, scale) -> None:
         (1, "inf", "upper < inf"),
         ("-inf", 2, "0 <= lower"),
         ("x", 2, "'x' is not a valid float"),
-        (0, 2, "needs `bounds.lower > 0`, got 0.0"),
+        (0, 2, "needs --lower > 0, got 0.0; take --method chebyshev-fourth-kind"),
         (0, 0, "--lower must be smaller than --upper"),
         (1e-310, 2e-310, "`steps` must be finite"),
     ],

@@ -263,7 +263,9 @@ def test_training_finds_what_torch_finds(
         optimizer=functools.partial(torch.optim.Adam, lr=0.0114 / bounds.upper),
     )
     found = core("trained", as_record(rule), bounds.upper, period, num_iterations)
-    np.testing.assert_allclose(found, run.schedule.steps, **CLOSE)
+    assert [len(steps) for steps in found] == list(range(1, period + 1))
+    for stage, steps in enumerate(found, start=1):
+        np.testing.assert_allclose(steps, run.schedule_after(stage).steps, **CLOSE)
 
 
 def test_few_eigenvalues_end_the_optimal_schedule(core) -> None:

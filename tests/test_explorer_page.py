@@ -112,7 +112,7 @@ def test_the_page_is_quiet_fits_and_is_accessible(visit, page, width, dark) -> N
 
 
 def test_the_verdict_names_the_gain_of_the_published_matrix(go) -> None:
-    seen = go()
+    seen = go("show=learned,chebyshev,optimal,constant")
     # FACTS: the optimum is (1 − r) rᵀ / (1 − rᵀ⁺¹) for r = 1/2 and T = 8.
     assert cell(seen, "optimal", "error") == pytest.approx(0.5**9 / (1 - 0.5**9), rel=1e-12)
     gain = cell(seen, "constant", "error") / cell(seen, "chebyshev", "error")
@@ -146,7 +146,8 @@ def test_a_control_changes_the_figures_and_the_address(go, control, value, figur
 def test_a_link_restores_every_choice(visit, page) -> None:
     choices = (
         "spectrum=two-clusters&kappa=250&aspect=0.3&width=0.2&n=130&T=11&order=fractal&"
-        "precision=float32&noise=0.002&periods=4&training=100&show=chebyshev,silver&view=taken"
+        "precision=float32&noise=0.002&periods=4&training=100&show=chebyshev,silver&view=taken&"
+        "layers=7&tour=4"
     )
     seen = opened(visit, page, choices)
     assert seen.page.url.endswith(choices)
@@ -170,6 +171,8 @@ def test_a_link_restores_every_choice(visit, page) -> None:
         "__proto__=1",
         "show=constructor",
         "=&&&=%",
+        "tour=6",
+        "layers=-1",
     ],
 )
 def test_nonsense_in_the_address_is_left_out(go, choices) -> None:
@@ -179,7 +182,7 @@ def test_nonsense_in_the_address_is_left_out(go, choices) -> None:
 
 def test_float32_in_ascending_order_loses_what_was_predicted(go) -> None:
     choices = "spectrum=uniform&kappa=1000&T=32&precision=float32&order=ascending&training=0"
-    seen = go(choices)
+    seen = go(f"{choices}&show=chebyshev")
     assert cell(seen, "chebyshev", "iterated") > 1e6 * cell(seen, "chebyshev", "error")
     assert "lose every digit" in seen.page.locator("#verdict").inner_text()
     move(seen, "order", "own")
@@ -196,6 +199,141 @@ def test_schedules_are_chosen_by_keyboard(go) -> None:
     seen.page.get_by_label("Period T").focus()
     seen.page.keyboard.press("ArrowRight")
     seen.page.wait_for_url("**T=9*")
+
+
+# The lesson
+
+
+STEPS = {
+    1: "The zig-zag",
+    2: "Why it zig-zags",
+    3: "What the steps are",
+    4: "Best for the worst, best on average",
+    5: "The order decides",
+}
+
+
+def shown_families(seen) -> list[str]:
+    rows = seen.page.locator("#numbers tr")
+    return rows.evaluate_all("rows => rows.map((row) => row.dataset.family)")
+
+
+def test_the_page_opens_on_the_zig_zag(go) -> None:
+    seen = go()
+    assert seen.page.locator("#tour-title").inner_text() == STEPS[1]
+    assert seen.page.locator("#tour-links a[aria-current]").inner_text() == STEPS[1]
+    (layers, steps), _ = drawn(seen, "steps-figure")
+    assert layers == list(range(1, 9))
+    # Every second step is longer than both its neighbours, and they close in on the middle.
+    assert (np.diff(np.sign(np.diff(steps))) != 0).all()
+    assert (np.diff(np.abs(np.diff(steps))) < 0).all()
+    (_, errors), *_ = drawn(seen, "convergence-figure")
+    assert max(errors) > 2
+    assert errors[8] < 0.2 * cell(seen, "constant", "error")
+
+
+@pytest.mark.parametrize("layers", [1, 2, 5])
+def test_trained_layers_go_back_to_a_stage_of_the_training(go, layers) -> None:
+    seen = go("show=learned,optimal&view=taken")
+    move(seen, "layers", str(layers))
+    (places, _), _ = drawn(seen, "steps-figure")
+    assert (len(places), f"layers={layers}&" in seen.page.url) == (layers, True)
+    text = seen.page.locator("#verdict").inner_text()
+    assert f"With {layers} of 8 layers trained, the learned steps are" in text
+    # As many optimal steps leave (1 − r) rᵀ / (1 − rᵀ⁺¹), r = 1/2.
+    least = 0.5 ** (layers + 1) / (1 - 0.5 ** (layers + 1))
+    assert least * (1 - 1e-9) <= cell(seen, "learned", "error") <= 1.1 * least
+    move(seen, "layers", "8")
+    assert len(drawn(seen, "steps-figure")[0][1]) == 8
+    assert "layers=0&" in seen.page.url
+
+
+def test_a_shorter_period_keeps_the_slider_within_its_layers(go) -> None:
+    seen = go("T=8&layers=6&show=learned")
+    move(seen, "period", "3")
+    assert seen.page.locator("#layers-value").inner_text() == "3 of 3"
+    assert len(drawn(seen, "steps-figure")[0][1]) == 3
+
+
+@pytest.mark.parametrize("number", STEPS)
+def test_a_link_restores_a_step_of_the_tour_as_the_buttons_reach_it(go, number) -> None:
+    seen = go()
+    for _ in range(number - 1):
+        before = drawings(seen)
+        seen.page.get_by_role("button", name="Next").click()
+        wait_until_drawn(seen, before)
+    by_buttons = seen.page.url, drawn(seen, "steps-figure"), shown_families(seen)
+    linked = go(f"tour={number}")
+    assert linked.page.locator("#tour-title").inner_text() == STEPS[number]
+    assert (linked.page.url, drawn(linked, "steps-figure"), shown_families(linked)) == by_buttons
+    assert linked.page.get_by_role("button", name="Back").is_disabled() == (number == 1)
+    assert linked.page.get_by_role("button", name="Next").is_disabled() == (number == 5)
+
+
+def test_the_list_of_steps_is_a_list_of_links(go) -> None:
+    seen = go()
+    links = seen.page.locator("#tour-links a")
+    assert links.all_inner_texts() == list(STEPS.values())
+    before = drawings(seen)
+    links.nth(4).click()
+    wait_until_drawn(seen, before)
+    assert seen.page.url.endswith("&tour=5")
+    assert "lose every digit" in seen.page.locator("#verdict").inner_text()
+
+
+def test_what_a_step_of_the_tour_says_is_so(go) -> None:
+    seen = go("tour=3")
+    learned, chebyshev, optimal = (np.array(steps) for _, steps in drawn(seen, "steps-figure"))
+    assert np.abs(np.log(learned / chebyshev))[:6].max() < 0.2
+    assert learned[-1] < optimal[-1] < chebyshev[-1]
+    move(seen, "training", "2000")
+    longer = np.array(drawn(seen, "steps-figure")[0][1])
+    assert np.abs(np.log(longer / optimal)).max() < np.abs(np.log(learned / optimal)).max()
+    seen = go("tour=4")
+    assert cell(seen, "chebyshev", "worst") < cell(seen, "optimal", "worst")
+    assert cell(seen, "optimal", "error") < cell(seen, "chebyshev", "error")
+    seen = go("tour=5")
+    assert cell(seen, "chebyshev", "iterated") > 1e6 * cell(seen, "chebyshev", "error")
+    move(seen, "order", "own")
+    assert seen.page.locator("#tour-title").inner_text() == STEPS[5]
+    error = cell(seen, "chebyshev", "error")
+    assert cell(seen, "chebyshev", "iterated") == pytest.approx(error, rel=1e-2)
+
+
+def test_the_tour_is_ended_and_taken_again_by_keyboard(go) -> None:
+    seen = go("tour=2")
+    seen.page.get_by_role("button", name="End the tour").press("Enter")
+    seen.page.wait_for_selector("#tour", state="hidden")
+    assert seen.page.evaluate("document.activeElement.id") == "start-tour"
+    seen.page.keyboard.press("Enter")
+    seen.page.wait_for_selector("#tour", state="visible")
+    assert seen.page.evaluate("document.activeElement.id") == "tour-title"
+    assert seen.page.url.endswith("&tour=1")
+
+
+def test_how_to_read_the_page_is_one_button_away(go) -> None:
+    seen = go()
+    seen.page.get_by_role("button", name="How to read this page").click()
+    assert seen.page.locator("#reading").evaluate("details => details.open")
+    words = seen.page.locator("#reading").inner_text()
+    assert all(word in words for word in ("Trained layers", "The tour has five steps", "Copy link"))
+    seen.page.locator("#reading").evaluate("details => { details.open = false; }")
+
+
+@pytest.mark.parametrize("number", STEPS)
+def test_a_step_of_the_tour_fits_a_phone_and_is_accessible(visit, page, number) -> None:
+    seen = opened(visit, page, f"tour={number}", width=390, dark=number % 2 == 1)
+    seen.assert_quiet()
+    seen.assert_no_sideways_scroll()
+    seen.assert_accessible()
+
+
+def test_a_page_of_a_run_opens_on_its_steps_without_the_tour(visit, hostile) -> None:
+    seen = visit(hostile)
+    wait_until_drawn(seen)
+    assert not seen.page.locator("#tour").is_visible()
+    assert "run" in shown_families(seen)
+    assert "view=taken" in seen.page.url
 
 
 def test_hostile_text_is_shown_and_not_run(visit, hostile) -> None:
@@ -236,6 +374,7 @@ SHOWN = "show=learned,chebyshev,optimal,constant,second-kind,fourth-kind,silver"
     "choices",
     [
         f"T=5&training=100&{SHOWN}",
+        f"T=5&training=100&layers=3&{SHOWN}",
         f"spectrum=uniform&kappa=1000&T=12&precision=float32&order=ascending&training=0&{SHOWN}",
         f"spectrum=two-clusters&kappa=40&width=0.2&T=6&noise=0.01&training=100&order=leja&{SHOWN}",
     ],

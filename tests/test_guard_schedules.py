@@ -17,8 +17,6 @@ from stepfold import (
     optimal_steps,
     solve,
 )
-from stepfold.polynomial import worst_case_period_rate
-from stepfold.run.policies.guard import largest_factor
 from stepfold.schedules import SCHEDULES
 
 
@@ -60,13 +58,3 @@ def test_bounds_that_are_none_are_refused_by_the_schedule() -> None:
 
 def test_optimal_steps_of_a_measure_know_no_bounds() -> None:
     assert optimal_steps(SpectralMeasure.from_eigenvalues([1.0, 3.0]), 1).bounds is None
-
-
-@pytest.mark.parametrize("name", sorted(SCHEDULES))
-@pytest.mark.parametrize("period", [1, 2, 9, 64, 200])
-def test_what_p_allows_is_bounded_from_above_and_within_a_tenth(name: str, period: int) -> None:
-    bounds = SpectralBounds(1.0, 300.0)
-    schedule = SCHEDULES[name](bounds, period)
-    exact = worst_case_period_rate(schedule, bounds)
-    # Beyond 1 the schedule does not contract, and no bound is promised.
-    assert min(exact, 1.0) * (1 - 1e-9) <= largest_factor(schedule, bounds) <= 1.09 * exact

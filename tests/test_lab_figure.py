@@ -118,6 +118,23 @@ def test_an_outcome_passes_if_all_its_checks_do(measured) -> None:
     assert _outcome(checks=checks).passed is all(measured)
 
 
+@pytest.mark.parametrize(
+    ("measured", "most", "least", "count"),
+    [
+        (1.0, True, True, True),
+        (1 + 1e-12, True, True, False),
+        (0.99, True, False, False),
+        (1.01, False, True, False),
+        (np.nan, False, False, False),
+        (np.inf, False, True, False),
+    ],
+)
+def test_limits_allow_for_rounding_and_counts_do_not(measured, most, least, count) -> None:
+    made = [Check.at_most, Check.at_least, Check.count]
+    passed = [make("c", 1, measured, "theory").passed for make in made]
+    assert passed == [most, least, count]
+
+
 @pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
 def test_drawing_twice_gives_the_same_bytes(kind) -> None:
     assert to_bytes(_figure(), kind) == to_bytes(_figure(), kind)

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,8 +138,7 @@ def test_a_trainable_step_gets_the_derivative_of_the_formula(name: str) -> None:
     assert slope == pytest.approx((ahead - behind) / 2e-6, abs=1e-5)
 
 
-# Singular values that coincide, as at 0, have no derivative.
-@pytest.mark.parametrize("name", [name for name in PLAIN if name != "nuclear norm"])
+@pytest.mark.parametrize("name", PLAIN)
 def test_derivatives_are_finite_at_zero(name: str) -> None:
     # Where a careless square root has none.
     zeros = torch.zeros((2, SIZE), dtype=torch.float64, requires_grad=True)
@@ -266,22 +266,208 @@ def test_a_weight_that_is_no_number_is_refused() -> None:
         L1("heavy")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        L1,
-        Ball,
-        Simplex,
-        TotalVariation,
-        lambda weight: ElasticNet(weight, 1.0),
-        lambda weight: ElasticNet(1.0, weight),
-        lambda weight: GroupL1(weight, [0, 0]),
-        lambda weight: NuclearNorm(weight, (1, 2)),
-    ],
-)
-def test_a_weight_for_each_entry_is_refused(make: Callable[..., Penalty]) -> None:
+@pytest.mark.parametrize("make", [Ball, Simplex, TotalVariation, lambda w: NuclearNorm(w, (1, 2))])
+def test_a_size_for_each_entry_is_refused(make: Callable[..., Penalty]) -> None:
     with pytest.raises(ValueError, match=r"must be one number, got shape \(2,\)"):
         make(np.array([1.0, 2.0]))
+
+
+WEIGHTED = {"l1": lambda w, _: L1(w), "elastic net": ElasticNet}
+WEIGHTS, RIDGES = np.array([0.0, 0.3, 1.1, 2.0]), np.array([0.5, 0.0, 0.7, 2.0])
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_a_weight_for_each_entry_is_a_penalty_for_each_entry(name: str, as_tensor: bool) -> None:
+    make = WEIGHTED[name]
+    weights: Any = torch.tensor(WEIGHTS) if as_tensor else WEIGHTS.tolist()
+    penalty = make(weights, RIDGES)
+    rows = 2 * np.random.default_rng(0).standard_normal((5, 4))
+    given = torch.tensor(rows) if as_tensor else rows
+    ones = [make(float(w), float(r)) for w, r in zip(WEIGHTS, RIDGES, strict=True)]
+    parts = [one.prox(rows[:, [i]], 0.6)[:, 0] for i, one in enumerate(ones)]
+    np.testing.assert_allclose(np.asarray(penalty.prox(given, 0.6)), np.stack(parts, 1))
+    values = sum(one.value(rows[:, [i]]) for i, one in enumerate(ones))
+    np.testing.assert_allclose(np.asarray(penalty.value(given)), values)
+
+
+def test_an_entry_of_weight_zero_and_no_ridge_leaves_no_gap() -> None:
+    assert L1([0.0, 1.0]).dual_domain == "other"
+    assert ElasticNet([0.0, 1.0], [1.0, 0.0]).dual_domain == "star"
+    assert ElasticNet([0.0, 1.0], [0.0, 1.0]).dual_domain == "other"
+    assert ElasticNet(0.0, [1.0, 2.0]).dual_domain == "whole"
+
+
+def test_an_elastic_net_with_ridge_in_some_entries_is_conjugate_to_itself_at_prox() -> None:
+    penalty = ElasticNet([0.4, 0.9, 0.0], [0.0, 0.5, 2.0])
+    v = 3 * np.random.default_rng(1).standard_normal((6, 3))
+    p = penalty.prox(v, 0.7)
+    slope = (v - p) / 0.7
+    np.testing.assert_allclose(
+        penalty.value(p) + penalty.conjugate(slope), (slope * p).sum(1), atol=1e-12
+    )
+    scaled = penalty.dual_scale(5 * v)[:, None] * 5 * v
+    assert np.all(np.isfinite(penalty.conjugate(scaled)))
+
+
+def test_groups_have_weights_in_the_order_of_their_labels() -> None:
+    weights, labels = [0.5, 2.0, 0.0], [7, 1, 7, 4]
+    v = np.array([3.0, -1.0, 4.0, 5.0])
+    expected = v * np.array([1.0, 0.5, 1.0, 0.6])  # labels 1, 4, 7: |−1| by ½, |5| by 2, none
+    np.testing.assert_allclose(GroupL1(weights, labels).prox(v, 1.0), expected)
+    assert float(GroupL1(weights, labels).value(v)) == pytest.approx(0.5 * 1 + 2.0 * 5)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: L1([1.0, -2.0]), ValueError, r"`weight` must be at least 0.*-2\.0 at index 1"),
+        (lambda: L1([math.inf, 1.0]), ValueError, "inf at index 0"),
+        (lambda: L1(np.array([1.0, math.nan])), ValueError, "nan at index 1"),
+        (lambda: L1(np.ones((2, 2))), ValueError, r"one for each entry, got shape \(2, 2\)"),
+        (lambda: L1([]), ValueError, r"got shape \(0,\)"),
+        (lambda: L1(np.array([1j, 1.0])), TypeError, "real numbers, got dtype complex128"),
+        (lambda: L1(["a", "b"]), TypeError, "real numbers, got dtype"),
+        (lambda: ElasticNet(1.0, [1.0, -1.0]), ValueError, r"`ridge`.*-1\.0 at index 1"),
+        (lambda: GroupL1([1.0, 2.0], [0, 1, 2]), ValueError, "each of the 3 groups, got 2"),
+        (lambda: L1([1.0, 2.0]).prox(np.ones(3), 1.0), ValueError, "`weight` has 2 entries"),
+    ],
+)
+def test_weights_that_are_none_are_refused(
+    make: Callable[[], object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+COMPLEX = {
+    "l1": lambda: L1(0.7),
+    "l1 with weights": lambda: L1(np.linspace(0.0, 1.4, SIZE)),
+    "elastic net": lambda: ElasticNet(0.5, 0.3),
+    "group l1": lambda: GroupL1(0.8, [5, 2, 2, 5, 1, 5, 1, 2]),
+    "nuclear norm": lambda: NuclearNorm(0.6, (2, 4)),
+    "ball": lambda: Ball(1.2, 0.1j * np.ones(SIZE)),
+}
+
+
+def _complex_rows(seed: int, count: int = 5) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((count, SIZE)) + 1j * rng.standard_normal((count, SIZE))
+
+
+@pytest.mark.parametrize("name", COMPLEX)
+def test_complex_proximal_steps_are_subgradients_and_close_the_fenchel_inequality(
+    name: str,
+) -> None:
+    penalty, step = COMPLEX[name](), 0.6
+    v = _complex_rows(0)
+    p = penalty.prox(v, step)
+    slope = (v - p) / step
+    inner = (slope.conj() * p).real.sum(1)
+    z = penalty.prox(p + 0.3 * _complex_rows(1), step)
+    below = penalty.value(p) + (slope.conj() * (z - p)).real.sum(1)
+    assert np.all(penalty.value(z) >= below - 1e-9)
+    if penalty.dual_domain != "other":
+        np.testing.assert_allclose(penalty.value(p) + penalty.conjugate(slope), inner, atol=1e-9)
+        scaled = penalty.dual_scale(9 * v)[:, None] * 9 * v
+        assert np.all(np.isfinite(penalty.conjugate(scaled)))
+
+
+@pytest.mark.parametrize("name", COMPLEX)
+def test_real_numbers_written_as_complex_ones_are_shrunk_as_real_ones(name: str) -> None:
+    penalty, rows = COMPLEX[name](), _rows(3, 4)
+    if name == "ball":
+        penalty = Ball(1.2)
+    moved = penalty.prox(rows.astype(complex), 0.4)
+    np.testing.assert_allclose(moved, penalty.prox(rows, 0.4), atol=1e-13)
+
+
+@pytest.mark.parametrize("name", COMPLEX)
+def test_complex_tensors_give_what_arrays_give(name: str) -> None:
+    penalty, rows = COMPLEX[name](), _complex_rows(2)
+    moved = penalty.prox(torch.tensor(rows), 0.4)
+    np.testing.assert_allclose(moved.numpy(), penalty.prox(rows, 0.4), atol=1e-12)
+    single = penalty.prox(rows.astype(np.complex64), 0.4)
+    assert single.dtype == np.complex64
+
+
+@pytest.mark.parametrize("penalty", [Box(0.0, 1.0), Simplex(), TotalVariation(1.0)])
+def test_what_needs_an_order_refuses_complex_numbers(penalty: Penalty) -> None:
+    assert not penalty.takes_complex
+    with pytest.raises(TypeError, match=r"must be real.*complex128"):
+        penalty.prox(_complex_rows(0), 1.0)
+
+
+def _low_rank(kind: str) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    left = torch.linalg.qr(torch.randn(2, 3, 3, dtype=torch.float64, generator=generator))[0]
+    right = torch.linalg.qr(torch.randn(2, 4, 4, dtype=torch.float64, generator=generator))[0]
+    values = {
+        "distinct": [2.0, 1.3, 0.1],
+        "equal": [1.5, 1.5, 0.1],
+        "all equal": [1.0, 1.0, 1.0],
+        "below": [0.2, 0.1, 0.1],
+    }[kind]
+    values = torch.tensor(values, dtype=torch.float64)
+    return ((left * values) @ right[:, :3]).reshape(2, 12)
+
+
+@pytest.mark.parametrize("kind", ["distinct", "equal", "all equal", "below"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_singular_value_thresholding_has_the_derivative_of_finite_differences(
+    kind: str, transposed: bool
+) -> None:
+    rows = _low_rank(kind)
+    if transposed:
+        rows = rows.reshape(2, 3, 4).mT.reshape(2, 12)
+    penalty = NuclearNorm(0.8, (4, 3) if transposed else (3, 4))
+    rows.requires_grad_()
+    step = torch.tensor([[0.5], [0.4]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(penalty.prox, (rows, step), eps=1e-6, atol=1e-6)
+
+
+# What torch imports for its first forward product uses what torch deprecates.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+def test_functional_derivatives_pass_through_singular_value_thresholding() -> None:
+    rows, penalty = _low_rank("equal"), NuclearNorm(0.8, (3, 4))
+    slope = torch.func.grad(lambda v: penalty.prox(v, 0.5).square().sum())(rows)
+    along = _low_rank("distinct")
+    _, image = torch.func.jvp(lambda v: penalty.prox(v, 0.5), (along,), (rows,))
+    ahead, behind = (penalty.prox(along + d * rows, 0.5) for d in (1e-6, -1e-6))
+    np.testing.assert_allclose(image, (ahead - behind) / 2e-6, atol=1e-6)
+    ahead, behind = (penalty.prox(rows + d * along, 0.5).square().sum() for d in (1e-6, -1e-6))
+    assert float((slope * along).sum()) == pytest.approx(float(ahead - behind) / 2e-6, abs=1e-6)
+
+
+def test_complex_singular_value_thresholding_has_the_derivative_of_finite_differences() -> None:
+    rows = torch.tensor(_complex_rows(4, 2), requires_grad=True)
+    penalty = NuclearNorm(0.8, (2, 4))
+    assert torch.autograd.gradcheck(lambda v: penalty.prox(v, 0.5), (rows,), eps=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("matrix", [torch.zeros(3, 4), torch.eye(3, 4), torch.ones(3, 4)])
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_derivatives_are_finite_at_equal_and_at_zero_singular_values(
+    matrix: torch.Tensor, weight: float
+) -> None:
+    rows = matrix.double().reshape(1, 12).requires_grad_()
+    step = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    moved = NuclearNorm(weight, (3, 4)).prox(rows, step)
+    (moved * torch.arange(12.0)).sum().backward()
+    assert rows.grad is not None
+    assert torch.isfinite(rows.grad).all()
+    assert step.grad is not None
+    assert torch.isfinite(step.grad).all()
+    if weight == 0:
+        assert torch.allclose(rows.grad[0], torch.arange(12.0).double())
+
+
+def test_second_derivatives_of_singular_value_thresholding_are_refused() -> None:
+    rows = _low_rank("distinct").requires_grad_()
+    moved = NuclearNorm(0.8, (3, 4)).prox(rows, 0.5)
+    (slope,) = torch.autograd.grad(moved.square().sum(), rows, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
 
 
 @pytest.mark.parametrize("step", [-1, -0.5, np.float64(-1.0), math.nan])

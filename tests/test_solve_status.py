@@ -267,7 +267,7 @@ def test_an_error_in_a_callback_is_not_swallowed(hessian: np.ndarray) -> None:
 def test_a_result_is_a_frozen_printable_record(hessian: np.ndarray) -> None:
     result: Result[np.ndarray] = solve(Quadratic(hessian, RHS), CHEBYSHEV)
     assert re.match(
-        r"Result\(CONVERGED after \d+ steps with Chebyshev steps of period 8: The gradient norm",
+        r"Result\(CONVERGED after \d+ steps: The gradient norm",
         repr(result),
     )
     record = json.loads(json.dumps(result.to_dict()))
@@ -340,3 +340,19 @@ def test_a_start_that_is_not_finite_is_refused(convert: Callable[..., Any]) -> N
     problem = Quadratic(convert([[1.0, 0.0], [0.0, 2.0]]), convert([1.0, 2.0]))
     with pytest.raises(ValueError, match=r"`x0` must be finite, got"):
         solve(problem, CHEBYSHEV, convert([1.0, math.nan]))
+
+
+@pytest.mark.parametrize("schedule", [None, CHEBYSHEV])
+def test_a_callback_that_raises_stop_iteration_ends_the_run_at_its_iterate(
+    hessian: np.ndarray, schedule: Any
+) -> None:
+    seen: list[np.ndarray] = []
+
+    def watch(count: int, x: np.ndarray) -> None:
+        seen.append(x.copy())
+        if count == 3:
+            raise StopIteration
+
+    result = solve(Quadratic(hessian, RHS), schedule, callback=watch)
+    assert (result.status, result.num_steps) == (Status.INTERRUPTED, 3)
+    np.testing.assert_array_equal(result.x, seen[-1])

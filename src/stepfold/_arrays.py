@@ -24,6 +24,7 @@ __all__ = [
     "all_finite",
     "cast",
     "column",
+    "conjugate",
     "copy_of",
     "derivative_along",
     "detached",
@@ -275,6 +276,14 @@ def copy_of(x: Any) -> Any:
     if is_numpy(x):
         return np.array(x)
     return x.clone() if is_torch(x) else namespace(x).asarray(x, copy=True)
+
+
+def conjugate(x: Any) -> Any:
+    """The complex conjugate, as a new array if it is complex."""
+    if is_torch(x):
+        # torch conjugates when somebody looks, and `numpy()` does not look.
+        return x.conj().resolve_conj()
+    return x.conj() if is_numpy(x) else namespace(x).conj(x)
 
 
 def detached(x: Any) -> Any:

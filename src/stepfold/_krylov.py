@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,15 @@ from stepfold._typing import FloatArray
 
 Product = Callable[[Any], Any]
 """A linear map of vectors, arrays of any library on any device."""
+
+
+class Ends(NamedTuple):
+    """Extreme Ritz values; an eigenvalue lies within the residual of each."""
+
+    low: float
+    high: float
+    low_residual: float
+    high_residual: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +65,25 @@ class Tridiagonal:
         vectors: FloatArray
         values, vectors = eigh_tridiagonal(self.diagonal, self.off_diagonal[:-1])  # type: ignore[assignment]
         return values, vectors
+
+    def dense(self) -> FloatArray:
+        """The matrix with its zeros, shape (k, k)."""
+        coupling = self.off_diagonal[:-1]
+        matrix: FloatArray = np.diag(self.diagonal) + np.diag(coupling, 1) + np.diag(coupling, -1)
+        return matrix
+
+    def ends(self) -> Ends:
+        """The smallest and the largest Ritz value; with residuals without end if any is not finite.
+
+        >>> Tridiagonal(np.array([1.0, 3.0]), np.array([0.0, 0.5])).ends()
+        Ends(low=1.0, high=3.0, low_residual=0.0, high_residual=0.5)
+        """
+        dense = self.dense()
+        if not np.isfinite(dense).all():
+            return Ends(0.0, 0.0, math.inf, math.inf)
+        values, vectors = np.linalg.eigh(dense)
+        last = np.abs(self.off_diagonal[-1] * vectors[-1])
+        return Ends(float(values[0]), float(values[-1]), float(last[0]), float(last[-1]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -276,7 +276,7 @@ def optimal_mean_squared_error(measure: SpectralMeasure, period: int) -> float:
     0.2
     """
     period = check_count("period", period)
-    at_zero = float(measure.weights[measure.nodes == 0].sum())
+    at_zero = measure.weight_at_zero
     q, e = measure.factor_above_zero(period)
     if q.size < period or e[-1] == 0:
         # Every eigenvalue but 0 can have a root of its own; at 0 every residual polynomial is 1.

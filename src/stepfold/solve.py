@@ -18,7 +18,7 @@ from stepfold._checks import check_callable, check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.iterations import Fista, GradientDescent, Iteration
 from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
-from stepfold.problems.penalties import Box, Penalty
+from stepfold.problems.penalties import L1, Penalty
 from stepfold.result import Result
 from stepfold.run import Budgets, GradientNorm, Ledger, Loop, Policy, ProximalStep
 from stepfold.run.policies.automatic import Automatic
@@ -35,6 +35,7 @@ from stepfold.run.start import (
 )
 from stepfold.run.units import Units, in_units_near_one
 from stepfold.schedules import Schedule
+from stepfold.spectrum import Certainty
 
 __all__ = ["Guard", "solve"]
 
@@ -104,7 +105,8 @@ def solve(
             period ends the gradient is computed with ``problem``, and the accuracy reached is that
             of its dtype, provided that κ times the epsilon of the low one is well below 1.
         keep_iterates: Whether the history keeps x at every look.
-        callback: Called as ``callback(t, x)`` after each step t = 1, 2, …; for watching.
+        callback: Called as ``callback(t, x)`` after each step t = 1, 2, …; for watching. If it
+            raises StopIteration, the run ends as INTERRUPTED, at that x.
 
     Returns:
         The best iterate at a look, a status with advice, and the history. ``bounds`` and
@@ -169,7 +171,7 @@ def solve(
     if not isinstance(problem, QuadraticProblem):
         _check_is_not_asked(problem, guard, error_rtol, low_precision)
         if iteration is None and schedule is None:
-            method = Fista(Box(-math.inf, math.inf))
+            method = Fista(L1(0.0))
         else:
             _check_iteration(method)
         return _smooth(
@@ -207,8 +209,10 @@ def solve(
         policy = Cycle(steps, method, watch, low_precision)
         bounds = policy.bounds
         measure.upper = 1 / float(steps.steps.min())
-    if bounds is not None and bounds.lower > measure.lower:
-        measure.lower = bounds.lower
+    # An estimate certifies nothing unless somebody asks for a certificate that rests on it.
+    certifies = error_rtol is not None
+    if bounds is not None and (certifies or bounds.lower_certainty is not Certainty.ESTIMATED):
+        measure.lower = max(measure.lower, bounds.lower)
     if error_rtol is not None:
         _check_certifiable(problem, measure.lower)
     loop = run_quadratic(

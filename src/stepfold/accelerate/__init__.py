@@ -55,7 +55,9 @@ def accelerate(
     Args:
         map: f, or a `FixedPoint` of it.
         x0: Start, an array of NumPy or torch, of any shape.
-        rtol: Stop when ‖f(x) − x‖ ≤ max(``rtol``·‖f(x₀) − x₀‖, ``atol``).
+        rtol: Stop when ‖f(x) − x‖ ≤ max(``rtol``·‖f(x₀) − x₀‖, ``atol``), or when it is rounding,
+            4ε‖x‖ with ε of the dtype. A start with ‖f(x₀) − x₀‖ ≤ ``rtol``·‖x₀‖ is returned. With
+            0, only ``atol`` counts.
         atol: See ``rtol``.
         max_products: Budget of evaluations of f, never exceeded.
         max_seconds: Budget of time, looked at between periods.
@@ -64,8 +66,8 @@ def accelerate(
             given. An ellipse is given up for what is learned when a period on it fails, or does
             clearly less than it promises, or less than plain steps.
         period: T; chosen from the bounds if not given.
-        guard: Whether a period is turned down that did not bring the residual down. The run
-            then goes back to the best iterate, raises the lower bound, and pays with plain steps
+        guard: Whether a period is turned down that did not bring the residual down. The run then
+            goes back to where the period began, raises the lower bound, and pays with plain steps
             before it tries again. With False, ``schedule`` or ``bounds`` are needed, and obeyed.
         batch: Whether the first axis of ``x0`` counts problems that do not touch each other. Each
             row then has its own tolerance and its own end, and rests from then on, while f is
@@ -76,7 +78,8 @@ def accelerate(
     Returns:
         The iterate that met the tolerance, or else that of the smallest residual; a status with
         advice; and the history, whose ``gradient_norms`` are residual norms and whose
-        ``num_products`` are evaluations of f, one for a look whether f is repeatable included. With
+        ``num_products`` are evaluations of f, those included that check whether f is repeatable and
+        how accurate it is. STALLED means that the accuracy of f was measured and reached. With
         ``batch`` each row is chosen by itself, and ``row_statuses`` and ``row_num_steps`` say how
         and when it ended.
 
@@ -100,19 +103,19 @@ def accelerate(
     x: Any = start_of(x0)
     if batch and x.ndim == 0:
         raise ValueError("`batch=True` needs an `x0` with an axis of rows, got a single number")
-    before = problem.num_products
     # What diverges overflows on the way to the look that says so.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         try:
-            residual = first_residual(problem, x)
+            residual, is_stochastic = first_residual(problem, x)
         except KeyboardInterrupt:
             return interrupted_at(x, batch=batch)
-        record = Record(problem, x, residual, limits, before, batch=batch)
+        record = Record(problem, x, residual, limits, batch=batch, is_stochastic=is_stochastic)
         try:
-            Run(problem, policy, record, callback, stop).go(x, residual)
+            Run(policy, record, callback, stop).go(x, residual)
         except KeyboardInterrupt:
             record.interrupt()
-    return record.result(policy.notes(converged=record.status is Status.CONVERGED))
+    ended_well = record.status in (Status.CONVERGED, Status.STALLED)
+    return record.result(policy.notes(ended_well=ended_well))
 
 
 def _policy(

@@ -18,7 +18,7 @@ from stepfold._typing import FloatArray
 
 # Directions of the Krylov space that are known to fewer digits than this are left out: their share
 # of a Gram matrix in double precision would be rounding.
-INDEPENDENT = 1e-9
+INDEPENDENT = 1e-4
 
 
 def gram_matrix(vectors: list[Any]) -> FloatArray:

@@ -41,6 +41,15 @@ class Period:
         """Residual polynomial of the whole period at each eigenvalue of B."""
         return _polynomials(self.schedule.steps, self.momenta, eigenvalues)[-1]
 
+    def polynomials(self, eigenvalues: Any) -> Any:
+        """Residual polynomial after each step."""
+        return _polynomials(self.schedule.steps, self.momenta, eigenvalues)
+
+    @property
+    def advance(self) -> float:
+        """Plain steps that this does for an eigenvalue of B near 0: minus p'(0)."""
+        return float(self.moves.sum())
+
     @functools.cached_property
     def moves(self) -> FloatArray:
         """``xⱼ₊₁ − xⱼ`` as combinations of the residuals, shape (T, T)."""

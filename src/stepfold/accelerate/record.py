@@ -11,26 +11,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._arrays import norms, put_rows
+from stepfold._arrays import epsilon, norms, put_rows
 from stepfold._checks import check_count, check_nonnegative
 from stepfold._typing import FloatArray
-from stepfold.problems.fixed_point import FixedPoint, epsilon_of
+from stepfold.problems.fixed_point import EVALUATIONS_AT_START, FixedPoint, bare_residual
 from stepfold.result import History, Result, Status
 from stepfold.run.ledger import worst_end
 from stepfold.run.thinned import Thinned
 from stepfold.schedules import Schedule
 
-# Evaluations without a better iterate after which a run is given up: at rounding, and above it.
-PATIENCE_AT_ROUNDING, PATIENCE = 24, 1000
-ROUNDING = 100
+# Evaluations without a better iterate, and share of all evaluations before it, after which it is
+# measured what the map can attain. Each time that it has not been reached, the wait is doubled.
+PATIENCE = 24
+# A residual of so many times the map's noise has come down to it.
+AT_NOISE = 10.0
+# Rounding is no more than this power of the machine's epsilon, relative to the iterate.
+MOST_ROUNDING = 0.5
+# Residuals of so many roundings of the iterate: x equals f(x) in its dtype.
+ROUNDINGS = 4.0
+# By how much x is moved to see rounding, in units of it.
+NUDGE = 16.0
 AT_ROUNDING = (
     "The residual norm stopped falling at the precision of the arithmetic; loosen `rtol`, or use a "
     "wider dtype."
 )
-STUCK = (
-    f"The residual norm has not fallen for {PATIENCE} evaluations, far above rounding: the map has "
-    "no fixed point, or is no contraction near the iterate, or is stochastic. Start elsewhere, or "
-    "damp the map."
+RANDOM = (
+    "The residual norm has come down to the noise of the map, which is stochastic; fix the map's "
+    "random numbers, or loosen `rtol`."
+)
+# Evaluations without a better iterate that are worth telling.
+LONG = 200
+UNCHANGED = (
+    "No evaluation of the last {} came closer than the one before them: the map may have no fixed "
+    "point, or be no contraction near the iterate. Start elsewhere, or damp the map."
 )
 
 
@@ -79,12 +92,12 @@ class Record:
     batch is one row. Rows that have ended rest where they are, and count in no norm any more.
 
     Args:
-        problem: Whose evaluations are counted, from ``before`` on.
+        problem: The map.
         x: Start.
         residual: Its residual.
         limits: Tolerances and budgets.
-        before: Evaluations that the problem had counted before the run.
         batch: Whether the first axis counts problems.
+        is_stochastic: Whether two evaluations at the start differed.
     """
 
     def __init__(
@@ -93,11 +106,14 @@ class Record:
         x: Any,
         residual: Any,
         limits: Limits,
-        before: int,
         *,
         batch: bool = False,
+        is_stochastic: bool = False,
     ) -> None:
-        self._problem, self._before, self._limits = problem, before, limits
+        self._problem, self._limits = problem, limits
+        self._is_stochastic = is_stochastic
+        self.num_products = EVALUATIONS_AT_START
+        """Evaluations of the map in this run."""
         self._is_batch = batch
         self._begun = time.perf_counter()
         self.num_steps = 0
@@ -106,8 +122,13 @@ class Record:
         self._first = self._last = self._best_sizes = sizes
         # Rows of all sizes count alike, or a small one might grow unseen.
         self._weights = 1 / np.where(sizes > 0, sizes, 1.0) if batch else np.ones(1)
-        self._tolerances = np.maximum(limits.rtol * sizes, limits.atol)
+        # A start that is a fixed point to the accuracy asked for is returned.
+        there = sizes <= limits.rtol * self._sizes(x)
+        asked = np.maximum(limits.rtol * sizes, limits.atol)
+        self._asked = self._tolerances = np.where(there, np.maximum(sizes, asked), asked)
+        self._start = x, residual
         self._best_at = np.full(sizes.size, self.num_products)
+        self._patience = np.full(sizes.size, PATIENCE)
         self._active = np.ones(sizes.size, dtype=bool)
         self._is_whole = True
         self._ends: list[Status | None] = [None] * sizes.size
@@ -125,11 +146,6 @@ class Record:
         if not self._is_batch:
             return float(sizes[0])
         return float(np.linalg.norm((sizes * self._weights)[self._active]))
-
-    @property
-    def num_products(self) -> int:
-        """Evaluations of the map in this run."""
-        return self._problem.num_products - self._before
 
     @property
     def room(self) -> int:
@@ -157,6 +173,11 @@ class Record:
         """How the run ended, by the worst of its rows; None if it has not."""
         return None if self._is_whole or self._active.any() else worst_end(self._ends)
 
+    def evaluate(self, x: Any) -> Any:
+        """The residual at an iterate, with zeros for the rows that have ended."""
+        self.num_products += 1
+        return self.active_part(bare_residual(self._problem, x))
+
     def see(self, x: Any, residual: Any) -> float:
         """Take in an iterate; its residual norm."""
         sizes = self._sizes(residual)
@@ -176,10 +197,15 @@ class Record:
             self._best_sizes = np.where(better, sizes, self._best_sizes)
         return self.last
 
-    def step_back(self) -> tuple[Any, Any]:
-        """The best iterate and its residual, with which the run goes on."""
-        self._last = np.where(self._active, self._best_sizes, self._last)
-        return self.best, self.best_residual
+    @property
+    def sizes(self) -> FloatArray:
+        """Residual norms of the rows, seen last."""
+        return self._last
+
+    def go_back(self, x: Any, residual: Any, sizes: FloatArray) -> tuple[Any, Any]:
+        """Go on from an earlier iterate with its residual and norms."""
+        self._last = sizes
+        return x, residual
 
     def rested(self, x: Any, residual: Any) -> tuple[Any, Any]:
         """The same with the rows that have ended where they end, and a residual of 0."""
@@ -199,12 +225,15 @@ class Record:
 
     def noise(self, x: Any) -> float:
         """What rounding contributes to a residual norm at ``x``."""
-        return epsilon_of(x) * self._total(self._sizes(x))
+        return epsilon(x) * self._total(self._sizes(x))
 
     def is_over(self, x: Any, stop: Callable[[Any], bool] | None) -> bool:
         """Whether there is a status, at the iterate ``x`` whose residual is the last one."""
         if self.status is not None:
             return True
+        if self._limits.rtol > 0:
+            rounding = ROUNDINGS * epsilon(x) * self._sizes(x)
+            self._tolerances = np.maximum(self._asked, rounding)
         met = self._active & (self._last <= self._tolerances)
         if met.any():
             self._finish("The residual norm fell below the tolerance.", x, met)
@@ -231,16 +260,34 @@ class Record:
         if self._active.any():
             self.best_residual = self.active_part(self.best_residual)
 
-    def end_diverged(self, growth: float, broken: str, exploded: str) -> bool:
-        """End the rows that are not finite or have grown by more than ``growth``; whether any."""
-        if (self._last <= growth * self._first).all():
-            return False
+    def is_lost(self, growth: float) -> bool:
+        """Whether a row is not finite or has grown by more than ``growth``."""
+        return not (self._last <= growth * self._first).all()
+
+    @property
+    def is_best(self) -> bool:
+        """Whether all rows that are left were never better."""
+        return bool((self._last <= self._best_sizes)[self._active].all())
+
+    def wanders(self, most: tuple[int, int]) -> bool:
+        """Whether no row has come closer for many evaluations, far above rounding."""
+        waited = (self.num_products - self._best_at)[self._active]
+        near = (self._best_sizes <= self._rounding())[self._active]
+        return bool((~near & (waited > most[0] + most[1] * self._best_at[self._active])).all())
+
+    def start_over(self, growth: float, x: Any, residual: Any) -> tuple[Any, Any]:
+        """The same with the rows that are lost back at their starts."""
+        lost = self._active & ~(self._last <= growth * self._first)
+        self._last = np.where(lost, self._first, self._last)
+        return _put(x, lost, self._start[0]), _put(residual, lost, self._start[1])
+
+    def end_diverged(self, growth: float, broken: str, exploded: str) -> None:
+        """End the rows that are not finite or have grown by more than ``growth``."""
         infinite = self._active & ~np.isfinite(self._last)
         large = self._active & ~infinite & (self._last > growth * self._first)
         for which, reason in ((infinite, broken), (large, exploded)):
             if which.any():
                 self.end(Status.DIVERGED, reason, which)
-        return bool((infinite | large).any())
 
     def interrupt(self) -> None:
         """End the run because somebody asked for it."""
@@ -253,22 +300,46 @@ class Record:
         self.end(Status.CONVERGED, reason, which)
 
     def _end_stalled(self) -> None:
-        if self.num_products - self._best_at.min() < PATIENCE_AT_ROUNDING:
+        """End the rows whose best iterates are as good as the map allows, if it looks like that."""
+        waited = self.num_products - self._best_at
+        late = self._active & (waited >= np.maximum(self._patience, self._best_at))
+        if not late.any() or self.room < 2:
             return
-        at_rounding = self._best_sizes <= ROUNDING * epsilon_of(self.best) * self._sizes(self.best)
-        patience = np.where(at_rounding, PATIENCE_AT_ROUNDING, PATIENCE)
-        stalled = self._active & (self.num_products - self._best_at >= patience)
-        for which, reason in (
-            (stalled & at_rounding, AT_ROUNDING),
-            (stalled & ~at_rounding, STUCK),
-        ):
-            if which.any():
-                self.end(Status.STALLED, reason, which)
+        if not self._is_stochastic:
+            late &= self._best_sizes <= self._rounding()
+        if late.any():
+            attained = late & (self._best_sizes <= AT_NOISE * self._noise_of_map())
+            if attained.any():
+                self.end(Status.STALLED, RANDOM if self._is_stochastic else AT_ROUNDING, attained)
+        self._patience = np.where(late, 2 * np.maximum(waited, PATIENCE), self._patience)
+
+    def _waited(self) -> NDArray[np.int64]:
+        """Evaluations since the best iterate of each row, at most those before it."""
+        waited = self.num_products - self._best_at
+        return np.where(waited > self._best_at, waited, 0)
+
+    def _rounding(self) -> FloatArray:
+        """More than what rounding makes of residuals at the best iterates."""
+        most: FloatArray = epsilon(self.best) ** MOST_ROUNDING * self._sizes(self.best)
+        return most
+
+    def _noise_of_map(self) -> FloatArray:
+        """What the map's values at the best iterates owe to rounding and to chance, by norms.
+
+        A second difference of f over a distance of a few roundings of x: what f has of slope drops
+        out, what it has of curvature is far below. Of independent errors e it has variance 6e².
+        """
+        x, nudge = self.best, NUDGE * epsilon(self.best)
+        above, below = x * (1 + nudge), x * (1 - nudge)
+        residuals = self.evaluate(above) + self.evaluate(below) - 2 * self.best_residual
+        return self._sizes(residuals + ((above - x) + (below - x))) / math.sqrt(6)
 
     def result(self, notes: Sequence[str] = ()) -> Result[Any]:
         """The record of the run, with sentences on it."""
         status = self.status
         assert status is not None  # noqa: S101
+        if status is Status.BUDGET and (waited := int(self._waited().max())) > LONG:
+            notes = [*notes, UNCHANGED.format(waited)]
         steps, sizes, evaluations, seconds = zip(*self._rows.entries(), strict=True)
         table = np.array(sizes)
         x = self.best

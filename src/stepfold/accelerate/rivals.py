@@ -16,7 +16,7 @@ from stepfold._checks import check_callable, check_count
 from stepfold._typing import ArrayT
 from stepfold.accelerate.record import Limits, Record, interrupted_at
 from stepfold.accelerate.run import EXPLOSION, broken
-from stepfold.problems.fixed_point import FixedPoint, bare_residual, first_residual, start_of
+from stepfold.problems.fixed_point import FixedPoint, first_residual, start_of
 from stepfold.result import Result
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
@@ -221,26 +221,26 @@ def _iterate(
     check_callable("callback", callback)
     x: Any = start_of(x0)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        before = problem.num_products
         try:
-            residual = first_residual(problem, x)
+            residual, is_stochastic = first_residual(problem, x)
         except KeyboardInterrupt:
             return interrupted_at(x)
-        record = Record(problem, x, residual, limits, before)
+        record = Record(problem, x, residual, limits, is_stochastic=is_stochastic)
         record.schedule = Schedule(np.array([omega]), name)
         try:
             while not record.is_over(x, stop):
                 x = advance(x, residual)
-                residual = bare_residual(problem, x)
+                residual = record.evaluate(x)
                 record.see(x, residual)
                 record.check()
                 if callback is not None:
                     callback(record.num_steps, x)
-                record.end_diverged(
-                    EXPLOSION,
-                    broken(record.num_products),
-                    "The residual grew without bounds; `accelerate` has a guard.",
-                )
+                if record.is_lost(EXPLOSION):
+                    record.end_diverged(
+                        EXPLOSION,
+                        broken(record.num_products),
+                        "The residual grew without bounds; `accelerate` has a guard.",
+                    )
         except KeyboardInterrupt:
             record.interrupt()
     return record.result()

@@ -125,7 +125,8 @@ def accelerate(
         if output is not None:
             del record["x"]
         where = None if output is None else str(output)
-        click.echo(json.dumps({**record, "solution": where, "seconds": seconds}))
+        record |= {"solution": where, "seconds": seconds}
+        click.echo(json.dumps(record, default=_pair))
     else:
         sizes = history.residual_norms
         click.echo(f"{result.status.name}: {in_options(result.advice)}")
@@ -138,3 +139,10 @@ def accelerate(
         else:
             click.echo(f"solution: {output}")
     return 0 if result.converged else 1
+
+
+def _pair(number: Any) -> list[float]:
+    """A complex number as JSON has it: real and imaginary part."""
+    if not isinstance(number, complex):
+        raise TypeError(f"{type(number).__name__} is no JSON")
+    return [number.real, number.imag]

@@ -17,6 +17,7 @@ KINDS = ("auto", "least-squares", "symmetric")
 # A difference from the transpose below this share of the largest entry is rounding.
 SYMMETRIC_TO = 1e-10
 ROWS_AT_ONCE = 256
+INDEFINITE = ", for the matrix is symmetric but indefinite"
 
 
 @dataclass(frozen=True)
@@ -56,28 +57,30 @@ def pose(matrix: Any, rhs: Any, kind: str, ridge: float, *, look: bool = True) -
         if ridge:
             raise click.UsageError("--ridge goes with least squares; add it to the matrix instead")
         return Posed(Quadratic(matrix, rhs), "a symmetric system, as asked for")
-    least_squares = LeastSquares(matrix, rhs, ridge=ridge)
-    if kind == "least-squares":
-        return Posed(least_squares, "least squares, as asked for")
-    if ridge:
-        return Posed(least_squares, "least squares with a ridge term")
-    if matrix.shape[0] != matrix.shape[1]:
-        return Posed(least_squares, "least squares, for the matrix is not square")
-    if not _is_hermitian(matrix):
-        return Posed(least_squares, "least squares, for the matrix is not symmetric")
-    indefinite = Posed(least_squares, "least squares, for the matrix is symmetric but indefinite")
-    if (matrix.diagonal().real < 0).any():
-        return indefinite
+    reason = ", as asked for" if kind == "least-squares" else _why_least_squares(matrix, ridge)
+    if reason:
+        return Posed(LeastSquares(matrix, rhs, ridge=ridge), f"least squares{reason}")
     if not look:
         return Posed(Quadratic(matrix, rhs), "a symmetric system")
     try:
         bounds = estimate_bounds(matrix)
     except ValueError:  # it has a negative eigenvalue
-        return indefinite
+        return Posed(LeastSquares(matrix, rhs), f"least squares{INDEFINITE}")
     what = "positive definite" if bounds.lower > 0 else "positive semidefinite"
     # Bounds whose lower end is unknown are left to the planner, which looks harder.
     known = bounds if bounds.lower > 0 else None
     return Posed(Quadratic(matrix, rhs), f"a symmetric {what} system", known, bounds.num_products)
+
+
+def _why_least_squares(matrix: Any, ridge: float) -> str | None:
+    """What is seen at once; None for a symmetric matrix that may have no negative eigenvalue."""
+    if ridge:
+        return " with a ridge term"
+    if matrix.shape[0] != matrix.shape[1]:
+        return ", for the matrix is not square"
+    if not _is_hermitian(matrix):
+        return ", for the matrix is not symmetric"
+    return INDEFINITE if (matrix.diagonal().real < 0).any() else None
 
 
 def find_ridge(
@@ -91,13 +94,18 @@ def find_ridge(
     if kind == "symmetric":
         raise click.UsageError("--ridge goes with least squares; add it to the matrix instead")
     if rhs is None:
-        raise click.UsageError("--ridge auto needs a right-hand side to choose from")
+        raise click.UsageError(
+            "--ridge auto needs a right-hand side; give one to `stepfold explain --rhs` or "
+            "`stepfold solve`"
+        )
     choice = choose_ridge(LeastSquares(matrix, rhs), noise=noise)
     return choice.ridge, choice
 
 
 def _is_hermitian(matrix: Any) -> bool:
     largest, difference = 0.0, 0.0
+    if 0 in matrix.shape:
+        return True  # refused where it is posed
     for block, mirrored in _blocks(matrix):
         largest = max(largest, float(abs(block).max()))
         difference = max(difference, float(abs(block - mirrored).max()))

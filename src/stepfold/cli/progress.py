@@ -19,6 +19,21 @@ SHARE = 0.03
 
 
 @contextlib.contextmanager
+def announced(text: str, *, active: bool) -> Iterator[None]:
+    """A line that stands while something is done that tells no progress."""
+    if not (active and sys.stderr.isatty()):
+        yield
+        return
+    sys.stderr.write(f"{text} …")
+    sys.stderr.flush()
+    try:
+        yield
+    finally:
+        sys.stderr.write("\r" + " " * (len(text) + 2) + "\r")
+        sys.stderr.flush()
+
+
+@contextlib.contextmanager
 def shown(problem: Problem[Any], *, active: bool) -> Iterator[Callable[[int, Any], None] | None]:
     """A callback for `solve`, or None where nobody watches."""
     if not (active and sys.stderr.isatty()):

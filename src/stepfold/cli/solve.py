@@ -23,7 +23,7 @@ from stepfold.cli.options import (
 )
 from stepfold.cli.output import check_output, last
 from stepfold.cli.posing import Posed, find_ridge, pose
-from stepfold.cli.progress import shown
+from stepfold.cli.progress import announced, shown
 from stepfold.cli.wording import in_options
 from stepfold.planner import plan
 from stepfold.problems import LeastSquares, Quadratic
@@ -107,7 +107,8 @@ def solve(
     schedule = None if schedule_file is None else load_schedule(schedule_file)
     entries, rows = load_matrix(matrix), load_vector(rhs)
     begun = time.perf_counter()
-    weight, choice = find_ridge(entries, rows, kind, ridge, noise)
+    with announced("choosing the ridge", active=ridge is None and not as_json):
+        weight, choice = find_ridge(entries, rows, kind, ridge, noise)
     num_products = 0 if choice is None else choice.num_products
     posed = pose(entries, rows, kind, weight, look=takes_known_steps)
     num_products += posed.num_products

@@ -2,8 +2,8 @@
 
 ``x⁺ = prox_{γg}(y − γ∇f(y))``, ``y⁺ = x⁺ + (tₖ − 1)/tₖ₊₁ (x⁺ − x)``, with
 ``tₖ₊₁ = (1 + √(1 + 4tₖ²))/2``. The momentum that is right for no strong convexity overshoots where
-there is some, in waves. It is dropped whenever it points uphill, ``(y − x⁺)ᵀ(x⁺ − x) > 0``, which
-costs no product and, near the solution, comes close to the rate of the best constant momentum
+there is some, in waves. It is dropped whenever it points uphill, ``Re (y − x⁺)ᴴ(x⁺ − x) > 0``,
+which costs no product and, near the solution, comes close to the rate of the best constant momentum
 without knowing the lower bound.
 
 References:
@@ -22,6 +22,7 @@ from stepfold._arrays import take
 from stepfold._typing import ArrayT
 from stepfold.iterations.base import Iteration
 from stepfold.problems import Problem
+from stepfold.problems._rows import real_products
 from stepfold.problems.penalties import Penalty
 
 
@@ -62,7 +63,7 @@ class Fista(Iteration[Extrapolated[ArrayT], ArrayT]):
     def init(self, problem: Problem[ArrayT], x0: ArrayT) -> Extrapolated[ArrayT]:
         """The start, as both points."""
         start: Any = x0
-        return Extrapolated(x0, x0, 0 * start[..., :1] + 1.0)
+        return Extrapolated(x0, x0, 0 * abs(start[..., :1]) + 1.0)
 
     def step(
         self,
@@ -81,7 +82,7 @@ class Fista(Iteration[Extrapolated[ArrayT], ArrayT]):
         grown = (1 + (1 + 4 * weight * weight) ** 0.5) / 2
         share = (weight - 1) / grown
         if self.restart:
-            kept = 0 * weight + (((point - x) * move).sum(-1)[..., None] <= 0)
+            kept = 0 * weight + (real_products(point - x, move)[..., None] <= 0)
             share = kept * share
             grown = kept * grown + (1 - kept)
         return Extrapolated(x + share * move, x, grown)

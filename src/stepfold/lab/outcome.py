@@ -52,6 +52,27 @@ class Check(JsonRecord):
         low, high = expected * (1 - rtol), expected * (1 + rtol)
         return cls(claim, f"{expected:.10g}", measured, low, high, source)
 
+    @classmethod
+    def at_most(cls, claim: str, limit: float, measured: Any, source: str, why: str = "") -> Check:
+        """Passes up to ``limit``, rounding of 1e-9 aside; ``why`` is said after it.
+
+        >>> Check.at_most("share", 1, 0.5, "theory", "a share").expected
+        'at most 1: a share'
+        """
+        upper = limit + 1e-9 * abs(limit)
+        return cls(claim, _worded("at most", limit, why), float(measured), -math.inf, upper, source)
+
+    @classmethod
+    def at_least(cls, claim: str, limit: float, measured: Any, source: str, why: str = "") -> Check:
+        """Passes from ``limit`` on, rounding of 1e-9 aside; ``why`` is said after it."""
+        lower = limit - 1e-9 * abs(limit)
+        return cls(claim, _worded("at least", limit, why), float(measured), lower, math.inf, source)
+
+    @classmethod
+    def count(cls, claim: str, expected: int, measured: Any, source: str) -> Check:
+        """Passes if the number is the expected one exactly."""
+        return cls(claim, str(expected), float(measured), expected, expected, source)
+
     @property
     def passed(self) -> bool:
         """Whether the number lies between the limits; NaN does not."""
@@ -158,3 +179,7 @@ class Outcome(JsonRecord):
             "parameters": dict(self.parameters),
             "checks": to_json(self.checks),
         }
+
+
+def _worded(words: str, limit: float, why: str) -> str:
+    return f"{words} {limit:g}" + (f": {why}" if why else "")

@@ -199,6 +199,11 @@ class SpectralMeasure(JsonRecord):
         support = self.nodes[self.weights > 0]
         return SpectralBounds(support[0], support[-1], method=f"support of: {self.name}")
 
+    @property
+    def weight_at_zero(self) -> float:
+        """Weight of the eigenvalue 0: no step moves an error there."""
+        return float(self.weights[self.nodes == 0].sum())
+
     def mean(self, values: Any) -> float:
         """Return ``∫ f dμ`` for f given as values at the nodes, shape (n,), or as a function.
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from stepfold._arrays import epsilon, from_host, namespace
+import numpy as np
+
+from stepfold._arrays import dtype_kind, epsilon, from_host, is_torch, namespace
+from stepfold._checks import check_nonnegative, check_unmasked
 
 # Units of rounding by which a point may lie outside a set and still count as in it.
 SLACK = 1000
@@ -16,6 +19,75 @@ def fitting(name: str, values: Any, rows: Any) -> Any:
     if values.ndim and values.size != rows.shape[-1]:
         raise ValueError(f"`{name}` has {values.size} entries, got rows of length {rows.shape[-1]}")
     return from_host(values, rows)
+
+
+def check_weight(name: str, value: Any) -> Any:
+    """Return a weight: one number of at least 0 as it is, or one for each entry as an array.
+
+    A list becomes a float64 array; a tensor stays what it is, for it may be trained.
+    """
+    if isinstance(value, list | tuple):
+        value = np.asarray(value)
+    if math.prod(getattr(value, "shape", ())) == 1:
+        return check_nonnegative(name, value)
+    check_unmasked(name, value)
+    shape = tuple(value.shape)
+    if len(shape) != 1 or shape[0] == 0:
+        raise ValueError(f"`{name}` must be a number, or one for each entry, got shape {shape}")
+    if dtype_kind(value.dtype) not in "buif":
+        raise TypeError(f"`{name}` must hold real numbers, got dtype {value.dtype}")
+    bad = np.flatnonzero(~np.array(((value >= 0) & (value < math.inf)).tolist()))
+    if bad.size:
+        raise ValueError(
+            f"`{name}` must be at least 0 and finite, got {float(value[int(bad[0])])!r} at index "
+            f"{bad[0]}"
+        )
+    return value if is_torch(value) else np.array(value, dtype=np.float64)
+
+
+def weights_of(name: str, weight: Any, rows: Any) -> Any:
+    """A checked weight as a factor of ``rows``, in their precision but real."""
+    if math.prod(getattr(weight, "shape", ())) == 1:
+        return weight
+    if weight.shape[0] != rows.shape[-1]:
+        raise ValueError(
+            f"`{name}` has {weight.shape[0]} entries, got rows of length {rows.shape[-1]}"
+        )
+    if is_torch(weight):
+        return weight
+    return from_host(weight, abs(rows[..., :1]))
+
+
+def is_positive(weight: Any) -> bool:
+    """Whether a weight is above 0 in every entry."""
+    above = weight > 0
+    return bool(above.all()) if hasattr(above, "all") else bool(above)
+
+
+def top(weight: Any) -> float:
+    """The largest entry of a weight."""
+    return float(weight.max()) if hasattr(weight, "max") else float(weight)
+
+
+def check_is_real(kind: str, rows: Any) -> None:
+    """Raise for complex rows, which no set defined by an order can hold."""
+    if dtype_kind(rows.dtype) == "c":
+        raise TypeError(
+            f"`v` must be real for {kind}, got dtype {rows.dtype}: complex numbers have no "
+            "order; pose the problem in real and imaginary parts"
+        )
+
+
+def real_products(u: Any, v: Any) -> Any:
+    """``Re uᴴv`` of vectors or of rows, in their library and with their derivatives."""
+    if dtype_kind(u.dtype) == "c" or dtype_kind(v.dtype) == "c":
+        return (u.conj() * v).real.sum(-1)
+    return (u * v).sum(-1)
+
+
+def squares(rows: Any) -> Any:
+    """``|vᵢ|²`` of every entry."""
+    return (rows.conj() * rows).real if dtype_kind(rows.dtype) == "c" else rows * rows
 
 
 def largest(rows: Any) -> Any:

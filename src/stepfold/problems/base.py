@@ -18,7 +18,7 @@ from typing import Any, Generic, Self
 
 import numpy as np
 
-from stepfold._arrays import is_array, library, norms
+from stepfold._arrays import conjugate, is_array, library, norms
 from stepfold._checks import check_numbers
 from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.spectrum import BoundsMethod, SpectralBounds, estimate_bounds
@@ -192,9 +192,7 @@ def apply_adjoint(transpose: Operator, is_complex: bool, x: Any) -> Any:
     """Product of the conjugate transpose, given the transpose: no conjugate of it is stored."""
     if not is_complex:
         return apply(transpose, x)
-    product = apply(transpose, x.conj()).conj()
-    # torch conjugates when somebody looks, and `numpy()` does not look.
-    return product.resolve_conj() if hasattr(product, "resolve_conj") else product
+    return conjugate(apply(transpose, conjugate(x)))
 
 
 def check_rows(name: str, rows: Any, length: int, source: str) -> Any:

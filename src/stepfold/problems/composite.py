@@ -25,13 +25,12 @@ import numpy as np
 from stepfold._arrays import dtype_kind
 from stepfold._checks import check_matrix, check_nonnegative, check_real
 from stepfold._typing import ArrayT, Operator
-from stepfold.problems._rows import largest
-from stepfold.problems.base import Problem
+from stepfold.problems._rows import largest, real_products
+from stepfold.problems.base import Problem, QuadraticProblem
 from stepfold.problems.duality import Look, look
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.logistic import Logistic
 from stepfold.problems.penalties import L1, ConjugatePenalty, Penalty
-from stepfold.problems.preconditioned import Preconditioned
 from stepfold.problems.quadratic import LeastSquares
 from stepfold.spectrum import BoundsMethod, SpectralBounds, estimate_bounds
 
@@ -44,7 +43,8 @@ class Composite(Generic[ArrayT]):
         penalty: g.
 
     Raises:
-        TypeError: If ``problem`` is no problem or a preconditioned one, or ``penalty`` no penalty.
+        TypeError: If ``problem`` is no problem or a preconditioned one, if ``penalty`` is no
+            penalty, or one of real vectors where the data are complex.
 
     >>> from stepfold import LeastSquares
     >>> objective = Composite(LeastSquares(np.eye(2), np.array([3.0, 0.5])), L1(1.0))
@@ -54,7 +54,8 @@ class Composite(Generic[ArrayT]):
     """
 
     def __init__(self, problem: Problem[ArrayT], penalty: Penalty) -> None:
-        if not isinstance(problem, Problem) or isinstance(problem, Preconditioned):
+        inner = problem.euclidean if isinstance(problem, QuadraticProblem) else problem
+        if not isinstance(problem, Problem) or inner is not problem:
             raise TypeError(
                 "`problem` must be a Problem that is not preconditioned, got "
                 f"{type(problem).__name__}: a proximal operator is that of the Euclidean norm"
@@ -66,10 +67,11 @@ class Composite(Generic[ArrayT]):
             )
         self.problem = problem
         self.penalty = penalty
-        if dtype_kind(getattr(self.zero, "dtype", None)) == "c":
+        is_complex = dtype_kind(getattr(self.zero, "dtype", None)) == "c"
+        if is_complex and not penalty.takes_complex:
             raise TypeError(
-                "`problem` must be real, got complex data; proximal operators here are those of "
-                "real vectors: pose it in real and imaginary parts"
+                f"`problem` must be real with the penalty {type(penalty).__name__}, got complex "
+                "data; pose it in real and imaginary parts"
             )
 
     @functools.cached_property
@@ -163,7 +165,7 @@ class Composite(Generic[ArrayT]):
         assert isinstance(penalty, ConjugatePenalty)  # noqa: S101 (by `has_gap`)
         scale = penalty.dual_scale(-seen.gradient)
         dual = -(scale[..., None] * seen.gradient)
-        gap = penalty.value(x) + penalty.conjugate(dual) - (dual * point).sum(-1)
+        gap = penalty.value(x) + penalty.conjugate(dual) - real_products(dual, point)
         return gap if seen.divergence is None else gap + seen.divergence(scale)
 
     def _ridge_gap(self, x: Any, seen: Look) -> Any:
@@ -171,7 +173,7 @@ class Composite(Generic[ArrayT]):
         target = x - seen.gradient / ridge  # −Aᵀu/μ
         best: Any = self.penalty.prox(target, 1 / ridge)
         # h(x) + h*(v) − vᵀx for v = μ·target: ½μ‖x − target‖² − ½μ‖best − target‖² and the values.
-        squares = ((x - best) * (x + best - 2 * target)).sum(-1)
+        squares = real_products(x - best, x + best - 2 * target)
         return self.penalty.value(x) - self.penalty.value(best) + ridge / 2 * squares
 
     def fixed_point(self, gamma: float | None = None) -> FixedPoint[ArrayT]:
@@ -196,8 +198,9 @@ class Composite(Generic[ArrayT]):
 def optimality(penalty: Penalty, x: Any, gradient: Any, gamma: float) -> Any:
     """``‖x − prox_{γg}(x − γ·gradient)‖/γ``."""
     move = (x - penalty.prox(x - gamma * gradient, gamma)) / gamma
-    peak = largest(abs(move))
-    scaled = move / (peak + (peak == 0))[..., None]  # squares that neither overflow nor vanish
+    sizes = abs(move)
+    peak = largest(sizes)
+    scaled = sizes / (peak + (peak == 0))[..., None]  # squares that neither overflow nor vanish
     return peak * (scaled * scaled).sum(-1) ** 0.5
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepfold._arrays import dtype_kind, namespace, tiny
+from stepfold.problems._rows import real_products, squares
 from stepfold.problems.base import Problem, QuadraticProblem, apply, apply_adjoint
 from stepfold.problems.logistic import Logistic, softplus
 from stepfold.problems.quadratic import LeastSquares
@@ -49,7 +50,7 @@ def look(problem: Problem[Any], x: Any) -> Look:
     gradient: Any = problem.gradient(x)
     if isinstance(problem, QuadraticProblem):
         # What `value` would compute, without a second gradient.
-        return Look(((gradient - problem.linear_term) * x).sum(-1) / 2, gradient)
+        return Look(real_products(gradient - problem.linear_term, x) / 2, gradient)
     return Look(problem.value(x), gradient)
 
 
@@ -58,11 +59,11 @@ def _look_at_least_squares(problem: LeastSquares[Any], x: Any) -> Look:
     residual = apply(problem.operator, x) - problem.rhs
     is_complex = dtype_kind(residual.dtype) == "c"
     gradient = apply_adjoint(problem.operator.T, is_complex, residual)
-    half = _squares(residual) / 2
+    half = squares(residual).sum(-1) / 2
     value, ridge = half, problem.ridge
     if ridge:
         gradient = gradient + ridge * x
-        value = half + ridge / 2 * _squares(x)
+        value = half + ridge / 2 * squares(x).sum(-1)
     return Look(value, gradient, ridge, lambda scale: (1 - scale) * (1 - scale) * half)
 
 
@@ -75,7 +76,7 @@ def _look_at_logistic(problem: Logistic[Any], x: Any) -> Look:
     value, ridge = losses.sum(-1), problem.ridge
     if ridge:
         gradient = gradient + ridge * x
-        value = value + ridge / 2 * _squares(x)
+        value = value + ridge / 2 * squares(x).sum(-1)
 
     def divergence(scale: Any) -> Any:
         # Of Bernoulli variables with means q = sp and p = |u|: q log s + (1 − q) log(1−q)/(1−p).
@@ -87,7 +88,3 @@ def _look_at_logistic(problem: Logistic[Any], x: Any) -> Look:
         return (means.sum(-1) * xp.log(scale.clip(floor, None))) + (rest * logs).sum(-1)
 
     return Look(value, gradient, ridge, divergence)
-
-
-def _squares(rows: Any) -> Any:
-    return (rows * rows.conj()).real.sum(-1)

@@ -7,16 +7,18 @@ With J the Jacobian of f at the fixed point and ``B = I − J``, errors are mult
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, Generic
 
 import numpy as np
 
+from stepfold._arrays import copy_of, detached, epsilon, largest_entry
 from stepfold._checks import check_numbers
 from stepfold._typing import ArrayT
 
+# `first_residual` evaluates the map twice at one point.
+EVALUATIONS_AT_START = 2
 # Two evaluations at one point may differ by the order in which threads add.
 REPEATABLE = 100
 
@@ -38,8 +40,6 @@ class FixedPoint(Generic[ArrayT]):
     >>> problem = FixedPoint(np.cos)
     >>> problem.residual(np.array([0.0]))
     array([1.])
-    >>> problem.num_products
-    1
     """
 
     def __init__(self, map: Callable[[ArrayT], ArrayT]) -> None:  # noqa: A002 (the field's word)
@@ -48,8 +48,6 @@ class FixedPoint(Generic[ArrayT]):
         if not callable(map):
             raise TypeError(f"`map` must be callable, got {type(map).__name__}")
         self.map = map
-        self.num_products = 0
-        """Evaluations of the map so far; one of its derivative along a direction counts as two."""
 
     def residual(self, x: ArrayT) -> ArrayT:
         """``f(x) − x``, of the shape of ``x``; one evaluation.
@@ -69,7 +67,6 @@ class FixedPoint(Generic[ArrayT]):
 
     def image(self, x: ArrayT) -> ArrayT:
         """``f(x)``, checked to be such an array as ``x``; one evaluation."""
-        self.num_products += 1
         # NumPy's arithmetic makes scalars of arrays without axes.
         given: Any = np.asarray(x) if isinstance(x, np.generic) else x
         image: Any = self.map(given)
@@ -114,8 +111,8 @@ def start_of(x0: Any) -> Any:
     return np.array(x0, dtype=x0.dtype.newbyteorder("="))  # f's arithmetic would make it native
 
 
-def first_residual(problem: FixedPoint[Any], x: Any) -> Any:
-    """The residual at the start, from two evaluations that say whether the map can be relied upon.
+def first_residual(problem: FixedPoint[Any], x: Any) -> tuple[Any, bool]:
+    """The residual at the start, from two evaluations, and whether they differ.
 
     Raises:
         ValueError: If the map writes into its argument, or is not finite at the start.
@@ -131,15 +128,16 @@ def first_residual(problem: FixedPoint[Any], x: Any) -> Any:
             "`map` must not write into its argument, got another argument back; "
             "let it work on a copy"
         )
-    size = float(abs(residual).max())
+    size = largest_entry(residual)
     if not np.isfinite(size):
         raise ValueError(
             "`map` must be finite at the start, got NaN or infinity in f(x0); "
             "start where the map is defined"
         )
-    eps = epsilon_of(x)
-    difference = float(abs(residual - again).max())
-    if difference > REPEATABLE * eps * (size + float(abs(x).max())):
+    eps = epsilon(x)
+    difference = largest_entry(residual - again)
+    is_stochastic = difference > REPEATABLE * eps * (size + largest_entry(x))
+    if is_stochastic:
         warnings.warn(
             f"The map is stochastic: two evaluations at x0 differ by {difference:.3g}. The "
             "residual cannot fall below the noise, and nothing said about rates holds; fix the "
@@ -147,23 +145,9 @@ def first_residual(problem: FixedPoint[Any], x: Any) -> Any:
             StochasticMapWarning,
             stacklevel=3,
         )
-    return residual
+    return residual, is_stochastic
 
 
 def bare_residual(problem: FixedPoint[Any], x: Any) -> Any:
     """The residual at ``x``, without the graph that made it."""
-    residual = problem.residual(x)
-    return residual.detach() if hasattr(residual, "detach") else residual
-
-
-def copy_of(x: Any) -> Any:
-    """A copy, of NumPy or torch."""
-    return x.clone() if hasattr(x, "clone") else np.array(x)
-
-
-def epsilon_of(x: Any) -> float:
-    """Machine epsilon of an array's dtype."""
-    if isinstance(x, (np.ndarray, np.generic)):
-        return float(np.finfo(x.dtype).eps)
-    # Whoever holds a tensor has imported torch.
-    return float(sys.modules["torch"].finfo(x.dtype).eps)
+    return detached(problem.residual(x))

@@ -48,28 +48,34 @@ class Jacobian:
         self._problem = problem
         self._x: Any = start_of(x)
         self._image: Any = None
+        self.num_products = 0
+        """Evaluations of the map; a product by "jvp" counts as two."""
         self.method = "differences"
         """"jvp" or "differences"."""
         if not is_numpy(self._x):
             self.method = self._choose()
 
     def product(self, direction: Any) -> Any:
-        """``J v`` for ``v`` of the shape of ``x``; counts as one evaluation, or two by "jvp"."""
+        """``J v`` for ``v`` of the shape of ``x``."""
         return self._forward(direction) if self.method == "jvp" else self._difference(direction)
 
     def _forward(self, direction: Any) -> Any:
-        self._problem.num_products += 2
+        self.num_products += 2
         return derivative_along(self._problem.map, self._x, direction)
+
+    def _image_at(self, x: Any) -> Any:
+        self.num_products += 1
+        return self._problem.image(x)
 
     def _difference(self, direction: Any) -> Any:
         if self._image is None:
-            self._image = self._problem.image(self._x)
+            self._image = self._image_at(self._x)
         size = largest_entry(direction)
         if size == 0:
             return 0 * direction
         # Half of the digits are lost to rounding, half to curvature.
         step = epsilon(self._x) ** 0.5 * max(1.0, largest_entry(self._x)) / size
-        return (self._problem.image(self._x + step * direction) - self._image) / step
+        return (self._image_at(self._x + step * direction) - self._image) / step
 
     def _choose(self) -> str:
         rng = np.random.default_rng(0)
@@ -79,7 +85,7 @@ class Jacobian:
         except (NotImplementedError, RuntimeError, TypeError):
             return "differences"  # an error of the map itself shows again when it is evaluated
         if forward is None:
-            self._problem.num_products -= 2  # nothing was evaluated
+            self.num_products -= 2  # nothing was evaluated
             return "differences"
         apart = largest_entry(forward - self._difference(direction))
         return "jvp" if apart <= AGREEMENT * largest_entry(direction) else "differences"
@@ -120,7 +126,6 @@ def jacobian_spectrum(
     """
     problem = map if isinstance(map, FixedPoint) else FixedPoint(map)
     max_products = check_count("max_products", max_products)
-    before = problem.num_products
     jacobian = Jacobian(problem, x)
     like = start_of(x)
 
@@ -133,7 +138,7 @@ def jacobian_spectrum(
     start = np.random.default_rng(seed).standard_normal(_vector(like).size)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         values, residuals, _ = arnoldi_values(product, start, max_products, tolerance=rtol)
-    spent = problem.num_products - before
+    spent = jacobian.num_products
     smallest, largest = float(values.real[0]), float(values.real[-1])
     noise = REAL * float(np.abs(values).max())
     rounding = epsilon(like) ** (1 if jacobian.method == "jvp" else 0.5)

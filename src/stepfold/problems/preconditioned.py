@@ -17,8 +17,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from stepfold import _arrays
-from stepfold._arrays import cast, from_host, is_array, norms, row_dots, to_host
+from stepfold._arrays import cast, dot, from_host, is_array, norms, row_dots, to_host
 from stepfold._checks import check_matrix
 from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import ArrayT, FloatArray, Operator
@@ -205,14 +204,15 @@ class Preconditioned(QuadraticProblem[ArrayT]):
         like = like if like.ndim == 1 else like[0]
         hessian = self.problem.hessian
         start = from_host(np.random.default_rng(seed).standard_normal(like.shape[0]), like)
-        found = pair_lanczos(
+        found = lanczos(
             lambda v: hessian @ v,
-            _Definite(self.precondition),
             start,
             max_steps,
-            _both_ends_settled,
+            precondition=_Definite(self.precondition),
+            stop=_both_ends_settled,
+            reorthogonalise=False,
         )
-        low, high, high_residual, low_residual = extreme_ritz_values(found)
+        low, high, low_residual, high_residual = found.ends()
         lower = 0.75 * (low - low_residual)
         resolved = lower > 100 * np.finfo(np.float64).eps * high
         per_product = self.problem.products_per_gradient
@@ -262,53 +262,6 @@ def jacobi_preconditioner(problem: QuadraticProblem[Any]) -> Any:
     return diagonal
 
 
-def pair_lanczos(
-    product: Callable[[Any], Any],
-    precondition: Callable[[Any], Any],
-    start: Any,
-    max_steps: int,
-    stop: Callable[[Tridiagonal], bool],
-    basis: list[Any] | None = None,
-) -> Tridiagonal:
-    """Lanczos steps of ``M⁻¹H`` in the inner product of M, on pairs u and ``v = M⁻¹u``.
-
-    Args:
-        product: ``v → Hv``.
-        precondition: ``u → M⁻¹u``; the identity without a preconditioner.
-        start: The first u, such as a gradient, shape (n,).
-        max_steps: Most steps, one product each.
-        stop: Whether the matrix so far will do.
-        basis: Takes the vectors v, if given.
-    """
-    return lanczos(
-        product,
-        start,
-        max_steps,
-        precondition=precondition,
-        stop=stop,
-        reorthogonalise=False,
-        basis=basis,
-    )
-
-
-def dot(u: Any, v: Any) -> float:
-    """Real part of ``uᴴv`` of two vectors."""
-    return _arrays.dot(u, v)
-
-
-def extreme_ritz_values(found: Tridiagonal) -> tuple[float, float, float, float]:
-    """Smallest and largest Ritz value; the residual of the largest, and that of the smallest."""
-    size = found.diagonal.size
-    dense = np.diag(found.diagonal)
-    index = np.arange(size - 1)
-    dense[index, index + 1] = dense[index + 1, index] = found.off_diagonal[:-1]
-    if not np.isfinite(dense).all():
-        return 0.0, 0.0, math.inf, math.inf
-    values, vectors = np.linalg.eigh(dense)
-    last = abs(found.off_diagonal[-1] * vectors[-1])
-    return float(values[0]), float(values[-1]), float(last[-1]), float(last[0])
-
-
 class _Definite:
     """``u → M⁻¹u`` that raises once ``uᵀM⁻¹u`` is not positive, rounding aside."""
 
@@ -336,7 +289,7 @@ class _Definite:
 
 
 def _both_ends_settled(found: Tridiagonal) -> bool:
-    low, high, high_residual, low_residual = extreme_ritz_values(found)
+    low, high, low_residual, high_residual = found.ends()
     return high_residual <= RESIDUAL * high and low_residual <= LOWER_RESIDUAL * low
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stepfold._codec import JsonRecord
 from stepfold._typing import ArrayT, FloatArray
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
@@ -31,10 +32,12 @@ class Status(enum.Enum):
 
 
 @dataclass(frozen=True, eq=False)
-class History:
+class History(JsonRecord):
     """Measurements at the start, at the end of every period, and where the guard stopped one.
 
-    Empty if the run was interrupted before the first was made.
+    Of conjugate gradients every step has an entry, with the gradient norm that is carried along;
+    it is computed from x where a row might end. Empty if the run was interrupted before the first
+    was made.
 
     A long run is thinned: each time that there are 100 000 checks, or ten million numbers of a
     batch, every second check is dropped, and from then on only each 2nd, 4th, … is kept; the first
@@ -74,29 +77,9 @@ class History:
         """``gradient_norms`` by the name they have for a fixed point: ‖f(x) − x‖."""
         return self.gradient_norms
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON; what is not finite as None."""
-
-        def finite(values: FloatArray) -> Any:  # a run that diverged ends with what is not
-            plain = values.astype(object)
-            plain[~np.isfinite(values)] = None
-            return plain.tolist()
-
-        record = {
-            "num_steps": self.num_steps.tolist(),
-            "gradient_norms": finite(self.gradient_norms),
-            "num_products": self.num_products.tolist(),
-            "seconds": self.seconds.tolist(),
-        }
-        if self.gaps is not None:
-            record["gaps"] = finite(self.gaps)
-        if self.iterates is not None:
-            record["iterates"] = [x.tolist() for x in self.iterates]
-        return record
-
 
 @dataclass(frozen=True)
-class GuardEvent:
+class GuardEvent(JsonRecord):
     """What the guard saw and did: it moved an end of the interval and rebuilt the schedule.
 
     Args:
@@ -125,21 +108,9 @@ class GuardEvent:
             f"{side}: moved from {old:.6g} to {new:.6g} after {self.num_steps} steps."
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON."""
-        return {
-            "num_steps": self.num_steps,
-            "period": self.period,
-            "end": self.end,
-            "old": self.old.to_dict(),
-            "new": self.new.to_dict(),
-            "eigenvalue": self.eigenvalue,
-            "num_products": self.num_products,
-        }
-
 
 @dataclass(frozen=True, eq=False)
-class Result(Generic[ArrayT]):
+class Result(JsonRecord, Generic[ArrayT]):
     """Outcome of `solve` or of `accelerate`.
 
     Args:
@@ -151,19 +122,25 @@ class Result(Generic[ArrayT]):
             DIVERGED before STALLED before BUDGET.
         num_steps: Steps taken.
         history: Gradient norms, products and seconds at period ends.
-        schedule: The schedule that was run last; the one given unless the guard rebuilt it.
+        schedule: The schedule that was run last: the one given unless the guard rebuilt it. Without
+            one, Chebyshev steps for ``bounds``, for the next right-hand side.
         events: What the guard did.
         notes: Sentences on this very run, to be read after the status' own advice.
         row_statuses: For a batch, how each row ended; empty for one problem.
         row_num_steps: For a batch, the steps after which each row ended; empty for one problem.
         error_bound: ``‖∇f(x)‖ / lower``, which bounds ‖x − x*‖ as long as ``lower`` is a lower
-            bound of the spectrum; an array for a batch; None where no positive one is known, or
-            where the problem is preconditioned.
+            bound of the spectrum; an array for a batch. None where no positive one is known, where
+            it is an estimate only and no certain error was asked for, where the run has refuted
+            it, and where the problem is preconditioned.
         bounds: Bounds of the spectrum that the run went by or has found, for the next right-hand
             side; None where it knows none.
+        gradient_norm: ‖∇f(x)‖ at the x that is returned, computed from x; an array for a batch,
+            None where it was not looked at.
         reason: What the status means for this kind of run, in place of the status' own advice;
             None for that.
     """
+
+    derived: ClassVar[tuple[str, ...]] = ("advice",)
 
     x: ArrayT
     status: Status
@@ -176,6 +153,7 @@ class Result(Generic[ArrayT]):
     row_num_steps: tuple[int, ...] = ()
     error_bound: float | FloatArray | None = None
     bounds: SpectralBounds | None = None
+    gradient_norm: float | FloatArray | None = None
     reason: str | None = None
 
     @property
@@ -189,26 +167,29 @@ class Result(Generic[ArrayT]):
         ending = self.status.value if self.reason is None else self.reason
         return " ".join((ending, *map(str, self.events), *self.notes))
 
-    def __repr__(self) -> str:
-        return (
-            f"Result({self.status.name} after {self.num_steps} steps with {self.schedule.name} "
-            f"steps of period {self.schedule.period}: {self.advice})"
-        )
+    def __str__(self) -> str:
+        """Three lines: how it ended, what that is worth, and what it took; then what was found."""
+        took = f"{self.num_steps} steps"
+        if self.history.num_products.size:
+            took += f", {self.history.num_products[-1]} products"
+        if self.bounds is not None:
+            took += f"; eigenvalues in [{self.bounds.lower:.4g}, {self.bounds.upper:.4g}]"
+        ending = self.status.value if self.reason is None else self.reason
+        lines = [f"{self.status.name}: {ending}", self._worth(), took]
+        return "\n".join([*lines, *map(str, self.events), *self.notes])
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON; ``x`` as nested lists."""
-        x: Any = self.x
-        bound: Any = self.error_bound
-        return {
-            "x": x.tolist(),
-            "status": self.status.name,
-            "advice": self.advice,
-            "num_steps": self.num_steps,
-            "history": self.history.to_dict(),
-            "schedule": self.schedule.to_dict(),
-            "events": [event.to_dict() for event in self.events],
-            "row_statuses": [status.name for status in self.row_statuses],
-            "row_num_steps": list(self.row_num_steps),
-            "error_bound": bound.tolist() if isinstance(bound, np.ndarray) else bound,
-            "bounds": None if self.bounds is None else self.bounds.to_dict(),
-        }
+    def _worth(self) -> str:
+        norms = self.history.gradient_norms
+        if not norms.size:
+            return "nothing was looked at"
+        first = np.atleast_1d(norms[0])
+        last = np.atleast_1d(norms[-1] if self.gradient_norm is None else self.gradient_norm)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = float(np.max(np.where(first > 0, last / first, 0.0)))
+        worth = f"gradient norm {float(last.max()):.3g}, {ratio:.3g} of that at the start"
+        if self.error_bound is not None:
+            worth += f"; error at most {float(np.max(self.error_bound)):.3g}"
+        return worth
+
+    def __repr__(self) -> str:
+        return f"Result({self.status.name} after {self.num_steps} steps: {self.advice})"

@@ -21,10 +21,10 @@ from stepfold._arrays import (
     row_dots,
     to_host,
 )
+from stepfold._krylov import lanczos
 from stepfold._typing import FloatArray
 from stepfold.problems import LeastSquares, Problem, QuadraticProblem
 from stepfold.problems.base import apply
-from stepfold.problems.preconditioned import extreme_ritz_values, pair_lanczos
 from stepfold.result import Status
 
 if TYPE_CHECKING:
@@ -59,10 +59,14 @@ def lower_ritz_value(problem: QuadraticProblem[Any], start: Any, num_steps: int)
     """The smallest Ritz value from ``start``, a vector."""
     inner = problem.euclidean
     hessian = inner.hessian
-    found = pair_lanczos(
-        lambda v: hessian @ v, problem.precondition, start, num_steps, lambda _: False
+    found = lanczos(
+        lambda v: hessian @ v,
+        start,
+        num_steps,
+        precondition=problem.precondition,
+        reorthogonalise=False,
     )
-    low, _, _, residual = extreme_ritz_values(found)
+    low, _, residual, _ = found.ends()
     return RitzValue(low, residual, inner.products_per_gradient * found.diagonal.size)
 
 
@@ -200,16 +204,15 @@ class _Examination:
         hessian, basis = problem.hessian, list[Any]()
         cost = problem.products_per_gradient
         steps = max(1, (9 - self.num_products) // cost)
-        found = pair_lanczos(
+        found = lanczos(
             lambda v: hessian @ v,
-            lambda v: v,
             gradient,
             min(steps, LANCZOS_STEPS),
-            lambda _: False,
-            basis,
+            reorthogonalise=False,
+            basis=basis,
         )
         self.num_products += cost * (1 + found.diagonal.size)
-        low, high, _, residual = extreme_ritz_values(found)
+        low, high, residual, _ = found.ends()
         upper = max(high, loop.measure.upper)
         bounds = loop.policy.bounds
         sentences = []

@@ -230,6 +230,12 @@ class Ledger:
         resting = self.best_sizes[rows] <= self.floor[rows]
         self._end(resting & (self._waited[rows] >= PATIENCE), Status.STALLED)
 
+    def leave_at(self, x: Any) -> None:
+        """End the run at an iterate of all rows, because its caller wants no more."""
+        self.best = x
+        self.best_sizes[self.active] = self.last[self.active]
+        self.end(Status.INTERRUPTED)
+
     def end(self, status: Status) -> None:
         """End whatever is still in the run."""
         self._end(np.ones(self.active.size, dtype=bool), status)

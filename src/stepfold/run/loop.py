@@ -81,6 +81,14 @@ class Policy(ABC):
         return self.schedule.bounds
 
 
+class _StoppedByCallback(Exception):
+    """A callback has seen enough."""
+
+    def __init__(self, x: Any) -> None:
+        super().__init__()
+        self.x = x
+
+
 class Loop:
     """One run.
 
@@ -89,7 +97,8 @@ class Loop:
         measure: What is looked at.
         policy: What a period is.
         ledger: Where it is booked.
-        callback: Called as ``callback(t, x)`` after each step.
+        callback: Called as ``callback(t, x)`` after each step. If it raises StopIteration, the run
+            ends at that iterate.
     """
 
     def __init__(
@@ -120,6 +129,8 @@ class Loop:
                 self._go(x, known, zero)
             except KeyboardInterrupt:
                 self.ledger.end(Status.INTERRUPTED)
+            except _StoppedByCallback as stopped:
+                self.ledger.leave_at(stopped.x)
 
     def _go(self, x: Any, known: Any, zero: Any) -> None:
         ledger, policy = self.ledger, self.policy
@@ -187,7 +198,10 @@ class Loop:
             x = x() if callable(x) else x
             if self.swept.size < len(ledger.statuses):
                 x = put_rows(ledger.best, self.swept, x)
-            self._callback(ledger.num_steps, x)
+            try:
+                self._callback(ledger.num_steps, x)
+            except StopIteration:
+                raise _StoppedByCallback(x) from None
 
     def result(self, **extras: Any) -> Result[Any]:
         """The record of the run."""
@@ -204,6 +218,7 @@ class Loop:
             row_statuses=tuple(s for s in ledger.statuses if s) if ledger.is_batch else (),
             row_num_steps=tuple(ledger.ended_at.tolist()) if ledger.is_batch else (),
             bounds=policy.bounds,
+            gradient_norm=ledger.best_sizes if ledger.is_batch else float(ledger.best_sizes[0]),
             **extras,
         )
 

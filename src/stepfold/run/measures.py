@@ -81,17 +81,29 @@ class Measure(ABC):
         del ledger
         return self.notes
 
-    def may_be_met(self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray) -> bool:
-        """Whether a look is worth its cost, by sizes that were carried along.
+    def loses_track(self, places: Places, gain: FloatArray) -> bool:
+        """Whether what is carried along lacks the digits that criteria need; a look has them.
+
+        Args:
+            places: Which rows.
+            gain: By how much twice f has fallen since the last look.
+        """
+        del places, gain
+        return False
+
+    def may_be_met(
+        self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray
+    ) -> NDArray[np.bool_]:
+        """Which rows meet their criteria by what was carried along; a look can tell.
 
         Args:
             places: Which rows.
             x: Their iterates.
             sizes: About what a look would see.
-            gain: By how much f has fallen since the last look.
+            gain: By how much twice f has fallen since the last look.
         """
-        del places, x, sizes, gain
-        return True
+        del x, sizes, gain
+        return np.ones(places.size, dtype=bool)
 
 
 class GradientNorm(Measure):
@@ -191,9 +203,11 @@ class GradientNorm(Measure):
             met &= error * (1 + self._error_rtol) <= self._error_rtol * norms(x)
         return met
 
-    def may_be_met(self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray) -> bool:
+    def may_be_met(
+        self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray
+    ) -> NDArray[np.bool_]:
         del gain
-        return bool(self._met(places, x, sizes).any())
+        return self._met(places, x, sizes)
 
 
 class ProximalStep(Measure):

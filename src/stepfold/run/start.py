@@ -54,7 +54,7 @@ def run_quadratic(
     zero = 0 * term
     # A copy: the result may be the start, and must not share memory with the caller's.
     x = zero if x0 is None else units.scaled(copy_of(check_start(x0, zero)))
-    num_rows = len(x) if x.ndim == 2 else None
+    num_rows = x.shape[0] if x.ndim == 2 else None
     ledger = Ledger(x, num_rows, budgets, keep_iterates=keep_iterates)
     # A gradient costs one product more than the linear term: Aᵀ(Ax − b) beside Aᵀb.
     ledger.num_products = problem.products_per_gradient - 1
@@ -166,11 +166,11 @@ def finished(loop: Loop, units: Units, problem: Problem[Any]) -> Result[Any]:
     result = loop.result(
         notes=tuple(notes), error_bound=error, reason=measure.reason(loop.ledger.status)
     )
-    if units.solution is None:
+    if units.solution is None or units.gradient is None:
         return result
     iterates, unit = result.history.iterates, units.gradient
     with np.errstate(under="ignore", over="ignore"):
-        sizes = result.history.gradient_norms * (1.0 if unit is None else unit)
+        sizes = result.history.gradient_norms * (unit if ledger.is_batch else unit[0])
     history = replace(
         result.history,
         gradient_norms=sizes,
@@ -188,6 +188,9 @@ def finished(loop: Loop, units: Units, problem: Problem[Any]) -> Result[Any]:
     return replace(
         result,
         x=units.posed(result.x),
+        gradient_norm=ledger.best_sizes * unit
+        if ledger.is_batch
+        else float((ledger.best_sizes * unit)[0]),
         history=history,
         events=events,
         schedule=scaled_schedule(result.schedule, units.hessian),

@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._arrays import column, largest_entry, namespace, tiny, to_host
+from stepfold._arrays import (
+    column,
+    is_array,
+    is_sparse_tensor,
+    largest_entry,
+    namespace,
+    tiny,
+    to_host,
+)
 from stepfold._typing import FloatArray
 from stepfold.problems import LeastSquares, Problem, Quadratic
 
@@ -105,8 +113,8 @@ def _size_of_entries(matrix: Any) -> float:
         sample = flat[:: max(1, flat.size // NUM_SAMPLES)]
         largest = float(abs(sample).max(initial=0.0))
         return largest if largest > 0 else float(abs(flat).max(initial=0.0))
-    if hasattr(matrix, "new_tensor") and hasattr(matrix, "abs"):
-        values = matrix.coalesce().values() if matrix.is_sparse else matrix
+    if is_array(matrix):
+        values = matrix.coalesce().values() if is_sparse_tensor(matrix) else matrix
         return largest_entry(values) if math.prod(values.shape) else 0.0
     return 0.0
 

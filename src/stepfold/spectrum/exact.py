@@ -148,7 +148,7 @@ def _spectrum(hessian: Any) -> tuple[FloatArray, float]:
     if asymmetry > np.sqrt(eps) * scale:
         raise not_symmetric(f"entries differ from the transpose's by up to {asymmetry:.3g}")
     values = np.linalg.eigvalsh(matrix)
-    rounding = float(matrix.shape[0] * eps * np.abs(values).max())
+    rounding = _rank_tolerance(matrix.shape, eps) * float(np.abs(values).max())
     if values[0] < -rounding:
         raise NotSemidefiniteError(float(values[0]), rounding)
     values[values <= rounding] = 0.0
@@ -158,7 +158,7 @@ def _spectrum(hessian: Any) -> tuple[FloatArray, float]:
 def _gram_spectrum(gram: Gram) -> tuple[FloatArray, float]:
     factor, eps = _entries("factor", gram.factor)
     values = np.asarray(np.linalg.svd(_reduced(factor), compute_uv=False), dtype=np.float64)[::-1]
-    rounding = float(values[-1] * max(factor.shape) * eps)
+    rounding = _rank_tolerance(factor.shape, eps) * float(values[-1])
     values[values <= rounding] = 0.0
     with np.errstate(over="ignore", under="ignore"):
         squares = values**2
@@ -169,6 +169,17 @@ def _gram_spectrum(gram: Gram) -> tuple[FloatArray, float]:
     # Errors of sums are independent of each other, other than those that a rank must allow for.
     slack = eps * math.sqrt(max(factor.shape)) * float(values[-1])
     return squares + gram.shift, slack * (2 * float(values[0]) + slack)
+
+
+def _rank_tolerance(shape: tuple[int, int], eps: float) -> float:
+    """What of the largest eigenvalue, or singular value, counts as 0: as much as rounding leaves.
+
+    In double precision the usual ε times the longer side. Rounding of the entries themselves, which
+    narrower types bring, is independent from entry to entry and grows as the root of the shorter.
+    """
+    double = float(np.finfo(np.float64).eps)
+    smaller, larger = sorted(shape)
+    return max(larger * double, min(smaller, 4 * math.sqrt(smaller)) * eps if eps > double else 0.0)
 
 
 def _is_worth_squaring(hessian: Any) -> bool:
@@ -196,7 +207,8 @@ def _squared_spectrum(gram: Gram) -> tuple[FloatArray, float] | None:
     # Sums of m terms, whose rounding errors are independent.
     rounding = float(np.finfo(np.float64).eps) * math.sqrt(tall.shape[0]) * trace
     values = np.linalg.eigvalsh(square)
-    hidden = (max(factor.shape) * eps) ** 2 * values[-1]  # what `_gram_spectrum` takes for 0
+    # What `_gram_spectrum` takes for 0.
+    hidden = _rank_tolerance(factor.shape, eps) ** 2 * values[-1]
     if values[0] < max(RESOLVED * rounding, hidden):
         return None
     padding = np.zeros(factor.shape[1] - values.size)

@@ -98,8 +98,8 @@ def as_vector(name: str, values: Any, length: int, dtype: Any = None) -> Any:
 
 def check_tolerance(name: str, value: Any, *, allow_infinite: bool = False) -> float:
     """Return a tolerance as a ``float``, at least 0; finite unless infinity means "any"."""
-    if value is None:  # SciPy's word for a default that it had once
-        raise ValueError(f"`{name}` must be a number of at least 0, got None; leave it out for 0")
+    if value is None or isinstance(value, str):  # SciPy's words for defaults that it had once
+        raise ValueError(f"`{name}` must be a number of at least 0, got {value!r}; leave it out")
     return float(check_nonnegative(name, value, allow_infinite=allow_infinite))
 
 

@@ -6,6 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepfold._arrays import epsilon, norms, row_dots, take
 from stepfold._checks import check_count, check_unmasked
@@ -123,7 +124,8 @@ def lsq_chebyshev(
     matrix = as_matrix("A", A)
     num_rows, num_columns = matrix.shape
     data, is_columns = _as_rows("b", b, num_rows)
-    data = data.astype(system_dtype(data.dtype, matrix.dtype))
+    dtypes = [data.dtype, matrix.dtype, None if x0 is None else np.asarray(x0).dtype]
+    data = data.astype(system_dtype(*dtypes))
     start = None if x0 is None else _start(x0, data, num_columns, is_columns=is_columns)
     for name, value in (("damp", damp), ("atol", atol), ("btol", btol)):
         check_tolerance(name, value)
@@ -198,8 +200,6 @@ def _start(x0: Any, data: Any, num_columns: int, *, is_columns: bool) -> Any:
     start, has_columns = _as_rows("x0", x0, num_columns)
     if data.ndim == 2 and start.ndim == 2 and is_columns != has_columns:
         start = np.asarray(x0).T if is_columns else np.asarray(x0)
-    if start.dtype.kind == "c" and data.dtype.kind != "c":
-        raise TypeError(f"`x0` must be real for a real system, got dtype {start.dtype}")
     if start.shape[:-1] != data.shape[:-1]:
         raise ValueError(
             f"`x0` must have one row for each right-hand side, got shape {np.shape(x0)} "
@@ -256,6 +256,7 @@ class LsqrRules(Measure):
         self._place: tuple[Places, Any, Any] | None = None
         count = first.size
         self._totals = first**2
+        self._trusted = 0.0
         self.residual, self.damped = first.copy(), first.copy()
         self.gradient = np.zeros(count)
         self.rules = np.zeros(count, dtype=np.int64)
@@ -263,6 +264,7 @@ class LsqrRules(Measure):
     def look(self, problem: LeastSquares[Any], places: Places, x: Any, known: Any = None) -> Seen:
         """Look at the gradient, and at what it tells of the residual."""
         dual = problem.gradient(x) if known is None else known
+        self._trusted = epsilon(x) ** CANCELLED
         squares = problem.ridge * norms(x) ** 2
         totals = self._total(places, x, dual)
         if totals is None:
@@ -296,7 +298,7 @@ class LsqrRules(Measure):
             y, known = take(y, rows), take(known, rows)
         first = self._totals[places]
         totals = first + row_dots(x - y, dual + known)
-        trusted = totals > epsilon(x) ** CANCELLED * np.maximum(first, self._first[places])
+        trusted = totals > self._trusted * np.maximum(first, self._first[places])
         return totals if np.all(trusted | (self._first[places] == 0)) else None
 
     def _rules(
@@ -311,9 +313,15 @@ class LsqrRules(Measure):
         stationary = gradient <= self._atol * norm * np.sqrt(np.maximum(totals, 0.0))
         return np.where(compatible, 1, np.where(stationary, 2, 0))
 
-    def may_be_met(self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray) -> bool:
-        """Whether a rule holds by what was carried along, or that cannot be told."""
+    def loses_track(self, places: Places, gain: FloatArray) -> bool:
+        """Whether a difference of squared norms has cancelled."""
         totals = self._totals[places] - gain
-        if (totals <= epsilon(x) ** CANCELLED * self._totals[places]).any():
-            return True
-        return bool(self._rules(places, x, sizes, totals, totals).any())
+        return bool((totals <= self._trusted * self._totals[places]).any())
+
+    def may_be_met(
+        self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray
+    ) -> NDArray[np.bool_]:
+        """For which rows a rule holds by what was carried along."""
+        totals = self._totals[places] - gain
+        met: NDArray[np.bool_] = self._rules(places, x, sizes, totals, totals) > 0
+        return met & (totals > self._trusted * self._totals[places])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepfold._arrays import epsilon, norms, row_dots
 from stepfold._checks import check_callable, check_count
@@ -103,7 +104,10 @@ def chebyshev(
         dtypes.pop()  # a real preconditioner adapts to the system
     dtype = system_dtype(*dtypes)
     rhs = rhs.astype(dtype)
-    tolerances = check_tolerance("rtol", rtol, allow_infinite=True), check_tolerance("atol", atol)
+    tolerances = (
+        check_tolerance("rtol", rtol, allow_infinite=True),
+        check_tolerance("atol", atol, allow_infinite=True),
+    )
     limit = 10 * size if maxiter is None else check_count("maxiter", maxiter, minimum=0)
     check_bounds(bounds)
     check_callable("callback", callback)
@@ -226,6 +230,9 @@ class ResidualNorm(Measure):
         problem.gradient_norms(dual, primal)  # refuses an M that is not definite
         return norms(dual)
 
-    def may_be_met(self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray) -> bool:
-        """Whether a carried residual is as small as asked for."""
-        return bool((sizes <= self._tolerance[places]).any())
+    def may_be_met(
+        self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray
+    ) -> NDArray[np.bool_]:
+        """Which carried residuals are as small as asked for."""
+        met: NDArray[np.bool_] = sizes <= self._tolerance[places]
+        return met

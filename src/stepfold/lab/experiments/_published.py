@@ -1,25 +1,19 @@
-"""The published setting, which experiments share: the matrix, its spectrum, the training."""
+"""The published setting, which experiments share: the matrix and its spectrum."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 
 from stepfold._typing import FloatArray
 from stepfold.lab.parameters import Between
 from stepfold.measure import SpectralMeasure
-from stepfold.schedules import Schedule
 from stepfold.spectrum import Gram, exact_eigenvalues
-
-if TYPE_CHECKING:
-    from stepfold.result import TrainingRun
-    from stepfold.unfolded import Loss
 
 Seed = Annotated[int, Between(0, 2**32 - 1)]
 
 NUM_ITERATIONS = 500
-INITIAL_STEP = 0.3
 
 
 def published_matrix(seed: int = 12, num_unknowns: int = 300, num_rows: int = 600) -> FloatArray:
@@ -37,23 +31,3 @@ def published_measure(
     """Equal weight on the eigenvalues of HᵀH: errors that are the same in every direction."""
     matrix = published_matrix(seed, num_unknowns, num_rows)
     return SpectralMeasure.from_eigenvalues(exact_eigenvalues(Gram(matrix)))
-
-
-def train(
-    loss: Loss,
-    period: int,
-    *,
-    num_iterations: int = NUM_ITERATIONS,
-    seed: int = 0,
-    progress: bool = False,
-) -> TrainingRun:
-    """Train as published: incrementally, from equal steps of 0.3, by Adam at 0.002."""
-    from stepfold.unfolded import UnfoldedIteration, train_incrementally
-
-    return train_incrementally(
-        UnfoldedIteration(Schedule(np.full(period, INITIAL_STEP))),
-        loss,
-        num_iterations=num_iterations,
-        seed=seed,
-        progress=progress,
-    )

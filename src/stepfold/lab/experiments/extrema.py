@@ -168,71 +168,50 @@ def extrema(
                 ),
             ),
         ],
-        checks=[
-            Check(
-                "number of extrema",
-                str(period + 1),
-                places.size,
-                period + 1,
-                period + 1,
-                THEORY,
-            ),
-            Check(
-                "largest deviation of a height from sech(T arccosh((κ+1)/(κ−1)))",
-                "0",
-                float(np.abs(np.abs(values) / rate - 1).max()),
-                0,
-                1e-6,
-                THEORY,
-            ),
-            Check(
-                "changes of sign between neighbours",
-                str(period),
-                int((values[1:] * values[:-1] < 0).sum()),
-                period,
-                period,
-                THEORY,
-            ),
-            Check(
-                "largest distance of an extremum from (a+b)/2 − (b−a)/2 cos(kπ/T), over b − a",
-                "0",
-                float(np.abs(places - known).max() / (2 * radius)),
-                0,
-                1e-6,
-                THEORY,
-            ),
-            Check(
-                "smallest largest |p| on the way over Chebyshev's, all starts",
-                "at least 1: nothing is better",
-                float(excess.min()),
-                lower=1 - 1e-9,
-                source=THEORY,
-            ),
-            *(
-                [
-                    Check(
-                        "largest |p| at the end over Chebyshev's, worst start",
-                        "1, within 3 %",
-                        float(excess[:, -1].max()),
-                        1 - 1e-9,
-                        1.03,
-                        THEORY,
-                    ),
-                    Check(
-                        "largest deviation of a step from Chebyshev's, all starts",
-                        "0, within 2 %",
-                        deviation,
-                        0,
-                        0.02,
-                        THEORY,
-                    ),
-                ]
-                if num_iterations >= 300
-                else []
-            ),
-        ],
+        checks=_checks(period, rate, values, (places - known) / (2 * radius), excess, deviation),
         records={"schedules/chebyshev": schedule.to_dict()},
     )
+
+
+def _checks(
+    period: int,
+    rate: float,
+    values: FloatArray,
+    shifts: FloatArray,
+    excess: FloatArray,
+    deviation: float,
+) -> list[Check]:
+    heights, changes = np.abs(np.abs(values) / rate - 1), values[1:] * values[:-1] < 0
+    checks = [
+        Check.count("number of extrema", period + 1, values.size, THEORY),
+        Check.at_most(
+            "deviation of a height from sech(T arccosh((κ+1)/(κ−1)))", 1e-6, heights.max(), THEORY
+        ),
+        Check.count("changes of sign between neighbours", period, changes.sum(), THEORY),
+        Check.at_most(
+            "distance of an extremum from (a+b)/2 − (b−a)/2 cos(kπ/T), over b − a",
+            1e-6,
+            np.abs(shifts).max(),
+            THEORY,
+        ),
+        Check.at_least(
+            "smallest largest |p| on the way over Chebyshev's, all starts", 1, excess.min(), THEORY
+        ),
+    ]
+    if excess.shape[1] < 300:
+        return checks
+    return [
+        *checks,
+        Check.at_most(
+            "largest |p| at the end over Chebyshev's, worst start",
+            1.03,
+            excess[:, -1].max(),
+            THEORY,
+        ),
+        Check.at_most(
+            "largest deviation of a step from Chebyshev's, all starts", 0.02, deviation, THEORY
+        ),
+    ]
 
 
 def _minimise(

@@ -30,6 +30,7 @@ from stepfold.lab.parameters import Between
 from stepfold.lab.sources import INERTIAL_ITERATION, Source
 from stepfold.problems.composite import Composite
 from stepfold.problems.composite import lasso as lasso_problem
+from stepfold.problems.fixed_point import EVALUATIONS_AT_START
 from stepfold.schedules import Schedule, chebyshev_steps
 from stepfold.spectrum import SpectralBounds
 
@@ -221,7 +222,7 @@ def _runs(
             rtol=0.0,
             atol=1e-10,
             max_products=6000,
-            callback=lambda _, x: see(problem.num_products, x),
+            callback=lambda t, x: see(t + EVALUATIONS_AT_START, x),
             **options,
         )
 

@@ -453,74 +453,50 @@ def _errors(found: Found) -> Section:
 def _checks(found: Found, *, published_matrix: bool, trained_in_full: bool) -> list[Check]:
     seeds = len(found.replicas) // len(found.measures)
     by_depth = {d: found.errors(d) for d in SHOWN if d in found.depths}
-    surplus = [
-        errors["learned"] / np.repeat(errors["optimal"], seeds) for errors in by_depth.values()
+    surplus = [each["learned"] / np.repeat(each["optimal"], seeds) for each in by_depth.values()]
+    checks = [
+        Check.at_least(
+            "smallest learned MSE over the optimum, all T", 1, np.min(surplus), THEORY, "it is best"
+        )
     ]
-    always = [
-        Check(
-            "smallest learned MSE over the optimum, all T and trainings",
-            "at least 1: nothing beats the optimum",
-            float(np.min(surplus)),
-            lower=1 - 1e-9,
-            source=THEORY,
-        ),
-        *(
-            Check.close(
-                f"MSE {name}, T = {depth}, published matrix",
-                value,
-                float(
-                    np.median(
-                        by_depth[depth][name][:seeds] if learned else by_depth[depth][name][0]
-                    )
-                ),
-                rtol=0.02 if learned else 4e-3,
-                source=EARLIER,
-            )
-            for depth, row in EXPECTED.items()
-            if published_matrix and depth in by_depth
-            for name, value in row.items()
-            for learned in [name == "learned"]
-            if trained_in_full or not learned
-        ),
-    ]
+    for depth, row in EXPECTED.items() if published_matrix else ():
+        for name, value in row.items():
+            learned = name == "learned"
+            if depth in by_depth and (trained_in_full or not learned):
+                found_here = np.median(by_depth[depth][name][: seeds if learned else 1])
+                claim, rtol = (
+                    f"MSE {name}, T = {depth}, published matrix",
+                    0.02 if learned else 4e-3,
+                )
+                checks.append(
+                    Check.close(claim, value, float(found_here), rtol=rtol, source=EARLIER)
+                )
     if not trained_in_full:
-        return always
+        return checks
     total = len(found.measures)
     gap = found.deviations["optimal"] - found.deviations["Chebyshev"]
     few = [found.depths.index(d) for d in (2, 5, 8, 11) if d in found.depths]
-    checks = [
-        *always,
-        Check(
+    longest = found.surplus(found.longer)[:, -1].max()
+    checks += [
+        Check.count(
             f"T = 2, 5, 8, 11: least of {total} matrices where optimal steps are nearer",
-            f"{total}: all",
-            int((gap[:, few] < 0).sum(0).min()),
             total,
-            total,
+            (gap[:, few] < 0).sum(0).min(),
             EARLIER,
         ),
-        Check(
-            "longer training: largest MSE over the optimum",
-            "1 to 1.02",
-            float(found.surplus(found.longer)[:, -1].max()),
-            1 - 1e-9,
-            1.02,
-            THEORY,
-        ),
+        Check.at_most("longer training: largest MSE over the optimum", 1.02, longest, THEORY),
     ]
     if found.depths[-1] < 25:
         return checks
-    last = found.depths.index(25)
-    near = {name: rows[:, last] for name, rows in found.deviations.items()}
+    near = {name: rows[:, found.depths.index(25)] for name, rows in found.deviations.items()}
     null = np.min([near[name] for name in NULLS], axis=0)
     rivals = [near[name].mean() / near["Chebyshev"].mean() for name in ("second kind", "optimal")]
     return [
         *checks,
-        Check(
+        Check.at_most(
             "T = 25: largest distance from Chebyshev over that from the nearest null model",
-            "below 0.5",
-            float((near["Chebyshev"] / null).max()),
-            0,
             0.5,
+            (near["Chebyshev"] / null).max(),
             EARLIER,
         ),
         Check(
@@ -531,12 +507,10 @@ def _checks(found: Found, *, published_matrix: bool, trained_in_full: bool) -> l
             1.2,
             EARLIER,
         ),
-        Check(
+        Check.at_least(
             "T = 20: share of matrices where Chebyshev steps are nearer than optimal ones",
-            "above 0.5",
-            float((gap[:, found.depths.index(20)] > 0).mean()),
             0.5,
-            1,
+            (gap[:, found.depths.index(20)] > 0).mean(),
             EARLIER,
         ),
         Check(

@@ -168,39 +168,27 @@ def _checks(
         found: FloatArray = rows[name] / rows[other]
         return found
 
-    without_ridge = [name for name in rows if name not in (RIDGED, FLOOR)]
-    successive = rows[AWARE][1:] / rows[AWARE][:-1]
+    least = min(ratio(name, FLOOR).min() for name in rows)
+    most = max(ratio(AWARE, name).max() for name in rows if name not in (RIDGED, FLOOR))
+    successive = (rows[AWARE][1:] / rows[AWARE][:-1]).max()
     tolerance = 5 / np.sqrt(100 * num_draws)
+    above_wiener = rows[FLOOR].min() / wiener
     return [
-        Check(
-            "smallest ratio of any error to the optimum with ridge",
-            "at least 1",
-            float(min(ratio(name, FLOOR).min() for name in rows)),
-            lower=1 - 1e-9,
-            source=THEORY,
-        ),
-        Check(
-            "smallest optimum with ridge over the best linear estimate",
-            "at least 1",
-            float(rows[FLOOR].min()) / wiener,
-            lower=1 - 1e-9,
-            source=THEORY,
-        ),
-        Check(
+        Check.at_least("smallest ratio of any error to the optimum with ridge", 1, least, THEORY),
+        Check.at_least("optimum with ridge over the best linear estimate", 1, above_wiener, THEORY),
+        Check.at_most(
             "largest ratio of noise-aware to any other MSE without ridge",
-            "at most 1.001: nothing is better, up to the search",
-            float(max(ratio(AWARE, name).max() for name in without_ridge)),
-            0,
             1.001,
+            most,
             THEORY,
+            "nothing is better, up to the search",
         ),
-        Check(
+        Check.at_most(
             "largest ratio of successive noise-aware MSEs",
-            "at most 1.001: more steps do not hurt, up to the search",
-            float(successive.max()),
-            0,
             1.001,
+            successive,
             THEORY,
+            "more steps do not hurt, up to the search",
         ),
         Check(
             f"MSE over {num_draws} random problems over the predicted one",
@@ -211,22 +199,18 @@ def _checks(
             THEORY,
         ),
         *(
-            Check(
+            Check.at_most(
                 f"MSE of {name} over the optimum with ridge at the end",
-                "below 1.1",
-                float(ratio(name, FLOOR)[-1]),
-                1 - 1e-9,
                 1.1,
+                ratio(name, FLOOR)[-1],
                 EARLIER,
             )
             for name in (LEARNED, RIDGED)
         ),
-        Check(
+        Check.at_most(
             "MSE of learned steps over that of steps optimal without noise",
-            "below 1",
-            float(ratio(LEARNED, CLEAN)[-1]),
-            0,
             1,
+            ratio(LEARNED, CLEAN)[-1],
             THEORY,
         ),
     ]

@@ -168,57 +168,32 @@ def _checks(
         for t, rate in AT_NINE.items()
         if bounds.condition_number == 9 and t <= periods.size
     ]
+    apart = max(abs(_semi_iteration(bounds, int(t))[-1] / bound[t - 1] - 1) for t in few)
+    claim = "rate at T = 1 over gradient descent's"
+    first = per_step[0] / constant_rate(bounds)
+    change = np.diff(per_step).max()
     return [
         *published,
-        Check("largest deviation of the measured from the bound", "0", gap, 0, 1e-6, THEORY),
-        Check.close(
-            "rate at T = 1 over gradient descent's",
-            1,
-            per_step[0] / constant_rate(bounds),
-            rtol=1e-9,
-            source=THEORY,
-        ),
-        Check(
-            "largest change of the rate from T to T + 1",
-            "below 0: it falls",
-            float(np.diff(per_step).max()),
-            upper=0,
-            source=THEORY,
-        ),
-        Check(
-            "smallest rate over the lower bound",
-            "above 1",
-            float(per_step[-1] / limit),
-            lower=1,
-            source=PAPER,
-        ),
-        Check(
-            "largest rate over 2^(1/T) times the lower bound",
-            "at most 1",
-            ceiling,
-            0,
-            1 + 1e-12,
-            THEORY,
-        ),
-        Check(
-            "semi-iteration after T steps over a period of T, largest deviation from 1",
-            "0: both are minimax at T",
-            max(abs(_semi_iteration(bounds, int(t))[-1] / bound[t - 1] - 1) for t in few),
-            0,
+        Check.at_most("largest deviation of the measured from the bound", 1e-6, gap, THEORY),
+        Check.close(claim, 1, first, rtol=1e-9, source=THEORY),
+        Check.at_most("largest change of the rate from T to T + 1", 0, change, THEORY, "it falls"),
+        Check.at_least("smallest rate over the lower bound", 1, per_step[-1] / limit, PAPER),
+        Check.at_most("largest rate over 2^(1/T) times the lower bound", 1, ceiling, THEORY),
+        Check.at_most(
+            "semi-iteration after T steps over a period of T, deviation from 1",
             1e-6,
+            apart,
             THEORY,
+            "both are minimax",
         ),
         *(
-            Check(
+            Check.at_most(
                 f"{name}: largest error beyond the bound, in units of κ × rounding",
-                "at most 10",
-                float(
-                    (rounding[name] - bound).max() / (np.finfo(name).eps * bounds.condition_number)
-                ),
-                upper=10,
-                source=THEORY,
+                10,
+                (errors - bound).max() / (np.finfo(name).eps * bounds.condition_number),
+                THEORY,
             )
-            for name in rounding
+            for name, errors in rounding.items()
         ),
     ]
 

@@ -22,7 +22,7 @@ from stepfold.lab.outcome import Check, Outcome, Section
 from stepfold.lab.parameters import Between
 from stepfold.lab.sources import INERTIAL_ITERATION, Source
 from stepfold.polynomial import chebyshev_rate
-from stepfold.problems.fixed_point import FixedPoint
+from stepfold.problems.fixed_point import EVALUATIONS_AT_START
 from stepfold.schedules import Schedule, chebyshev_steps
 from stepfold.spectrum import SpectralBounds
 
@@ -172,14 +172,13 @@ def _path(
     network: Any, x0: FloatArray, solution: FloatArray, options: dict[str, Any]
 ) -> tuple[FloatArray, FloatArray, int]:
     """Evaluations and errors after each step, and the evaluations to a residual of 1e-10."""
-    problem = FixedPoint(network)
     seen: list[tuple[float, float]] = []
 
-    def watch(_: int, x: FloatArray) -> None:
-        seen.append((problem.num_products, float(np.linalg.norm(x - solution))))
+    def watch(t: int, x: FloatArray) -> None:
+        seen.append((t + EVALUATIONS_AT_START, float(np.linalg.norm(x - solution))))
 
     result = accelerate(
-        problem, x0, rtol=0.0, atol=1e-10, max_products=20_000, callback=watch, **options
+        network, x0, rtol=0.0, atol=1e-10, max_products=20_000, callback=watch, **options
     )
     counts, errors = np.array(seen).T
     return counts, errors, int(result.history.num_products[-1])

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_nonnegative, check_vector
+from stepfold._checks import check_nonnegative, check_numbers, check_vector
 from stepfold._typing import ArrayT
-from stepfold.problems._rows import fitting, indicator
+from stepfold.problems._rows import fitting, indicator, real_products, squares
 from stepfold.problems.penalties.base import (
     PENALTIES,
     ConjugatePenalty,
@@ -22,7 +22,7 @@ class Ball(ConjugatePenalty):
 
     Args:
         radius: At least 0.
-        center: Vector of shape (n,); 0 if not given.
+        center: Vector of shape (n,), real or complex; 0 if not given.
 
     Raises:
         ValueError: If ``radius`` is negative or not finite.
@@ -31,14 +31,20 @@ class Ball(ConjugatePenalty):
     array([0.6, 0.8])
     """
 
+    takes_complex = True
+
     def __init__(self, radius: float, center: Any = None) -> None:
         self.radius = float(check_nonnegative("radius", radius))
-        self.center = np.zeros(()) if center is None else check_vector("center", center)
+        self.center: Any = np.zeros(())
+        if np.iscomplexobj(center):
+            self.center = np.array(check_numbers("center", np.asarray(center), allow_complex=True))
+        elif center is not None:
+            self.center = check_vector("center", center)
 
     def value(self, x: Any) -> Any:
         """0 in the ball, up to rounding."""
         offset = x - fitting("center", self.center, x)
-        distance = (offset * offset).sum(-1) ** 0.5
+        distance = squares(offset).sum(-1) ** 0.5
         size = float(np.abs(self.center).max()) + self.radius
         return indicator(distance - self.radius, size)
 
@@ -50,8 +56,8 @@ class Ball(ConjugatePenalty):
             point: ArrayT = 0 * offset + center
             return point
         # The root of what is clipped, so that its derivative at the centre is a number.
-        squares = (offset * offset).sum(-1)[..., None].clip(self.radius**2, None)
-        nearest: ArrayT = center + offset * (self.radius / squares**0.5)
+        lengths = squares(offset).sum(-1)[..., None].clip(self.radius**2, None)
+        nearest: ArrayT = center + offset * (self.radius / lengths**0.5)
         return nearest
 
     @property
@@ -60,11 +66,10 @@ class Ball(ConjugatePenalty):
         return "whole"
 
     def conjugate(self, v: Any) -> Any:
-        """``radius·‖v‖ + centreᵀv``."""
-        return self.radius * (v * v).sum(-1) ** 0.5 + (v * fitting("center", self.center, v)).sum(
-            -1
-        )
+        """``radius·‖v‖ + Re centreᴴv``."""
+        along = real_products(fitting("center", self.center, v), v)
+        return self.radius * squares(v).sum(-1) ** 0.5 + along
 
     def dual_scale(self, v: Any) -> Any:
         """1."""
-        return 0 * v.sum(-1) + 1.0
+        return 0 * abs(v).sum(-1) + 1.0

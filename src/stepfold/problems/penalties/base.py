@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from stepfold._registry import Registry
 from stepfold._typing import ArrayT
@@ -20,7 +20,13 @@ one that some vectors never enter, so that no gap can be promised."""
 
 
 class Penalty(ABC):
-    """A convex function g, proper and lower semicontinuous, known by its proximal operator."""
+    """A convex function g, proper and lower semicontinuous, known by its proximal operator.
+
+    Attributes:
+        takes_complex: Whether vectors may be complex.
+    """
+
+    takes_complex: ClassVar[bool] = False
 
     @abstractmethod
     def value(self, x: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from stepfold._arrays import from_host
 from stepfold._typing import ArrayT
-from stepfold.problems._rows import fitting, indicator, largest
+from stepfold.problems._rows import check_is_real, fitting, indicator, largest
 from stepfold.problems.penalties.base import PENALTIES, ConjugatePenalty, DualDomain
 
 
@@ -61,6 +61,7 @@ class Box(ConjugatePenalty):
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
         """``v`` clipped to the box, whatever the step."""
         vector: Any = v
+        check_is_real("a box", v)
         clipped: ArrayT = vector.clip(
             fitting("lower", self.lower, v), fitting("upper", self.upper, v)
         )

@@ -1,4 +1,4 @@
-"""The elastic net ``μ‖x‖₁ + ½ρ‖x‖²``: soft thresholding, then shrinkage.
+"""The elastic net ``Σ μᵢ|xᵢ| + ½ρᵢ|xᵢ|²``: soft thresholding, then shrinkage.
 
 References:
     Zou and Hastie, Regularization and variable selection via the elastic net (J. R. Statist. Soc. B
@@ -9,24 +9,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from stepfold._checks import check_nonnegative
 from stepfold._typing import ArrayT
+from stepfold.problems._rows import (
+    check_weight,
+    indicator,
+    is_positive,
+    largest,
+    squares,
+    top,
+    weights_of,
+)
 from stepfold.problems.penalties.base import (
     PENALTIES,
     ConjugatePenalty,
     DualDomain,
     check_step,
 )
-from stepfold.problems.penalties.l1 import L1, soft_threshold
+from stepfold.problems.penalties.l1 import norm_scale, soft_threshold
 
 
 @PENALTIES.register("elastic_net")
 class ElasticNet(ConjugatePenalty):
-    """``μ‖x‖₁ + ½ρ‖x‖²``.
+    """``Σ μᵢ|xᵢ| + ½ρᵢ|xᵢ|²``, of real or complex entries.
 
     Args:
-        weight: μ, at least 0.
-        ridge: ρ, at least 0; 0 is `L1`.
+        weight: μ, at least 0: a number, or one for each entry.
+        ridge: ρ, likewise; 0 is `L1`.
 
     Raises:
         ValueError: If one is negative or not finite.
@@ -35,33 +43,45 @@ class ElasticNet(ConjugatePenalty):
     array([ 1. ,  0. , -1.5])
     """
 
-    def __init__(self, weight: float, ridge: float) -> None:
-        self.weight = check_nonnegative("weight", weight)
-        self.ridge = check_nonnegative("ridge", ridge)
+    takes_complex = True
+
+    def __init__(self, weight: Any, ridge: Any) -> None:
+        self.weight = check_weight("weight", weight)
+        self.ridge = check_weight("ridge", ridge)
+
+    def _of(self, x: Any) -> tuple[Any, Any]:
+        return weights_of("weight", self.weight, x), weights_of("ridge", self.ridge, x)
 
     def value(self, x: Any) -> Any:
-        """``μ Σ|xᵢ| + ½ρ Σxᵢ²``."""
-        return self.weight * abs(x).sum(-1) + self.ridge / 2 * (x * x).sum(-1)
+        """``Σ μᵢ|xᵢ| + ½ρᵢ|xᵢ|²``."""
+        weight, ridge = self._of(x)
+        return (weight * abs(x) + ridge / 2 * squares(x)).sum(-1)
 
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
         """Soft thresholding by ``step·μ``, divided by ``1 + step·ρ``."""
         check_step(step)
-        shrunk: Any = soft_threshold(v, step * self.weight)
-        scaled: ArrayT = shrunk / (1 + step * self.ridge)
+        weight, ridge = self._of(v)
+        shrunk: Any = soft_threshold(v, step * weight)
+        scaled: ArrayT = shrunk / (1 + step * ridge)
         return scaled
 
     @property
     def dual_domain(self) -> DualDomain:
-        """Everything, for ρ > 0."""
-        return "whole" if self.ridge > 0 else L1(self.weight).dual_domain
+        """Everything, where ρ > 0; ``|vᵢ| ≤ μᵢ`` in entries with ρᵢ = 0."""
+        if is_positive(self.ridge):
+            return "whole"
+        # Of two arrays, or of an array and a number, the sum is above 0 where one of them is.
+        return "star" if is_positive(self.weight + self.ridge) else "other"
 
     def conjugate(self, v: Any) -> Any:
-        """``Σ max(|vᵢ| − μ, 0)²/(2ρ)``."""
-        if self.ridge == 0:
-            return L1(self.weight).conjugate(v)
-        excess = (abs(v) - self.weight).clip(0, None)
-        return (excess * excess).sum(-1) / (2 * self.ridge)
+        """``Σ max(|vᵢ| − μᵢ, 0)²/(2ρᵢ)``; where ρᵢ is 0 the square must be."""
+        weight, ridge = self._of(v)
+        is_zero = ridge == 0
+        excess = (abs(v) - weight).clip(0, None)
+        value = (excess * excess / (2 * (ridge + is_zero)) * (1 - 1.0 * is_zero)).sum(-1)
+        return value + indicator(largest(excess * is_zero), top(self.weight))
 
     def dual_scale(self, v: Any) -> Any:
-        """1, for ρ > 0."""
-        return L1(self.weight).dual_scale(v) if self.ridge == 0 else 0 * v.sum(-1) + 1.0
+        """``min(1, μᵢ/|vᵢ|)`` over the entries with ρᵢ = 0."""
+        weight, ridge = self._of(v)
+        return norm_scale(abs(v) * (ridge == 0), weight)

@@ -1,4 +1,4 @@
-"""The group L1 norm ``μ Σ_g ‖x_g‖₂``: whole groups are shrunk, or vanish together.
+"""The group L1 norm ``Σ_g μ_g‖x_g‖₂``: whole groups are shrunk, or vanish together.
 
 References:
     Yuan and Lin, Model selection and estimation in regression with grouped variables (J. R.
@@ -7,6 +7,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._arrays import from_host
-from stepfold._checks import check_nonnegative
 from stepfold._typing import ArrayT
-from stepfold.problems._rows import indicator, largest
+from stepfold.problems._rows import (
+    check_weight,
+    indicator,
+    is_positive,
+    largest,
+    squares,
+    top,
+    weights_of,
+)
 from stepfold.problems.penalties.base import (
     PENALTIES,
     ConjugatePenalty,
@@ -28,10 +36,10 @@ from stepfold.problems.penalties.l1 import norm_scale
 
 @PENALTIES.register("group_l1")
 class GroupL1(ConjugatePenalty):
-    """``μ Σ_g ‖x_g‖₂`` over groups that do not overlap.
+    """``Σ_g μ_g‖x_g‖₂`` over groups that do not overlap, of real or complex entries.
 
     Args:
-        weight: μ, at least 0.
+        weight: μ, at least 0: a number, or one for each group, in ascending order of labels.
         groups: For each of the n entries the label of its group, any integers.
 
     Raises:
@@ -42,8 +50,10 @@ class GroupL1(ConjugatePenalty):
     array([2.4, 3.2, 0. ])
     """
 
-    def __init__(self, weight: float, groups: Sequence[int] | NDArray[np.integer[Any]]) -> None:
-        self.weight = check_nonnegative("weight", weight)
+    takes_complex = True
+
+    def __init__(self, weight: Any, groups: Sequence[int] | NDArray[np.integer[Any]]) -> None:
+        self.weight = check_weight("weight", weight)
         labels = np.asarray(groups)
         if labels.ndim != 1 or labels.size == 0:
             raise ValueError(
@@ -52,14 +62,21 @@ class GroupL1(ConjugatePenalty):
         if labels.dtype.kind not in "iu":
             raise TypeError(f"`groups` must hold integers, got dtype {labels.dtype}")
         _, self._labels, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        count = math.prod(getattr(self.weight, "shape", ()))
+        if count not in (1, sizes.size):
+            raise ValueError(
+                f"`weight` must be a number, or one for each of the {sizes.size} groups, got "
+                f"{count} numbers"
+            )
         # Members of each group, padded to the largest; the padding is masked out of sums.
         self._mask = np.arange(sizes.max()) < sizes[:, None]
         self._members = np.zeros(self._mask.shape, dtype=np.intp)
         self._members[self._mask] = np.argsort(self._labels, kind="stable")
 
     def value(self, x: Any) -> Any:
-        """``μ Σ_g ‖x_g‖``."""
-        return self.weight * (self._squares(x) ** 0.5).sum(-1)
+        """``Σ_g μ_g‖x_g‖``."""
+        norms = self._squares(x) ** 0.5
+        return (weights_of("weight", self.weight, norms) * norms).sum(-1)
 
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
         """``max(1 − step·μ/‖v_g‖, 0)·v_g`` in each group."""
@@ -67,22 +84,25 @@ class GroupL1(ConjugatePenalty):
         squares = self._squares(v)
         # A group of zeros has norm 1 here: it stays zero, and its derivative is a number.
         norms = (squares + (squares == 0)) ** 0.5
-        factors = (1 - step * self.weight / norms).clip(0, None)
+        factors = (1 - step * weights_of("weight", self.weight, norms) / norms).clip(0, None)
         shrunk: ArrayT = v * factors[..., self._labels]
         return shrunk
 
     @property
     def dual_domain(self) -> DualDomain:
-        """Balls of radius μ, one for each group."""
-        return "star" if self.weight > 0 else "other"
+        """Balls of radius μ_g, one for each group."""
+        return "star" if is_positive(self.weight) else "other"
 
     def conjugate(self, v: Any) -> Any:
-        """0 where ``‖v_g‖ ≤ μ`` in every group."""
-        return indicator(largest(self._squares(v) ** 0.5) - self.weight, self.weight)
+        """0 where ``‖v_g‖ ≤ μ_g`` in every group."""
+        norms = self._squares(v) ** 0.5
+        beyond = largest(norms - weights_of("weight", self.weight, norms))
+        return indicator(beyond, top(self.weight))
 
     def dual_scale(self, v: Any) -> Any:
-        """``min(1, μ/max‖v_g‖)``."""
-        return norm_scale(largest(self._squares(v) ** 0.5), self.weight)
+        """``min(1, μ_g/‖v_g‖)`` over the groups."""
+        norms = self._squares(v) ** 0.5
+        return norm_scale(norms, weights_of("weight", self.weight, norms))
 
     def _squares(self, x: Any) -> Any:
         """``‖x_g‖²``, shape (…, groups)."""
@@ -91,4 +111,4 @@ class GroupL1(ConjugatePenalty):
                 f"`groups` labels {self._labels.size} entries, got rows of length {x.shape[-1]}"
             )
         members = x[..., self._members] * from_host(self._mask, x)
-        return (members * members).sum(-1)
+        return squares(members).sum(-1)

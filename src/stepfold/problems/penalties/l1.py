@@ -1,12 +1,22 @@
-"""The L1 norm ``μ‖x‖₁``: its proximal operator is soft thresholding."""
+"""The L1 norm ``Σ μᵢ|xᵢ|``: its proximal operator is soft thresholding.
+
+Of complex numbers it shrinks the moduli and keeps the phases.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from stepfold._checks import check_nonnegative
+from stepfold._arrays import dtype_kind
 from stepfold._typing import ArrayT
-from stepfold.problems._rows import indicator, largest
+from stepfold.problems._rows import (
+    check_weight,
+    indicator,
+    is_positive,
+    largest,
+    top,
+    weights_of,
+)
 from stepfold.problems.penalties.base import (
     PENALTIES,
     ConjugatePenalty,
@@ -17,53 +27,65 @@ from stepfold.problems.penalties.base import (
 
 @PENALTIES.register("l1")
 class L1(ConjugatePenalty):
-    """``μ‖x‖₁``.
+    """``Σ μᵢ|xᵢ|``, of real or complex entries.
 
     Args:
-        weight: μ, at least 0.
+        weight: μ, at least 0: a number, or one for each entry. An entry of weight 0 is not
+            penalised, as an intercept is not.
 
     Raises:
         ValueError: If ``weight`` is negative or not finite.
 
     >>> L1(2.0).prox(np.array([3.0, -0.5, -4.0]), 0.5)
     array([ 2.,  0., -3.])
+    >>> L1([0.0, 1.0]).prox(np.array([3.0, 3.0]), 1.0)
+    array([3., 2.])
     """
 
-    def __init__(self, weight: float) -> None:
-        self.weight = check_nonnegative("weight", weight)
+    takes_complex = True
+
+    def __init__(self, weight: Any) -> None:
+        self.weight = check_weight("weight", weight)
 
     def value(self, x: Any) -> Any:
-        """``μ Σ|xᵢ|``."""
-        return self.weight * abs(x).sum(-1)
+        """``Σ μᵢ|xᵢ|``."""
+        return (weights_of("weight", self.weight, x) * abs(x)).sum(-1)
 
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
-        """``v − clip(v, −step·μ, step·μ)``: soft thresholding."""
+        """Soft thresholding by ``step·μ``."""
         check_step(step)
-        return soft_threshold(v, step * self.weight)
+        return soft_threshold(v, step * weights_of("weight", self.weight, v))
 
     @property
     def dual_domain(self) -> DualDomain:
-        """The cube ``|vᵢ| ≤ μ``; for μ = 0 a point, which nothing enters."""
-        return "star" if self.weight > 0 else "other"
+        """The cube ``|vᵢ| ≤ μᵢ``; flat, so that nothing enters it, where a weight is 0."""
+        return "star" if is_positive(self.weight) else "other"
 
     def conjugate(self, v: Any) -> Any:
-        """0 in the cube ``|vᵢ| ≤ μ``."""
-        return indicator(largest(abs(v)) - self.weight, self.weight)
+        """0 in the cube ``|vᵢ| ≤ μᵢ``."""
+        beyond = largest(abs(v) - weights_of("weight", self.weight, v))
+        return indicator(beyond, top(self.weight))
 
     def dual_scale(self, v: Any) -> Any:
-        """``min(1, μ/max|vᵢ|)``."""
-        return norm_scale(largest(abs(v)), self.weight)
+        """``min(1, μᵢ/|vᵢ|)`` over the entries."""
+        return norm_scale(abs(v), weights_of("weight", self.weight, v))
 
 
 def soft_threshold(v: ArrayT, threshold: Any) -> ArrayT:
-    """``sign(v)·max(|v| − threshold, 0)``."""
+    """``v·max(1 − threshold/|v|, 0)``."""
     vector: Any = v
+    if dtype_kind(vector.dtype) == "c":
+        moduli = abs(vector)
+        # An entry of 0 has modulus 1 here: it stays 0, and its derivative is a number.
+        factors = (1 - threshold / (moduli + (moduli == 0))).clip(0, None)
+        product: ArrayT = vector * factors
+        return product
     shrunk: ArrayT = vector - vector.clip(-threshold, threshold)
     return shrunk
 
 
-def norm_scale(dual_norm: Any, weight: float) -> Any:
-    """``min(1, weight/dual_norm)``, and 1 for a dual norm of 0."""
-    if weight == 0:
-        return (dual_norm == 0) * 1.0
-    return weight / dual_norm.clip(weight, None)
+def norm_scale(sizes: Any, weight: Any) -> Any:
+    """``min(1, weight/size)`` over the last axis; a size of 0 allows 1."""
+    allowed = sizes.clip(weight, None)
+    is_zero = allowed == 0
+    return -largest(-(weight + is_zero) / (allowed + is_zero))

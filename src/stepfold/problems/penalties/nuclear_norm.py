@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from stepfold._arrays import namespace
+from stepfold._arrays import is_torch, namespace
 from stepfold._checks import check_count, check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.problems._rows import indicator
@@ -25,7 +25,7 @@ from stepfold.problems.penalties.l1 import norm_scale
 
 @PENALTIES.register("nuclear_norm")
 class NuclearNorm(ConjugatePenalty):
-    """``μ Σ σᵢ(X)`` of the matrix X whose rows, one after the other, are x.
+    """``μ Σ σᵢ(X)`` of the real or complex matrix X whose rows, one after the other, are x.
 
     Args:
         weight: μ, at least 0.
@@ -38,6 +38,8 @@ class NuclearNorm(ConjugatePenalty):
     array([2., 0., 0., 0.])
     """
 
+    takes_complex = True
+
     def __init__(self, weight: float, shape: tuple[int, int]) -> None:
         self.weight = check_nonnegative("weight", weight)
         self.shape = check_shape(shape)
@@ -47,10 +49,19 @@ class NuclearNorm(ConjugatePenalty):
         return self.weight * self._singular_values(x).sum(-1)
 
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
-        """Soft thresholding of the singular values by ``step·μ``."""
+        """Soft thresholding of the singular values by ``step·μ``; its derivative is finite."""
         check_step(step)
-        left, values, right = self._decomposition(v)
-        shrunk = (values - step * self.weight).clip(0, None)
+        rows: Any = v
+        tracked = is_torch(v) and (rows.requires_grad or getattr(step, "requires_grad", False))
+        left, values, right = self._decomposition(rows.detach() if tracked else v)
+        threshold = step * self.weight
+        if tracked:
+            from stepfold.problems.penalties._singular_values import thresholded
+
+            matrices = self._matrices(v)
+            moved: Any = thresholded(matrices, left, values, right, threshold)
+            return moved.reshape(v.shape)  # type: ignore[no-any-return]
+        shrunk = (values - threshold).clip(0, None)
         product: ArrayT = ((left * shrunk[..., None, :]) @ right).reshape(v.shape)
         return product
 
@@ -65,7 +76,7 @@ class NuclearNorm(ConjugatePenalty):
 
     def dual_scale(self, v: Any) -> Any:
         """``min(1, μ/σ₁)``."""
-        return norm_scale(self._singular_values(v)[..., 0], self.weight)
+        return norm_scale(self._singular_values(v)[..., :1], self.weight)
 
     def _matrices(self, x: Any) -> Any:
         rows, columns = self.shape

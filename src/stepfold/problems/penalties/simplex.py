@@ -17,7 +17,7 @@ import numpy as np
 from stepfold._arrays import from_host, namespace
 from stepfold._checks import check_nonnegative
 from stepfold._typing import ArrayT
-from stepfold.problems._rows import indicator, largest
+from stepfold.problems._rows import check_is_real, indicator, largest
 from stepfold.problems.penalties.base import (
     PENALTIES,
     ConjugatePenalty,
@@ -44,12 +44,14 @@ class Simplex(ConjugatePenalty):
 
     def value(self, x: Any) -> Any:
         """0 in the simplex, up to rounding."""
+        check_is_real("a simplex", x)
         below = largest((-x).clip(0, None))
         return indicator(below + abs(x.sum(-1) - self.total), self.total * x.shape[-1])
 
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
         """The nearest point of the simplex, whatever the step."""
         rows: Any = v
+        check_is_real("a simplex", v)
         # Of numbers near 0: sums of large ones would lose the digits of ``total``.
         shifted = rows - largest(rows)[..., None]
         ordered = -namespace(rows).sort(-shifted, axis=-1)

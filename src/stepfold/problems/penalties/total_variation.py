@@ -20,6 +20,7 @@ import numpy as np
 
 from stepfold._checks import check_count, check_nonnegative
 from stepfold._typing import ArrayT
+from stepfold.problems._rows import check_is_real
 from stepfold.problems.penalties.base import PENALTIES, Penalty, check_step
 from stepfold.problems.penalties.nuclear_norm import check_shape
 
@@ -87,6 +88,7 @@ class TotalVariation(Penalty):
                 f"`TotalVariation` works on NumPy arrays, got {type(v).__name__}; its inner method "
                 "has no derivative"
             )
+        check_is_real("total variation", v)
         moved: Any = self._smooth(v, float(step))
         rows: ArrayT = moved
         return rows

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepfold._typing import FloatArray
 from stepfold.spectrum import Certainty, SpectralBounds
@@ -62,6 +63,11 @@ class Coefficients:
         else:
             self._row, self._steps = 0, self._steps[:0]
             self._ratios = []
+
+    def forget(self, rows: NDArray[np.intp]) -> None:
+        """Begin anew if the row is among those that do."""
+        if self._row in rows:
+            self._steps, self._ratios, self._looked_at = [], [], 0
 
     def is_due(self) -> bool:
         """Whether the spectrum is worth another look."""

@@ -18,12 +18,13 @@ import numpy as np
 
 from stepfold._arrays import cast, column, epsilon, norms, put_rows, take
 from stepfold.iterations import Iteration
+from stepfold.polynomial import worst_case_period_rate
 from stepfold.problems import Problem, Quadratic, QuadraticProblem
 from stepfold.result import GuardEvent, Status
 from stepfold.run.diagnosis import null_space_floor
 from stepfold.run.ledger import Seen
 from stepfold.run.loop import Loop, Policy
-from stepfold.run.policies.guard import ROUNDING, Watch, largest_factor
+from stepfold.run.policies.guard import ROUNDING, Watch
 from stepfold.schedules import Schedule, roundoff_amplification
 from stepfold.spectrum import SpectralBounds
 
@@ -308,7 +309,7 @@ class Cycle(Policy):
                 f"The last period changed the gradient norm by the factor {factor:.3g}; if the "
                 "schedule was to do better, eigenvalues lie outside the interval it was made for."
             ]
-        allowed = largest_factor(self.schedule, bounds)
+        allowed = worst_case_period_rate(self.schedule, bounds)
         if factor <= allowed:
             return []
         return [

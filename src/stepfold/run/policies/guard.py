@@ -20,13 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import column, epsilon, norms, row_dots
+from stepfold._arrays import column, dot, epsilon, norms, row_dots, tiny
 from stepfold._checks import check_count
-from stepfold._krylov import Tridiagonal
+from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import FloatArray
-from stepfold.polynomial import chebyshev_period_rate
+from stepfold.polynomial import chebyshev_period_rate, worst_case_period_rate
 from stepfold.problems import QuadraticProblem
-from stepfold.problems.preconditioned import dot, extreme_ritz_values, pair_lanczos
 from stepfold.result import GuardEvent
 from stepfold.schedules import Schedule, chebyshev_steps
 from stepfold.spectrum import Certainty, SpectralBounds
@@ -50,13 +49,10 @@ FAR = 1.05
 LOOKS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096)
 # Numbers of a vector looked at together: they stay in cache, and take no memory to speak of.
 PIECE = 2**13
-# Squared norms below these have lost digits, in four bytes and in eight.
-TINY = (1e-30, 1e-280)
 # Where nothing but the best iterate is left to start from, nothing has grown in it yet.
 LONG_PROBE_STEPS = 40
 # In units of the machine's epsilon: how far a Rayleigh quotient may exceed a correct bound.
 ROUNDING = 1e3
-_OVERSAMPLING = 4
 
 
 @dataclass(frozen=True)
@@ -149,22 +145,21 @@ class Watch:
 
     def _beyond(self, x: Any, gamma: float, y: Any, next_gamma: float, z: Any) -> bool:
         limit = FAR * self.bounds.upper * gamma
+        lost = tiny(x) / epsilon(x)  # squared norms below have lost digits
         if x.ndim == 1 and self.weights is None:
             # The common case, without arrays of one number and without two more of the size of x.
             size, inner = _move_dots(x, y, z)
             product = size - inner * (gamma / next_gamma)
-            if product <= limit * size and size >= TINY[0] and math.isfinite(size):
+            if product <= limit * size and size >= lost and math.isfinite(size):
                 return False
         first, second = x - y, y - z
         sizes, products = self._quotient(first, second, gamma / next_gamma)
-        if not np.all(sizes > TINY[first.dtype.itemsize == 8] * (sizes > 0)) or not (
-            np.isfinite(sizes).all()
-        ):
+        if not np.all(sizes > lost * (sizes > 0)) or not (np.isfinite(sizes).all()):
             lengths = norms(first)
             if not np.isfinite(lengths).all():
                 return True
             # Squares under- or overflow, the rows themselves do not.
-            unit = column(lengths, first)
+            unit = column(np.where(lengths > 0, lengths, 1.0), first)
             sizes, products = self._quotient(first / unit, second / unit, gamma / next_gamma)
         beyond = products > limit * sizes
         if not beyond.any():
@@ -199,9 +194,9 @@ class Watch:
 
     @property
     def allowed(self) -> float:
-        """Largest ``|p|`` over the bounds, up to 8 % more."""
+        """Largest ``|p|`` over the bounds."""
         if self._allowed is None:
-            self._allowed = largest_factor(self.schedule, self.bounds)
+            self._allowed = worst_case_period_rate(self.schedule, self.bounds)
         return self._allowed
 
     def probe(
@@ -229,7 +224,7 @@ class Watch:
             # Ritz values and Rayleigh quotients are then no evidence of anything.
             self.asymmetry, self._probe_at = asymmetry, math.inf
             return None, spent
-        low, high, high_residual, low_residual = extreme_ritz_values(found)
+        low, high, low_residual, high_residual = found.ends()
         rounding = ROUNDING * epsilon(x)
         event: GuardEvent | None = None
         if high > self.bounds.upper * (1 + rounding):
@@ -246,7 +241,7 @@ class Watch:
             if self.below is not None:
                 # That much is explained; only what the polynomial does not allow there is news.
                 wider = SpectralBounds(max(self.below, 0.0), self.bounds.upper)
-                self._least = self._allowed = largest_factor(self.schedule, wider)
+                self._least = self._allowed = worst_case_period_rate(self.schedule, wider)
         else:
             self.events.append(event)
             self.bounds = event.new
@@ -313,7 +308,7 @@ def _probe(
     hessian = inner.hessian
 
     def enough(found: Tridiagonal) -> bool:
-        _, high, residual, _ = extreme_ritz_values(found)
+        _, high, _, residual = found.ends()
         return high > upper and residual <= PROBE_RTOL * high
 
     basis: list[Any] = []
@@ -325,7 +320,15 @@ def _probe(
             images.append(image)
         return image
 
-    found = pair_lanczos(product, problem.precondition, gradient, num_steps, enough, basis)
+    found = lanczos(
+        product,
+        gradient,
+        num_steps,
+        precondition=problem.precondition,
+        stop=enough,
+        reorthogonalise=False,
+        basis=basis,
+    )
     spent += per_product * found.diagonal.size
     correction = _correction(found, basis, float(norms(gradient)[0]))
     return found, spent, correction, asymmetry(basis[:2], images)
@@ -336,13 +339,9 @@ def _correction(found: Tridiagonal, basis: list[Any], norm: float) -> tuple[Any,
 
     The Lanczos vectors hold it already: ``d = −‖g‖ V T⁻¹ e₁``, with the residual ``β |eᵀT⁻¹e₁|``.
     """
-    if not basis or extreme_ritz_values(found)[0] <= 0:
+    if not basis or found.ends().low <= 0:
         return None
-    size = found.diagonal.size
-    dense = np.diag(found.diagonal)
-    index = np.arange(size - 1)
-    dense[index, index + 1] = dense[index + 1, index] = found.off_diagonal[:-1]
-    weights = np.linalg.solve(dense, norm * np.eye(size)[0])
+    weights = np.linalg.solve(found.dense(), norm * np.eye(found.diagonal.size)[0])
     step = -float(weights[0]) * basis[0]
     for weight, vector in zip(weights[1:].tolist(), basis[1:], strict=True):
         step = step - weight * vector
@@ -365,30 +364,9 @@ def _move_dots(x: Any, y: Any, z: Any) -> tuple[float, float]:
     """``‖x − y‖²`` and ``(x − y)·(y − z)`` of three vectors, piece by piece."""
     size = inner = 0.0
     for start in range(0, x.shape[0], PIECE):
-        piece = slice(start, start + PIECE)
+        piece = slice(start, min(start + PIECE, x.shape[0]))
         middle = y[piece]
         first = x[piece] - middle
         size += dot(first, first)
         inner += dot(first, middle - z[piece])
     return size, inner
-
-
-def largest_factor(schedule: Schedule, bounds: SpectralBounds) -> float:
-    """Largest ``|p|`` over the bounds, from above: on a grid of Chebyshev points, and the rise.
-
-    Between m + 1 of them a polynomial of degree T rises by at most 1 / cos(πT/(2m)), which is 8 %
-    for long periods and nothing for short ones (Ehlich and Zeller, Math. Z. 86 (1964) 41).
-    """
-    period = schedule.period
-    num_intervals = max(_OVERSAMPLING * period, 256)
-    angles = np.linspace(0, np.pi / 2, num_intervals + 1)
-    grid = bounds.lower * np.cos(angles) ** 2 + bounds.upper * np.sin(angles) ** 2
-    values = np.ones(grid.size)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        for gamma in schedule:
-            values *= 1 - gamma * grid
-    if not np.isfinite(values).all():
-        return math.inf
-    largest = float(np.abs(values).max())
-    # A schedule that seems to contract is not allowed to grow anything.
-    return min(largest / math.cos(math.pi * period / (2 * num_intervals)), max(largest, 1.0))

@@ -63,40 +63,15 @@ def _matrix_checks(found: Findings) -> list[Check]:
 
 def _theorems(found: Findings) -> list[Check]:
     path, radii = found.replicas.mean_squared_error_path, found.replicas.spectral_radii
-    size = found.measures[0].nodes.size
+    lower, upper = path / radii**2, radii**2 / (found.measures[0].nodes.size * path)
     total = len(found.replicas)
     return [
-        Check(
-            f"of {total} trainings, those that diverged",
-            "0",
-            int(found.diverged.sum()),
-            0,
-            0,
-            THEORY,
+        Check.count(f"of {total} trainings, those that diverged", 0, found.diverged.sum(), THEORY),
+        Check.at_least(
+            "smallest learned MSE over the optimum", 1, found.surplus.min(), THEORY, "it is best"
         ),
-        Check(
-            "smallest learned MSE over the optimum",
-            "at least 1: nothing beats the optimum",
-            float(found.surplus.min()),
-            lower=1 - 1e-9,
-            source=THEORY,
-        ),
-        Check(
-            "largest MSE/ρ², every mini-batch",
-            "at most 1",
-            float(np.nanmax(path / radii**2)),
-            0,
-            1 + 1e-9,
-            THEORY,
-        ),
-        Check(
-            "largest ρ²/(n·MSE), every mini-batch",
-            "at most 1",
-            float(np.nanmax(radii**2 / (size * path))),
-            0,
-            1 + 1e-9,
-            THEORY,
-        ),
+        Check.at_most("largest MSE/ρ², every mini-batch", 1, np.nanmax(lower), THEORY),
+        Check.at_most("largest ρ²/(n·MSE), every mini-batch", 1, np.nanmax(upper), THEORY),
     ]
 
 
@@ -104,24 +79,16 @@ def _training_checks(found: Findings) -> list[Check]:
     ends = found.replicas.mean_squared_error_path[:, :5, -1]
     law = [marchenko_pastur_mean_squared_error(0.5, t + 1) for t in range(ends.shape[1])]
     deviation = np.median(np.abs(ends / law - 1).max(axis=1))
-    learned, owner = found.errors[LEARNED], found.owner
+    ratio = found.errors[LEARNED] / found.errors["constant (GD)"][found.owner]
     return [
-        Check(
+        Check.at_most(
             "deviation of the MSE from (1−c)cᵗ/(1−cᵗ⁺¹), c = ½, t ≤ 5, median of trainings",
-            "within 0.1 (the law is of infinitely large matrices)",
-            float(deviation),
-            0,
             0.1,
+            deviation,
             THEORY,
+            "the law is of infinitely large matrices",
         ),
-        Check(
-            "largest learned MSE over that of constant steps",
-            "below 1",
-            float((learned / found.errors["constant (GD)"][owner]).max()),
-            0,
-            1,
-            PAPER,
-        ),
+        Check.at_most("largest learned MSE over that of constant steps", 1, ratio.max(), PAPER),
     ]
 
 
@@ -129,113 +96,83 @@ def _order_checks(found: Findings) -> list[Check]:
     depths = range(2, min(11, found.period) + 1)
     steps = found.replicas.steps
     held = [pairs_are_outside_in(steps[:, depth - 1, :depth]).mean() for depth in depths]
-    last = [start for start in found.starts if start.scaled < 1]
     published = min(found.starts, key=lambda start: abs(start.scaled - 1.7))
     layers = min(8, found.period)
-    return [
-        Check(
+    checks = [
+        Check.at_least(
             f"share of trainings with pairs outside-in, smallest over T = 2 … {depths[-1]}",
-            "at least 0.9",
-            float(min(held)),
             0.9,
-            1,
+            min(held),
             EARLIER,
         ),
-        Check(
+        Check.at_least(
             f"share of inner layers where the steps turn, median, T = {found.period}",
-            f"above {RANDOM_TURNS:.2f}, that of a random order",
-            float(np.median(share_of_turns(steps[:, -1]))),
-            RANDOM_TURNS + 1e-9,
-            1,
+            RANDOM_TURNS,
+            np.median(share_of_turns(steps[:, -1])),
             PAPER,
+            "that of a random order",
         ),
-        Check(
+        Check.at_least(
             f"from 1.7/b: share of layers in the predicted place, mean, T = {layers}",
-            f"at least 0.5; {1 / layers:.2f} in random order",
-            float(published.foreseen.mean()),
             0.5,
-            1,
+            published.foreseen.mean(),
             THEORY,
-        ),
-        Check(
-            f"from below 1/b: trainings with pairs outside-in, T = {layers}",
-            "0: no zig-zag",
-            int(sum(start.paired.sum() for start in last)),
-            0,
-            0 if layers == 8 else len(found.replicas) * len(last),
-            EARLIER,
-        ),
-        *(
-            Check(
-                f"{name} spectra: smallest share of turns over trainings, T = {layers_of_others}",
-                "at least 0.5",
-                float(other.turns.min()),
-                0.5,
-                1,
-                EARLIER,
-            )
-            for layers_of_others in [min(11, found.period)]
-            for name, other in found.others.items()
-            if layers_of_others == 11
+            f"{1 / layers:.2f} in random order",
         ),
     ]
+    if layers == 8:
+        paired = sum(start.paired.sum() for start in found.starts if start.scaled < 1)
+        checks.append(
+            Check.count(
+                "from below 1/b: trainings with pairs outside-in, T = 8", 0, paired, EARLIER
+            )
+        )
+    if found.period >= 11:
+        checks += [
+            Check.at_least(f"{name} spectra, T = 11: least turns", 0.5, other.turns.min(), EARLIER)
+            for name, other in found.others.items()
+        ]
+    return checks
 
 
 def _published_depth_checks(found: Findings) -> list[Check]:
-    published = found.owner == 0
-    learned, radii = found.errors[LEARNED][published], found.radii[LEARNED][published]
+    first = found.owner == 0
     order = ("optimal", "Chebyshev", LEARNED, "constant (GD)")
     rows = [
         found.errors[name] if name == LEARNED else found.errors[name][found.owner] for name in order
     ]
     ascending = np.all([low < high for low, high in itertools.pairwise(rows)], axis=0)
     total = len(found.replicas)
+    learned, radius = (np.median(each[LEARNED][first]) for each in (found.errors, found.radii))
+    peak = found.paths[LEARNED].max(axis=1).min()
     return [
         Check(
             "learned MSE, median over seeds, first matrix",
             "3.9e-7 (2.5e-7 to 8e-7)",
-            float(np.median(learned)),
+            float(learned),
             2.5e-7,
             8e-7,
             EARLIER,
         ),
-        Check(
-            "learned MSE over the optimum, smallest of all",
-            "at least 20",
-            float(found.surplus.min()),
-            20,
-            200,
-            EARLIER,
+        Check.at_least(
+            "learned MSE over the optimum, smallest of all", 20, found.surplus.min(), EARLIER
         ),
-        Check(
-            "learned MSE over the optimum, largest of all",
-            "at most 120",
-            float(found.surplus.max()),
-            20,
-            120,
-            EARLIER,
+        Check.at_most(
+            "learned MSE over the optimum, largest of all", 120, found.surplus.max(), EARLIER
         ),
         Check(
             "learned spectral radius, median over seeds, first matrix",
             "7.1e-3 to 7.8e-3",
-            float(np.median(radii)),
+            float(radius),
             6.5e-3,
             8.5e-3,
             EARLIER,
         ),
-        Check(
+        Check.count(
             f"of {total} trainings, MSE optimal < Chebyshev < learned < constant",
-            f"{total}: all",
-            int(ascending.sum()),
             total,
-            total,
+            ascending.sum(),
             PAPER,
         ),
-        Check(
-            "largest MSE on the way, smallest of all trainings",
-            "above 1e4",
-            float(found.paths[LEARNED].max(axis=1).min()),
-            1e4,
-            source=PAPER,
-        ),
+        Check.at_least("largest MSE on the way, smallest of all trainings", 1e4, peak, PAPER),
     ]

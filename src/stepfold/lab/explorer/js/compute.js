@@ -48,6 +48,11 @@ export function spectrumOf({ spectrum, kappa, aspect, width, n }, data) {
 const rememberedSpectrum = remembering(spectrumOf);
 const rememberedOptimum = remembering(optimalSteps);
 
+// How many layers of the network are trained: all, if the state says 0.
+export function trainedLayers({ layers, T }) {
+  return layers === 0 ? T : Math.min(layers, T);
+}
+
 // Steps of an embedded run at period T: what its training had found when it was T steps deep.
 function stepsOfRun({ steps, by_length: byLength }, numSteps) {
   return byLength[numSteps] ?? steps;
@@ -56,18 +61,19 @@ function stepsOfRun({ steps, by_length: byLength }, numSteps) {
 // Schedules whose order may be chosen; silver's is part of it, and equal steps have none.
 export const ORDERED = ["learned", "chebyshev", "optimal", "second-kind", "fourth-kind", "run"];
 
-export function schedulesOf(state, data, learned = null) {
+// `stages` are the steps after each stage of the training here, or null.
+export function schedulesOf(state, data, stages = null) {
   const { bounds, measure } = rememberedSpectrum(spectrumKey(state), state, data);
   const { T } = state;
   const families = {
-    learned: () => learned,
+    learned: () => stages && stages[trainedLayers(state) - 1],
     chebyshev: () => chebyshevSteps(bounds, T),
     optimal: () => rememberedOptimum(`${spectrumKey(state)},${T}`, measure, T),
     constant: () => constantSteps(bounds, T),
     "second-kind": () => chebyshevSteps(bounds, T, 2),
     "fourth-kind": () => chebyshevSteps(bounds, T, 4),
     silver: () => silverSteps(bounds, T),
-    run: () => data.run && stepsOfRun(data.run, T),
+    run: () => data.run && stepsOfRun(data.run, trainedLayers(state)),
   };
   const schedules = {};
   for (const [name, make] of Object.entries(families)) {
@@ -79,10 +85,10 @@ export function schedulesOf(state, data, learned = null) {
   return schedules;
 }
 
-export function compute(state, data, learned = null) {
+export function compute(state, data, stages = null) {
   const { bounds, measure } = rememberedSpectrum(spectrumKey(state), state, data);
   const noise = state.noise * bounds.upper;
-  const schedules = schedulesOf(state, data, learned);
+  const schedules = schedulesOf(state, data, stages);
   const numIterations = state.periods * state.T;
   const rows = {};
   // Three families are what the verdict speaks of; the others are computed when they are shown.
@@ -104,6 +110,8 @@ export function compute(state, data, learned = null) {
       tails,
     };
   }
+  const layers = trainedLayers(state);
+  const best = layers === state.T ? rows.optimal.steps : optimalSteps(measure, layers);
   const roots = schedules.optimal.map((step) => 1 / step);
   return {
     bounds,
@@ -111,6 +119,8 @@ export function compute(state, data, learned = null) {
     noise,
     rows,
     numIterations,
+    layers,
+    bestOfLayers: meanSquaredError(best, measure, noise),
     smallestNoisy: noise > 0 ? smallestNoisyError(roots, measure, noise) : null,
   };
 }

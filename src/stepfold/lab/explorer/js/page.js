@@ -1,11 +1,12 @@
 // Wires controls, figures, table and address together. All text from the data goes in as text.
 
-import { compute, training, trainingKey } from "./compute.js";
+import { compute, trainedLayers, training, trainingKey } from "./compute.js";
 import { convergenceFigure, polynomialFigure, stepsFigure } from "./figures.js";
 import { chip } from "./legend.js";
 import { firstOrderLowerBound } from "./polynomial.js";
 import { pythonLines } from "./python.js";
-import { FAMILIES, fromHash, toHash } from "./state.js";
+import { FAMILIES, fromHash, toHash, tourState } from "./state.js";
+import { TOUR } from "./tour.js";
 import { NAMES, digits, verdict } from "./words.js";
 
 const SLICE = 12; // milliseconds of training between looks at the controls
@@ -25,7 +26,7 @@ class Page {
     this.data = data;
     this.Plotly = Plotly;
     this.state = fromHash("", data);
-    this.learned = { key: null, steps: null, task: 0 };
+    this.learned = { key: null, stages: null, task: 0 };
     this.drawing = 0;
     this.result = null;
   }
@@ -48,6 +49,8 @@ class Page {
       const boxes = [...document.querySelectorAll("#families input")];
       this.set({ show: boxes.filter((box) => box.checked).map((box) => box.value) });
     });
+    element("layers").addEventListener("input", (event) => this.change(event.target));
+    this.connectTour();
     element("view").addEventListener("change", (event) => this.set({ view: event.target.value }));
     element("reset").addEventListener("click", () => this.set(fromHash("", data)));
     element("copy-link").addEventListener("click", () => this.copy(location.href, "Link copied."));
@@ -62,6 +65,58 @@ class Page {
     window
       .matchMedia("(prefers-color-scheme: dark)")
       .addEventListener("change", () => this.schedule());
+  }
+
+  connectTour() {
+    element("tour-links").append(
+      ...TOUR.map(({ title }, index) => {
+        const [item, link] = [document.createElement("li"), document.createElement("a")];
+        link.href = `#tour=${index + 1}`;
+        link.textContent = title;
+        item.append(link);
+        return item;
+      }),
+    );
+    const go = (number) => this.set(tourState(number, this.data));
+    element("start-tour").addEventListener("click", () => {
+      go(1);
+      element("tour-title").focus();
+    });
+    element("tour-next").addEventListener("click", () => go(this.state.tour + 1));
+    element("tour-back").addEventListener("click", () => go(this.state.tour - 1));
+    element("end-tour").addEventListener("click", () => {
+      this.set({ tour: 0 });
+      element("start-tour").focus();
+    });
+    element("to-reading").addEventListener("click", () => {
+      element("reading").open = true;
+      element("reading").scrollIntoView();
+      element("reading").querySelector("summary").focus();
+    });
+  }
+
+  showTour() {
+    const { tour } = this.state;
+    element("tour").hidden = tour === 0;
+    element("start-tour").hidden = tour !== 0;
+    element("tour-back").disabled = tour <= 1;
+    element("tour-next").disabled = tour === TOUR.length;
+    document.querySelectorAll("#tour-links a").forEach((link, index) => {
+      if (index === tour - 1) link.setAttribute("aria-current", "step");
+      else link.removeAttribute("aria-current");
+    });
+    const shown = String(tour);
+    if (tour === 0 || element("tour").dataset.step === shown) return;
+    element("tour").dataset.step = shown;
+    element("tour-number").textContent = shown;
+    element("tour-title").textContent = TOUR[tour - 1].title;
+    element("tour-text").replaceChildren(
+      ...TOUR[tour - 1].text.map((words) => {
+        const paragraph = document.createElement("p");
+        paragraph.textContent = words;
+        return paragraph;
+      }),
+    );
   }
 
   nameOf(name) {
@@ -87,6 +142,7 @@ class Page {
       noise: () => ({ noise: position <= -9 ? 0 : power(2) }),
       periods: () => ({ periods: position }),
       training: () => ({ training: position }),
+      layers: () => ({ layers: position === this.state.T ? 0 : position }),
     };
     this.set(changes[id]());
   }
@@ -113,6 +169,11 @@ class Page {
     put("period", state.T, String(state.T));
     put("order", state.order);
     put("noise", state.noise > 0 ? Math.log10(state.noise) : -9, state.noise > 0 ? digits(state.noise, 2) : "none");
+    const layers = trainedLayers(state);
+    element("layers").max = state.T;
+    put("layers", layers, `${layers} of ${state.T}`);
+    element("layers-field").hidden = !["learned", "run"].some((name) => state.show.includes(name));
+    this.showTour();
     for (const id of ["n", "precision", "periods", "training"]) put(id, state[id]);
     for (const [name, spectra] of Object.entries({
       kappa: ["uniform", "two-clusters"],
@@ -144,7 +205,7 @@ class Page {
     const begin = performance.now();
     const { state, data } = this;
     const isTrained = this.learned.key === trainingKey(state) && state.training > 0;
-    this.result = compute(state, data, isTrained ? this.learned.steps : null);
+    this.result = compute(state, data, isTrained ? this.learned.stages : null);
     const shown = FAMILIES.filter((name) => state.show.includes(name) && name in this.result.rows);
     const theme = readTheme(data.styles);
     this.put("steps-figure", stepsFigure(state, this.result, shown, theme));
@@ -240,7 +301,7 @@ class Page {
     learned.task += 1;
     learned.running = key;
     if (state.training === 0) {
-      this.learned = { key, steps: null, task: learned.task };
+      this.learned = { key, stages: null, task: learned.task };
       this.progress("");
       return;
     }
@@ -252,7 +313,7 @@ class Page {
       let next = work.next();
       while (!next.done && performance.now() < end) next = work.next();
       if (next.done) {
-        this.learned = { key, steps: next.value, task };
+        this.learned = { key, stages: next.value, task };
         this.progress("");
         this.draw();
       } else {

@@ -5,7 +5,7 @@ import { INITIAL_STEP, LEARNING_RATE } from "./training.js";
 import { NAMES } from "./words.js";
 
 const BUILDERS = {
-  learned: "run.schedule",
+  learned: "run.schedule_after(layers)",
   chebyshev: "chebyshev_steps(bounds, period)",
   optimal: "optimal_steps(measure, period)",
   constant: "constant_steps(bounds, period)",
@@ -45,7 +45,7 @@ function literal(value) {
   return Number.isInteger(value) && Math.abs(value) < 1e15 ? `${value}.0` : String(value);
 }
 
-function trainingLines(state) {
+function trainingLines(state, layers) {
   return [
     "",
     "rule = measure.quadrature(period + 1)  # all that these steps can tell",
@@ -59,6 +59,7 @@ function trainingLines(state) {
     "        return spectral.given(network, num_layers, rule.weights)",
     "",
     "",
+    `layers = ${layers}  # trained`,
     "run = train_incrementally(",
     `    UnfoldedIteration(Schedule(np.full(period, ${INITIAL_STEP} / bounds.upper))),`,
     "    ExactLoss(),",
@@ -93,7 +94,7 @@ export function pythonLines(state, result, data) {
     ...spectrumLines(state, result.bounds, data),
     `period = ${state.T}`,
     `noise = ${literal(state.noise)} * bounds.upper`,
-    ...(isTrained ? trainingLines(state) : []),
+    ...(isTrained ? trainingLines(state, result.layers) : []),
     "schedules = {",
     ...entries,
     "}",

@@ -1,6 +1,7 @@
 // Everything that can be chosen, and its place in the address: what a link restores.
 
 import { ORDERS } from "./ordering.js";
+import { TOUR } from "./tour.js";
 
 export const SPECTRA = ["marchenko-pastur", "uniform", "two-clusters", "measured"];
 export const PRECISIONS = ["float64", "float32"];
@@ -43,6 +44,8 @@ const READERS = {
   training: oneOfNumbers([0, 100, 500, 2000]),
   show: someOf(FAMILIES),
   view: oneOf(["sorted", "taken"]),
+  layers: number(0, LONGEST, true), // 0: all
+  tour: number(0, TOUR.length, true), // 0: none
 };
 
 export function defaults(data) {
@@ -58,8 +61,10 @@ export function defaults(data) {
     noise: 0,
     periods: 2,
     training: 500,
-    show: ["learned", "chebyshev", "optimal", "constant", ...(data.run ? ["run"] : [])],
-    view: "sorted",
+    show: data.run ? ["chebyshev", "constant", "run"] : ["learned", "constant"],
+    view: "taken",
+    layers: 0,
+    tour: 0,
   };
 }
 
@@ -67,12 +72,24 @@ export function toHash(state) {
   return "#" + Object.keys(READERS).map((key) => `${key}=${state[key]}`).join("&");
 }
 
+// A step of the tour: its number, and what it shows on any page.
+export function tourState(number, data) {
+  return { ...defaults(data), ...(number > 0 ? TOUR[number - 1].state : {}), tour: number };
+}
+
+// What an address without choices opens: the zig-zag, and the tour where the page has no data.
+function opening(data) {
+  return tourState(data.measured || data.run ? 0 : 1, data);
+}
+
 export function fromHash(hash, data) {
-  const state = defaults(data);
-  for (const [key, text] of new URLSearchParams(hash.replace(/^#/, ""))) {
+  const given = Array.from(new URLSearchParams(hash.replace(/^#/, ""))).flatMap(([key, text]) => {
     const value = Object.hasOwn(READERS, key) ? READERS[key](text) : undefined;
-    if (value !== undefined) state[key] = value;
-  }
+    return value === undefined ? [] : [[key, value]];
+  });
+  if (given.length === 0) return opening(data);
+  const choices = Object.fromEntries(given);
+  const state = { ...tourState(choices.tour ?? 0, data), ...choices };
   if (state.spectrum === "measured" && !data.measured) state.spectrum = defaults(data).spectrum;
   return state;
 }

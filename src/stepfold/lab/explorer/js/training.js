@@ -6,8 +6,9 @@ export const INITIAL_STEP = 1.7;
 export const LEARNING_RATE = 0.0114;
 const [DECAY, DECAY_OF_SQUARES, EPSILON] = [0.9, 0.999, 1e-8];
 
-// Yields after every `chunk` iterations the number of stages done; returns the steps. A rule of
-// T + 1 nodes gives the same loss as the whole measure.
+// Yields after every `chunk` iterations the number of stages done; returns the steps after each
+// stage, one step after the first, T after the last. A rule of T + 1 nodes gives the same loss as
+// the whole measure.
 export function* train(rule, upper, numSteps, numIterations, chunk = 25) {
   const parameters = new Float64Array(numSteps).fill(INITIAL_STEP / upper);
   const first = new Float64Array(numSteps);
@@ -15,6 +16,7 @@ export function* train(rule, upper, numSteps, numIterations, chunk = 25) {
   const gradient = new Float64Array(numSteps);
   const rate = LEARNING_RATE / upper;
   let count = 0;
+  const stages = [];
   for (let stage = 1; stage <= numSteps; stage++) {
     for (let iteration = 0; iteration < numIterations; iteration++) {
       addGradient(gradient.fill(0), parameters, stage, rule);
@@ -29,8 +31,9 @@ export function* train(rule, upper, numSteps, numIterations, chunk = 25) {
       }
       if (iteration % chunk === chunk - 1) yield stage - 1;
     }
+    stages.push(Array.from(parameters.subarray(0, stage), Math.abs));
   }
-  return Array.from(parameters, Math.abs);
+  return stages;
 }
 
 // ∂/∂γₖ ∑ w p² = −∑ 2 w p λ ∏_{j≠k} (1 − γⱼλ), by products of heads and tails.

@@ -42,14 +42,14 @@ const isClose = (ratio) => ratio > 0.97 && ratio < 1.03;
 const steps = (count) => (count === 1 ? "one step" : `${count} steps`);
 
 // Sentences, each a list of pieces; a piece in an array is what the eye should find first.
-export function verdict(state, { bounds, measure, rows, smallestNoisy }) {
+export function verdict(state, { bounds, measure, rows, smallestNoisy, layers, bestOfLayers }) {
   if (measure.nodes.length === 1 || bounds.lower === bounds.upper) {
     return [["All eigenvalues are equal: ", ["one step"], " solves it, whatever the rest."]];
   }
   const rounding = onRounding(state, rows);
   const findings = [
     comparison(state, rows, rounding.isFatal),
-    ...onLearning(rows),
+    ...onLearning(rows, layers, bestOfLayers, state),
     ...onNoise(state, rows, smallestNoisy),
   ];
   // What destroys the result comes first.
@@ -85,8 +85,15 @@ function comparison({ T }, { chebyshev, constant, optimal }, isFatal) {
   return sentence;
 }
 
-function onLearning({ learned, run, optimal, chebyshev }) {
+function onLearning({ learned, run, optimal, chebyshev }, layers, bestOfLayers, { T }) {
   if (optimal.error < 1e-30) return [];
+  if (layers < T) {
+    const row = learned ?? run;
+    if (!row || bestOfLayers < 1e-30) return [];
+    const surplus = row.error / bestOfLayers;
+    const place = surplus < 1.005 ? "at the optimum" : `${by(surplus, "above")} the optimum`;
+    return [[`With ${layers} of ${T} layers trained, the learned steps are ${place} of ${steps(layers)}.`]];
+  }
   const tell = (who, row) => {
     const surplus = row.error / optimal.error;
     if (surplus < 0.995) return [`${who} below the steps that are optimal for exact data.`];
