@@ -68,9 +68,11 @@ def test_a_record_survives_json():
 
 
 def test_a_shift_of_a_semidefinite_map_guarantees_the_lower_end():
-    bounds = SpectralBounds(0.0, 4.0, reached_lower=1.0).shifted(0.5)
+    semidefinite = SpectralBounds(0.0, 4.0, Certainty.GUARANTEED, reached_lower=1.0)
+    bounds = semidefinite.shifted(0.5)
     assert (bounds.lower, bounds.upper, bounds.reached_lower) == (0.5, 4.5, 1.5)
     assert bounds.lower_certainty is Certainty.GUARANTEED
+    assert SpectralBounds(0.0, 4.0).shifted(0.5).lower_certainty is Certainty.ASSUMED
 
 
 def test_a_shift_of_a_positive_estimate_stays_an_estimate():

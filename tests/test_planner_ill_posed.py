@@ -223,3 +223,30 @@ def test_given_bounds_are_obeyed() -> None:
     advice = plan(problem, bounds=SpectralBounds(1e-3, 1.7))
     assert advice.schedule.name == "Chebyshev"
     assert advice.num_steps == plan(SpectralBounds(1e-3, 1.7)).num_steps
+
+
+@pytest.mark.parametrize("rank", [3, 20])
+def test_a_wide_operator_with_a_ridge_is_planned_for_its_range(rank: int) -> None:
+    rng = np.random.default_rng(3)
+    matrix = rng.standard_normal((20, rank)) @ rng.standard_normal((rank, 50))
+    problem = LeastSquares(matrix, rng.standard_normal(20), ridge=0.25)
+    advice = plan(problem, rtol=1e-8)
+    values = np.sort(np.linalg.svd(matrix, compute_uv=False))[::-1] ** 2
+    lower = 0.25 + (values[-1] if rank == 20 else 0.0)
+    assert advice.bounds.lower == pytest.approx(lower, rel=1e-9)
+    certainty = Certainty.ASSUMED if rank == 20 else Certainty.GUARANTEED
+    assert advice.bounds.lower_certainty is certainty
+    result = solve(problem, advice.schedule, rtol=1e-8, max_steps=int(advice.num_steps))
+    assert result.converged
+    normal = np.linalg.solve(matrix.T @ matrix + 0.25 * np.eye(50), matrix.T @ problem.rhs)
+    np.testing.assert_allclose(result.x, normal, rtol=1e-5, atol=1e-7)
+
+
+def test_products_of_a_first_look_are_counted() -> None:
+    # 80 Lanczos steps do not see the lower end; the plan looks longer.
+    operator = aslinearoperator(np.diag(np.geomspace(1e-4, 1.0, 600)))
+    advice = plan(Quadratic(operator, np.ones(600)))
+    assert advice.bounds.num_products > 80
+    first = estimate_bounds(operator).num_products
+    steps = int(advice.bounds.method.split()[0])
+    assert advice.bounds.num_products == first + steps

@@ -303,7 +303,12 @@ def test_a_long_curve_has_few_markers_and_points_have_all() -> None:
 
 @pytest.mark.parametrize(
     ("top", "layout"),
-    [(1e6, {}), (100.0, {"tickformat": "~g", "dtick": "D2"}), (1.5, {"tickformat": "~g"})],
+    [
+        (1e20, {"dtick": 3}),
+        (1e6, {"dtick": 1}),
+        (100.0, {"tickformat": "~g", "dtick": "D2"}),
+        (1.5, {"tickformat": "~g"}),
+    ],
 )
 def test_ticks_of_a_logarithmic_axis_suit_its_range(top, layout) -> None:
     curve = Curve("c", np.array([1.0, 2.0]), np.array([1.0, top]))

@@ -299,6 +299,14 @@ def relevant_bounds(problem: QuadraticProblem[Any]) -> tuple[SpectralBounds, lis
     else:
         # AAᵀ has the eigenvalues of AᵀA but for zeros.
         bounds = _patient_bounds(Gram.of_checked(problem.operator.T, problem.ridge))
+        if 0 < bounds.lower <= problem.ridge:
+            return bounds, []
+    if problem.ridge > 0:
+        bounds = dataclasses.replace(bounds, lower_certainty=Certainty.ASSUMED)
+        return bounds, [
+            f"The operator has {num_rows} rows for {num_columns} unknowns: from x0 = 0 only the "
+            "eigenvalues of its range matter, and not those that are the ridge."
+        ]
     rank, lower, reached = min(num_rows, num_columns), bounds.lower, bounds.reached_lower
     if lower == 0:
         if not fits_dense_eigensolver(problem.hessian):
@@ -322,7 +330,9 @@ def _patient_bounds(target: Any) -> SpectralBounds:
     bounds = estimate_bounds(target)
     if bounds.lower == 0 and bounds.lower_uncertainty == 1:
         # The solve to come takes about as many products as it takes to see the lower end.
+        spent = bounds.num_products
         bounds = estimate_bounds(target, method=Lanczos(max_steps=PATIENCE, persistent=True))
+        bounds = dataclasses.replace(bounds, num_products=spent + bounds.num_products)
     return bounds
 
 

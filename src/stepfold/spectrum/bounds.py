@@ -146,7 +146,7 @@ class SpectralBounds(JsonRecord):
         return self.lower <= eigenvalue <= self.upper
 
     def shifted(self, shift: float) -> SpectralBounds:
-        """Bounds of ``hessian + shift·I``; the lower end is at least the shift, guaranteed.
+        """Bounds of ``hessian + shift·I``, as certain as those of the Hessian.
 
         Args:
             shift: μ, at least 0: the weight of a ridge term ½μ‖x‖².
@@ -158,12 +158,10 @@ class SpectralBounds(JsonRecord):
             raise ValueError(f"`shift` must be at least 0 and finite, got {shift!r}")
         if shift == 0:
             return self
-        sure = self.lower == 0  # of the Hessian only its semidefiniteness is used
         return replace(
             self,
             lower=self.lower + shift,
             upper=self.upper + shift,
-            lower_certainty=Certainty.GUARANTEED if sure else self.lower_certainty,
             method=f"{self.method}; shift {shift:g}",
             reached_lower=None if self.reached_lower is None else self.reached_lower + shift,
             reached_upper=None if self.reached_upper is None else self.reached_upper + shift,

@@ -151,11 +151,13 @@ class _Majorant:
         step = max(1, int(BLOCK * num_rows / max(stored, 1)))
         for start in range(0, num_rows, step):
             rows = slice(start, min(start + step, num_rows))
-            block = abs(self._matrix[rows]).astype(np.float64)
-            if hasattr(block, "data") and hasattr(block, "tocsr"):
-                block.data = np.ldexp(block.data, -self._exponent)
+            block = abs(self._matrix[rows]).astype(np.float64, copy=False)
+            entries = block.data if hasattr(block, "tocsr") else block
+            # In place: the absolute values are ours. Subnormal entries need a power of their own.
+            if abs(self._exponent) < 1000:
+                entries *= 2.0**-self._exponent
             else:
-                block = np.ldexp(block, -self._exponent)
+                np.ldexp(entries, -self._exponent, out=entries)
             yield rows, block
 
     def times(self, x: FloatArray) -> FloatArray:

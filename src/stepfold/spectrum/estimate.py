@@ -157,10 +157,10 @@ def estimate_bounds(
             fused = FunctionOperator(operator.factor.gram_product, operator.shape)
             bounds = method.bounds(Target(fused, seed))
             bounds = replace(bounds, num_products=2 * bounds.num_products)
-            if bounds.lower == 0:  # a Gram is semidefinite, whatever the method knows of the map
-                bounds = replace(bounds, lower_certainty=Certainty.GUARANTEED)
         else:
             bounds = method.bounds(Target(Gram.of_checked(operator.factor), seed))
+        if bounds.lower == 0:  # a Gram is semidefinite, whatever the method knows of it
+            bounds = replace(bounds, lower_certainty=Certainty.GUARANTEED)
         return bounds.shifted(operator.shift)
     return method.bounds(Target(operator, seed))
 

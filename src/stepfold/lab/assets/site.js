@@ -81,9 +81,14 @@
         }
         if (type !== "log") continue;
         const format = span < 3 ? "~g" : "";
-        const factors = span > 0.9 && span < 3 ? "D2" : null; // 1, 2, 5; else plotly's choice
+        // Powers of ten, every so many; between them 2 and 5 where there are few; plotly's choice
+        // within one decade.
+        const factors = span >= 3 ? Math.ceil(span / 8) : span > 0.9 ? "D2" : null;
         if (format !== tickformat) change[`${name}.tickformat`] = format;
-        if (factors !== (dtick ?? null)) change[`${name}.dtick`] = factors;
+        if (factors !== (dtick ?? null)) {
+          Object.assign(change, { [`${name}.dtick`]: factors, [`${name}.tick0`]: null });
+          change[`${name}.tickmode`] = factors === null ? "auto" : "linear"; // else none are drawn
+        }
       }
       return Object.keys(change).length ? Plotly.relayout(plot, change) : null;
     }

@@ -45,6 +45,15 @@ def _shown(value: float, digits: int) -> str:
     return f"{float(text):,.0f}" if 100 <= value < 1e5 else text
 
 
+def counted(number: int, word: str, several: str = "") -> str:
+    """A number with its noun.
+
+    >>> counted(1, "training"), counted(2, "matrix", "matrices")
+    ('1 training', '2 matrices')
+    """
+    return f"{number} {word if number == 1 else several or word + 's'}"
+
+
 def median_curve(label: str, x: Any, rows: FloatArray, **options: Any) -> Curve:
     """The median of rows of shape (R, k), with their range as a band if they differ."""
     found = _whole(rows)

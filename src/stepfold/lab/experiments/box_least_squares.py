@@ -150,7 +150,7 @@ def box_least_squares(
 @experiment(
     "binary_least_squares",
     source=Source(OWN, "learned projected gradients for signs"),
-    seconds=40,
+    seconds=60,
     quick={"num_layers": 8, "num_iterations": 20, "noise": 3.0},
 )
 def binary_least_squares(

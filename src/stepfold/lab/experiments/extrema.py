@@ -15,7 +15,7 @@ import numpy as np
 
 from stepfold._typing import FloatArray
 from stepfold.lab.experiments._published import Seed
-from stepfold.lab.experiments._trainings import THEORY, median_curve, spread
+from stepfold.lab.experiments._trainings import THEORY, counted, median_curve, spread
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure, Level
 from stepfold.lab.formula import Formula
@@ -77,7 +77,7 @@ def extrema(
         summary=(
             f"Over [1, {condition_number:g}] the polynomial of {period} Chebyshev steps "
             f"swings {period + 1} times to ±{rate:.5f}; {period} equal steps leave "
-            f"{constant:.5f}. From {num_starts} random starts a numerical minimisation ends "
+            f"{constant:.5f}. From {counted(num_starts, 'random start')} a numerical search ends "
             f"{excess[:, -1].max() - 1:.1%} above that at most, with steps that are Chebyshev's "
             f"to {deviation:.1%}."
         ),

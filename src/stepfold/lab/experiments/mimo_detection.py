@@ -35,7 +35,7 @@ RATIOS = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0)
 @experiment(
     "mimo_detection",
     source=Source(OVERLOADED_MIMO, "bit error rate against the signal-to-noise ratio"),
-    seconds=60,
+    seconds=90,
     quick={
         "num_layers": 5,
         "num_sending": 20,

@@ -19,7 +19,14 @@ from stepfold._typing import FloatArray
 from stepfold.lab.experiments._ensembles import spectra
 from stepfold.lab.experiments._figures import curves
 from stepfold.lab.experiments._published import NUM_ITERATIONS, Seed
-from stepfold.lab.experiments._trainings import EARLIER, PAPER, THEORY, median_curve, spread
+from stepfold.lab.experiments._trainings import (
+    EARLIER,
+    PAPER,
+    THEORY,
+    counted,
+    median_curve,
+    spread,
+)
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.formula import Formula
@@ -160,7 +167,7 @@ def spectral_radius_over_training(
     return Outcome(
         title="Training lowers a bound on the spectral radius, not always the radius",
         summary=(
-            f"In {len(replicas)} trainings the spectral radius ρ ends at "
+            f"In {counted(len(replicas), 'training')} the spectral radius ρ ends at "
             f"{spread(found.radii['learned'][:, -1])} and never leaves its bounds, "
             "MSE ≤ ρ² ≤ n·MSE. But in a share of "
             f"{spread(shares)} of the mini-batches that lowered the MSE ρ rose; and a training "

@@ -123,6 +123,8 @@ def _axis(axis: Axis, name: str, figure: Figure) -> dict[str, Any]:
         # within one, plotly's own choice is a linear one.
         if high < 1e3 * low:
             layout |= {"tickformat": "~g"} | ({} if high < 8 * low else {"dtick": "D2"})
+        else:
+            layout["dtick"] = math.ceil(math.log10(high / low) / 8)
         if axis.floor is not None:
             low, top = math.log10(axis.floor), math.log10(high)
             layout["range"] = [low, top + 0.05 * (top - low)]

@@ -13,7 +13,7 @@ import numpy as np
 from stepfold.lab.experiments._ensembles import Ensemble as EnsembleName
 from stepfold.lab.experiments._ensembles import spectra
 from stepfold.lab.experiments._published import Seed, published_matrix
-from stepfold.lab.experiments._trainings import spread
+from stepfold.lab.experiments._trainings import counted, spread
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.experiments.dugd.checks import checks
 from stepfold.lab.experiments.dugd.findings import LEARNED, Ensemble, Findings, Start
@@ -21,6 +21,7 @@ from stepfold.lab.experiments.dugd.story import story
 from stepfold.lab.outcome import Outcome
 from stepfold.lab.parameters import Between, FileName
 from stepfold.lab.sources import LEARNED_STEP_SIZE, Source
+from stepfold.schedules import optimal_steps
 
 __all__ = ["dugd", "published_matrix"]
 
@@ -86,6 +87,8 @@ def dugd(
         matrix_seed=matrix_seed,
         matrix=matrix,
     )
+    for measure in measures:
+        optimal_steps(measure, period)  # raises, before the training, where there are none
     upper = max(measure.bounds.upper for measure in measures)
     if not 1e-3 < initial_step * upper < 1e3:
         raise ValueError(
@@ -143,8 +146,8 @@ def dugd(
     return Outcome(
         title="What deep-unfolded gradient descent learns",
         summary=(
-            f"In {len(learned)} trainings on {len(measures)} "
-            f"{'matrices' if len(measures) > 1 else 'matrix'} the learned steps end after {period} "
+            f"In {counted(len(learned), 'training')} on "
+            f"{counted(len(measures), 'matrix', 'matrices')} the learned steps end after {period} "
             f"iterations at a mean squared error of {spread(learned)}, "
             f"{spread(gains)} times below the best constant step and "
             f"{spread(found.surplus)} times above the smallest that {period} steps can have. "
