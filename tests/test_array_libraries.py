@@ -10,12 +10,16 @@ from stepfold import (
     SpectralBounds,
     Status,
     _arrays,
+    accelerate,
     chebyshev_steps,
     estimate_bounds,
     lanczos_measure,
     solve,
 )
+from stepfold.accelerate.rivals import anderson
 from stepfold.measure import error_measure, exact_measure, residual_measure
+from stepfold.problems import Preconditioned
+from stepfold.problems.jacobian import jacobian_spectrum
 from stepfold.spectrum import Gershgorin, Gram, Lanczos, Norms
 
 RNG = np.random.default_rng(0)
@@ -154,6 +158,48 @@ def test_a_solution_has_a_small_gradient_and_is_of_the_library(kind, steps, batc
     assert result.status is Status.CONVERGED
     assert type(result.x) is type(xp.asarray(rhs))
     np.testing.assert_allclose(np.asarray(result.x), ROWS if batch else ROWS[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_map_is_accelerated_to_its_fixed_point(batch) -> None:
+    matrix = 0.95 * HESSIAN / np.linalg.norm(HESSIAN, 2)
+    own, rhs = xp.asarray(matrix), xp.asarray(ROWS if batch else ROWS[0])
+    result = accelerate(
+        lambda x: (own @ x.T).T + rhs if batch else own @ x + rhs,
+        xp.asarray(np.zeros(rhs.shape)),
+        batch=batch,
+        rtol=1e-9,
+    )
+    assert result.status is Status.CONVERGED
+    expected = np.linalg.solve(np.eye(40) - matrix, np.asarray(rhs).T).T
+    np.testing.assert_allclose(np.asarray(result.x), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_andersons_method_and_the_spectrum_of_a_jacobian_take_arrays_of_the_standard() -> None:
+    matrix = 0.95 * HESSIAN / np.linalg.norm(HESSIAN, 2)
+    own, zero = xp.asarray(matrix), xp.asarray(np.zeros(40))
+    result = anderson(lambda x: own @ x + 1.0, zero, rtol=1e-9)
+    expected = np.linalg.solve(np.eye(40) - matrix, np.ones(40))
+    np.testing.assert_allclose(np.asarray(result.x), expected, rtol=1e-6)
+    bounds = jacobian_spectrum(lambda x: own @ x, zero)
+    values = np.linalg.eigvalsh(np.eye(40) - matrix)
+    assert bounds.lower <= values[0] * (1 + 1e-6)
+    assert bounds.upper >= values[-1] * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("kind", [Quadratic, LeastSquares])
+def test_a_preconditioned_problem_has_the_bounds_and_the_solution_of_numpy(kind) -> None:
+    matrix = HESSIAN if kind is Quadratic else np.vstack([FACTOR, np.eye(40)])
+    mine = kind(xp.asarray(matrix), xp.asarray(matrix @ ROWS[0]))
+    theirs = kind(matrix, matrix @ ROWS[0])
+    diagonal = np.linspace(1.0, 2.0, 40)
+    problem = Preconditioned(mine, xp.asarray(diagonal))
+    found, expected = (
+        estimate_bounds(each) for each in (problem, Preconditioned(theirs, diagonal))
+    )
+    assert (found.lower, found.upper) == pytest.approx((expected.lower, expected.upper), rel=1e-9)
+    result = solve(problem, chebyshev_steps(found, 16), rtol=1e-9)
+    np.testing.assert_allclose(np.asarray(result.x), ROWS[0], atol=1e-6)
 
 
 def test_arrays_of_two_libraries_are_refused() -> None:

@@ -22,6 +22,7 @@ from stepfold._typing import FloatArray
 
 __all__ = [
     "all_finite",
+    "at_least_single",
     "cast",
     "column",
     "conjugate",
@@ -33,8 +34,10 @@ __all__ = [
     "empty_rows",
     "epsilon",
     "from_host",
+    "gram_matrix",
     "has_double",
     "is_array",
+    "is_foreign",
     "is_numpy",
     "is_sparse_tensor",
     "is_torch",
@@ -83,6 +86,11 @@ def is_array(x: Any) -> bool:
 def is_numpy(x: Any) -> bool:
     """Whether it is an array of NumPy, or one of the scalars its arithmetic makes."""
     return isinstance(x, (np.ndarray, np.generic))
+
+
+def is_foreign(x: Any) -> bool:
+    """Whether it is an array of another library than NumPy: where it is, NumPy may not read it."""
+    return not is_numpy(x) and is_array(x)
 
 
 def is_torch(x: Any) -> bool:
@@ -272,9 +280,9 @@ def cast(x: Any, dtype: Any) -> Any:
 
 
 def copy_of(x: Any) -> Any:
-    """A copy, of the library and dtype of ``x``."""
+    """A copy, of the library and dtype of ``x``; NumPy's in this machine's byte order."""
     if is_numpy(x):
-        return np.array(x)
+        return np.array(x, dtype=x.dtype.newbyteorder("="))
     return x.clone() if is_torch(x) else namespace(x).asarray(x, copy=True)
 
 
@@ -394,7 +402,7 @@ def row_dots(u: Any, v: Any) -> FloatArray:
             return _numpy_row_dots(u, v)
         if is_torch(u):
             return _torch_row_dots(u.detach(), v.detach())
-        u, v = _at_least_single(u), _at_least_single(v)
+        u, v = at_least_single(u), at_least_single(v)
         xp = namespace(u)
         if dtype_kind(u.dtype) == "c":
             products = xp.real(u) * xp.real(v) + xp.imag(u) * xp.imag(v)
@@ -414,15 +422,31 @@ def dot(u: Any, v: Any) -> float:
     return float(row_dots(u, v)[0])
 
 
+def gram_matrix(vectors: Sequence[Any]) -> FloatArray:
+    """Real parts of the inner products of k arrays of one shape, shape (k, k), on the host.
+
+    In double precision where the device has it; one read.
+
+    >>> gram_matrix([np.array([1j, 0.0]), np.array([2j, 1.0])])
+    array([[1., 2.],
+           [2., 5.]])
+    """
+    rows = namespace(vectors[0]).stack([reshaped(vector, (-1,)) for vector in vectors])
+    if has_double(rows):
+        rows = cast(rows, "complex128" if dtype_kind(rows.dtype) == "c" else "float64")
+    gram: FloatArray = to_host(conjugate(rows) @ rows.T).real.astype(np.float64, copy=False)
+    return gram
+
+
 def _torch_row_dots(u: Any, v: Any) -> FloatArray:
-    u, v = _at_least_single(u), _at_least_single(v)
+    u, v = at_least_single(u), at_least_single(v)
     products = (u.conj() * v).real if u.is_complex() else u * v
     wide = sys.modules["torch"].float64 if has_double(u) else products.dtype
     return _on_host(products.sum(-1, dtype=wide))
 
 
 def _numpy_row_dots(u: Any, v: Any) -> FloatArray:
-    u, v = _at_least_single(u), _at_least_single(v)
+    u, v = at_least_single(u), at_least_single(v)
     length = u.shape[-1]
     if u.dtype.char not in "fF" or length <= _PIECE:
         return _sums_of_products(u, v)
@@ -474,7 +498,7 @@ def _norms(rows: Any) -> FloatArray:
         low, high = _SAFE[8]
         squares = found * found
     else:
-        rows = _at_least_single(rows)
+        rows = at_least_single(rows)
         low, high = _SAFE[_width(rows)]
         squares = row_dots(rows, rows)
         found = np.sqrt(squares)
@@ -483,7 +507,7 @@ def _norms(rows: Any) -> FloatArray:
     return _scaled_norms(rows)
 
 
-def _at_least_single(rows: Any) -> Any:
+def at_least_single(rows: Any) -> Any:
     """Halves as singles: their sums overflow at 65504, or have eight bits."""
     return cast(rows, "float32") if getattr(rows.dtype, "itemsize", 8) == 2 else rows
 
@@ -497,7 +521,7 @@ def _width(rows: Any) -> int:
 
 def _scaled_norms(rows: Any) -> FloatArray:
     xp = namespace(rows)
-    sizes = xp.abs(_at_least_single(rows))
+    sizes = xp.abs(at_least_single(rows))
     if sizes.ndim == 1:
         sizes = sizes[None, :]
     peaks = _on_host(xp.max(sizes, axis=-1))

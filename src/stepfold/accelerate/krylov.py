@@ -8,32 +8,17 @@ the map is spent. One Gram matrix of the residuals holds all that is needed.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stepfold._arrays import gram_matrix
 from stepfold._typing import FloatArray
 
 # Directions of the Krylov space that are known to fewer digits than this are left out: their share
 # of a Gram matrix in double precision would be rounding.
 INDEPENDENT = 1e-4
-
-
-def gram_matrix(vectors: list[Any]) -> FloatArray:
-    """Real parts of the inner products of k vectors, shape (k, k), in double precision."""
-    if isinstance(vectors[0], (np.ndarray, np.generic)):
-        rows: Any = np.stack([np.ravel(vector) for vector in vectors])
-        rows = rows.astype(np.complex128 if rows.dtype.kind == "c" else np.float64)
-        gram: FloatArray = (rows.conj() @ rows.T).real
-        return gram
-    torch = sys.modules["torch"]  # whoever holds a tensor has imported it
-    tensor = torch.stack([vector.reshape(-1) for vector in vectors])
-    tensor = torch.view_as_real(tensor).flatten(1) if tensor.is_complex() else tensor
-    # Not every device has double precision; then its own has to do.
-    tensor = tensor if tensor.device.type == "mps" else tensor.double()
-    return np.asarray((tensor @ tensor.T).tolist(), dtype=np.float64)
 
 
 def ritz_values(residuals: list[Any], moves: FloatArray) -> NDArray[np.complex128]:

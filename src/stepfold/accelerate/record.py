@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._arrays import epsilon, norms, put_rows
+from stepfold._arrays import epsilon, norms, put_rows, reshaped, take
 from stepfold._checks import check_count, check_nonnegative
 from stepfold._typing import FloatArray
 from stepfold.problems.fixed_point import EVALUATIONS_AT_START, FixedPoint, bare_residual
@@ -139,7 +139,7 @@ class Record:
         self.check()
 
     def _sizes(self, array: Any) -> FloatArray:
-        return norms(array.reshape(array.shape[0], -1) if self._is_batch else array.reshape(-1))
+        return norms(reshaped(array, (array.shape[0], -1) if self._is_batch else (-1,)))
 
     def _total(self, sizes: FloatArray) -> float:
         """One norm for the rows that are still in the run."""
@@ -366,7 +366,7 @@ def _put(full: Any, which: NDArray[np.bool_], rows: Any) -> Any:
     if which.all():
         return rows
     places = np.flatnonzero(which).tolist()
-    return put_rows(full, np.array(places), rows[places])
+    return put_rows(full, places, take(rows, places))
 
 
 def _says(stop: Callable[[Any], bool], x: Any) -> bool:

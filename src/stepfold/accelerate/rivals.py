@@ -6,12 +6,13 @@ does. The best iterate is returned all the same.
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from stepfold._arrays import at_least_single, conjugate, namespace, reshaped, to_host
 from stepfold._checks import check_callable, check_count
 from stepfold._typing import ArrayT
 from stepfold.accelerate.record import Limits, Record, interrupted_at
@@ -140,7 +141,7 @@ def steffensen(
     >>> steffensen(np.cos, np.array([0.0])).num_steps
     8
     """
-    if start_of(x0).reshape(-1).shape[0] != 1:
+    if math.prod(start_of(x0).shape) != 1:
         raise ValueError(
             f"`x0` must hold one number, got shape {tuple(start_of(x0).shape)}: Steffensen's "
             "method is for one dimension; take `anderson`"
@@ -189,20 +190,14 @@ class _Mixing:
         return moved
 
     def _shares(self, residual: Any) -> list[Any]:
-        module: Any = sys.modules["torch"] if hasattr(residual, "detach") else np
-        columns = _widened(module.stack([change.reshape(-1) for change in self._changes]).T)
-        orthogonal, triangle = module.linalg.qr(columns)
-        target = orthogonal.T.conj() @ _widened(residual.reshape(-1))
-        small, right = np.array(triangle.tolist()), np.array(target.tolist())
+        xp = namespace(residual)
+        columns = xp.stack([reshaped(change, (-1,)) for change in self._changes]).T
+        # In single precision at least: there is no QR in half of it.
+        orthogonal, triangle = xp.linalg.qr(at_least_single(columns))
+        target = conjugate(orthogonal.T) @ at_least_single(reshaped(residual, (-1,)))
+        small, right = to_host(triangle), to_host(target)
         shares: list[Any] = np.linalg.lstsq(small, right, rcond=DEPENDENT)[0].tolist()
         return shares
-
-
-def _widened(array: Any) -> Any:
-    """In single precision at least: there is no QR in half of it."""
-    if array.dtype.itemsize > 2:
-        return array
-    return array.astype(np.float32) if isinstance(array, np.ndarray) else array.float()
 
 
 def _iterate(

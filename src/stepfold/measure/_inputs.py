@@ -13,7 +13,7 @@ from stepfold._arrays import (
     from_host,
     has_double,
     is_array,
-    is_numpy,
+    is_foreign,
     is_sparse_tensor,
     to_host,
 )
@@ -30,7 +30,7 @@ def to_numpy(name: str, array: Any) -> Any:
 
 def to_float64(name: str, array: Any) -> Any:
     """Return a dense tensor in float64, where it is if it can be; anything else as it is."""
-    if not is_array(array) or is_numpy(array):
+    if not is_foreign(array):
         return array
     if is_sparse_tensor(array):
         raise TypeError(
@@ -65,7 +65,7 @@ def check_errors(name: str, errors: Any, length: int) -> FloatArray:
 
 def like(matrix: Any, rows: FloatArray) -> Any:
     """Return rows where the matrix lives: a tensor on its device if it is one."""
-    return from_host(rows, matrix) if is_array(matrix) and not is_numpy(matrix) else rows
+    return from_host(rows, matrix) if is_foreign(matrix) else rows
 
 
 def check_symmetric(matrix: Any) -> None:

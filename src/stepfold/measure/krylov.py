@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import is_array, is_numpy, reshaped
+from stepfold._arrays import is_foreign, reshaped
 from stepfold._checks import check_count, check_matrix
 from stepfold._krylov import Bidiagonal, Product, Tridiagonal, golub_kahan, lanczos
 from stepfold._typing import FloatArray, Operator
@@ -286,7 +286,7 @@ def _by_rows(matrix: Any, length: int) -> Product:
             image = matrix @ flat
         else:
             image = reshaped((matrix @ reshaped(flat, (-1, length)).T).T, (-1,))
-        if is_array(image) and not is_numpy(image):
+        if is_foreign(image):
             return image
         return np.asarray(image, dtype=np.float64)
 

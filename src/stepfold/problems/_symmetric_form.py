@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import is_torch, to_host
+from stepfold._arrays import is_foreign, to_host
 from stepfold._typing import FloatArray
 from stepfold.problems.base import QuadraticProblem
 from stepfold.problems.quadratic import LeastSquares, Quadratic
@@ -38,7 +38,7 @@ def symmetric_form(
     size = int(problem.hessian.shape[0])
     has_ridge = least_squares is not None and least_squares.ridge > 0
     is_small = size <= DENSE_UP_TO and _is_small(problem, size if has_ridge else 0)
-    if not is_small and (has_ridge or diagonal is None or is_torch(matrix)):
+    if not is_small and (has_ridge or diagonal is None or is_foreign(matrix)):
         return None
     if diagonal is None:
         if not has_entries(inverse):
@@ -46,7 +46,7 @@ def symmetric_form(
         root = np.linalg.cholesky(_dense(inverse))
     else:
         root = 1 / np.sqrt(np.asarray(to_host(diagonal), dtype=np.float64))
-    matrix = to_host(matrix) if is_torch(matrix) else matrix
+    matrix = to_host(matrix) if is_foreign(matrix) else matrix
     if least_squares is None:
         term = to_host(problem.linear_term)
         rows = term * root if root.ndim == 1 else term @ root.conj()

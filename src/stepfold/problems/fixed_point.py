@@ -13,7 +13,7 @@ from typing import Any, Generic
 
 import numpy as np
 
-from stepfold._arrays import copy_of, detached, epsilon, largest_entry
+from stepfold._arrays import copy_of, detached, epsilon, largest_entry, namespace
 from stepfold._checks import check_numbers
 from stepfold._typing import ArrayT
 
@@ -104,11 +104,8 @@ def start_of(x0: Any) -> Any:
         raise TypeError(f"`x0` must be an array, got {type(x0).__name__}")
     if 0 in x0.shape:
         raise ValueError(f"`x0` must hold at least one number, got shape {tuple(x0.shape)}")
-    x0 = check_numbers("x0", x0.detach() if hasattr(x0, "detach") else x0, allow_complex=True)
     # Not `1 * x0`, which makes a scalar of an array without axes.
-    if hasattr(x0, "clone"):
-        return x0.clone()
-    return np.array(x0, dtype=x0.dtype.newbyteorder("="))  # f's arithmetic would make it native
+    return copy_of(check_numbers("x0", detached(x0), allow_complex=True))
 
 
 def first_residual(problem: FixedPoint[Any], x: Any) -> tuple[Any, bool]:
@@ -123,7 +120,7 @@ def first_residual(problem: FixedPoint[Any], x: Any) -> tuple[Any, bool]:
     given = copy_of(x)
     residual = copy_of(bare_residual(problem, x))
     again = bare_residual(problem, x)
-    if not bool((given == x).all()):
+    if not bool(namespace(x).all(given == x)):
         raise ValueError(
             "`map` must not write into its argument, got another argument back; "
             "let it work on a copy"

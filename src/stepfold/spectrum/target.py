@@ -20,6 +20,7 @@ from stepfold._arrays import (
     epsilon,
     from_host,
     is_array,
+    is_foreign,
     is_numpy,
     is_sparse_tensor,
     to_host,
@@ -80,7 +81,7 @@ def has_entries(matrix: Any) -> bool:
 def on_host(matrix: Any) -> tuple[Any, float]:
     """A matrix with entries as one of NumPy or SciPy, and the precision of its dtype."""
     eps = epsilon(matrix) if dtype_kind(matrix.dtype) in "fc" else 0.0
-    if not is_array(matrix) or is_numpy(matrix):
+    if not is_foreign(matrix):
         return matrix, eps
     array = to_host(matrix)
     # Sums of halves overflow at 65504.
@@ -133,7 +134,7 @@ class Products:
 
     def _product(self, operator: Any, v: FloatArray, length: int) -> FloatArray:
         self.count += 1
-        if is_array(operator) and not is_numpy(operator):
+        if is_foreign(operator):
             like = operator if dtype_kind(operator.dtype) == "f" else cast(operator, "float64")
             result, eps = on_host(like @ from_host(v, like))
             self.eps = max(self.eps, eps)
