@@ -189,5 +189,5 @@ def test_a_masked_diagonal_is_refused() -> None:
 def test_an_operator_that_returns_nan_is_told_from_one_that_is_not_definite() -> None:
     broken = LinearOperator((3, 3), matvec=lambda v: v * np.nan, dtype=float)
     problem = Preconditioned(Quadratic(np.eye(3), np.ones(3)), broken)
-    with pytest.raises(ValueError, match="products of `preconditioner`.*must be finite"):
+    with pytest.raises(ValueError, match=r"products of `preconditioner`.*must be finite"):
         estimate_bounds(problem)
