@@ -17,7 +17,7 @@ from stepfold._checks import check_callable, check_count
 from stepfold._typing import ArrayT
 from stepfold.accelerate.record import Limits, Record, interrupted_at
 from stepfold.accelerate.run import EXPLOSION, broken
-from stepfold.problems.fixed_point import FixedPoint, first_residual, start_of
+from stepfold.problems.fixed_point import FixedPoint, first_residual, relaxed, start_of
 from stepfold.result import Result
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
@@ -80,7 +80,7 @@ def constant_relaxation(
     omega = 2 / (bounds.lower + bounds.upper)
     limits = Limits(rtol, atol, max_products)
     return _iterate(
-        map, x0, limits, stop, callback, "constant", lambda x, r: x + omega * r, omega=omega
+        map, x0, limits, stop, callback, "constant", lambda x, r: relaxed(x, omega, r), omega=omega
     )
 
 

@@ -12,6 +12,7 @@ from stepfold.accelerate.krylov import ritz_values
 from stepfold.accelerate.period import Period
 from stepfold.accelerate.policy import Policy
 from stepfold.accelerate.record import Record
+from stepfold.problems.fixed_point import relaxed
 
 # A period ends early when the residual is this many times what its polynomial allows.
 OVERSHOOT = 2.0
@@ -68,7 +69,7 @@ class Run:
         for omega, momentum, growth in zip(
             period.schedule, period.momenta.tolist(), allowed.tolist(), strict=True
         ):
-            moved = x + omega * residual
+            moved = relaxed(x, omega, residual)
             x, previous = moved if momentum == 0 else moved + momentum * (x - previous), x
             residual = record.evaluate(x)
             size = record.see(x, residual)
