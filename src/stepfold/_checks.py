@@ -18,7 +18,7 @@ from stepfold._arrays import (
     library,
 )
 from stepfold._arrays import (
-    dtype_kind as dtype_kind,
+    dtype_kind,
 )
 from stepfold._typing import FloatArray
 
