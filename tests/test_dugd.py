@@ -178,8 +178,14 @@ def test_records_are_strict_json(folder, name) -> None:
 
 
 def test_the_page_loads_nothing_from_elsewhere(page) -> None:
-    # Names of XML namespaces are addresses by look only; nothing fetches them.
-    loading = re.findall(r"""(?:src|href|srcset|poster|data|action)\s*=\s*["']?([^"'\s>]*)""", page)
+    # Links are followed by readers only; names of XML namespaces are addresses by look.
+    names = {"src", "href", "xlink:href", "srcset", "poster", "data", "action"}
+    loading = [
+        value
+        for tag, attrs in _Page(page).tags
+        for name, value in attrs.items()
+        if name in names and not (tag == "a" and name == "href")
+    ]
     assert loading
     assert [target for target in loading if not target.startswith("#")] == []
     assert [u for u in re.findall(r"url\(\s*['\"]?([^)]*)", page) if not u.startswith("#")] == []

@@ -240,19 +240,53 @@ def test_data_without_noise_get_the_smallest_ridge(way: str) -> None:
     assert "the data show no noise" in str(choice)
 
 
-def test_a_well_conditioned_square_matrix_is_said_to_tell_nothing() -> None:
-    matrix = np.diag(np.linspace(1, 2, 30))
-    choice = choose_ridge(LeastSquares(matrix, matrix @ np.ones(30)))
-    assert "that cannot be told" in str(choice)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("diagonal", [np.ones(30), np.linspace(1, 2, 30)])
+def test_what_cannot_be_told_from_noise_is_refused(way: str, diagonal: Any) -> None:
+    matrix = np.diag(diagonal)
+    problem = LeastSquares(WAYS[way](matrix), matrix @ np.ones(30))
+    with pytest.raises(ValueError, match="`noise` must be given for this problem"):
+        choose_ridge(problem)
+    assert choose_ridge(problem, noise=0.1).ridge < 1
 
 
-def test_data_of_noise_alone_get_a_ridge_that_leaves_nothing() -> None:
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e150, 1e300])
+@pytest.mark.parametrize("noise", [None, 1e-2])
+def test_the_ridge_does_not_depend_on_the_units_of_the_data(
+    way: str, scale: float, noise: float | None
+) -> None:
+    matrix, x = _blur()
+    rhs = matrix @ x + 1e-2 * np.random.default_rng(2).standard_normal(N)
+    plain = choose_ridge(LeastSquares(WAYS[way](matrix), rhs), noise=noise)
+    noise = None if noise is None else scale * noise
+    scaled = choose_ridge(LeastSquares(WAYS[way](matrix), scale * rhs), noise=noise)
+    assert scaled.ridge == pytest.approx(plain.ridge, rel=1e-6)
+    assert scaled.noise == pytest.approx(scale * plain.noise, rel=1e-6, abs=0)
+    assert scaled.residual_norm == pytest.approx(scale * plain.residual_norm, rel=1e-6, abs=0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_data_of_noise_alone_are_refused(way: str) -> None:
     matrix = np.random.default_rng(1).standard_normal((200, 3))
     rhs = np.random.default_rng(0).standard_normal(200)
     rhs -= matrix @ np.linalg.lstsq(matrix, rhs)[0]
-    choice = choose_ridge(LeastSquares(matrix, rhs + 1e-3 * matrix @ np.ones(3)))
-    assert np.linalg.norm(_solution(matrix, rhs, choice.ridge)) < 1e-3
-    assert "the data look like noise" in str(choice)
+    problem = LeastSquares(WAYS[way](matrix), rhs + 1e-3 * matrix @ np.ones(3))
+    with pytest.raises(ValueError, match="the data look like noise"):
+        choose_ridge(problem)
+
+
+def test_integers_and_half_precision_are_taken() -> None:
+    matrix, x = _tomography()
+    integers = np.round(1000 * matrix).astype(int)
+    rhs = integers @ x + np.random.default_rng(0).standard_normal(len(matrix))
+    expected = choose_ridge(LeastSquares(integers.astype(float), rhs), noise=1.0).ridge
+    for way in WAYS.values():
+        found = choose_ridge(LeastSquares(way(integers), rhs), noise=1.0).ridge
+        assert found == pytest.approx(expected, rel=0.1)
+    half = LeastSquares(matrix.astype(np.float16), (rhs / 1000).astype(np.float16))
+    expected = choose_ridge(LeastSquares(matrix, rhs / 1000), noise=8e-3).ridge
+    assert choose_ridge(half, noise=8e-3).ridge == pytest.approx(expected, rel=0.1)
 
 
 def test_the_same_seed_gives_the_same_ridge() -> None:
@@ -293,6 +327,7 @@ MATRIX, RHS = np.eye(4), np.arange(4.0)
         (LeastSquares(MATRIX, RHS), {"noise": "1"}, TypeError, "`noise` must be a positive"),
         (LeastSquares(MATRIX, RHS), {"noise": 9.0}, ValueError, "well below 1.871"),
         (LeastSquares(MATRIX[:, :2], RHS), {"noise": 0.1}, ValueError, "must be at least 1.16"),
+        (LeastSquares(_hidden(MATRIX[:, :1]), RHS), {}, ValueError, "a right-hand side that A can"),
         (LeastSquares(MATRIX, RHS), {"max_steps": 0}, ValueError, "`max_steps` must be"),
     ],
 )

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import dtype_kind, epsilon, from_host, norms, to_host
+from stepfold._arrays import dtype_kind, epsilon, from_host, largest_entry, norms, to_host
 from stepfold._checks import check_count, check_positive
 from stepfold._krylov import Bidiagonal, golub_kahan
 from stepfold._typing import FloatArray
@@ -60,10 +60,7 @@ DEFAULT_MAX_STEPS = 1000
 
 DISCREPANCY = "discrepancy principle"
 CROSS_VALIDATION = "robust generalised cross-validation"
-MOSTLY_NOISE = (
-    "It halves every component of x, or more: the data look like noise. Where a square matrix is "
-    "well conditioned that cannot be told; give the noise there, or take no ridge."
-)
+TINY = float(np.finfo(float).tiny)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +121,8 @@ def choose_ridge(
 
     Raises:
         TypeError: If ``problem`` is not least squares, or ``noise`` no number.
-        ValueError: If the problem has a ridge, its right-hand side or A is 0, or no ridge leaves a
-            residual of the size of the noise.
+        ValueError: If the problem has a ridge, its right-hand side or A is 0, no ridge leaves a
+            residual of the size of the noise, or cross-validation cannot tell noise from signal.
 
     >>> grid = np.linspace(0, 1, 40)
     >>> blur = np.exp(-((grid[:, None] - grid) ** 2) / 0.005) / 5
@@ -149,22 +146,23 @@ def choose_ridge(
         )
     max_steps = check_count("max_steps", max_steps)
     count = math.prod(problem.rhs.shape)
-    square = float(np.sum(norms(problem.rhs) ** 2))
-    if square == 0:
+    size = float(np.linalg.norm(norms(problem.rhs) / max(largest_entry(problem.rhs), TINY)))
+    size *= largest_entry(problem.rhs)  # so that squares of small entries do not vanish
+    if size == 0:
         raise ValueError("`problem.rhs` must not be 0; every ridge then gives x = 0")
     target = None
     if noise is not None:
         check_positive("noise", noise, "leave it out if it is not known")
-        target = (count + 2 * math.sqrt(2 * count)) * noise**2
-        if target >= square:
+        target = (count + 2 * math.sqrt(2 * count)) * (noise / size) ** 2
+        if target >= 1:
             raise ValueError(
-                f"`noise` must be well below {math.sqrt(square / count):.4g}, the root mean square "
+                f"`noise` must be well below {size / math.sqrt(count):.4g}, the root mean square "
                 f"of `problem.rhs`, got {noise!r}; the data hold nothing else"
             )
     if fits_dense_eigensolver(problem.hessian):
-        sums = _exact_sums(problem)
-        return _record(problem, noise, sums, _best(sums, target), 0)
-    return _choose_by_steps(problem, noise, target, square, seed, max_steps)
+        sums = _exact_sums(problem, size)
+        return _record(problem, noise, size, sums, _best(sums, target), 0)
+    return _choose_by_steps(problem, noise, target, size, seed, max_steps)
 
 
 class _Measure:
@@ -191,7 +189,7 @@ class _Sums:
     """What both rules look at.
 
     Args:
-        data: Squared components of the right-hand sides.
+        data: Squared components of the right-hand sides, divided by their squared norm.
         trace: One for each left singular vector; not used where the noise is known.
         num_rows: m.
         largest: Largest eigenvalue of AᵀA, or nearly.
@@ -213,23 +211,26 @@ class _Sums:
 
 
 def _rounding(problem: LeastSquares[Any]) -> float:
-    operator = problem.operator
-    return max(epsilon(problem.rhs), epsilon(operator) if hasattr(operator, "dtype") else 0.0)
+    dtype = getattr(problem.operator, "dtype", None)
+    in_few_bits = dtype is not None and dtype_kind(dtype) in "fc"
+    return max(epsilon(problem.rhs), epsilon(problem.operator) if in_few_bits else 0.0)
 
 
 def _check_largest(largest: float) -> float:
     if not 0 < largest < math.inf:
         raise ValueError(
-            f"the largest eigenvalue of AᵀA must be positive and finite, got {largest}; the "
-            "operator is zero, or its entries are out of range"
+            f"`problem` must have a right-hand side that A can reach, got {largest} for the "
+            "largest eigenvalue of AᵀA that it shows; the operator is zero, out of range, or "
+            "orthogonal to the right-hand side"
         )
     return largest
 
 
-def _exact_sums(problem: LeastSquares[Any]) -> _Sums:
+def _exact_sums(problem: LeastSquares[Any], size: float) -> _Sums:
     matrix: Any = problem.operator
     dense = matrix.toarray() if hasattr(matrix, "toarray") else to_host(matrix)
-    rows = np.atleast_2d(to_host(problem.rhs))
+    dense = dense.astype(np.result_type(dense.dtype, np.float32), copy=False)
+    rows = np.atleast_2d(to_host(problem.rhs)) / size
     left, values, _ = np.linalg.svd(dense, full_matrices=False)
     parts = rows @ left.conj()
     outside = float(np.linalg.norm(rows - parts @ left.T)) ** 2
@@ -247,7 +248,7 @@ def _choose_by_steps(
     problem: LeastSquares[Any],
     noise: float | None,
     target: float | None,
-    square: float,
+    size: float,
     seed: int,
     max_steps: int,
 ) -> RidgeChoice:
@@ -264,7 +265,7 @@ def _choose_by_steps(
         largest = _check_largest(float(np.linalg.norm(_bidiagonal(runs[0]), 2)) ** 2)
         low, high = (
             _Sums(
-                _rule(runs[0], square, 0.0, radau=radau),
+                _rule(runs[0], 1.0, 0.0, radau=radau),
                 _rule(runs[-1], shorter, num_rows - shorter, radau=radau),
                 num_rows,
                 largest,
@@ -275,10 +276,10 @@ def _choose_by_steps(
         # Where few steps see nothing of small eigenvalues, only the rule from above is of use.
         ridge = _best(high, target)
         if _are_close(low, high, ridge, target) or all(run.off_diagonal[-1] == 0 for run in runs):
-            return _record(problem, noise, high, ridge, num_products)
+            return _record(problem, noise, size, high, ridge, num_products)
         if steps == max_steps:
             note = f"{steps} Golub–Kahan steps do not bound what it rests on to {CLOSE:.0%}."
-            return _record(problem, noise, high, ridge, num_products, note)
+            return _record(problem, noise, size, high, ridge, num_products, note)
         steps = min(2 * steps, max_steps)
 
 
@@ -365,6 +366,7 @@ def _best(sums: _Sums, target: float | None) -> float:
 def _record(
     problem: LeastSquares[Any],
     noise: float | None,
+    size: float,
     sums: _Sums,
     ridge: float,
     num_products: int,
@@ -374,7 +376,7 @@ def _record(
     residual = float(sums.data.total(ridge, 2))
     is_least = ridge <= sums.largest * sums.rounding * (1 + 1e-9)
     if noise is not None and is_least and not notes:
-        least = math.sqrt(residual / (count + 2 * math.sqrt(2 * count)))
+        least = size * math.sqrt(residual / (count + 2 * math.sqrt(2 * count)))
         if noise < least:
             raise ValueError(
                 f"`noise` must be at least {least:.4g}: no x leaves less of `problem.rhs`, got "
@@ -382,16 +384,22 @@ def _record(
             )
     if is_least:
         notes = (*notes, "It is the smallest ridge that rounding allows: the data show no noise.")
-    if ridge > sums.largest:
-        notes = (*notes, MOSTLY_NOISE)
+    if noise is None and ridge > sums.largest and not notes:
+        raise ValueError(
+            "`noise` must be given for this problem: without it the data look like noise, for the "
+            "ridge chosen would halve every component of x or more. Where A is square and well "
+            "conditioned they always do; no ridge is needed there"
+        )
     if noise is None:
         free = count / sums.num_rows * float(sums.trace.total(ridge, 1))
         return RidgeChoice(
             ridge,
             CROSS_VALIDATION,
-            math.sqrt(residual / free),
-            math.sqrt(residual),
+            size * math.sqrt(residual / free),
+            size * math.sqrt(residual),
             num_products,
             notes,
         )
-    return RidgeChoice(ridge, DISCREPANCY, float(noise), math.sqrt(residual), num_products, notes)
+    return RidgeChoice(
+        ridge, DISCREPANCY, float(noise), size * math.sqrt(residual), num_products, notes
+    )

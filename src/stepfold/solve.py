@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import copy_of, epsilon, norms
+from stepfold._arrays import all_finite, copy_of, epsilon, norms
 from stepfold._checks import check_callable, check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.iterations import Fista, GradientDescent, Iteration
@@ -24,6 +24,7 @@ from stepfold.run import Budgets, GradientNorm, Ledger, Loop, Policy, ProximalSt
 from stepfold.run.policies.automatic import Automatic
 from stepfold.run.policies.cycle import Cycle
 from stepfold.run.policies.guard import Guard, watch_for
+from stepfold.run.policies.proximal import STEPS_PER_LOOK, Proximal
 from stepfold.run.start import (
     check_start,
     check_untracked,
@@ -40,8 +41,6 @@ from stepfold.spectrum import Certainty
 __all__ = ["Guard", "solve"]
 
 DEFAULT_GUARD = Guard()
-# Steps between two looks of FISTA, each of which costs about what a step does.
-STEPS_PER_LOOK = 10
 
 
 def default_rtol(like: Any) -> float:
@@ -70,9 +69,11 @@ def solve(
 ) -> Result[ArrayT]:
     """Minimise: automatically, or by steps that are known beforehand.
 
-    Without a schedule a quadratic problem is solved by conjugate gradients, which need no bounds; a
-    smooth problem and one with a penalty by FISTA with restart, which needs an upper bound of the
-    curvature and estimates that of a quadratic.
+    Without a schedule a quadratic problem is solved by conjugate gradients, which need no bounds. A
+    smooth problem and one with a penalty are solved by FISTA with restart, which needs an upper
+    bound of the curvature and estimates that of a quadratic. Where the penalty is separable (L1,
+    elastic net, box) conjugate gradients take over once the support has settled, and columns whose
+    norms differ by more than a factor of 3 are scaled to one norm.
 
     Args:
         problem: What to minimise: a `Problem` or a `Composite`.
@@ -80,13 +81,15 @@ def solve(
             for the upper bound b of the curvature, with `Fista` at most 1/b.
         x0: Start, shape (n,) or (batch, n); 0 if not given.
         iteration: What a step of the schedule does; `GradientDescent` if not given. With a penalty
-            a function from the penalty to an iteration: `Fista` (if not given),
-            `ProximalGradient`, or one such as ``lambda g: Fista(g, restart=False)``.
+            a function from the penalty to an iteration: `Fista` (if not given and there is a
+            schedule), `ProximalGradient`, or one such as ``lambda g: Fista(g, restart=False)``.
         rtol: Stop when ‖∇f(x)‖ ≤ max(``rtol``·‖∇f(0)‖, ``atol``), for each row of a batch by
             itself: rows that are done leave the sweep. Where ∇f(0) is 0 the gradient at ``x0``
             takes its place. With a penalty the same of ``‖x − prox_{γg}(x − γ∇f(x))‖/γ``, γ the
-            last step of a period. With a preconditioner M norms are those of M⁻¹∇f in the inner
-            product of M. If no tolerance is given: 1e-8, in single precision 1e-4, in half 1e-2.
+            last step of a period. Where columns were scaled the same must hold in both units, and
+            the history is about the scaled ones. With a preconditioner M norms are those of M⁻¹∇f
+            in the inner product of M. If no tolerance is given: 1e-8, in single precision 1e-4, in
+            half 1e-2.
         atol: See ``rtol``.
         error_rtol: Stop when ‖x − x*‖ ≤ ``error_rtol``·‖x*‖ is certain, as it is if
             ‖∇f(x)‖/a ≤ ``error_rtol``·(‖x‖ − ‖∇f(x)‖/a) for a lower bound a > 0 of the spectrum:
@@ -389,6 +392,10 @@ def _composite(
     keep_iterates: bool,
 ) -> Result[Any]:
     """A problem with a penalty: proximal steps, from 0 or from ``x0``."""
+    # 0 times what overflows is NaN.
+    if isinstance(composite.problem, QuadraticProblem) and not all_finite(composite.zero):
+        finite_term(composite.problem)
+    is_automatic = schedule is None and iteration is None
     if schedule is None:
         schedule = Schedule(np.full(STEPS_PER_LOOK, composite.step), "constant")
     make = Fista if iteration is None else iteration
@@ -398,26 +405,30 @@ def _composite(
             f"`iteration` must make an Iteration from a penalty, got {type(method).__name__}; "
             "give `Fista` or `ProximalGradient` itself, not an instance"
         )
+    problem = composite.problem
+    check_untracked(problem, None, x0)
+    x, zero = _first_point(composite, x0)
     asked = dict(tolerances)
     if (
         asked["rtol"] is None
         and asked["gap_rtol"] is None
         and not (asked["atol"] or asked["gap_atol"])
     ):
-        asked["rtol"] = 1e-8
-    measure = ProximalStep(composite, float(schedule.steps[-1]), **asked)
+        asked["rtol"] = default_rtol(x)
+    steps: Any = composite.steps if is_automatic else float(schedule.steps[-1])
+    is_scaled = getattr(steps, "ndim", 0) > 0
+    upper = composite.scaled_bounds.upper if is_scaled else 1 / steps
+    measure = ProximalStep(composite, steps, upper, **asked)
     if measure.on_gap and not composite.has_gap:
         raise ValueError(
             f"`gap_rtol` and `gap_atol` need a duality gap, and none is known for "
             f"{type(composite.penalty).__name__} on {type(composite.problem).__name__}; give "
             "`rtol`, or add a ridge term to least squares"
         )
-    problem = composite.problem
-    check_untracked(problem, None, x0)
-    x, zero = _first_point(composite, x0)
     num_rows = len(x) if x.ndim == 2 else None
     ledger = Ledger(x, num_rows, budgets, keep_iterates=keep_iterates)
-    loop = Loop(problem, measure, Cycle(schedule, method), ledger, callback)
+    policy = Proximal(composite, measure) if is_automatic else Cycle(schedule, method)
+    loop = Loop(problem, measure, policy, ledger, callback)
     if isinstance(problem, QuadraticProblem):
         ledger.num_products = problem.products_per_gradient - 1  # those of the linear term
     loop.go(x, zero=None if x0 is None else zero)

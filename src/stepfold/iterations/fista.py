@@ -74,15 +74,24 @@ class Fista(Iteration[Extrapolated[ArrayT], ArrayT]):
     ) -> Extrapolated[ArrayT]:
         """A proximal gradient step from y, then a share of the move.
 
-        ``gradient``, at the iterate, is of no use here: steps start from y.
+        ``gradient``, at the iterate, is of no use here: steps start from y. With a separable
+        penalty ``gamma`` may hold a step for each entry, which are proximal steps in other units.
         """
         point, before, weight = state
-        x: Any = self.penalty.prox(problem.gradient_step(point, gamma), gamma)
+        scaled = getattr(gamma, "ndim", 0) > 0 and gamma.shape[-1] > 1
+        moved: Any
+        moved = (
+            point - gamma * problem.gradient(point)
+            if scaled
+            else problem.gradient_step(point, gamma)
+        )
+        x: Any = self.penalty.prox(moved, gamma)
         move = x - before
         grown = (1 + (1 + 4 * weight * weight) ** 0.5) / 2
         share = (weight - 1) / grown
         if self.restart:
-            kept = 0 * weight + (real_products(point - x, move)[..., None] <= 0)
+            uphill = (point - x) / gamma if scaled else point - x
+            kept = 0 * weight + (real_products(uphill, move)[..., None] <= 0)
             share = kept * share
             grown = kept * grown + (1 - kept)
         return Extrapolated(x + share * move, x, grown)

@@ -22,7 +22,14 @@ from typing import Any, Generic
 
 import numpy as np
 
-from stepfold._arrays import dtype_kind
+from stepfold._arrays import (
+    dtype_kind,
+    from_host,
+    is_array,
+    is_sparse_tensor,
+    namespace,
+    to_host,
+)
 from stepfold._checks import check_matrix, check_nonnegative, check_real
 from stepfold._typing import ArrayT, Operator
 from stepfold.problems._rows import largest, real_products
@@ -30,9 +37,13 @@ from stepfold.problems.base import Problem, QuadraticProblem
 from stepfold.problems.duality import Look, look
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.logistic import Logistic
-from stepfold.problems.penalties import L1, ConjugatePenalty, Penalty
-from stepfold.problems.quadratic import LeastSquares
+from stepfold.problems.penalties import L1, ConjugatePenalty, Penalty, SeparablePenalty
+from stepfold.problems.preconditioned import Preconditioned
+from stepfold.problems.quadratic import LeastSquares, Quadratic
 from stepfold.spectrum import BoundsMethod, SpectralBounds, estimate_bounds
+
+# Columns whose norms differ by no more than this share one step.
+DIFFERENT = 3.0
 
 
 class Composite(Generic[ArrayT]):
@@ -95,6 +106,29 @@ class Composite(Generic[ArrayT]):
         """1/b for the upper bound b: with it the objective never grows. 1 for a Hessian of 0."""
         # Where the gradient is the same everywhere every step is safe.
         return 1.0 if self._bounds.upper == 0 else safe_step(self._bounds)
+
+    @functools.cached_property
+    def steps(self) -> Any:
+        """A step for each entry, where columns differ and the penalty allows it; else `step`.
+
+        With a separable penalty the substitution xᵢ = zᵢ/‖aᵢ‖, which makes all columns aᵢ of the
+        operator of norm 1, is exact. Steps 1/b in z are steps ``1/(b‖aᵢ‖²)`` in x, and nothing is
+        copied.
+        """
+        diagonal = _column_squares(self.problem)
+        if diagonal is None or not isinstance(self.penalty, SeparablePenalty):
+            return self.step
+        sizes = to_host(diagonal).astype(np.float64)
+        sizes = np.where(sizes > 0, sizes, 1.0)  # a column of zeros has no step of its own
+        if not (np.isfinite(sizes).all() and sizes.max() > DIFFERENT**2 * sizes.min()):
+            return self.step
+        metric = from_host(sizes, diagonal)
+        hessian: Any = self.problem.hessian  # type: ignore[attr-defined]
+        quadratic: Any = self.problem
+        if not isinstance(quadratic, QuadraticProblem):
+            quadratic = Quadratic(hessian, 0 * diagonal)
+        self.scaled_bounds = estimate_bounds(Preconditioned(quadratic, metric))
+        return 1 / (self.scaled_bounds.upper * metric)
 
     def value(self, x: ArrayT) -> Any:
         """``f(x) + g(x)``, one number or one per row."""
@@ -195,9 +229,29 @@ class Composite(Generic[ArrayT]):
         return FixedPoint(image)
 
 
-def optimality(penalty: Penalty, x: Any, gradient: Any, gamma: float) -> Any:
-    """``‖x − prox_{γg}(x − γ·gradient)‖/γ``."""
-    move = (x - penalty.prox(x - gamma * gradient, gamma)) / gamma
+def _column_squares(problem: Any) -> Any:
+    """Squared norms of the columns of least squares or logistic regression, and the ridge.
+
+    None where the entries of the operator are not known, or the problem is of another kind.
+    """
+    operator: Any = getattr(problem, "operator", None)
+    if not isinstance(problem, (LeastSquares, Logistic)):
+        return None
+    if hasattr(operator, "tocsr"):
+        squares = abs(operator).power(2) if hasattr(operator, "power") else None
+        sums = None if squares is None else np.asarray(squares.sum(0)).ravel()
+    elif is_array(operator) and not is_sparse_tensor(operator):
+        parts = (operator.real, operator.imag) if dtype_kind(operator.dtype) == "c" else (operator,)
+        sums = sum(namespace(part).einsum("ij,ij->j", part, part) for part in parts)
+    else:
+        return None
+    return sums if sums is None else sums + problem.ridge
+
+
+def optimality(penalty: Penalty, x: Any, gradient: Any, gamma: Any) -> Any:
+    """``‖x − prox_{γg}(x − γ·gradient)‖/γ``; with steps γᵢ that of ``xᵢ/√γᵢ`` for γ = 1."""
+    move = x - penalty.prox(x - gamma * gradient, gamma)
+    move = move / (gamma**0.5 if getattr(gamma, "ndim", 0) else gamma)
     sizes = abs(move)
     peak = largest(sizes)
     scaled = sizes / (peak + (peak == 0))[..., None]  # squares that neither overflow nor vanish

@@ -80,6 +80,8 @@ class Seen:
         dual: The gradient in the usual inner product, where that is another one.
         gaps: Duality gaps, where they are known.
         scores: What the best iterate is chosen by; the sizes if None.
+        resting: Whether a criterion that does not hold is at what rounding allows; whether the
+            sizes are at their floor if None.
     """
 
     sizes: FloatArray
@@ -89,6 +91,7 @@ class Seen:
     dual: Any = None
     gaps: FloatArray | None = None
     scores: FloatArray | None = None
+    resting: NDArray[np.bool_] | None = None
 
 
 def worst_end(ends: Sequence[Status | None]) -> Status:
@@ -132,6 +135,7 @@ class Ledger:
         self._best_scores = np.full(count, math.inf)
         self._least = np.full(count, math.inf)
         self._fallen_to = np.full(count, math.inf)
+        self._resting: NDArray[np.bool_] | None = None
         self._waited = np.zeros(count, dtype=np.int64)
         self._longest = self._last_time = 0.0
         self._checks: Thinned[tuple[Any, ...]] = Thinned(count)
@@ -185,7 +189,10 @@ class Ledger:
         rows = self.active
         # A comparison with NaN is False.
         better = seen.met | (scores < self._best_scores[rows])
-        resting = seen.sizes <= seen.floor
+        resting = seen.sizes <= seen.floor if seen.resting is None else seen.resting
+        if seen.resting is not None:
+            self._resting = np.zeros(len(self.statuses), dtype=bool)
+            self._resting[rows] = resting
         progress = better & ~(resting & ~(scores < CLOSER * self._fallen_to[rows]))
         better |= resting & (scores <= AS_GOOD * self._least[rows])
         self._fallen_to[rows] = np.where(progress, scores, self._fallen_to[rows])
@@ -228,6 +235,8 @@ class Ledger:
         self._end(~(self.last[rows] <= DIVERGED_BEYOND * first), Status.DIVERGED)
         rows = self.active
         resting = self.best_sizes[rows] <= self.floor[rows]
+        if self._resting is not None:
+            resting = self._resting[rows]
         self._end(resting & (self._waited[rows] >= PATIENCE), Status.STALLED)
 
     def leave_at(self, x: Any) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stepfold._arrays import epsilon, norms
 from stepfold._typing import FloatArray
-from stepfold.problems import Composite, Problem, QuadraticProblem
+from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
 from stepfold.problems.composite import optimality
 from stepfold.problems.duality import look
 from stepfold.result import Status
@@ -24,6 +24,10 @@ from stepfold.run.ledger import Ledger, Seen
 # Units of rounding, of the numbers that a size is the difference of, below which it may be rounding
 # only: sums of n terms in blocks, and periods that multiply rounding errors, account for so many.
 RESTING = 100.0
+# The same of the terms of a duality gap.
+RESTING_GAP = 10.0
+# Share of a size down to which it may be carried along by a recurrence.
+CARRIED = 1e-6
 # Lanczos steps that test a lower bound before an error is certified by it.
 PROBE_STEPS = 6
 
@@ -213,11 +217,14 @@ class GradientNorm(Measure):
 class ProximalStep(Measure):
     """‖x − prox_{γg}(x − γ∇f(x))‖/γ ≤ max(rtol·(that at 0), atol), and the duality gap.
 
-    Its first look must be at 0, where that is known, for relative tolerances refer to it.
+    Its first look must be at 0, where that is known, for relative tolerances refer to it. With a
+    step for each entry sizes are those of the problem whose columns were scaled; the same in the
+    units of the problem as it was posed must hold too.
 
     Args:
         composite: The objective.
-        gamma: γ.
+        steps: γ, or one for each entry.
+        upper: An upper bound of the spectrum in the units of the steps; 1/γ for one γ.
         rtol: See above; None for no such criterion.
         atol: See above.
         gap_rtol: Of the duality gap, relative to the objective at 0; None for none.
@@ -227,50 +234,87 @@ class ProximalStep(Measure):
     def __init__(
         self,
         composite: Composite[Any],
-        gamma: float,
+        steps: Any,
+        upper: float,
         rtol: float | None,
         atol: float,
         gap_rtol: float | None,
         gap_atol: float,
     ) -> None:
         super().__init__()
-        self._composite, self._gamma = composite, gamma
+        self._composite, self.steps = composite, steps
+        self._is_scaled = getattr(steps, "ndim", 0) > 0
+        self._posed_tolerance = np.zeros(1)
         self._on_norm = rtol is not None or atol > 0
         self.on_gap = gap_rtol is not None or gap_atol > 0
         self._rtol, self._atol = rtol or 0.0, atol
         self._gap_rtol, self._gap_atol = gap_rtol or 0.0, gap_atol
         self._tolerance: FloatArray | None = None
         self._gap_tolerance = np.zeros(1)
-        self.upper = 1 / gamma
-
-    def _measured(self, problem: Problem[Any], x: Any) -> tuple[Any, ...]:
-        composite = self._composite
-        seen = look(problem, x)
-        return (
-            _numbers(optimality(composite.penalty, x, seen.gradient, self._gamma)),
-            _numbers(composite.gap_at(x, seen)) if composite.has_gap else None,
-            _numbers(seen.value + composite.penalty.value(x)),
-            seen.gradient,
-        )
+        self.upper = upper
 
     def look(self, problem: Problem[Any], places: Places, x: Any, known: Any = None) -> Seen:
         del known
-        sizes, gaps, values, gradient = self._measured(problem, x)
+        composite, seen = self._composite, look(problem, x)
+        sizes = _numbers(optimality(composite.penalty, x, seen.gradient, self.steps))
+        if self._is_scaled:
+            sizes = sizes * self.upper**0.5
+        gaps = _numbers(composite.gap_at(x, seen)) if composite.has_gap else None
+        penalties = _numbers(composite.penalty.value(x))
+        values = _numbers(seen.value)
         if self._tolerance is None:
             # Where 0 is infeasible its objective is infinite, and no measure for anything.
-            values = np.where(np.isfinite(values), abs(values), 0.0)
+            objective = values + penalties
+            objective = np.where(np.isfinite(objective), abs(objective), 0.0)
             self._tolerance = np.maximum(self._rtol * sizes, self._atol)
-            self._gap_tolerance = np.maximum(self._gap_rtol * values, self._gap_atol)
-        met = np.ones(sizes.shape, dtype=bool)
+            self._gap_tolerance = np.maximum(self._gap_rtol * objective, self._gap_atol)
+            if self._is_scaled and self._on_norm:
+                posed = self._posed_sizes(x, seen.gradient)
+                self._posed_tolerance = np.maximum(self._rtol * posed, self._atol)
+        is_small = np.ones(sizes.shape, dtype=bool)
         if self._on_norm:
-            met &= sizes <= self._tolerance[places]
-        if self.on_gap:
-            met &= gaps <= self._gap_tolerance[places]
+            is_small &= sizes <= self._tolerance[places]
+            if self._is_scaled and is_small.any():
+                posed = self._posed_sizes(x, seen.gradient)
+                is_small &= posed <= self._posed_tolerance[places]
+        scaled = x / (self.steps * self.upper) ** 0.5 if self._is_scaled else x
         # x and the point that the step ends at are rounded to eps·‖x‖ each.
-        rounding = epsilon(x) * (self.upper * norms(x) + norms(gradient))
-        floor = RESTING * rounding
-        scores = gaps if self.on_gap else None
-        return Seen(sizes, met, floor, gradient, gaps=gaps, scores=scores)
+        magnitude = self.upper * norms(scaled) + norms(seen.gradient)
+        if isinstance(problem, LeastSquares):
+            magnitude = problem.gradient_magnitude(scaled, self.upper)
+        floor = RESTING * epsilon(x) * magnitude
+        resting = ~is_small & (sizes <= floor)
+        if not self.on_gap:
+            return Seen(sizes, is_small, floor, seen.gradient, gaps=gaps, resting=resting)
+        assert gaps is not None  # noqa: S101 (`solve` refuses gap tolerances without a gap)
+        is_near = gaps <= self._gap_tolerance[places]
+        # A gap is a sum of terms as large as the two parts of the objective; the dual point is
+        # rounded as the gradient is, and multiplied by x.
+        terms = abs(values) + np.where(np.isfinite(penalties), abs(penalties), 0.0)
+        rounding = RESTING_GAP * epsilon(x) * (terms + magnitude * norms(scaled))
+        resting |= ~is_near & (gaps <= rounding)
+        met = is_small & is_near
+        return Seen(sizes, met, floor, seen.gradient, gaps=gaps, scores=gaps, resting=resting)
+
+    def _posed_sizes(self, x: Any, gradient: Any) -> FloatArray:
+        composite = self._composite
+        return _numbers(optimality(composite.penalty, x, gradient, composite.step))
+
+    def targets(self, places: Places, seen: Seen) -> FloatArray:
+        """Sizes at which the criteria are likely to hold, for what sees the sizes only."""
+        assert self._tolerance is not None  # noqa: S101
+        targets = np.full(seen.sizes.shape, math.inf)
+        if self._on_norm:
+            targets = self._tolerance[places] / 2
+        if self.on_gap and seen.gaps is not None:
+            # The dual point's scale, and with it the gap, falls as the size does, or faster.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                share = np.nan_to_num(self._gap_tolerance[places] / seen.gaps, nan=0.0)
+            targets = np.minimum(targets, seen.sizes * np.clip(share, 0, 1) / 2)
+        # Sizes that are carried along for too long are rounding.
+        least: FloatArray = np.maximum(seen.floor / RESTING, CARRIED * seen.sizes)
+        found: FloatArray = np.maximum(targets, least)
+        return found
 
     def reason(self, status: Status | None) -> str | None:
         what = "duality gap" if self.on_gap else "proximal step"

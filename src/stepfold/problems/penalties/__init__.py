@@ -1,7 +1,13 @@
 """Penalties g of a composite objective f + g, and their proximal operators."""
 
 from stepfold.problems.penalties.ball import Ball
-from stepfold.problems.penalties.base import PENALTIES, ConjugatePenalty, Penalty
+from stepfold.problems.penalties.base import (
+    PENALTIES,
+    ConjugatePenalty,
+    Face,
+    Penalty,
+    SeparablePenalty,
+)
 from stepfold.problems.penalties.box import Box, nonnegative
 from stepfold.problems.penalties.elastic_net import ElasticNet
 from stepfold.problems.penalties.group_l1 import GroupL1
@@ -17,9 +23,11 @@ __all__ = [
     "Box",
     "ConjugatePenalty",
     "ElasticNet",
+    "Face",
     "GroupL1",
     "NuclearNorm",
     "Penalty",
+    "SeparablePenalty",
     "Simplex",
     "TotalVariation",
     "nonnegative",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from stepfold._registry import Registry
@@ -58,6 +59,36 @@ class ConjugatePenalty(Penalty):
     @abstractmethod
     def dual_scale(self, v: Any) -> Any:
         """The largest s in [0, 1] with ``s·v`` in the conjugate's domain, row by row."""
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """Where a separable penalty is a quadratic: what x stays in while no entry meets a kink.
+
+    There g is ``slopeᵀx + ½ridge·x²``, entry by entry, up to a constant. All arrays have the shape
+    of x, or are one number for all entries.
+
+    Args:
+        free: Whether an entry may move; the others rest at a kink or at an end.
+        slope: Derivative of g at 0 of that quadratic.
+        ridge: Its second derivative.
+        lower: How far down free entries may move.
+        upper: How far up.
+    """
+
+    free: Any
+    slope: Any
+    ridge: Any
+    lower: Any
+    upper: Any
+
+
+class SeparablePenalty(ConjugatePenalty):
+    """A sum of functions of single entries; ``prox`` takes a step for each entry too."""
+
+    @abstractmethod
+    def face(self, x: Any) -> Face:
+        """The face that real ``x`` lies in."""
 
 
 PENALTIES: Registry[Callable[..., Penalty]] = Registry("penalty", "stepfold.problems.penalties")

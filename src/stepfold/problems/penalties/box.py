@@ -9,11 +9,11 @@ import numpy as np
 from stepfold._arrays import from_host
 from stepfold._typing import ArrayT
 from stepfold.problems._rows import check_is_real, fitting, indicator, largest
-from stepfold.problems.penalties.base import PENALTIES, ConjugatePenalty, DualDomain
+from stepfold.problems.penalties.base import PENALTIES, DualDomain, Face, SeparablePenalty
 
 
 @PENALTIES.register("box")
-class Box(ConjugatePenalty):
+class Box(SeparablePenalty):
     """0 where ``lower ≤ x ≤ upper``, infinite elsewhere.
 
     Args:
@@ -87,6 +87,11 @@ class Box(ConjugatePenalty):
     def dual_scale(self, v: Any) -> Any:
         """1."""
         return 0 * v.sum(-1) + 1.0
+
+    def face(self, x: Any) -> Face:
+        """Entries inside the box are free."""
+        lower, upper = fitting("lower", self.lower, x), fitting("upper", self.upper, x)
+        return Face((x > lower) & (x < upper), 0.0, 0.0, lower, upper)
 
     @property
     def _size(self) -> float:

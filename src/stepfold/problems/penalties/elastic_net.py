@@ -21,15 +21,16 @@ from stepfold.problems._rows import (
 )
 from stepfold.problems.penalties.base import (
     PENALTIES,
-    ConjugatePenalty,
     DualDomain,
+    Face,
+    SeparablePenalty,
     check_step,
 )
-from stepfold.problems.penalties.l1 import norm_scale, soft_threshold
+from stepfold.problems.penalties.l1 import norm_scale, signed_face, soft_threshold
 
 
 @PENALTIES.register("elastic_net")
-class ElasticNet(ConjugatePenalty):
+class ElasticNet(SeparablePenalty):
     """``Σ μᵢ|xᵢ| + ½ρᵢ|xᵢ|²``, of real or complex entries.
 
     Args:
@@ -85,3 +86,7 @@ class ElasticNet(ConjugatePenalty):
         """``min(1, μᵢ/|vᵢ|)`` over the entries with ρᵢ = 0."""
         weight, ridge = self._of(v)
         return norm_scale(abs(v) * (ridge == 0), weight)
+
+    def face(self, x: Any) -> Face:
+        """Entries that are not 0 or not penalised are free, and keep their signs if they are."""
+        return signed_face(x, *self._of(x))

@@ -5,9 +5,10 @@ Of complex numbers it shrinks the moduli and keeps the phases.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from stepfold._arrays import dtype_kind
+from stepfold._arrays import dtype_kind, namespace, zeros_like
 from stepfold._typing import ArrayT
 from stepfold.problems._rows import (
     check_weight,
@@ -19,14 +20,15 @@ from stepfold.problems._rows import (
 )
 from stepfold.problems.penalties.base import (
     PENALTIES,
-    ConjugatePenalty,
     DualDomain,
+    Face,
+    SeparablePenalty,
     check_step,
 )
 
 
 @PENALTIES.register("l1")
-class L1(ConjugatePenalty):
+class L1(SeparablePenalty):
     """``Σ μᵢ|xᵢ|``, of real or complex entries.
 
     Args:
@@ -69,6 +71,25 @@ class L1(ConjugatePenalty):
     def dual_scale(self, v: Any) -> Any:
         """``min(1, μᵢ/|vᵢ|)`` over the entries."""
         return norm_scale(abs(v), weights_of("weight", self.weight, v))
+
+    def face(self, x: Any) -> Face:
+        """Entries that are not 0 or not penalised are free, and keep their signs if they are."""
+        return signed_face(x, weights_of("weight", self.weight, x), 0.0)
+
+
+def signed_face(x: Any, weight: Any, ridge: Any) -> Face:
+    """The face of ``Σ μᵢ|xᵢ| + ½ρᵢxᵢ²``."""
+    xp = namespace(x)
+    kinked = zeros_like(x) + weight > 0
+    infinite = zeros_like(x) + math.inf
+    zero = zeros_like(x)
+    return Face(
+        ~kinked | (x != 0),
+        weight * xp.sign(x),
+        ridge,
+        xp.where(kinked & (x > 0), zero, -infinite),
+        xp.where(kinked & (x < 0), zero, infinite),
+    )
 
 
 def soft_threshold(v: ArrayT, threshold: Any) -> ArrayT:

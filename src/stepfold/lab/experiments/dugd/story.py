@@ -190,7 +190,14 @@ def _why(found: Findings) -> Section:
             "Shares against the initial step times the largest eigenvalue. Pairs are outside-in "
             "only near 1.7; layers are in the predicted place from there upwards.",
             tuple(
-                Curve(name, scaled, np.array(row), style="both", emphasis=name.startswith("layers"))
+                Curve(
+                    name,
+                    scaled,
+                    np.array(row),
+                    style="both",
+                    emphasis=name.startswith("layers"),
+                    role="series",
+                )
                 for name, row in curves.items()
             ),
             Axis("initial step × largest eigenvalue", log=True),

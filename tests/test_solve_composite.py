@@ -1,0 +1,235 @@
+"""Penalties without a schedule: never worse than FISTA, faces, columns of different sizes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from scipy.optimize import lsq_linear, nnls
+
+from stepfold import L1, Composite, LeastSquares, Logistic, Quadratic, Status, lasso, solve
+from stepfold.iterations import Fista
+from stepfold.problems.penalties import Box, ElasticNet, GroupL1, Penalty, nonnegative
+
+KINDS = ("independent", "offset", "equicorrelated", "smooth", "wide", "tall")
+
+
+def _problem(kind: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng([KINDS.index(kind), seed])
+    rows, columns = {"wide": (30, 90), "tall": (90, 30)}.get(kind, (50, 60))
+    matrix = rng.standard_normal((rows, columns))
+    if kind == "offset":
+        matrix += 30.0
+    if kind == "equicorrelated":
+        matrix = 0.3 * matrix + rng.standard_normal((rows, 1))
+    if kind == "smooth":
+        places = np.linspace(0, 1, rows)[:, None] - np.linspace(0, 1, columns)
+        matrix = np.exp(-((places / 0.04) ** 2))
+    truth = np.where(rng.random(columns) < 0.1, rng.standard_normal(columns), 0.0)
+    return matrix, matrix @ truth + 0.1 * rng.standard_normal(rows)
+
+
+def _penalty(name: str, matrix: np.ndarray, rhs: np.ndarray) -> Penalty:
+    largest = abs(matrix.T @ rhs).max()
+    return {
+        "l1": lambda: L1(0.05 * largest),
+        "small l1": lambda: L1(0.003 * largest),
+        "weights": lambda: L1(0.03 * largest * np.linspace(0.0, 2.0, matrix.shape[1])),
+        "elastic net": lambda: ElasticNet(0.02 * largest, 0.05),
+        "nonnegative": nonnegative,
+        "box": lambda: Box(-0.1, np.linspace(0.0, 0.5, matrix.shape[1])),
+    }[name]()
+
+
+PENALTIES = ("l1", "small l1", "weights", "elastic net", "nonnegative", "box")
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_automatic_run_is_not_worse_than_fista_with_restart(kind: str, name: str) -> None:
+    matrix, rhs = _problem(kind, 0)
+    objective = Composite(LeastSquares(matrix, rhs), _penalty(name, matrix, rhs))
+    ours = solve(objective, rtol=1e-7, max_steps=20_000)
+    assert ours.converged
+    limit = float(objective.optimality(np.zeros(matrix.shape[1])))
+    assert float(objective.optimality(ours.x)) <= 1.01e-7 * limit
+    plain = solve(objective, iteration=Fista, rtol=1e-7, max_steps=20_000)
+    # A period of ten steps, its look, and what faces may cost at first: two products each.
+    most = 1.15 * plain.history.num_products[-1] + 2 * 31
+    assert ours.history.num_products[-1] <= most
+
+
+def test_over_many_problems_faces_halve_the_products() -> None:
+    ratios = []
+    for seed, kind in enumerate(KINDS * 3):
+        matrix, rhs = _problem(kind, seed)
+        objective = Composite(LeastSquares(matrix, rhs), _penalty("l1", matrix, rhs))
+        ours = solve(objective, rtol=1e-8, max_steps=50_000)
+        plain = solve(objective, iteration=Fista, rtol=1e-8, max_steps=50_000)
+        assert ours.converged
+        ratios.append(ours.history.num_products[-1] / plain.history.num_products[-1])
+    assert np.median(ratios) < 0.6
+
+
+@pytest.mark.parametrize("decades", [3, 6])
+def test_nonnegative_least_squares_with_badly_scaled_columns_are_solved(decades: int) -> None:
+    rng = np.random.default_rng(decades)
+    matrix = abs(rng.standard_normal((40, 15)))
+    sizes = 10.0 ** rng.uniform(-decades / 2, decades / 2, 15)
+    rhs = matrix @ rng.standard_normal(15)
+    result = solve(Composite(LeastSquares(matrix * sizes, rhs), nonnegative()), rtol=1e-11)
+    assert result.converged
+    np.testing.assert_allclose(result.x * sizes, nnls(matrix, rhs)[0], atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse", "tensor", "complex"])
+def test_units_of_columns_do_not_matter(kind: str) -> None:
+    matrix, rhs = _problem("tall", 1)
+    sizes = 10.0 ** np.random.default_rng(0).uniform(-3, 3, matrix.shape[1])
+    convert: Any = {
+        "dense": np.asarray,
+        "sparse": scipy.sparse.csr_array,
+        "tensor": torch.tensor,
+        "complex": lambda values: values * np.exp(1j),
+    }[kind]
+    operator, vector = convert(matrix * sizes), rhs
+    weights: Any = 0.5 * sizes
+    if kind == "tensor":
+        vector, weights = torch.tensor(rhs), torch.tensor(weights)
+    scaled = solve(Composite(LeastSquares(operator, vector), L1(weights)), gap_rtol=1e-13)
+    assert scaled.converged
+    x = np.asarray(scaled.x) * sizes * (np.exp(1j) if kind == "complex" else 1)
+    expected = solve(lasso(matrix, rhs, weight=0.5), gap_rtol=1e-14).x
+    np.testing.assert_allclose(x, expected, atol=1e-6)
+
+
+def test_logistic_regression_with_badly_scaled_columns_is_solved() -> None:
+    matrix, rhs = _problem("tall", 2)
+    sizes = 10.0 ** np.random.default_rng(1).uniform(-2, 2, matrix.shape[1])
+    labels = np.where(rhs > 0, 1.0, -1.0)
+    scaled = solve(Composite(Logistic(matrix * sizes, labels), L1(0.8 * sizes)), gap_rtol=1e-10)
+    expected = solve(Composite(Logistic(matrix, labels), L1(0.8)), gap_rtol=1e-10)
+    assert scaled.converged
+    np.testing.assert_allclose(scaled.x * sizes, expected.x, atol=1e-4)
+
+
+def test_columns_of_one_size_and_penalties_that_join_entries_have_one_step() -> None:
+    matrix, rhs = _problem("tall", 3)
+    sizes = np.geomspace(1e-3, 1e3, matrix.shape[1])
+    one = Composite(LeastSquares(matrix, rhs), L1(1.0))
+    assert one.steps == one.step
+    groups = Composite(LeastSquares(matrix * sizes, rhs), GroupL1(1.0, np.arange(30) // 3))
+    assert groups.steps == groups.step
+    many = Composite(LeastSquares(matrix * sizes, rhs), L1(1.0)).steps
+    top = np.linalg.eigvalsh((matrix * sizes * many**0.5).T @ (matrix * sizes * many**0.5))[-1]
+    assert 0.9 <= top <= 1.0
+
+
+def test_columns_of_zeros_stay_at_zero() -> None:
+    matrix, rhs = _problem("tall", 4)
+    matrix[:, 3] = 0.0
+    result = solve(lasso(matrix, rhs, ratio=0.1), gap_rtol=1e-10)
+    assert result.converged
+    assert result.x[3] == 0.0
+
+
+def test_a_step_for_each_entry_is_a_step_of_the_scaled_problem() -> None:
+    matrix, rhs = _problem("tall", 5)
+    sizes = np.geomspace(0.1, 10, matrix.shape[1])
+    inner, outer = LeastSquares(matrix, rhs), LeastSquares(matrix * sizes, rhs)
+    plain, scaled = Fista(L1(0.5)), Fista(L1(0.5 * sizes))
+    gamma = 1 / np.linalg.norm(matrix, 2) ** 2
+    z, x = plain.init(inner, np.zeros(30)), scaled.init(outer, np.zeros(30))
+    for _ in range(60):
+        z, x = plain.step(inner, z, gamma), scaled.step(outer, x, gamma / sizes**2)
+        np.testing.assert_allclose(x.x * sizes, z.x, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["l1", "weights", "elastic net", "box", "nonnegative"])
+def test_rows_of_a_batch_end_where_they_end_alone(name: str) -> None:
+    matrix, rhs = _problem("equicorrelated", 6)
+    rows = np.stack([rhs, 2 * rhs[::-1], 0 * rhs, rhs**3])
+    penalty = _penalty(name, matrix, rhs)
+    together = solve(Composite(LeastSquares(matrix, rows), penalty), rtol=1e-11, max_steps=50_000)
+    assert together.converged
+    for row, x in zip(rows, together.x, strict=True):
+        alone = solve(Composite(LeastSquares(matrix, row), penalty), rtol=1e-11, max_steps=50_000)
+        np.testing.assert_allclose(x, alone.x, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_tensors_end_where_arrays_end(name: str) -> None:
+    matrix, rhs = _problem("offset", 7)
+    penalty = _penalty(name, matrix, rhs)
+    array = solve(Composite(LeastSquares(matrix, rhs), penalty), rtol=1e-10, max_steps=50_000)
+    tensors: Any = LeastSquares(torch.tensor(matrix), torch.tensor(rhs))
+    tensor = solve(Composite(tensors, penalty), rtol=1e-10, max_steps=50_000)
+    assert array.converged
+    assert tensor.converged
+    np.testing.assert_allclose(tensor.x.numpy(), array.x, atol=1e-5)
+
+
+def test_a_quadratic_over_a_box_agrees_with_scipy() -> None:
+    matrix, rhs = _problem("smooth", 8)
+    problem = Quadratic(matrix.T @ matrix + 1e-3 * np.eye(60), matrix.T @ rhs)
+    result = solve(Composite(problem, Box(-0.2, 0.3)), rtol=1e-11, max_steps=50_000)
+    stacked = np.vstack([matrix, np.sqrt(1e-3) * np.eye(60)])
+    expected = lsq_linear(
+        stacked, np.r_[rhs, np.zeros(60)], bounds=(-0.2, 0.3), method="bvls", tol=1e-14
+    ).x
+    np.testing.assert_allclose(result.x, expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_on_its_face_a_penalty_is_the_quadratic_that_it_says(name: str) -> None:
+    matrix, rhs = _problem("tall", 9)
+    penalty: Any = _penalty(name, matrix, rhs)
+    rng = np.random.default_rng(0)
+    x = penalty.prox(rng.standard_normal((4, 30)) * np.where(rng.random(30) < 0.3, 0.0, 1.0), 1e-3)
+    face = penalty.face(x)
+    moved = np.clip(x + rng.standard_normal(x.shape), face.lower, face.upper)
+    y = np.where(face.free, moved, x)
+    rise = (face.slope * (y - x) + face.ridge / 2 * (y**2 - x**2)).sum(-1)
+    np.testing.assert_allclose(penalty.value(y) - penalty.value(x), rise, rtol=1e-9, atol=1e-9)
+    # A face moves nothing at a kink, and something wherever it can.
+    at_kink = penalty.prox(x, 1e-12) != x
+    assert not (face.free & at_kink & (x == 0)).any()
+
+
+@pytest.mark.parametrize("kind", ["offset", "equicorrelated", "wide"])
+def test_a_gap_is_stalled_only_at_what_rounding_allows(kind: str) -> None:
+    matrix, rhs = _problem(kind, 10)
+    objective = lasso(matrix, rhs, ratio=0.05)
+    result = solve(objective, gap_rtol=1e-18, max_steps=100_000)
+    share = float(objective.gap(result.x)) / float(objective.value(np.zeros(matrix.shape[1])))
+    assert result.status in (Status.STALLED, Status.CONVERGED)
+    assert share <= 1e-12
+
+
+@pytest.mark.parametrize("offset", [10.0, 1e3, 1e5])
+def test_a_lasso_with_offset_columns_comes_to_its_gap(offset: float) -> None:
+    rng = np.random.default_rng(1)
+    matrix = rng.standard_normal((80, 60))
+    rhs = matrix[:, :4].sum(1) + 0.1 * rng.standard_normal(80)
+    result = solve(lasso(matrix + offset, rhs, ratio=1e-3), gap_rtol=1e-6, max_steps=50_000)
+    assert result.status is not Status.STALLED
+
+
+def test_faces_keep_budgets_and_show_every_step() -> None:
+    matrix, rhs = _problem("smooth", 11)
+    objective, shown = lasso(matrix, rhs, ratio=1e-3), []
+    for most in (0, 7, 40, 120, 333):
+        shown.clear()
+        result = solve(
+            objective, rtol=1e-15, max_products=most, callback=lambda t, _: shown.append(t)
+        )
+        assert result.status is Status.BUDGET
+        assert result.history.num_products[-1] <= max(most, 3)
+        assert shown == list(range(1, result.num_steps + 1))
+
+
+def test_data_whose_squares_overflow_are_refused() -> None:
+    objective = Composite(LeastSquares(1e200 * np.eye(3), np.ones(3)), L1(1.0))
+    with pytest.raises(ValueError, match="divide the matrix by its norm"):
+        solve(objective, rtol=1e-8)
