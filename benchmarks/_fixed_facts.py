@@ -166,12 +166,12 @@ def _lasso(seed: int) -> Composite[Any]:
 
 
 def _tolerance(objective: Composite[Any]) -> float:
-    return GAP * float(objective.value(0 * objective.linear_term))
+    return GAP * float(objective.value(objective.zero))
 
 
 def _proximal(objective: Composite[Any], kind: Any) -> int:
     method = kind(objective.penalty)
-    state = method.init(objective.problem, 0 * objective.linear_term)
+    state = method.init(objective.problem, objective.zero)
     tolerance = _tolerance(objective)
     for number in range(1, MOST):
         state = method.step(objective.problem, state, objective.step)
@@ -190,7 +190,7 @@ def _relaxed(
     tolerance = _tolerance(objective)
     result = accelerate(
         objective.fixed_point(),
-        0 * objective.linear_term,
+        objective.zero,
         rtol=0.0,
         bounds=bounds,
         period=period,

@@ -24,6 +24,7 @@ PARTS = {
     "facts": "published settings",
     "lassos": "27 settings of a relaxed lasso; ISTA, FISTA and accelerate",
     "maps": "evaluations to tolerance over the gallery",
+    "mixtures": "accelerate beside the plain iteration: 160 mixtures and the gallery",
     "large": "a lasso of 2000 × 5000 beside scikit-learn, celer and skglm",
 }
 BEGIN = "<!-- benchmarks/fixed_points.py: begin -->"
@@ -67,11 +68,13 @@ def run(name: str, report: Report, *, quick: bool) -> None:
     import _fixed_facts as settings
     import _fixed_lasso as large
     import _fixed_maps as maps
+    import _fixed_mixtures as mixtures
 
     {
         "facts": settings.facts,
         "lassos": settings.lassos,
         "maps": maps.evaluations,
+        "mixtures": mixtures.mixtures,
         "large": large.lasso_beside,
     }[name](report, quick=quick)
 

@@ -9,11 +9,11 @@ import torch
 
 from stepfold import FixedPoint, SpectralBounds, Status, accelerate, chebyshev_steps
 from stepfold.accelerate import anderson, constant_relaxation, plain_iteration, steffensen
-from stepfold.accelerate.policy import LONGEST_PERIOD
 from stepfold.iterations import Fista, ProximalGradient
 from stepfold.polynomial import spectral_radius
 from stepfold.problems import Composite, lasso
 from stepfold.problems.gallery import GALLERY
+from stepfold.run.policies.relaxation import LONGEST_PERIOD
 from stepfold.solve import solve
 
 BUDGET = 20_000

@@ -8,10 +8,17 @@ import numpy as np
 import pytest
 from _maps import KINDS, cases, made
 
-from stepfold import FixedPoint, Status, accelerate
+from stepfold import (
+    FixedPoint,
+    SpectralBounds,
+    Status,
+    accelerate,
+    chebyshev_steps,
+    solve,
+)
 from stepfold.accelerate import plain_iteration
-from stepfold.accelerate.policy import LONGEST_PERIOD
 from stepfold.problems.gallery import GALLERY
+from stepfold.run.policies.relaxation import LONGEST_PERIOD
 
 # Kinds whose fixed points are a set, or several that attract.
 MANY = {"mixture", "matrix_factors", "sinkhorn", "low_rank", "projections", "saddle", "sublinear"}
@@ -160,3 +167,43 @@ def test_every_kind_of_map_is_drawn_alike_from_one_seed() -> None:
         (first, start), (second, again) = made(kind, 3), made(kind, 3)
         np.testing.assert_array_equal(start, again)
         np.testing.assert_array_equal(first(start), second(again))
+
+
+def test_solve_finds_a_fixed_point_as_accelerate_does() -> None:
+    slopes = np.geomspace(0.02, 1.0, 30)
+    problem: FixedPoint[Any] = FixedPoint(lambda x: x - slopes * (x - 1))
+    expected = accelerate(problem, np.zeros(30))
+    result = solve(problem, x0=np.zeros(30))
+    assert result.num_steps == expected.num_steps
+    np.testing.assert_array_equal(result.x, expected.x)
+    assert result.bounds is not None
+    again = accelerate(problem, np.zeros(30), bounds=result.bounds)
+    assert again.converged
+
+
+def test_solve_with_a_schedule_relaxes_by_it() -> None:
+    slopes = np.linspace(0.1, 1.0, 30)
+    problem: FixedPoint[Any] = FixedPoint(lambda x: x - slopes * (x - 1))
+    schedule = chebyshev_steps(SpectralBounds(0.1, 1.0), 8)
+    result = solve(problem, schedule, np.zeros(30), guard=None)
+    assert result.converged
+    assert result.schedule == schedule
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, ValueError, "`x0` must be given for a FixedPoint"),
+        (
+            {"x0": np.zeros(2), "error_rtol": 1e-3},
+            TypeError,
+            "`error_rtol` is not for a FixedPoint",
+        ),
+        ({"x0": np.zeros(2), "gap_rtol": 1e-3}, TypeError, "`gap_rtol` is not for a FixedPoint"),
+    ],
+)
+def test_solve_refuses_what_a_map_does_not_have(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        solve(FixedPoint(np.cos), **options)

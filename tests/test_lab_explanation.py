@@ -176,7 +176,7 @@ def test_the_command_prints_strict_json(tmp_path, options) -> None:
 @pytest.mark.parametrize("rtol", [0, 1, 2, -1, "nan"])
 def test_tolerances_outside_0_and_1_are_refused(tmp_path, rtol) -> None:
     np.save(tmp_path / "A.npy", _symmetric(SPECTRUM))
-    assert_refused(stepfold("explain", tmp_path / "A.npy", "--rtol", rtol), "`rtol` must lie")
+    assert_refused(stepfold("explain", tmp_path / "A.npy", "--rtol", rtol), "--rtol must lie")
 
 
 def test_a_matrix_named_like_markup_is_explained_as_text(tmp_path) -> None:

@@ -250,3 +250,8 @@ def test_products_of_a_first_look_are_counted() -> None:
     first = estimate_bounds(operator).num_products
     steps = int(advice.bounds.method.split()[0])
     assert advice.bounds.num_products == first + steps
+
+
+def test_bounds_that_are_none_are_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="`bounds` must be SpectralBounds or None, got tuple"):
+        plan(problem_of("hilbert 4"), bounds=(1.0, 2.0))  # type: ignore[arg-type]

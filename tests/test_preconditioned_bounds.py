@@ -178,3 +178,16 @@ def test_a_plan_for_a_preconditioned_problem_is_kept(form: str, size: int) -> No
         return float(np.sqrt(gradient @ (gradient / diagonal)))
 
     assert norm(x) <= 1e-8 * norm(np.zeros(size))
+
+
+def test_a_masked_diagonal_is_refused() -> None:
+    diagonal = np.ma.masked_array([1.0, 2.0], [False, True])
+    with pytest.raises(TypeError, match="`preconditioner` must be an array without a mask"):
+        Preconditioned(Quadratic(np.eye(2), np.ones(2)), diagonal)
+
+
+def test_an_operator_that_returns_nan_is_told_from_one_that_is_not_definite() -> None:
+    broken = LinearOperator((3, 3), matvec=lambda v: v * np.nan, dtype=float)
+    problem = Preconditioned(Quadratic(np.eye(3), np.ones(3)), broken)
+    with pytest.raises(ValueError, match=r"products of `preconditioner`.*must be finite"):
+        estimate_bounds(problem)

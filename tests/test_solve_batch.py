@@ -165,7 +165,10 @@ def test_a_single_problem_has_no_rows(hessian: np.ndarray, rhs: np.ndarray) -> N
 def test_a_batch_of_one_is_solved_like_its_row(hessian: np.ndarray, rhs: np.ndarray) -> None:
     one = solve(Quadratic(hessian, rhs[1:2]), SCHEDULE)
     assert one.x.shape == (1, SIZE)
-    assert one.row_num_steps == (solve(Quadratic(hessian, rhs[1]), SCHEDULE).num_steps,)
+    alone = solve(Quadratic(hessian, rhs[1]), SCHEDULE)
+    assert (one.row_statuses, one.status) == ((alone.status,), alone.status)
+    assert abs(one.row_num_steps[0] - alone.num_steps) <= SCHEDULE.period
+    np.testing.assert_allclose(one.x[0], alone.x, atol=1e-7 * np.abs(alone.x).max())
 
 
 class Foreign(QuadraticProblem[np.ndarray]):

@@ -118,7 +118,7 @@ def plan(
     first-kind steps is hopeless or, with all eigenvectors known, worse for this right-hand side.
 
     Raises:
-        TypeError: If ``problem`` is neither a problem nor bounds.
+        TypeError: If ``problem`` is neither a quadratic problem nor bounds, or ``bounds`` are none.
         ValueError: If ``rtol`` does not lie between 0 and 1, or the operator is zero or not
             positive semidefinite.
 
@@ -130,6 +130,11 @@ def plan(
         raise ValueError(f"`rtol` must lie between 0 and 1, got {rtol!r}")
     if period is not None:
         period = check_count("period", period)
+    if bounds is not None and not isinstance(bounds, SpectralBounds):
+        raise TypeError(
+            f"`bounds` must be SpectralBounds or None, got {type(bounds).__name__}; wrap the ends "
+            "as `SpectralBounds(lower, upper)`"
+        )
     notes: list[str] = []
     known: QuadraticProblem[Any] | None = None
     may_look = False

@@ -18,13 +18,16 @@ from stepfold._checks import check_callable, check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.iterations import Fista, GradientDescent, Iteration
 from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
+from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.penalties import L1, Penalty
 from stepfold.result import Result
 from stepfold.run import Budgets, GradientNorm, Ledger, Loop, Policy, ProximalStep
+from stepfold.run.maps import run_map
 from stepfold.run.policies.automatic import Automatic
 from stepfold.run.policies.cycle import Cycle
 from stepfold.run.policies.guard import Guard, watch_for
 from stepfold.run.policies.proximal import STEPS_PER_LOOK, Proximal
+from stepfold.run.policies.relaxation import EXPLODED, Account, Relaxation
 from stepfold.run.start import (
     check_start,
     check_untracked,
@@ -49,7 +52,7 @@ def default_rtol(like: Any) -> float:
 
 
 def solve(
-    problem: Problem[ArrayT] | Composite[ArrayT],
+    problem: Problem[ArrayT] | Composite[ArrayT] | FixedPoint[ArrayT],
     schedule: Schedule | None = None,
     x0: ArrayT | None = None,
     *,
@@ -75,8 +78,11 @@ def solve(
     elastic net, box) conjugate gradients take over once the support has settled, and columns whose
     norms differ by more than a factor of 3 are scaled to one norm.
 
+    The fixed point of a map is found by relaxation, as by `stepfold.accelerate`.
+
     Args:
-        problem: What to minimise: a `Problem` or a `Composite`.
+        problem: What to minimise: a `Problem` or a `Composite`; or a `FixedPoint`, whose residual
+            f(x) − x takes the place of the gradient, and that at ``x0`` of ∇f(0).
         schedule: Step sizes; they repeat with their period T. With a penalty they must be below 2/b
             for the upper bound b of the curvature, with `Fista` at most 1/b.
         x0: Start, shape (n,) or (batch, n); 0 if not given.
@@ -146,6 +152,19 @@ def solve(
         if tolerance is not None or name.endswith("atol"):
             check_nonnegative(name, tolerance)
     budgets = Budgets(max_steps, max_products, max_seconds)
+    if isinstance(problem, FixedPoint):
+        _check_map_options(
+            x0, iteration, error_rtol, gap_rtol, gap_atol, low_precision, keep_iterates
+        )
+        return run_map(
+            problem,
+            x0,
+            Relaxation(Account(schedule, None, None, guard=schedule is None or guard is not None)),
+            budgets,
+            (1e-8 if rtol is None else rtol, atol),
+            callback,
+            exploded=EXPLODED,
+        )
     if isinstance(problem, Composite):
         for name, value in (("error_rtol", error_rtol), ("low_precision", low_precision)):
             if value is not None:
@@ -293,6 +312,15 @@ def _check_low_precision(problem: Any, low: Any, iteration: Iteration[Any, Any])
         raise TypeError(
             "`low_precision` must have an operator with a `dtype`, got None; give its operator one"
         )
+
+
+def _check_map_options(x0: Any, *others: Any) -> None:
+    if x0 is None:
+        raise ValueError("`x0` must be given for a FixedPoint, got None: a map has no start")
+    names = ("iteration", "error_rtol", "gap_rtol", "gap_atol", "low_precision", "keep_iterates")
+    for name, value in zip(names, others, strict=True):
+        if value:
+            raise TypeError(f"`{name}` is not for a FixedPoint, got {value!r}; leave it out")
 
 
 def _check_certifiable(problem: Any, lower: float | None) -> None:

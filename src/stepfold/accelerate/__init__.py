@@ -15,18 +15,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
-
-from stepfold._checks import check_callable, check_count
+from stepfold._checks import check_count
 from stepfold._typing import ArrayT
-from stepfold.accelerate.policy import Policy
-from stepfold.accelerate.record import Limits, Record, interrupted_at
 from stepfold.accelerate.rivals import anderson, constant_relaxation, plain_iteration, steffensen
-from stepfold.accelerate.run import Run
-from stepfold.problems.fixed_point import FixedPoint, first_residual, start_of
-from stepfold.result import Result, Status
+from stepfold.problems.fixed_point import FixedPoint
+from stepfold.result import Result
+from stepfold.run import Budgets
+from stepfold.run.maps import run_map
+from stepfold.run.policies.relaxation import EXPLODED, Account, Relaxation
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
 from stepfold.spectrum.ellipse import Ellipse
@@ -95,36 +92,27 @@ def accelerate(
     >>> result.status.name, result.x.round(6)
     ('CONVERGED', array([0.739085, 0.739085]))
     """
-    problem = map if isinstance(map, FixedPoint) else FixedPoint(map)
-    limits = Limits(rtol, atol, max_products, max_seconds)
-    policy = _policy(schedule, bounds, period, guard=guard)
-    check_callable("stop", stop)
-    check_callable("callback", callback)
-    x: Any = start_of(x0)
-    if batch and x.ndim == 0:
-        raise ValueError("`batch=True` needs an `x0` with an axis of rows, got a single number")
-    # What diverges overflows on the way to the look that says so.
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        try:
-            residual, is_stochastic = first_residual(problem, x)
-        except KeyboardInterrupt:
-            return interrupted_at(x, batch=batch)
-        record = Record(problem, x, residual, limits, batch=batch, is_stochastic=is_stochastic)
-        try:
-            Run(policy, record, callback, stop).go(x, residual)
-        except KeyboardInterrupt:
-            record.interrupt()
-    ended_well = record.status in (Status.CONVERGED, Status.STALLED)
-    return record.result(policy.notes(ended_well=ended_well))
+    account = _account(schedule, bounds, period, guard=guard)
+    return run_map(
+        map if isinstance(map, FixedPoint) else FixedPoint(map),
+        x0,
+        Relaxation(account),
+        Budgets(max_products=max_products, max_seconds=max_seconds),
+        (rtol, atol),
+        callback,
+        stop=stop,
+        batch=batch,
+        exploded=EXPLODED,
+    )
 
 
-def _policy(
+def _account(
     schedule: Schedule | None,
     bounds: SpectralBounds | Ellipse | None,
     period: int | None,
     *,
     guard: bool,
-) -> Policy:
+) -> Account:
     if schedule is not None and not isinstance(schedule, Schedule):
         raise TypeError(
             f"`schedule` must be a Schedule, got {type(schedule).__name__}; "
@@ -156,4 +144,4 @@ def _policy(
             "`guard=False` needs a `schedule` or `bounds`, got neither: what is learned on the "
             "way is safe with the guard only"
         )
-    return Policy(schedule, bounds, period, guard=guard)
+    return Account(schedule, bounds, period, guard=guard)

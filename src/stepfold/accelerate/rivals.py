@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from stepfold._arrays import at_least_single, conjugate, namespace, reshaped, to_host
-from stepfold._checks import check_callable, check_count
+from stepfold._checks import check_count
 from stepfold._typing import ArrayT
-from stepfold.accelerate.record import Limits, Record, interrupted_at
-from stepfold.accelerate.run import EXPLOSION, broken
-from stepfold.problems.fixed_point import FixedPoint, first_residual, start_of
+from stepfold.problems.fixed_point import FixedPoint, start_of
 from stepfold.result import Result
+from stepfold.run import Budgets, Loop
+from stepfold.run.maps import MapPolicy, run_map
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
 
@@ -41,7 +41,7 @@ def plain_iteration(
     >>> plain_iteration(np.cos, np.array([0.0, 1.0])).num_steps
     46
     """
-    limits = Limits(rtol, atol, max_products)
+    limits = rtol, atol, max_products
     return _iterate(map, x0, limits, stop, callback, "plain", lambda x, r: x + r)
 
 
@@ -78,7 +78,7 @@ def constant_relaxation(
             "`jacobian_spectrum` finds them"
         )
     omega = 2 / (bounds.lower + bounds.upper)
-    limits = Limits(rtol, atol, max_products)
+    limits = rtol, atol, max_products
     return _iterate(
         map, x0, limits, stop, callback, "constant", lambda x, r: x + omega * r, omega=omega
     )
@@ -118,7 +118,7 @@ def anderson(
     >>> result.status.name, result.x.round(6)
     ('CONVERGED', array([0.739085, 0.739085]))
     """
-    limits = Limits(rtol, atol, max_products)
+    limits = rtol, atol, max_products
     mixing = _Mixing(check_count("memory", memory))
     return _iterate(map, x0, limits, stop, callback, "Anderson", mixing)
 
@@ -146,7 +146,7 @@ def steffensen(
             f"`x0` must hold one number, got shape {tuple(start_of(x0).shape)}: Steffensen's "
             "method is for one dimension; take `anderson`"
         )
-    limits = Limits(rtol, atol, max_products)
+    limits = rtol, atol, max_products
     return _iterate(map, x0, limits, stop, callback, "Aitken", _Aitken())
 
 
@@ -200,10 +200,26 @@ class _Mixing:
         return shares
 
 
+class _Steps(MapPolicy):
+    """One step of a method, over and over."""
+
+    def __init__(self, advance: Callable[[Any, Any], Any], schedule: Schedule) -> None:
+        super().__init__()
+        self._advance, self._schedule = advance, schedule
+
+    @property
+    def schedule(self) -> Schedule:
+        return self._schedule
+
+    def move(self, loop: Loop) -> Any:
+        del loop
+        return self._advance(self._x, self._residual)
+
+
 def _iterate(
     map: FixedPoint[ArrayT] | Callable[[ArrayT], ArrayT],  # noqa: A002 (the field's word)
     x0: ArrayT,
-    limits: Limits,
+    limits: tuple[float, float, int],
     stop: Callable[[ArrayT], bool] | None,
     callback: Callable[[int, ArrayT], None] | None,
     name: str,
@@ -211,31 +227,13 @@ def _iterate(
     *,
     omega: float = 1.0,
 ) -> Result[ArrayT]:
-    problem = map if isinstance(map, FixedPoint) else FixedPoint(map)
-    check_callable("stop", stop)
-    check_callable("callback", callback)
-    x: Any = start_of(x0)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        try:
-            residual, is_stochastic = first_residual(problem, x)
-        except KeyboardInterrupt:
-            return interrupted_at(x)
-        record = Record(problem, x, residual, limits, is_stochastic=is_stochastic)
-        record.schedule = Schedule(np.array([omega]), name)
-        try:
-            while not record.is_over(x, stop):
-                x = advance(x, residual)
-                residual = record.evaluate(x)
-                record.see(x, residual)
-                record.check()
-                if callback is not None:
-                    callback(record.num_steps, x)
-                if record.is_lost(EXPLOSION):
-                    record.end_diverged(
-                        EXPLOSION,
-                        broken(record.num_products),
-                        "The residual grew without bounds; `accelerate` has a guard.",
-                    )
-        except KeyboardInterrupt:
-            record.interrupt()
-    return record.result()
+    return run_map(
+        map if isinstance(map, FixedPoint) else FixedPoint(map),
+        x0,
+        _Steps(advance, Schedule(np.array([omega]), name)),
+        Budgets(max_products=limits[2]),
+        limits[:2],
+        callback,
+        stop=stop,
+        exploded="The residual grew without bounds; `accelerate` has a guard.",
+    )

@@ -38,6 +38,8 @@ COMMANDS = {
     "steps": ("steps", "steps", "Print or save the steps for an interval of eigenvalues."),
     "train": ("train", "train", "Train an unfolded network; resumable."),
 }
+# `--set NAME=VALUE` takes names as Python has them.
+WITH_SETTINGS = ("run", "train")
 
 
 class _Commands(click.Group):
@@ -113,7 +115,9 @@ def _fail(error: Exception, code: int) -> None:
     else:
         # The text of a KeyError is its repr; its argument is the message.
         text = str(error.args[0]) if error.args else type(error).__name__
-    click.echo(f"Error: {in_options(' '.join(text.split()))}", err=True)
+    text = " ".join(text.split())
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    click.echo(f"Error: {text if command in WITH_SETTINGS else in_options(text)}", err=True)
     if isinstance(error, OSError):
         streams.give_up()  # it may be standard output that is full
     sys.exit(code)

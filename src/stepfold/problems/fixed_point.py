@@ -8,7 +8,7 @@ With J the Jacobian of f at the fixed point and ``B = I − J``, errors are mult
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic
 
 import numpy as np
@@ -48,6 +48,15 @@ class FixedPoint(Generic[ArrayT]):
         if not callable(map):
             raise TypeError(f"`map` must be callable, got {type(map).__name__}")
         self.map = map
+
+    @property
+    def products_per_gradient(self) -> int:
+        """Evaluations that one residual costs: 1."""
+        return 1
+
+    def rows_of(self, places: Sequence[int]) -> None:
+        """None: f is asked about all rows of a batch."""
+        del places
 
     def residual(self, x: ArrayT) -> ArrayT:
         """``f(x) − x``, of the shape of ``x``; one evaluation.

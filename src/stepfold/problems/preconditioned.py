@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from stepfold._arrays import cast, dot, from_host, is_array, norms, row_dots, to_host
-from stepfold._checks import check_matrix
+from stepfold._checks import check_matrix, check_unmasked
 from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.problems._symmetric_form import check_definite, symmetric_form
@@ -69,6 +69,7 @@ class Preconditioned(QuadraticProblem[ArrayT]):
             )
         self.problem = problem
         size = problem.hessian.shape[0]
+        check_unmasked("preconditioner", preconditioner)
         if isinstance(preconditioner, (list, tuple)):
             preconditioner = np.asarray(preconditioner, dtype=np.float64)
         self.diagonal: Any = None
@@ -273,6 +274,11 @@ class _Definite:
     def __call__(self, dual: Any) -> Any:
         primal = self._precondition(dual)
         square, size = dot(dual, primal), math.sqrt(dot(dual, dual))
+        if not math.isfinite(square):
+            raise ValueError(
+                "products of `preconditioner` with a finite vector must be finite, got NaN or "
+                "infinity; check what it does"
+            )
         # An exhausted recurrence goes on with rounding errors, whose products have any sign.
         if not square > 0 and size > 1e-8 * self._scale:
             length = size * math.sqrt(dot(primal, primal))

@@ -211,6 +211,11 @@ class Ledger:
         return put_rows(self.best, self.active[chosen], take(x, np.flatnonzero(chosen)))
 
     @property
+    def waited(self) -> NDArray[np.int64]:
+        """Looks since each row's last progress."""
+        return self._waited
+
+    @property
     def waits(self) -> bool:
         """Whether a row has made no progress for so long that somebody should find out why."""
         waited = self._waited[self.active]

@@ -47,7 +47,8 @@ def squared_residual(output: Any, sample: Sample) -> Tensor:
     Raises:
         TypeError: If the output is no tensor, or the data have neither.
     """
-    residual = getattr(sample.data, "residual", None) or getattr(sample.data, "gradient", None)
+    # A least-squares problem has both: its gradient is 0 at the solution, its residual is not.
+    residual = getattr(sample.data, "gradient", None) or getattr(sample.data, "residual", None)
     if residual is None or not isinstance(output, Tensor):
         raise TypeError(
             "`squared_residual` needs a problem with a `gradient` or a `residual`, and its "

@@ -89,7 +89,9 @@ def tuned_chebyshev(
 
     def cost(rival: ChebyshevRival) -> float:
         if rival not in known:
-            found = error(rival.steps(num_layers), rival.prior)
+            # Steps that are too long for the prior end in overflow: such rivals lose.
+            with np.errstate(over="ignore", invalid="ignore"):
+                found = error(rival.steps(num_layers), rival.prior)
             known[rival] = found if math.isfinite(found) else math.inf
         return known[rival]
 

@@ -277,15 +277,19 @@ def binary_least_squares(
             for name, value in final.items()
             if "Chebyshev" not in name
         ]
-        + [
-            Check(
-                "bit error rate of Chebyshev steps with one slope over that of FISTA over the box",
-                "below 0.5",
-                float(final["projected gradients, Chebyshev steps"] / final["FISTA over the box"]),
-                0,
-                0.5,
-            )
-        ],
+        + (
+            [
+                Check(
+                    "bit error rate of Chebyshev steps with one slope over that of FISTA",
+                    "below 0.5",
+                    final["projected gradients, Chebyshev steps"] / final["FISTA over the box"],
+                    0,
+                    0.5,
+                )
+            ]
+            if num_layers >= 8 and noise == 3.0
+            else []
+        ),
         records={
             "schedules/learned": run.schedule.to_dict(),
             "bit_error_rates": {name: row.tolist() for name, row in rows.items()},

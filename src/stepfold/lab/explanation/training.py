@@ -343,7 +343,7 @@ def _training_section(learned: Learned) -> Section:
             "Mean squared error and spectral radius over training",
             "Mean squared error, squared spectral radius and the smallest possible error by stage.",
             (
-                Curve("mean squared error", stages, errors, "both", emphasis=True),
+                Curve("mean squared error", stages, errors, "both", emphasis=True, role="learned"),
                 Curve("spectral radius, squared", stages, radii**2, "both"),
                 Curve("smallest possible error", stages, learned.least_errors[depths - 1]),
             ),

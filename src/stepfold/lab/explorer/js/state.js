@@ -61,7 +61,7 @@ export function defaults(data) {
     noise: 0,
     periods: 2,
     training: 500,
-    show: data.run ? ["chebyshev", "constant", "run"] : ["learned", "constant"],
+    show: data.run ? ["constant", "run"] : ["learned", "constant"],
     view: "taken",
     layers: 0,
     tour: 0,

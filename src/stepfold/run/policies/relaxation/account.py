@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._typing import FloatArray
-from stepfold.accelerate.period import (
+from stepfold.run.policies.relaxation.period import (
     Period,
     chebyshev_period,
     elliptic_period,
@@ -56,7 +56,7 @@ BROKEN_PROMISE = 1.5
 NO_GAIN = 0.9
 
 
-class Policy:
+class Account:
     """What is known about the spectrum of B, what it has cost, and what the next period is."""
 
     def __init__(
