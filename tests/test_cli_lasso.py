@@ -12,7 +12,7 @@ from sklearn.linear_model import Lasso
 
 from stepfold.run import Loop
 
-METHODS = ["fista", "ista", "relaxation"]
+METHODS = ["auto", "fista", "ista", "relaxation"]
 
 
 @pytest.fixture

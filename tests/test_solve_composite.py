@@ -8,7 +8,18 @@ import scipy.sparse
 import torch
 from scipy.optimize import lsq_linear, nnls
 
-from stepfold import L1, Composite, LeastSquares, Logistic, Quadratic, Status, lasso, solve
+from stepfold import (
+    L1,
+    Composite,
+    LeastSquares,
+    Logistic,
+    Problem,
+    Quadratic,
+    Schedule,
+    Status,
+    lasso,
+    solve,
+)
 from stepfold.iterations import Fista
 from stepfold.problems.penalties import Box, ElasticNet, GroupL1, Penalty, nonnegative
 
@@ -233,3 +244,70 @@ def test_data_whose_squares_overflow_are_refused() -> None:
     objective = Composite(LeastSquares(1e200 * np.eye(3), np.ones(3)), L1(1.0))
     with pytest.raises(ValueError, match="divide the matrix by its norm"):
         solve(objective, rtol=1e-8)
+
+
+class _Huber(Problem[np.ndarray]):
+    """What a user may write: a value and a gradient, and nothing else."""
+
+    products_per_gradient = 2
+
+    def __init__(self, matrix: np.ndarray, rhs: np.ndarray) -> None:
+        self.matrix, self.rhs = matrix, rhs
+
+    def value(self, x: np.ndarray) -> Any:
+        sizes = abs(self.matrix @ x - self.rhs)
+        return np.where(sizes < 1, sizes**2 / 2, sizes - 0.5).sum()
+
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        return self.matrix.T @ np.clip(self.matrix @ x - self.rhs, -1, 1)
+
+
+class _BoundedHuber(_Huber):
+    @property
+    def curvature_bound(self) -> float:
+        return float(np.linalg.norm(self.matrix, 2) ** 2)
+
+
+def test_a_smooth_problem_of_ones_own_is_solved_with_a_penalty() -> None:
+    matrix, rhs = _problem("tall", 12)
+    rhs = 5 * rhs
+    start = np.zeros(30)
+    by_bound = solve(Composite(_BoundedHuber(matrix, rhs), L1(2.0)), x0=start, rtol=1e-10)
+    steps = Schedule(np.full(10, 1 / np.linalg.norm(matrix, 2) ** 2))
+    by_steps = solve(Composite(_Huber(matrix, rhs), L1(2.0)), steps, start, rtol=1e-10)
+    assert by_bound.converged
+    assert by_steps.converged
+    np.testing.assert_allclose(by_bound.x, by_steps.x, atol=1e-8)
+    gradient = _Huber(matrix, rhs).gradient(by_bound.x)
+    assert abs(gradient).max() <= 2.0 + 1e-7
+    free = by_bound.x != 0
+    np.testing.assert_allclose(gradient[free], -2.0 * np.sign(by_bound.x[free]), atol=1e-7)
+
+
+def test_a_smooth_problem_without_a_bound_needs_a_schedule() -> None:
+    matrix, rhs = _problem("tall", 12)
+    with pytest.raises(TypeError, match="give bounds or a schedule"):
+        solve(Composite(_Huber(matrix, rhs), L1(2.0)), x0=np.zeros(30))
+
+
+def test_advice_names_badly_scaled_columns_where_they_cannot_be_scaled() -> None:
+    matrix, rhs = _problem("tall", 13)
+    sizes = np.geomspace(1e-2, 1e3, 30)
+    objective = Composite(LeastSquares(matrix * sizes, rhs), GroupL1(1.0, np.arange(30) // 3))
+    result = solve(objective, rtol=1e-10, max_steps=100)
+    assert result.status is Status.BUDGET
+    assert "columns of the operator are badly scaled" in result.advice
+    assert "units in which the norms are alike" in result.advice
+    separable = Composite(LeastSquares(matrix * sizes, rhs), L1(1.0))
+    assert "scaled" not in solve(separable, rtol=1e-12, max_steps=3).advice
+
+
+def test_a_complex_lasso_with_columns_of_many_sizes_is_solved() -> None:
+    matrix, rhs = _problem("tall", 14)
+    complex_matrix = matrix + 1j * matrix[::-1]
+    sizes = np.geomspace(1e-2, 1e2, 30)
+    expected = solve(lasso(complex_matrix, rhs, weight=1.0), gap_rtol=1e-13)
+    result = solve(lasso(complex_matrix * sizes, rhs, weight=sizes), gap_rtol=1e-13)
+    assert expected.converged
+    assert result.converged
+    np.testing.assert_allclose(result.x * sizes, expected.x, atol=1e-6)

@@ -1,6 +1,6 @@
 """``python -m stepfold``, which is also how torchrun starts the command line."""
 
-from stepfold.cli import main
+from _stepfold_command import main
 
 if __name__ == "__main__":
     main()

@@ -10,6 +10,7 @@ Vectors are rows: one of shape (n,), or a batch of shape (batch, n). Numbers tha
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ import numpy as np
 from stepfold._typing import FloatArray
 
 __all__ = [
+    "add_scaled",
     "all_finite",
     "at_least_single",
     "cast",
@@ -51,6 +53,7 @@ __all__ = [
     "row_dots",
     "row_put",
     "same_kind_and_dtype",
+    "scaled",
     "sigmoid",
     "solve_triangular",
     "take",
@@ -581,3 +584,43 @@ def derivative_along(function: Callable[[Any], Any], x: Any, direction: Any) -> 
     if array_api_compat.is_jax_array(x):
         return sys.modules["jax"].jvp(function, (x,), (direction,))[1]
     return None
+
+
+def add_scaled(y: Any, factor: Any, x: Any) -> Any:
+    """``y + factor·x``, in the memory of ``y`` where that is a vector of NumPy: one pass by BLAS.
+
+    Args:
+        y: May be written to.
+        factor: A number, or one for each row as `column` makes them.
+        x: Of the shape of ``y``.
+
+    >>> add_scaled(np.ones(2), 2.0, np.array([1.0, 3.0]))
+    array([3., 7.])
+    """
+    if _blas_takes(y) and _blas_takes(x) and x.dtype == y.dtype and isinstance(factor, float):
+        return _blas("axpy", y)(x, y, a=factor)
+    return y + factor * x
+
+
+def scaled(x: Any, factor: Any) -> Any:
+    """``factor·x``, in the memory of ``x`` where that is a vector of NumPy."""
+    if _blas_takes(x) and isinstance(factor, float):
+        return _blas("scal", x)(factor, x)
+    return factor * x
+
+
+def _blas_takes(x: Any) -> bool:
+    if not isinstance(x, np.ndarray) or x.ndim != 1 or x.dtype.char not in "fdFD":
+        return False
+    return bool(x.flags.c_contiguous and x.flags.writeable)
+
+
+@functools.lru_cache(maxsize=16)
+def _blas_routine(name: str, char: str) -> Any:
+    from scipy.linalg.blas import get_blas_funcs
+
+    return get_blas_funcs(name, dtype=np.dtype(char))
+
+
+def _blas(name: str, x: Any) -> Any:
+    return _blas_routine(name, x.dtype.char)

@@ -23,6 +23,7 @@ from stepfold.result import Result
 from stepfold.solve import solve
 
 METHODS = {
+    "auto": "fista, then conjugate gradients on the support once it has settled",
     "fista": "proximal steps with momentum, dropped where it points uphill",
     "ista": "proximal steps alone",
     "relaxation": "Chebyshev relaxation of them, guarded",
@@ -37,7 +38,7 @@ METHODS = {
 @click.option(
     "--method",
     type=click.Choice(sorted(METHODS)),
-    default="fista",
+    default="auto",
     show_default=True,
     help="; ".join(f"{name}: {text}" for name, text in METHODS.items()) + ".",
 )
@@ -128,7 +129,7 @@ def _run(
 ) -> Result[Any]:
     max_steps, max_products, max_seconds = budgets
     if method != "relaxation":
-        iteration = Fista if method == "fista" else ProximalGradient
+        iteration: Any = {"auto": None, "fista": Fista, "ista": ProximalGradient}[method]
         return solve(
             objective,
             iteration=iteration,

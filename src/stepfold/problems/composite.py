@@ -282,7 +282,7 @@ def lasso(
     operator: Operator,
     rhs: ArrayT,
     *,
-    weight: float | None = None,
+    weight: Any = None,
     ratio: float | None = None,
     ridge: float = 0.0,
 ) -> Composite[ArrayT]:
@@ -291,9 +291,9 @@ def lasso(
     The square has no factor 1/m, unlike scikit-learn's: its ``alpha`` is μ/m.
 
     Args:
-        operator: A, of shape (m, n).
+        operator: A, of shape (m, n), real or complex.
         rhs: b, of shape (m,), or (batch, m).
-        weight: μ, at least 0.
+        weight: μ, at least 0: a number, or one for each entry of x.
         ratio: μ in units of ``max|Aᵀb|``, from which on the solution is 0 (for a batch the largest
             of the rows'); give this or ``weight``.
         ridge: ρ, at least 0.
@@ -309,7 +309,7 @@ def lasso(
             f"give exactly one of `weight` and `ratio`, got weight={weight!r}, ratio={ratio!r}"
         )
     problem: LeastSquares[ArrayT] = LeastSquares(
-        check_matrix("operator", operator), rhs, ridge=ridge
+        check_matrix("operator", operator, allow_complex=True), rhs, ridge=ridge
     )
     if ratio is not None:
         check_nonnegative("ratio", ratio)

@@ -176,15 +176,21 @@ class _Examination:
         operator = getattr(posed, "operator", None)
         if not (is_numpy(operator) or hasattr(operator, "tocsr")) or operator is None:
             return None
+        if self._loop.measure.is_scaled:
+            return None
         squares = abs(operator) ** 2 if is_numpy(operator) else abs(operator).power(2)
         sizes = np.sqrt(np.asarray(squares.sum(axis=0)).ravel())
         sizes = sizes[sizes > 0]
         if not sizes.size or sizes.max() < BADLY_SCALED * sizes.min():
             return None
+        remedy = "Divide each column by its norm, or precondition with"
+        remedy += " `jacobi_preconditioner(problem)`."
+        if not self._loop.measure.is_of_gradient:
+            # With a penalty neither is exact.
+            remedy = "Measure the unknowns in units in which the norms are alike."
         return (
             f"The columns of the operator are badly scaled: their norms differ by a factor of "
-            f"{sizes.max() / sizes.min():.3g}. Divide each column by its norm, or precondition "
-            "with `jacobi_preconditioner(problem)`."
+            f"{sizes.max() / sizes.min():.3g}. {remedy}"
         )
 
     def _spectrum(self) -> list[str]:

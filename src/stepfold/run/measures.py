@@ -44,6 +44,7 @@ class Measure(ABC):
         amplification: What a rounding error made between two looks is multiplied by at most.
         num_products: Products spent on more than the looks themselves, to be booked.
         notes: Sentences for the result.
+        is_scaled: Whether sizes are those of a problem whose columns were scaled to one norm.
     """
 
     is_of_gradient: ClassVar[bool] = False
@@ -51,6 +52,7 @@ class Measure(ABC):
     def __init__(self) -> None:
         self.upper = self.lower = 0.0
         self.amplification = 1.0
+        self.is_scaled = False
         self.num_products = 0
         self.notes: list[str] = []
 
@@ -243,7 +245,7 @@ class ProximalStep(Measure):
     ) -> None:
         super().__init__()
         self._composite, self.steps = composite, steps
-        self._is_scaled = getattr(steps, "ndim", 0) > 0
+        self.is_scaled = getattr(steps, "ndim", 0) > 0
         self._posed_tolerance = np.zeros(1)
         self._on_norm = rtol is not None or atol > 0
         self.on_gap = gap_rtol is not None or gap_atol > 0
@@ -257,7 +259,7 @@ class ProximalStep(Measure):
         del known
         composite, seen = self._composite, look(problem, x)
         sizes = _numbers(optimality(composite.penalty, x, seen.gradient, self.steps))
-        if self._is_scaled:
+        if self.is_scaled:
             sizes = sizes * self.upper**0.5
         gaps = _numbers(composite.gap_at(x, seen)) if composite.has_gap else None
         penalties = _numbers(composite.penalty.value(x))
@@ -268,16 +270,16 @@ class ProximalStep(Measure):
             objective = np.where(np.isfinite(objective), abs(objective), 0.0)
             self._tolerance = np.maximum(self._rtol * sizes, self._atol)
             self._gap_tolerance = np.maximum(self._gap_rtol * objective, self._gap_atol)
-            if self._is_scaled and self._on_norm:
+            if self.is_scaled and self._on_norm:
                 posed = self._posed_sizes(x, seen.gradient)
                 self._posed_tolerance = np.maximum(self._rtol * posed, self._atol)
         is_small = np.ones(sizes.shape, dtype=bool)
         if self._on_norm:
             is_small &= sizes <= self._tolerance[places]
-            if self._is_scaled and is_small.any():
+            if self.is_scaled and is_small.any():
                 posed = self._posed_sizes(x, seen.gradient)
                 is_small &= posed <= self._posed_tolerance[places]
-        scaled = x / (self.steps * self.upper) ** 0.5 if self._is_scaled else x
+        scaled = x / (self.steps * self.upper) ** 0.5 if self.is_scaled else x
         # x and the point that the step ends at are rounded to eps·‖x‖ each.
         magnitude = self.upper * norms(scaled) + norms(seen.gradient)
         if isinstance(problem, LeastSquares):

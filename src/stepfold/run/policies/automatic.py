@@ -25,6 +25,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +33,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._arrays import column, copy_of, epsilon, norms, put_rows, row_dots, take
+from stepfold._arrays import (
+    add_scaled,
+    column,
+    copy_of,
+    epsilon,
+    norms,
+    put_rows,
+    row_dots,
+    scaled,
+    take,
+)
 from stepfold._typing import FloatArray
 from stepfold.planner import shortest_good_period
 from stepfold.problems import LeastSquares, QuadraticProblem
@@ -128,8 +139,12 @@ class Automatic(Policy):
     def _begin(self, x: Any, seen: Seen, residual: Any = None) -> None:
         """Forget all directions and go on from ``x``."""
         self._x = x
-        self._primal, self._dual = seen.known, seen.dual
-        self._residual = residual
+        # Copies, where the library lets steps be taken in place.
+        self._dual = copy_of(seen.dual)
+        self._primal = self._dual if seen.known is seen.dual else seen.known
+        self._residual = None if residual is None else copy_of(residual)
+        self._next: FloatArray | None = None
+        self._lengths = np.zeros(seen.sizes.size)
         self._direction: Any = None
         self._sizes = seen.sizes
         self._square = np.ones(seen.sizes.size)
@@ -169,7 +184,8 @@ class Automatic(Policy):
             if not ledger.fits(1, 2 * per_step):
                 break
             ledger.note(self._sizes[loop.positions])
-        return self._x, self._true_gradient(loop, problem)
+        # A copy: the ledger may keep it, and steps are taken in place.
+        return copy_of(self._x), self._true_gradient(loop, problem)
 
     def _may_be_met(self, loop: Loop) -> NDArray[np.bool_]:
         """Which of the swept rows meet their criteria by what is carried along."""
@@ -206,8 +222,7 @@ class Automatic(Policy):
             return
         if self._runs_away(seen):
             assert self._saved is not None  # noqa: S101
-            self._x = self._saved[0]
-            self._begin(self._x, loop.look(self._x))
+            self._begin(copy_of(self._saved[0]), loop.look(self._saved[0]))
             return
         is_stuck, is_fresh = self._direction is None, not self._coefficients.size
         if not is_stuck:
@@ -228,6 +243,7 @@ class Automatic(Policy):
             self._begin(self._x, seen, self._true_residual)
         elif rows.any():
             places = np.flatnonzero(rows)
+            self._next = None
             self._primal = put_rows(self._primal, places, take(seen.known, places))
             self._dual = put_rows(self._dual, places, take(seen.dual, places))
             if self._carries_residual:
@@ -244,25 +260,29 @@ class Automatic(Policy):
     def _step(self, loop: Loop, problem: QuadraticProblem[Any]) -> bool:
         """One step of conjugate gradients on all rows; false if there is no direction to go."""
         inner = problem.euclidean
-        square = row_dots(self._dual, self._primal)
+        plain = inner is problem
+        square = row_dots(self._dual, self._primal) if self._next is None else self._next
+        self._next = None
         if self._direction is None:
-            direction = -self._primal
+            direction, lengths = -self._primal, norms(self._primal) ** 2
         else:
             with np.errstate(invalid="ignore", divide="ignore"):
                 ratio = np.where(self._square > 0, square / self._square, 0.0)
             self._coefficients.ratio(ratio)
-            direction = column(ratio, self._direction) * self._direction - self._primal
-        self._square, self._direction = square, direction
+            direction = scaled(self._direction, column(ratio, self._direction))
+            direction = add_scaled(direction, -1.0, self._primal)
+            # The gradient is orthogonal to the last direction.
+            lengths = square + ratio**2 * self._lengths if plain else norms(direction) ** 2
+        self._square, self._direction, self._lengths = square, direction, lengths
         image: Any
         if self._carries_residual and isinstance(inner, LeastSquares):
             forward = apply(inner.operator, direction)
-            curvature = norms(forward) ** 2 + inner.ridge * norms(direction) ** 2
+            curvature = norms(forward) ** 2 + inner.ridge * lengths
             image = None
         else:
             forward = None
             image = inner.product(direction)
             curvature = row_dots(direction, image)
-        lengths = norms(direction) ** 2
         with np.errstate(invalid="ignore", divide="ignore"):
             quotients = np.where(lengths > 0, curvature / lengths, 0.0)
         if np.isfinite(quotients).all():
@@ -276,20 +296,25 @@ class Automatic(Policy):
             self._direction = None
             return False
         self._coefficients.step(size)
-        before = self._x
         step = column(size, direction)
-        self._x = before + step * direction
         if forward is not None:
-            self._residual = self._residual_of(loop, inner, before) + step * forward
+            residual = self._residual_of(loop, inner, self._x)
+            self._residual = add_scaled(residual, step, forward)
+        self._x = add_scaled(self._x, step, direction)
+        if forward is not None:
             self._dual = self._from_residual(inner, self._residual)  # type: ignore[arg-type]
         else:
-            self._dual = self._dual + step * image
+            self._dual = add_scaled(self._dual, step, image)
         self._primal = problem.precondition(self._dual)
-        sizes = loop.measure.sizes_of(problem, self._dual, self._primal)
+        if plain:
+            self._next = row_dots(self._dual, self._dual)
+            sizes = np.sqrt(self._next)
+        else:
+            sizes = loop.measure.sizes_of(problem, self._dual, self._primal)
         self._gain = self._gain + size * square
-        self._save(before, sizes)
+        self._save(step, sizes)
         self._sizes = sizes
-        loop.stepped(self._x, problem.products_per_gradient)
+        loop.stepped(functools.partial(copy_of, self._x), problem.products_per_gradient)
         return True
 
     def _residual_of(self, loop: Loop, problem: Any, x: Any) -> Any:
@@ -313,12 +338,13 @@ class Automatic(Policy):
             self._indefinite = lowest
         return ~(quotients > rounding * epsilon(direction)) | (quotients < -rounding)
 
-    def _save(self, before: Any, sizes: FloatArray) -> None:
+    def _save(self, step: Any, sizes: FloatArray) -> None:
         """Keep the iterate before the step where its gradient was the smallest so far."""
         best = self._saved[1] if self._saved is not None else self._first
         worse = (sizes > self._sizes) & (self._sizes < BETTER * best)
         if not worse.any():
             return
+        before = self._x - step * self._direction
         if worse.all() or before.ndim == 1:
             self._saved = before, self._sizes
             return
@@ -340,10 +366,11 @@ class Automatic(Policy):
         for name in ("_x", "_primal", "_dual", "_direction", "_residual", "_true_residual"):
             rows = getattr(self, name)
             setattr(self, name, None if rows is None else take(rows, positions))
-        for name in ("_sizes", "_square", "_gain", "_floor", "_first", "_claims"):
+        for name in ("_sizes", "_square", "_gain", "_floor", "_first", "_claims", "_lengths"):
             setattr(self, name, getattr(self, name)[positions])
         if self._saved is not None:
             self._saved = take(self._saved[0], positions), self._saved[1][positions]
+        self._next = None if self._next is None else self._next[positions]
         self._coefficients.take(positions)
         return True
 
