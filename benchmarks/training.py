@@ -9,6 +9,7 @@ ratio of times is that of times to equal loss. Interleaved; medians and spread o
 deepinv's unfolded gradient descent takes part where it is installed; each stage has a model of
 its own there, because it has no way to run a part of its layers.
 
+Many seeds and spectra at once (`train_replicas`) stand beside one training in the eigenbasis.
 Exact training, and optimal steps from the spectrum, need no iterations at all.
 
     python benchmarks/training.py [--iterations 4] [--repeats 5]
@@ -36,6 +37,7 @@ from stepfold.unfolded import (
     UnfoldedIteration,
     train_exactly,
     train_incrementally,
+    train_replicas,
 )
 
 NUM_STEPS = 25
@@ -93,6 +95,38 @@ def our_loop(loss: SampledLoss | SpectralLoss, dtype: torch.dtype) -> Callable[[
     return run
 
 
+def replicas_table(repeats: int, num_iterations: int = 100) -> None:
+    measures = [
+        SpectralMeasure.from_eigenvalues(exact_eigenvalues(Gram(published_matrix(seed))))
+        for seed in (12, 13, 14)
+    ]
+    alone = our_loop(SpectralLoss(measures[0]), torch.float64)
+    contestants: dict[str, Callable[[], object]] = {
+        "1, `SpectralLoss`": lambda: alone(num_iterations),
+        "8 seeds, `train_replicas`": lambda: train_replicas(
+            measures[0], NUM_STEPS, range(8), num_iterations=num_iterations
+        ),
+        "8 seeds on each of 3 matrices": lambda: train_replicas(
+            measures, NUM_STEPS, range(8), num_iterations=num_iterations
+        ),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(repeats):
+        for name, run in contestants.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    print(f"\n| trainings | seconds for {PUBLISHED_ITERATIONS} a stage | over one (spread) |")
+    print("|---|---|---|")
+    one = seconds["1, `SpectralLoss`"]
+    for name, times in seconds.items():
+        ratios = [a / b for a, b in zip(times, one, strict=True)]
+        print(
+            f"| {name} | {PUBLISHED_ITERATIONS / num_iterations * statistics.median(times):.1f} | "
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--iterations", type=int, default=4, help="mini-batches a stage")
@@ -128,6 +162,7 @@ def main() -> None:
             f"| {name} | {scale * statistics.median(times):.1f} | "
             f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
         )
+    replicas_table(arguments.repeats)
     published = scale * statistics.median(seconds["published loop"])
     rng = np.random.default_rng(0)
     solutions = rng.standard_normal((BATCH, matrix.shape[1]))
