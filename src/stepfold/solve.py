@@ -226,6 +226,11 @@ def solve(
         policy = Automatic(measure.asked_rtol)
         bounds = None if guard is None else guard.bounds
     else:
+        if not np.isfinite(units.hessian):
+            raise ValueError(
+                "`schedule` must have steps in units of 1 / Hessian, and the Hessian of `problem` "
+                "overflows float64; divide the matrix and the right-hand side by a power of two"
+            )
         steps = scaled_schedule(schedule, 1 / units.hessian)
         watch = watch_for(guard, steps, lowers=error_rtol is not None)
         policy = Cycle(steps, method, watch, low_precision)
