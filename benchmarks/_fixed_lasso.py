@@ -10,6 +10,7 @@ import numpy as np
 from _timing import Report, duration, quartiles, scientific, take_turns
 
 from stepfold.accelerate import accelerate
+from stepfold.iterations import Fista
 from stepfold.problems import lasso
 from stepfold.solve import solve
 
@@ -48,8 +49,9 @@ def _one(
     def gap(x: Any) -> float:
         return float(objective.gap(x)) / zero
 
-    def ours() -> Any:
-        return solve(lasso(matrix, rhs, weight=weight), gap_rtol=GAP, max_steps=100_000).x
+    def ours(iteration: Any = None) -> Any:
+        fresh = lasso(matrix, rhs, weight=weight)
+        return solve(fresh, iteration=iteration, gap_rtol=GAP, max_steps=100_000).x
 
     def relaxed() -> Any:
         fresh = lasso(matrix, rhs, weight=weight)
@@ -61,7 +63,11 @@ def _one(
             stop=lambda x: float(fresh.gap(x)) <= GAP * zero,
         ).x
 
-    solvers: dict[str, Callable[[], Any]] = {"FISTA here": ours, "accelerate here": relaxed}
+    solvers: dict[str, Callable[[], Any]] = {
+        "FISTA here": lambda: ours(Fista),
+        "solve here": ours,
+        "accelerate here": relaxed,
+    }
     for name, make in _rivals(weight / matrix.shape[0]).items():
         tolerance = _loosest(lambda tol, make=make: gap(_fit(make, tol, columns, rhs)))
         if tolerance is None:

@@ -12,13 +12,11 @@ import numpy as np
 from stepfold._arrays import (
     all_finite,
     cast,
+    dtype_kind,
     is_array,
     is_sparse_tensor,
     is_torch,
     library,
-)
-from stepfold._arrays import (
-    dtype_kind as dtype_kind,
 )
 from stepfold._typing import FloatArray
 

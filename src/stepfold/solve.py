@@ -76,7 +76,7 @@ def solve(
     smooth problem and one with a penalty are solved by FISTA with restart, which needs an upper
     bound of the curvature and estimates that of a quadratic. Where the penalty is separable (L1,
     elastic net, box) conjugate gradients take over once the support has settled, and columns whose
-    norms differ by more than a factor of 3 are scaled to one norm.
+    norms differ by more than a factor of 100 are scaled to one norm.
 
     The fixed point of a map is found by relaxation, as by `stepfold.accelerate`.
 

@@ -15,7 +15,7 @@ import numpy as np
 from stepfold._arrays import at_least_single, conjugate, namespace, reshaped, to_host
 from stepfold._checks import check_count
 from stepfold._typing import ArrayT
-from stepfold.problems.fixed_point import FixedPoint, start_of
+from stepfold.problems.fixed_point import FixedPoint, relaxed, start_of
 from stepfold.result import Result
 from stepfold.run import Budgets, Loop
 from stepfold.run.maps import MapPolicy, run_map
@@ -80,7 +80,7 @@ def constant_relaxation(
     omega = 2 / (bounds.lower + bounds.upper)
     limits = rtol, atol, max_products
     return _iterate(
-        map, x0, limits, stop, callback, "constant", lambda x, r: x + omega * r, omega=omega
+        map, x0, limits, stop, callback, "constant", lambda x, r: relaxed(x, omega, r), omega=omega
     )
 
 

@@ -57,3 +57,14 @@ class Iteration(ABC, Generic[State, ArrayT]):
         """
         del state, places
         return None
+
+
+def gradient_step(
+    problem: Problem[ArrayT], x: ArrayT, gamma: Any, gradient: ArrayT | None
+) -> ArrayT:
+    """``x − gamma·∇f(x)``, from the gradient at ``x`` where it is known."""
+    if gradient is None:
+        return problem.gradient_step(x, gamma)
+    # In this order NumPy adds in place to the product: one vector less.
+    step: ArrayT = -gamma * gradient + x
+    return step

@@ -7,7 +7,7 @@ from typing import Any
 
 from stepfold._arrays import take
 from stepfold._typing import ArrayT
-from stepfold.iterations.base import Iteration
+from stepfold.iterations.base import Iteration, gradient_step
 from stepfold.problems import Problem
 
 
@@ -31,11 +31,7 @@ class GradientDescent(Iteration[ArrayT, ArrayT]):
         self, problem: Problem[ArrayT], state: ArrayT, gamma: Any, gradient: ArrayT | None = None
     ) -> ArrayT:
         """``x − gamma·gradient``."""
-        if gradient is None:
-            return problem.gradient_step(state, gamma)
-        # In this order NumPy adds in place to the product: one vector less.
-        step: ArrayT = -gamma * gradient + state
-        return step
+        return gradient_step(problem, state, gamma, gradient)
 
     def iterate(self, state: ArrayT) -> ArrayT:
         """The state."""

@@ -18,7 +18,7 @@ import math
 from typing import Any, Generic, NamedTuple
 
 from stepfold._typing import ArrayT
-from stepfold.iterations.base import Iteration
+from stepfold.iterations.base import Iteration, gradient_step
 from stepfold.problems import Problem
 from stepfold.schedules import Schedule, constant_steps
 from stepfold.schedules.base import check_lower, check_upper
@@ -72,8 +72,7 @@ class HeavyBall(Iteration[Pair[ArrayT], ArrayT]):
     ) -> Pair[ArrayT]:
         """``x − gamma·gradient + β (x − previous)``."""
         x, previous = state
-        moved: ArrayT
-        moved = problem.gradient_step(x, gamma) if gradient is None else x - gamma * gradient
+        moved = gradient_step(problem, x, gamma, gradient)
         return Pair(moved + self.momentum * (x - previous), x)
 
     def iterate(self, state: Pair[ArrayT]) -> ArrayT:
@@ -134,11 +133,7 @@ class Nesterov(Iteration[Accelerated[ArrayT], ArrayT]):
         if momentum is None:
             weight = (1 + math.sqrt(1 + 4 * weight * weight)) / 2
             momentum = (state.weight - 1) / weight
-        x: ArrayT
-        if gradient is None:
-            x = problem.gradient_step(state.point, gamma)
-        else:
-            x = state.point - gamma * gradient
+        x = gradient_step(problem, state.point, gamma, gradient)
         return Accelerated(x + momentum * (x - state.x), x, weight)
 
     def iterate(self, state: Accelerated[ArrayT]) -> ArrayT:

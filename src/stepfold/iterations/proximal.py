@@ -12,7 +12,7 @@ from typing import Any
 
 from stepfold._arrays import take
 from stepfold._typing import ArrayT
-from stepfold.iterations.base import Iteration
+from stepfold.iterations.base import Iteration, gradient_step
 from stepfold.problems import Problem
 from stepfold.problems.penalties import Penalty
 
@@ -46,12 +46,7 @@ class ProximalGradient(Iteration[ArrayT, ArrayT]):
         self, problem: Problem[ArrayT], state: ArrayT, gamma: Any, gradient: ArrayT | None = None
     ) -> ArrayT:
         """One gradient step on f, then one proximal step on g, of the same size."""
-        moved: Any
-        moved = (
-            problem.gradient_step(state, gamma) if gradient is None else state - gamma * gradient
-        )
-        step: ArrayT = self.penalty.prox(moved, gamma)
-        return step
+        return self.penalty.prox(gradient_step(problem, state, gamma, gradient), gamma)
 
     def iterate(self, state: ArrayT) -> ArrayT:
         """The state."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from stepfold._typing import ArrayT
 from stepfold.iterations.base import Iteration
-from stepfold.problems.fixed_point import FixedPoint
+from stepfold.problems.fixed_point import FixedPoint, relaxed
 
 
 class Relaxation(Iteration[ArrayT, ArrayT]):
@@ -34,8 +34,7 @@ class Relaxation(Iteration[ArrayT, ArrayT]):
         """``x + gamma·(f(x) − x)``; ``gradient`` is minus the residual ``f(x) − x``, if known."""
         if gradient is None:
             return problem.relaxation_step(state, gamma)
-        step: ArrayT = state - gamma * gradient
-        return step
+        return relaxed(state, -gamma, gradient)
 
     def iterate(self, state: ArrayT) -> ArrayT:
         """The state."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any, Generic, NamedTuple
 
 from stepfold._typing import ArrayT
-from stepfold.iterations.base import Iteration
+from stepfold.iterations.base import Iteration, gradient_step
 from stepfold.problems import Problem
 from stepfold.schedules import Schedule, constant_steps
 from stepfold.schedules.base import check_lower
@@ -71,8 +71,7 @@ class SemiIteration(Iteration[Recurrence[ArrayT], ArrayT]):
     ) -> Recurrence[ArrayT]:
         """``previous + ω (x − gamma·gradient − previous)``."""
         x, previous, omega = state
-        moved: ArrayT
-        moved = problem.gradient_step(x, gamma) if gradient is None else x - gamma * gradient
+        moved = gradient_step(problem, x, gamma, gradient)
         if omega != 1.0:
             moved = previous + omega * (moved - previous)
         return Recurrence(moved, x, next_weight(omega, self.contraction))

@@ -71,8 +71,7 @@ class FixedPoint(Generic[ArrayT]):
 
     def relaxation_step(self, x: ArrayT, omega: Any) -> ArrayT:
         """``x + omega·(f(x) − x)``; one evaluation."""
-        moved: ArrayT = x + omega * self.residual(x)
-        return moved
+        return relaxed(x, omega, self.residual(x))
 
     def image(self, x: ArrayT) -> ArrayT:
         """``f(x)``, checked to be such an array as ``x``; one evaluation."""
@@ -98,6 +97,12 @@ class FixedPoint(Generic[ArrayT]):
             )
         checked: ArrayT = image
         return checked
+
+
+def relaxed(x: ArrayT, omega: Any, residual: ArrayT) -> ArrayT:
+    """``x + omega·(f(x) − x)``, from a residual that is known."""
+    moved: ArrayT = x + omega * residual
+    return moved
 
 
 def start_of(x0: Any) -> Any:

@@ -135,6 +135,8 @@ class Account:
         if self.ellipse is not None and 0 < self.ellipse.rate < 1:
             candidates.append(self._elliptic_period(self.ellipse, room))
         best, best_rate = plain_period(min(max(length, PLAIN_PERIOD), room)), self.plain_rate
+        if self.repelling is not None and self.repelling - 1 > ESCAPE:
+            return best  # the residual must rise, and plain steps are soon away
         if self.escape:
             best_rate = 1.0
         for period in candidates:
