@@ -107,9 +107,9 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "`iteration` must make an Iteration from a penalty, got Fista; .* not an instance",
     ),
     "composite, no iteration": (
-        lambda: solve(_lasso(), iteration=None),  # type: ignore[arg-type]
+        lambda: solve(_lasso(), iteration=3),  # type: ignore[arg-type]
         TypeError,
-        "`iteration` must make an Iteration from a penalty, got NoneType",
+        "`iteration` must make an Iteration from a penalty, got int",
     ),
     "composite, complex start": (
         lambda: solve(_lasso(), x0=1j * ONES),
