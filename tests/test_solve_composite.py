@@ -22,6 +22,9 @@ from stepfold import (
 )
 from stepfold.iterations import Fista
 from stepfold.problems.penalties import Box, ElasticNet, GroupL1, Penalty, nonnegative
+from stepfold.run import Budgets, Ledger, Loop, ProximalStep
+from stepfold.run.policies.face import descend
+from stepfold.run.policies.proximal import Proximal
 
 KINDS = ("independent", "offset", "equicorrelated", "smooth", "wide", "tall")
 
@@ -311,3 +314,40 @@ def test_a_complex_lasso_with_columns_of_many_sizes_is_solved() -> None:
     assert expected.converged
     assert result.converged
     np.testing.assert_allclose(result.x * sizes, expected.x, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["l1", "small l1", "elastic net", "box"])
+def test_the_objective_never_grows_on_a_face(name: str) -> None:
+    matrix, rhs = _problem("smooth", 15)
+    penalty: Any = _penalty(name, matrix, rhs)
+    objective = Composite(LeastSquares(matrix, rhs), penalty)
+    start = penalty.prox(np.random.default_rng(0).standard_normal(60), objective.step)
+    values: list[float] = []
+    ledger = Ledger(start, None, Budgets())
+    measure = ProximalStep(objective, objective.step, 1 / objective.step, 1e-9, 0.0, None, 0.0)
+    loop = Loop(
+        objective.problem,
+        measure,
+        Proximal(objective, measure),
+        ledger,
+        lambda _, x: values.append(float(objective.value(x))),
+    )
+    gradient = objective.problem.gradient(start)
+    descend(loop, penalty, objective.step, start, gradient, np.zeros(1), 200)
+    assert values
+    highest = max(float(objective.value(start)), values[0])
+    assert np.all(np.diff([highest, *values]) <= 1e-12 * highest)
+
+
+def test_an_interrupt_on_a_face_returns_the_best_iterate_so_far() -> None:
+    matrix, rhs = _problem("equicorrelated", 16)
+    objective = lasso(matrix, rhs, ratio=0.003)
+    whole = solve(objective, rtol=1e-9)
+
+    def interrupt(count: int, _: np.ndarray) -> None:
+        if count == whole.num_steps - 2:
+            raise KeyboardInterrupt
+
+    result = solve(objective, rtol=1e-9, callback=interrupt)
+    assert result.status is Status.INTERRUPTED
+    assert float(objective.value(result.x)) < float(objective.value(0 * result.x))

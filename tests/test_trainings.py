@@ -68,6 +68,22 @@ def test_from_a_step_in_the_middle_pairs_are_outside_in() -> None:
     assert pairs_are_outside_in(order.astype(float)).all()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_steps_do_not_overtake_each_other_in_a_gradient_flow(seed) -> None:
+    steps = np.random.default_rng(seed).uniform(0.1, 1.0, 5)
+    order, first = np.argsort(steps), _error(steps)
+    for _ in range(20_000):
+        factors = 1 - steps[:, None] * UNIFORM.nodes
+        slopes = -2 * (factors.prod(0) ** 2 * UNIFORM.nodes / factors).mean(1)
+        steps = steps - 1e-3 * slopes / max(1.0, np.abs(slopes).max())
+    assert _error(steps) < first
+    assert np.argsort(steps).tolist() == order.tolist()
+
+
+def _error(steps: np.ndarray) -> float:
+    return float((np.prod(1 - steps[:, None] * UNIFORM.nodes, axis=0) ** 2).mean())
+
+
 def test_the_radius_experiment_shows_its_counterexamples_in_small() -> None:
     experiment = EXPERIMENTS["spectral_radius"]
     outcome = experiment.run(experiment.values({"period": 8}, quick=True))

@@ -449,8 +449,7 @@ def _composite(
     ):
         asked["rtol"] = default_rtol(x)
     steps: Any = composite.steps if is_automatic else float(schedule.steps[-1])
-    is_scaled = getattr(steps, "ndim", 0) > 0
-    upper = composite.scaled_bounds.upper if is_scaled else 1 / steps
+    upper = composite.scaled_upper if is_automatic else 1 / steps
     measure = ProximalStep(composite, steps, upper, **asked)
     if measure.on_gap and not composite.has_gap:
         raise ValueError(

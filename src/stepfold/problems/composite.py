@@ -108,7 +108,7 @@ class Composite(Generic[ArrayT]):
         # Where the gradient is the same everywhere every step is safe.
         return 1.0 if self._bounds.upper == 0 else safe_step(self._bounds)
 
-    @functools.cached_property
+    @property
     def steps(self) -> Any:
         """A step for each entry, where columns differ and the penalty allows it; else `step`.
 
@@ -116,20 +116,29 @@ class Composite(Generic[ArrayT]):
         operator of norm 1, is exact. Steps 1/b in z are steps ``1/(b‖aᵢ‖²)`` in x, and nothing is
         copied.
         """
+        return self._scaled[0]
+
+    @property
+    def scaled_upper(self) -> float:
+        """b: the upper bound of the spectrum that `steps` are made from."""
+        return self._scaled[1]
+
+    @functools.cached_property
+    def _scaled(self) -> tuple[Any, float]:
         diagonal = _column_squares(self.problem)
         if diagonal is None or not isinstance(self.penalty, SeparablePenalty):
-            return self.step
+            return self.step, 1 / self.step
         sizes = to_host(diagonal).astype(np.float64)
         sizes = np.where(sizes > 0, sizes, 1.0)  # a column of zeros has no step of its own
         if not (np.isfinite(sizes).all() and sizes.max() > DIFFERENT**2 * sizes.min()):
-            return self.step
+            return self.step, 1 / self.step
         metric = from_host(sizes, diagonal)
         hessian: Any = self.problem.hessian  # type: ignore[attr-defined]
         quadratic: Any = self.problem
         if not isinstance(quadratic, QuadraticProblem):
             quadratic = Quadratic(hessian, 0 * diagonal)
-        self.scaled_bounds = estimate_bounds(Preconditioned(quadratic, metric))
-        return 1 / (self.scaled_bounds.upper * metric)
+        upper = estimate_bounds(Preconditioned(quadratic, metric)).upper
+        return 1 / (upper * metric), upper
 
     def value(self, x: ArrayT) -> Any:
         """``f(x) + g(x)``, one number or one per row."""

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from stepfold._arrays import cast, dot, from_host, is_array, norms, row_dots, to_host
+from stepfold._arrays import cast, dot, epsilon, from_host, is_array, norms, row_dots, to_host
 from stepfold._checks import check_matrix, check_unmasked
 from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import ArrayT, FloatArray, Operator
@@ -72,6 +72,7 @@ class Preconditioned(QuadraticProblem[ArrayT]):
         check_unmasked("preconditioner", preconditioner)
         if isinstance(preconditioner, (list, tuple)):
             preconditioner = np.asarray(preconditioner, dtype=np.float64)
+        self._quotient = 0.0  # the largest uᵀM⁻¹u/uᵀu so far
         self.diagonal: Any = None
         self._inverse: Any = None
         if getattr(preconditioner, "ndim", 2) == 1:
@@ -134,11 +135,14 @@ class Preconditioned(QuadraticProblem[ArrayT]):
         """``√(uᵀM⁻¹u)``, the norm of ``M⁻¹u`` in the inner product of M, for each row.
 
         Raises:
-            ValueError: If it is the root of a negative number: M is not positive definite.
+            ValueError: If it is the root of a negative number, or of 0 to rounding where
+                u is not 0: M⁻¹ is not positive definite.
         """
-        squares = row_dots(dual, primal)
-        sizes = norms(dual)
-        bad = (squares < 0) | ((squares == 0) & (sizes > 0)) | (norms(primal) == 0) & (sizes > 0)
+        squares, sizes = row_dots(dual, primal), norms(dual)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            quotients = np.where(sizes > 0, squares / sizes**2, np.inf)
+        self._quotient = max(self._quotient, float(np.max(quotients, initial=0.0, where=sizes > 0)))
+        bad = quotients <= 10 * epsilon(dual) * self._quotient
         if bad.any():
             worst = int(np.argmax(bad))
             raise ValueError(

@@ -19,7 +19,6 @@ from stepfold._arrays import (
     is_numpy,
     norms,
     row_dots,
-    to_host,
 )
 from stepfold._krylov import lanczos
 from stepfold._typing import FloatArray
@@ -36,7 +35,7 @@ ROUNDING = 1e3
 BADLY_SCALED = 1e3
 # A condition number of A beyond which small errors in the data decide what the solution is.
 ILL_POSED = 1e6
-LANCZOS_STEPS = 4
+LANCZOS_STEPS = 6
 MOST_PRODUCTS = 10
 
 
@@ -84,6 +83,57 @@ def null_space_floor(
         floor = sizes - image * norms(x) / sizes
     is_null = image <= math.sqrt(epsilon(gradient)) * upper * sizes
     return np.where(is_null & (floor > 0), floor, 0.0)
+
+
+@dataclass(frozen=True)
+class UnreachablePart:
+    """The part of a gradient along a vector that the Hessian maps to 0: no x changes it.
+
+    Args:
+        vector: The vector v, of norm 1; None if there is none to be seen.
+        size: Norm of that part.
+        quotient: ``‖Hv‖/‖v‖`` for that vector v.
+        num_products: What it cost.
+    """
+
+    vector: Any
+    size: float
+    quotient: float
+    num_products: int
+
+
+def unreachable_part(
+    problem: QuadraticProblem[Any], gradient: Any, upper: float, num_steps: int = LANCZOS_STEPS
+) -> UnreachablePart:
+    """Look for a null vector of the Hessian, in the constant vector and by a few Lanczos steps.
+
+    The constant vector is the null vector of every graph's Laplacian.
+
+    Args:
+        problem: The problem.
+        gradient: Its gradient anywhere, a vector.
+        upper: About the largest eigenvalue.
+        num_steps: Lanczos steps; two products come on top.
+    """
+    cost, size = problem.products_per_gradient, float(norms(gradient)[0])
+    ones = from_host(np.ones(gradient.shape[0]), gradient)
+    if not 0 < size < math.inf:
+        return UnreachablePart(None, 0.0, 0.0, 0)
+    basis: list[Any] = []
+    hessian = problem.hessian
+    found = lanczos(lambda v: hessian @ v, gradient, num_steps, reorthogonalise=False, basis=basis)
+    weights = found.eigh()[1][:, 0].tolist()
+    candidates = [ones]
+    if basis:
+        candidates.append(sum(w * v for w, v in zip(weights, basis, strict=False)))
+    best, quotient, null = 0.0, 0.0, None
+    for vector in candidates:
+        length = float(norms(vector)[0])
+        image = float(norms(problem.product(vector))[0])
+        part = abs(float(row_dots(vector, gradient)[0])) / length
+        if image <= ROUNDING * epsilon(gradient) * upper * length and part > best:
+            best, quotient, null = part, image / length, vector / length
+    return UnreachablePart(null, best, quotient, cost * (found.diagonal.size + len(candidates)))
 
 
 def diagnose(loop: Loop, problem: Problem[Any]) -> list[str]:
@@ -207,18 +257,11 @@ class _Examination:
         gradient = gradient if best.ndim == 1 else gradient[0]
         if not 0 < float(norms(gradient)[0]) < math.inf:
             return []
-        hessian, basis = problem.hessian, list[Any]()
-        cost = problem.products_per_gradient
-        steps = max(1, (9 - self.num_products) // cost)
-        found = lanczos(
-            lambda v: hessian @ v,
-            gradient,
-            min(steps, LANCZOS_STEPS),
-            reorthogonalise=False,
-            basis=basis,
-        )
-        self.num_products += cost * (1 + found.diagonal.size)
-        low, high, residual, _ = found.ends()
+        hessian, cost = problem.hessian, problem.products_per_gradient
+        self.num_products += cost
+        found = lanczos(lambda v: hessian @ v, gradient, 2, reorthogonalise=False)
+        self.num_products += cost * found.diagonal.size
+        low, high, _, _ = found.ends()
         upper = max(high, loop.measure.upper)
         bounds = loop.policy.bounds
         sentences = []
@@ -227,35 +270,26 @@ class _Examination:
                 f"The upper bound {bounds.upper:.6g} is too low: an eigenvalue lies at {high:.6g} "
                 "or above, by Lanczos steps from the gradient."
             )
-        rounding = ROUNDING * epsilon(gradient) * upper
-        if abs(low) <= rounding and residual <= max(rounding, 1e-6 * upper):
-            share = self._share_in_null_space(found, basis, gradient)
-            if share > 0.5:
+        left = float(norms(gradient)[0])
+        num_steps = (MOST_PRODUCTS - self.num_products) // cost - 2
+        if not isinstance(problem, LeastSquares) and num_steps > 0:
+            part = unreachable_part(problem, gradient, upper, num_steps)
+            self.num_products += part.num_products
+            if part.size > 0.3 * left:
                 sentences.append(
-                    "The Hessian is singular and the right-hand side not in its range: "
-                    f"{100 * share:.0f} % of the gradient that is left lies along a vector v with "
-                    f"vᵀHv = {low:.2g}·vᵀv, where the largest eigenvalue is at least {upper:.3g}. "
-                    "No x has a smaller gradient there; project the right-hand side, or add a "
-                    "ridge."
+                    "The Hessian is singular and the right-hand side not in its range: a part of "
+                    f"norm {part.size:.3g} of the gradient that is left, {left:.3g}, lies along a "
+                    f"vector v with ‖Hv‖ = {part.quotient:.2g}·‖v‖, where the largest eigenvalue "
+                    f"is at least {upper:.3g}. No x changes it; project the right-hand side, or "
+                    "add a ridge."
                 )
         reached = None if bounds is None else bounds.reached_lower
         lowest = min(value for value in (low, reached, math.inf) if value is not None)
-        if not sentences and 0 < lowest < upper / ILL_POSED**2:
+        noise = ROUNDING * epsilon(gradient) * upper
+        if not sentences and noise < lowest < upper / ILL_POSED**2:
             sentences.append(
                 f"The problem is ill-posed: the condition number of the Hessian is at least "
                 f"{upper / lowest:.3g}. Take a ridge, or fourth-kind Chebyshev steps and an early "
                 "end."
             )
         return sentences
-
-    @staticmethod
-    def _share_in_null_space(found: Any, basis: list[Any], gradient: Any) -> float:
-        size = found.diagonal.size
-        matrix = np.diag(found.diagonal)
-        index = np.arange(size - 1)
-        matrix[index, index + 1] = matrix[index + 1, index] = found.off_diagonal[: size - 1]
-        _, vectors = np.linalg.eigh(matrix)
-        weights = vectors[:, 0].tolist()
-        vector = sum(weight * to_host(v) for weight, v in zip(weights, basis, strict=False))
-        component = abs(np.vdot(vector, to_host(gradient)))
-        return float(component / np.linalg.norm(to_host(gradient)) / np.linalg.norm(vector))

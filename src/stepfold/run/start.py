@@ -148,6 +148,10 @@ def scaled_schedule(schedule: Schedule, unit: float) -> Schedule:
     if unit == 1:
         return schedule
     bounds = scaled_bounds(schedule.bounds, unit)
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        steps = schedule.steps / unit
+    if not (np.isfinite(steps) & (steps > 0)).all():
+        return Schedule(np.ones(1), "out of range in these units", "none")
     return replace(schedule, steps=schedule.steps / unit, bounds=bounds)
 
 

@@ -49,6 +49,7 @@ from stepfold.planner import shortest_good_period
 from stepfold.problems import LeastSquares, QuadraticProblem
 from stepfold.problems.base import apply
 from stepfold.result import Status
+from stepfold.run.diagnosis import unreachable_part
 from stepfold.run.ledger import Seen
 from stepfold.run.loop import Loop, Policy
 from stepfold.run.policies.coefficients import Coefficients
@@ -67,6 +68,10 @@ STEPS_AT_REST = 8
 # Growth over the smallest gradient of a run from which it goes back to that: so it is where the
 # right-hand side is not in the range of a singular Hessian, and α has nothing to hold on to.
 RUN_AWAY = 1e7
+# Fall of the smallest gradient from look to look above which it is asked whether it can fall.
+HALVED = 0.5
+# Share of the smallest gradient from which a part that no x reduces is taken out of it.
+UNREACHABLE = 1e-3
 # A new iterate is kept only if its gradient is this much smaller than that of the best one.
 BETTER = 0.9
 # Factor by which a refinement must shrink every gradient; else conjugate gradients go on.
@@ -89,8 +94,7 @@ class Automatic(Policy):
 
     def __init__(self, rtol: float) -> None:
         self._rtol = min(max(rtol, 1e-15), 0.1)
-        self._coefficients = Coefficients()
-        self._longest = self._coefficients
+        self._coefficients = self._longest = Coefficients(0.0)
         self._x: Any = None
         self._gram: FactoredGram | None = None
         self._considered_gram = False
@@ -99,8 +103,8 @@ class Automatic(Policy):
         self._true_residual: Any = None
         self._claims = np.zeros(1, dtype=bool)
         self._indefinite: float | None = None
-        self.singular = False
-        """Whether the gradient that is left is one that the Hessian maps to 0."""
+        self._unreachable: list[Any] = []
+        self._best_at_look = math.inf
         self._largest = 0.0
         self._gain = self._floor = np.zeros(1)
         self._look_at, self._rested_at = LOOK_AT, 0
@@ -141,7 +145,10 @@ class Automatic(Policy):
         self._x = x
         # Copies, where the library lets steps be taken in place.
         self._dual = copy_of(seen.dual)
-        self._primal = self._dual if seen.known is seen.dual else seen.known
+        for vector in self._unreachable:
+            self._dual = self._dual - float(row_dots(vector, self._dual)[0]) * vector
+        plain = seen.known is seen.dual
+        self._primal = self._dual if plain else seen.known
         self._residual = None if residual is None else copy_of(residual)
         self._next: FloatArray | None = None
         self._lengths = np.zeros(seen.sizes.size)
@@ -150,7 +157,7 @@ class Automatic(Policy):
         self._square = np.ones(seen.sizes.size)
         self._floor = seen.floor
         self._gain = np.zeros(seen.sizes.size)
-        self._coefficients = Coefficients()
+        self._coefficients = Coefficients(epsilon(x))
 
     def cost(self, loop: Loop) -> tuple[int, float]:
         # One step and a look at its end.
@@ -227,15 +234,45 @@ class Automatic(Policy):
         is_stuck, is_fresh = self._direction is None, not self._coefficients.size
         if not is_stuck:
             # Rows that have ended need no restart; other looks are for the record only.
+            if self._unreachable and self._claims.any():
+                ledger.attain(self._least(seen))
             self._restart(self._claims & np.isin(loop.swept, ledger.active), seen)
+            self._test_attainable(loop)
             return
         self._begin(self._x, seen, self._true_residual)
         if self.indefinite is not None:
             ledger.end(Status.DIVERGED)
         elif is_fresh:
             # H maps the gradient itself to 0, to rounding: no x has a smaller one.
-            self.singular = True
             ledger.attain(seen.sizes[loop.positions])
+        else:
+            self._test_attainable(loop)
+
+    def _least(self, seen: Seen) -> FloatArray:
+        """The norm of the parts of a gradient that no x reduces."""
+        parts = [float(row_dots(vector, seen.dual)[0]) for vector in self._unreachable]
+        return np.array([math.hypot(*parts)])
+
+    def _test_attainable(self, loop: Loop) -> None:
+        """Find out whether the gradient that is left has a part that no x reduces."""
+        ledger, inner = loop.ledger, loop.problem.euclidean
+        if self._x.ndim > 1 or inner is not loop.problem or isinstance(inner, LeastSquares):
+            return
+        if not ledger.active.size:
+            return
+        best, size = ledger.best, float(ledger.best_sizes[0])
+        if self._saved is not None and self._saved[1][0] < size:
+            best, size = self._saved[0], float(self._saved[1][0])
+        before, self._best_at_look = self._best_at_look, size
+        if size < HALVED * before:
+            return  # it goes on
+        seen = loop.look(best)
+        found = unreachable_part(inner, seen.dual, loop.measure.upper)
+        ledger.num_products += found.num_products
+        if found.size > UNREACHABLE * size:
+            # The rest is a problem that has a solution: they go on with that from the best iterate.
+            self._unreachable.append(found.vector)
+            self._begin(copy_of(best), seen)
 
     def _restart(self, rows: NDArray[np.bool_], seen: Seen) -> None:
         """Let rows start anew, from the gradient that was computed from their x."""
@@ -428,10 +465,5 @@ class Automatic(Policy):
                 f"The Hessian is indefinite: a direction p has pᵀHp/pᵀp = {self.indefinite:.3g}, "
                 "so there is no minimum. Pose the system as `LeastSquares(matrix, rhs)`, or use "
                 "`scipy.sparse.linalg.minres`."
-            ]
-        if self.singular:
-            return [
-                "The Hessian is singular and the right-hand side not in its range: the Hessian "
-                "maps the gradient at the solution to 0, to rounding, so no x has a smaller one."
             ]
         return []

@@ -32,12 +32,18 @@ LOWER_MARGIN = 0.9
 # Steps that the upper end is judged by: beyond, each says next to nothing more about it.
 MOST_FOR_UPPER = 100
 ROUNDING = 10 * float(np.finfo(float).eps)
+ROUNDINGS = 100.0
 
 
 class Coefficients:
-    """Step lengths and ratios of one row, the first of those that are still in the run."""
+    """Step lengths and ratios of one row, the first of those that are still in the run.
 
-    def __init__(self) -> None:
+    Args:
+        eps: Machine epsilon: Ritz values near it, times the largest, say nothing.
+    """
+
+    def __init__(self, eps: float) -> None:
+        self._rounding = ROUNDINGS * eps
         self._steps: list[float] = []
         self._ratios: list[float] = []
         self._row = 0
@@ -120,13 +126,14 @@ class Coefficients:
         some = slice(MOST_FOR_UPPER)
         off = np.maximum(off[some] / highest, ROUNDING)
         upper = highest * outer_end(diagonal[some] / highest, off, 1.0, needed, ROUNDING)
-        lower = LOWER_MARGIN * lowest if lowest > ROUNDING * highest else 0.0
+        is_seen = lowest > self._rounding * highest
+        lower = LOWER_MARGIN * lowest if is_seen else 0.0
         return SpectralBounds(
             lower,
             upper,
             Certainty.ESTIMATED if lower > 0 else Certainty.GUARANTEED,
             Certainty.ESTIMATED,
             method=f"{diagonal.size} steps of conjugate gradients",
-            reached_lower=max(lowest, 0.0),
+            reached_lower=lowest if is_seen else None,
             reached_upper=highest,
         )
