@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import all_finite, copy_of, epsilon, norms
 from stepfold._checks import check_callable, check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.iterations import Fista, GradientDescent, Iteration
@@ -21,16 +20,16 @@ from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.penalties import L1, Penalty
 from stepfold.result import Result
-from stepfold.run import Budgets, GradientNorm, Ledger, Loop, Policy, ProximalStep
+from stepfold.run import Budgets, GradientNorm, Policy
 from stepfold.run.maps import run_map
 from stepfold.run.policies.automatic import Automatic
 from stepfold.run.policies.cycle import Cycle
 from stepfold.run.policies.guard import Guard, watch_for
-from stepfold.run.policies.proximal import STEPS_PER_LOOK, Proximal
 from stepfold.run.policies.relaxation import EXPLODED, Account, Relaxation
+from stepfold.run.smooth import run_composite, run_smooth
 from stepfold.run.start import (
-    check_start,
     check_untracked,
+    default_rtol,
     finished,
     finite_term,
     run_quadratic,
@@ -41,14 +40,9 @@ from stepfold.run.units import Units, in_units_near_one
 from stepfold.schedules import Schedule
 from stepfold.spectrum import Certainty
 
-__all__ = ["Guard", "solve"]
+__all__ = ["Guard", "default_rtol", "solve"]
 
 DEFAULT_GUARD = Guard()
-
-
-def default_rtol(like: Any) -> float:
-    """Tolerance on a gradient norm, by the precision of the data: 1e-8, in float32 1e-4."""
-    return 1e-8 if epsilon(like) < 1e-10 else 1e-4 if epsilon(like) < 1e-5 else 1e-2
 
 
 def solve(
@@ -170,7 +164,7 @@ def solve(
             if value is not None:
                 raise TypeError(f"`{name}` is for problems without a penalty, got {value!r}")
         tolerances = {"rtol": rtol, "atol": atol, "gap_rtol": gap_rtol, "gap_atol": gap_atol}
-        return _composite(
+        return run_composite(
             problem,
             schedule,
             x0,
@@ -196,7 +190,7 @@ def solve(
             method = Fista(L1(0.0))
         else:
             _check_iteration(method)
-        return _smooth(
+        return run_smooth(
             problem,
             schedule,
             x0,
@@ -362,106 +356,3 @@ def _gradient_norm(
         lower=problem.ridge if isinstance(problem, LeastSquares) else 0.0,
         confirms=confirms,
     )
-
-
-def _smooth(
-    problem: Problem[Any],
-    schedule: Schedule | None,
-    x0: Any,
-    method: Iteration[Any, Any],
-    tolerances: tuple[float | None, float],
-    budgets: Budgets,
-    callback: Any,
-    *,
-    keep_iterates: bool,
-) -> Result[Any]:
-    """A smooth problem, by a schedule or by steps of one over its bound of curvature."""
-    check_untracked(problem, None, x0)
-    if schedule is None:
-        bound = problem.curvature_bound
-        if bound is None:
-            raise ValueError(
-                f"`schedule` must be given, got None: {type(problem).__name__} has no "
-                "`curvature_bound` that steps could be made from"
-            )
-        steps = np.full(STEPS_PER_LOOK, 1 / bound if bound > 0 else 1.0)
-        schedule = Schedule(steps, "constant")
-    x, zero = _first_point(problem, x0)
-    num_rows = len(x) if x.ndim == 2 else None
-    ledger = Ledger(x, num_rows, budgets, keep_iterates=keep_iterates)
-    reference = np.full(num_rows or 1, np.nan)
-    if zero is not None and x0 is not None:
-        reference = norms(problem.gradient(zero))
-        ledger.num_products = problem.products_per_gradient
-    rtol, atol = tolerances
-    measure = GradientNorm(default_rtol(x) if rtol is None else rtol, atol, None, reference)
-    measure.upper = 1 / float(schedule.steps.min())
-    loop = Loop(problem, measure, Cycle(schedule, method), ledger, callback)
-    loop.go(x)
-    return finished(loop, Units(problem), problem)
-
-
-def _first_point(problem: Problem[Any] | Composite[Any], x0: Any) -> tuple[Any, Any]:
-    """The start and the point 0, or None where it is not known."""
-    zero = problem.zero
-    if zero is None and x0 is None:
-        raise ValueError(
-            f"`x0` must be given, got None: {type(problem).__name__} does not say what a solution "
-            "looks like"
-        )
-    # A copy: the result may be the start, and must not share memory with the caller's.
-    return zero if x0 is None else copy_of(x0 if zero is None else check_start(x0, zero)), zero
-
-
-def _composite(
-    composite: Composite[Any],
-    schedule: Schedule | None,
-    x0: Any,
-    iteration: Any,
-    tolerances: dict[str, Any],
-    budgets: Budgets,
-    callback: Any,
-    *,
-    keep_iterates: bool,
-) -> Result[Any]:
-    """A problem with a penalty: proximal steps, from 0 or from ``x0``."""
-    # 0 times what overflows is NaN.
-    if isinstance(composite.problem, QuadraticProblem) and not all_finite(composite.zero):
-        finite_term(composite.problem)
-    is_automatic = schedule is None and iteration is None
-    if schedule is None:
-        schedule = Schedule(np.full(STEPS_PER_LOOK, composite.step), "constant")
-    make = Fista if iteration is None else iteration
-    method = make(composite.penalty) if callable(make) else make
-    if not callable(make) or not isinstance(method, Iteration):
-        raise TypeError(
-            f"`iteration` must make an Iteration from a penalty, got {type(method).__name__}; "
-            "give `Fista` or `ProximalGradient` itself, not an instance"
-        )
-    problem = composite.problem
-    check_untracked(problem, None, x0)
-    x, zero = _first_point(composite, x0)
-    asked = dict(tolerances)
-    if (
-        asked["rtol"] is None
-        and asked["gap_rtol"] is None
-        and not (asked["atol"] or asked["gap_atol"])
-    ):
-        asked["rtol"] = default_rtol(x)
-    steps: Any = composite.steps if is_automatic else float(schedule.steps[-1])
-    upper = composite.scaled_upper if is_automatic else 1 / steps
-    measure = ProximalStep(composite, steps, upper, **asked)
-    if measure.on_gap and not composite.has_gap:
-        raise ValueError(
-            f"`gap_rtol` and `gap_atol` need a duality gap, and none is known for "
-            f"{type(composite.penalty).__name__} on {type(composite.problem).__name__}; give "
-            "`rtol`, or add a ridge term to least squares"
-        )
-    num_rows = len(x) if x.ndim == 2 else None
-    ledger = Ledger(x, num_rows, budgets, keep_iterates=keep_iterates)
-    policy = Proximal(composite, measure) if is_automatic else Cycle(schedule, method)
-    loop = Loop(problem, measure, policy, ledger, callback)
-    if isinstance(problem, QuadraticProblem):
-        ledger.num_products = problem.products_per_gradient - 1  # those of the linear term
-    loop.go(x, zero=None if x0 is None else zero)
-    return finished(loop, Units(problem), problem)

@@ -12,6 +12,7 @@ from stepfold._arrays import (
     all_finite,
     copy_of,
     dtype_kind,
+    epsilon,
     from_host,
     is_array,
     requires_derivatives,
@@ -25,6 +26,11 @@ from stepfold.run.loop import Loop, Policy
 from stepfold.run.measures import Measure
 from stepfold.run.units import Units
 from stepfold.schedules import Schedule
+
+
+def default_rtol(like: Any) -> float:
+    """Tolerance on a gradient norm, by the precision of the data: 1e-8, in float32 1e-4."""
+    return 1e-8 if epsilon(like) < 1e-10 else 1e-4 if epsilon(like) < 1e-5 else 1e-2
 
 
 def run_quadratic(
