@@ -69,8 +69,9 @@ def test_jacobi_s_bounds_hold_the_spectrum(scaled: np.ndarray) -> None:
     np.testing.assert_allclose(diagonal, np.diag(scaled))
     bounds = estimate_bounds(Preconditioned(Quadratic(scaled, RHS), diagonal))
     values = spectrum(scaled, np.diag(1 / diagonal))
-    assert bounds.lower <= values[0]
-    assert values[-1] <= bounds.upper <= 1.05 * values[-1]
+    # The oracle rounds, too: it is the spectrum of a matrix that is not symmetric.
+    assert bounds.lower <= values[0] * (1 + 1e-13)
+    assert values[-1] * (1 - 1e-13) <= bounds.upper <= 1.05 * values[-1]
 
 
 @pytest.mark.parametrize("ridge", [0.0, 2.0])
