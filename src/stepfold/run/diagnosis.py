@@ -145,8 +145,7 @@ def diagnose(loop: Loop, problem: Problem[Any]) -> list[str]:
     """
     if not isinstance(loop.whole, QuadraticProblem):
         return []
-    most = loop.ledger.budgets.max_products
-    if most is not None and most - loop.ledger.num_products < MOST_PRODUCTS:
+    if not loop.ledger.affords(MOST_PRODUCTS):
         return []
     # In the usual inner product, and in the units of the run.
     inner = loop.whole.euclidean
