@@ -25,6 +25,7 @@ from typing import Any
 from _timing import COMPARISON_HEADER, Report, markdown_row, with_threads
 
 ROWS = {
+    "automatic": "solve(problem) with no schedule, beside lsqr and cg",
     "dense-step": "one gradient step beside two BLAS products and a pure read of A",
     "dense-solve": "dense least squares to 1e-8, bounds known, beside lsqr and lsmr",
     "dense-unknown": "the same, bounds unknown, finding them included",
@@ -81,6 +82,7 @@ def main() -> None:
 
 def run(name: str, report: Report, arguments: Any) -> None:
     """One row; NumPy and what is above it are loaded here, with the threads set."""
+    import _solve_automatic
     import _solve_dense as dense
     import _solve_scale as scale
     import _solve_sparse as sparse
@@ -92,6 +94,7 @@ def run(name: str, report: Report, arguments: Any) -> None:
         scale.size(report, quick, arguments.figure)
     else:
         {
+            "automatic": _solve_automatic.automatic,
             "dense-step": dense.dense_step,
             "dense-solve": dense.dense_solve,
             "dense-unknown": dense.dense_unknown,

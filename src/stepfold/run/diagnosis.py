@@ -145,7 +145,7 @@ def diagnose(loop: Loop, problem: Problem[Any]) -> list[str]:
     """
     if not isinstance(loop.whole, QuadraticProblem):
         return []
-    if not loop.ledger.fits(0, MOST_PRODUCTS):
+    if not loop.ledger.affords(MOST_PRODUCTS):
         return []
     # In the usual inner product, and in the units of the run.
     inner = loop.whole.euclidean

@@ -283,6 +283,18 @@ class Ledger:
             return time.perf_counter() - self._begun + self._longest < budgets.max_seconds
         return True
 
+    def affords(self, num_products: int) -> bool:
+        """Whether so many further products fit what is left, at the pace of those so far."""
+        budgets = self.budgets
+        if budgets.max_products is not None and (
+            self.num_products + num_products > budgets.max_products
+        ):
+            return False
+        if budgets.max_seconds is None:
+            return True
+        spent = time.perf_counter() - self._begun
+        return spent + num_products * spent / max(self.num_products, 1) <= budgets.max_seconds
+
     def history(self) -> History:
         """Everything that was booked; empty if the run was interrupted before its first look."""
         checks = self._checks.entries()
