@@ -27,6 +27,7 @@ WITHOUT_NUMBERS = (
     "checks*",
     "chromium",
     "cli_*",
+    "dugd",
     "explorer_*",
     "imports",
     "kernels_settings",
