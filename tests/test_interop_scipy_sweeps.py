@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import lsqr
 
-from stepfold import kernels
+from stepfold import kernels, solve
 from stepfold.interop.scipy import lsq_chebyshev
 from stepfold.problems import LeastSquares
 from stepfold.run.policies.automatic import FIRST_ESTIMATE
@@ -182,3 +182,19 @@ def test_a_gram_matrix_is_formed_where_it_takes_fewer_operations() -> None:
         400.0,
         1e-10,
     )
+
+
+@pytest.mark.parametrize(("m", "n", "ridge"), [(400, 30, 0.0), (400, 30, 2.0), (30, 400, 0.0)])
+def test_a_factored_gram_matrix_tells_the_ends_of_the_spectrum(
+    factor_with: Callable[..., np.ndarray], m: int, n: int, ridge: float
+) -> None:
+    matrix = factor_with(np.linspace(1.0, 10.0, 30), 400)
+    matrix = np.ascontiguousarray(matrix if m > n else matrix.T)
+    rows = np.random.default_rng(2).standard_normal((200, m))
+    result = solve(LeastSquares(matrix, rows, ridge=ridge), rtol=1e-10)
+    assert result.bounds is not None
+    assert result.bounds.lower == pytest.approx(1.0 + ridge, rel=1e-3)
+    assert 100.0 + ridge <= result.bounds.upper <= 1.05 * (100.0 + ridge)
+    again = solve(LeastSquares(matrix, rows[0], ridge=ridge), result.schedule)
+    assert again.converged
+    assert again.events == ()

@@ -61,6 +61,8 @@ from stepfold.spectrum import SpectralBounds
 MOST_CARRIED = -1 / 2
 # Steps after which the spectrum is known well enough to tell many steps from few.
 FIRST_ESTIMATE = 8
+# A condition number of AᵀA that hardly any matrix is below.
+LEAST_CONDITION = 4.0
 # Steps after which there is a look in any case, and after twice as many as at the last one.
 LOOK_AT = 64
 # Steps between looks where only rounding may be left.
@@ -131,7 +133,8 @@ class Automatic(Policy):
 
     @property
     def bounds(self) -> SpectralBounds | None:
-        return self._longest.bounds()
+        found = self._longest.bounds()
+        return self._gram.bounds() if found is None and self._gram is not None else found
 
     def start(self, loop: Loop, x: Any, seen: Seen) -> None:
         problem = loop.problem
@@ -139,6 +142,9 @@ class Automatic(Policy):
         self._carries_residual = isinstance(problem, LeastSquares) and problem.kernel is None
         self._first, self._claims = seen.sizes, np.zeros(seen.sizes.size, dtype=bool)
         self._begin(copy_of(x), seen)
+        if isinstance(problem, LeastSquares):
+            # Of many right-hand sides even the steps that tell the condition number cost much.
+            self._choose_gram(problem, LEAST_CONDITION)
 
     def _begin(self, x: Any, seen: Seen, residual: Any = None) -> None:
         """Forget all directions and go on from ``x``."""
@@ -429,12 +435,14 @@ class Automatic(Policy):
             return True
         if not self._considered_gram and found.size >= FIRST_ESTIMATE:
             self._considered_gram = True
-            if isinstance(problem, LeastSquares) and gram_pays(
-                problem, self._x, condition, self._rtol
-            ):
-                self._gram = FactoredGram.of(problem)
-                return self._gram is not None
+            return isinstance(problem, LeastSquares) and self._choose_gram(problem, condition)
         return False
+
+    def _choose_gram(self, problem: LeastSquares[Any], condition: float) -> bool:
+        if gram_pays(problem, self._x, condition, self._rtol):
+            self._considered_gram = True
+            self._gram = FactoredGram.of(problem)
+        return self._gram is not None
 
     def _refine(self, loop: Loop, gram: FactoredGram) -> tuple[Any, Any]:
         problem: Any = loop.problem

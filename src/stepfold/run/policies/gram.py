@@ -21,10 +21,14 @@ from typing import Any, Self
 
 import numpy as np
 
+from stepfold._krylov import lanczos
 from stepfold.problems import LeastSquares
+from stepfold.spectrum import Certainty, SpectralBounds
 
 # Products of the factor's rounding and the condition number up to which corrections converge fast.
 MOST_ROUNDING = 1e-3
+# For the ends of the spectrum; the upper one is put a little farther out.
+LANCZOS_STEPS, MARGIN = 30, 0.02
 # Refinements, each a gradient in full precision, that a run makes.
 NUM_REFINEMENTS = 4
 
@@ -113,6 +117,26 @@ class FactoredGram:
         if not (np.isfinite(pivots).all() and pivots.min() > least * pivots.max()):
             return None
         return cls((factor, lower), unit, is_dual=is_dual)
+
+    def bounds(self) -> SpectralBounds:
+        """Ends of the spectrum of the Hessian, by Lanczos steps with the factor and its inverse."""
+        from scipy.linalg import cho_solve
+
+        factor, _ = self._factor
+        upper = np.triu(factor)
+        start = np.random.default_rng(0).standard_normal(len(factor)).astype(factor.dtype)
+        largest = lanczos(lambda v: upper.T @ (upper @ v), start, LANCZOS_STEPS).ends()
+        inverse = lanczos(lambda v: cho_solve(self._factor, v), start, LANCZOS_STEPS).ends()
+        unit = self._unit**2
+        high = float(largest.high + largest.high_residual)
+        low = 1 / float(inverse.high + inverse.high_residual)
+        return SpectralBounds(
+            min(low, high) * unit,
+            (1 + MARGIN) * high * unit,
+            Certainty.ESTIMATED,
+            Certainty.ESTIMATED,
+            method="a factored Gram matrix",
+        )
 
     def correction(self, problem: LeastSquares[Any], residual: Any, gradient: Any) -> Any:
         """The change of x that brings the gradient to 0, up to rounding in few bits.
