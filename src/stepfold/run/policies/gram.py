@@ -105,7 +105,9 @@ class FactoredGram:
         gram = np.zeros((size, size), dtype)
         # Blocks in few bits of no more rows than columns: three times the result at the most.
         for start in range(0, matrix.shape[0], size):
-            block = (matrix[start : start + size] / unit).astype(dtype)
+            rows = matrix[start : start + size]
+            block = np.empty(rows.shape, dtype)
+            np.multiply(rows, 1 / unit, out=block, casting="same_kind")
             gram += block.T @ block
         gram[np.diag_indices(size)] += problem.ridge / unit**2
         try:
