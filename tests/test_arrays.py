@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from stepfold import _arrays
+from stepfold._arrays import library as library_of
 
 LIBRARIES = {"numpy": np, "torch": torch, "array_api_strict": array_api_strict}
 FLOATS = ["float32", "float64", "complex64", "complex128"]
@@ -197,7 +198,7 @@ def test_the_largest_entry_is_the_largest_in_absolute_value(library: str, dtype:
 def test_the_kind_of_a_dtype_is_the_letter_of_numpy(library: str, dtype: str, kinds: str) -> None:
     array = made(library, dtype, np.ones(1))
     assert _arrays.dtype_kind(array.dtype) in kinds
-    assert _arrays.library(array) == library
+    assert library_of(array) == library
     assert _arrays.is_array(array)
 
 
