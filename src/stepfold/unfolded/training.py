@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,6 +37,7 @@ def train(
     stages: Sequence[Stage] | None = None,
     *,
     optimizer: OptimizerFactory | None = None,
+    groups: Mapping[str, Mapping[str, Any]] | None = None,
     scheduler: SchedulerFactory | None = None,
     restart_optimizer: bool = False,
     relative: bool = False,
@@ -63,7 +65,11 @@ def train(
         stages: What to train one after the other: `incremental` (the default, with 500 iterations
             each), `all_at_once`, `greedy_then_refined` or a list of one's own.
         optimizer: Makes a torch optimiser of the parameters; Adam with learning rate 0.002, the
-            published one, if not given.
+            published one, if not given. What it has of its own is trained, too; a parameter
+            that is named twice counts once.
+        groups: Settings of the optimiser for a part of what is trained, such as
+            ``{"prior": {"lr": 1e-4}}``: for "steps", a parameter, a module by its name in
+            ``network.held``, "iteration" if the step is a module, and what the criterion holds.
         scheduler: Makes a learning-rate scheduler of the optimiser; it steps after
             every iteration that is not skipped; ``ReduceLROnPlateau`` after every look at held-out
             data instead, where there are any.
@@ -135,6 +141,7 @@ def train(
     options = Options(
         stages=list(stages),
         optimizer=optimizer or functools.partial(torch.optim.Adam, lr=0.002),
+        groups=groups,
         scheduler=scheduler,
         restart_optimizer=restart_optimizer,
         relative=relative,
@@ -157,6 +164,7 @@ def train(
         state = loop.state
         check_storable(
             network=network,
+            criterion=state.objective.criterion,
             optimizer=state.optimizer,
             scheduler=state.scheduler,
             loss=loop.loss,
