@@ -297,11 +297,17 @@ class UnfoldedIteration(nn.Module):
                 f"`run` must be of this network, with {self.num_layers} layers and {shapes}; it "
                 f"has {run.schedule.period} and {learned}"
             )
+        self.set_values(
+            self.steps.new_tensor(run.schedule.steps[: len(self.steps)]), run.parameters
+        )
+
+    def set_values(self, steps: Any, parameters: Mapping[str, Any]) -> None:
+        """Set the steps, shape (period,), and parameters by name, shape (copies, …); unchecked."""
         with torch.no_grad():
-            self.steps = self.steps.new_tensor(run.schedule.steps[: len(self.steps)])
-            for name, key in self._names.items():
-                extra: Any = self.extra[key]
-                values = torch.as_tensor(run.parameters[name]).to(extra.stacked)
+            self.steps = torch.as_tensor(steps).to(self.steps)
+            for name, value in parameters.items():
+                extra: Any = self.extra[self._names[name]]
+                values = torch.as_tensor(value).to(extra.stacked)
                 if parametrize.is_parametrized(extra):
                     extra.stacked = values
                 else:
