@@ -242,9 +242,7 @@ def tista(
         checks=[
             *(
                 [
-                    Check(
-                        "NMSE of TISTA after 12 layers in dB", "below −35", learned[-1], upper=-35
-                    ),
+                    Check.below("NMSE of TISTA after 12 layers in dB", -35, learned[-1]),
                     Check(
                         "dB by which learned steps are ahead of tuned Chebyshev steps",
                         "between −1 and 1.5: two numbers of an interval do nearly all of it",
@@ -252,33 +250,28 @@ def tista(
                         -1,
                         1.5,
                     ),
-                    Check(
+                    Check.above(
                         "dB by which TISTA is ahead of ISTA and FISTA, smallest over layers",
-                        "above 1",
-                        float((rival_errors - learned)[:, 1:].min()),
-                        lower=1,
+                        1,
+                        (rival_errors - learned)[:, 1:].min(),
                     ),
                 ]
                 if published
                 else []
             ),
-            Check(
+            Check.above(
                 "dB by which TISTA is ahead of ISTA and FISTA at the end",
-                "above 3",
+                3,
                 best_rival - learned[-1],
-                lower=3,
             ),
-            Check(
-                "dB by which learned steps are ahead of steps 1",
-                "above 1",
-                untrained[-1] - learned[-1],
-                lower=1,
+            Check.above(
+                "dB by which learned steps are ahead of steps 1", 1, untrained[-1] - learned[-1]
             ),
-            Check(
+            Check.at_least(
                 "dB by which TISTA is above the error with known support",
-                "not below −0.5: that is a bound, up to the draw",
+                -0.5,
                 learned[-1] - bound,
-                lower=-0.5,
+                why="that is a bound, up to the draw",
             ),
         ],
         parameters={"learning rate": 0.04},
