@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from stepfold.iterations import Fista, ProximalGradient
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS, tuned_chebyshev
 from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained

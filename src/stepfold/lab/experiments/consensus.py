@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from stepfold._typing import FloatArray
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._unfolded import MiniBatches, trained
 from stepfold.lab.experiments.base import experiment

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from stepfold.iterations import Fista, Iteration, ProximalGradient
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS, tuned_chebyshev
 from stepfold.lab.experiments._unfolded import MiniBatches, best_weight, iterates, layers, trained

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed, published_measure
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure

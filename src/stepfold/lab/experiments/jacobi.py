@@ -17,7 +17,7 @@ import numpy as np
 
 from stepfold._typing import FloatArray
 from stepfold.iterations import Relaxation
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure

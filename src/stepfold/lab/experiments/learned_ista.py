@@ -9,7 +9,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._unfolded import MiniBatches, layers, trained
 from stepfold.lab.experiments.base import experiment

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS as ENDS
 from stepfold.lab.experiments._rivals import ChebyshevRival, tuned_chebyshev

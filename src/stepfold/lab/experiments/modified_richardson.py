@@ -15,7 +15,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.formula import Formula

@@ -18,9 +18,10 @@ from stepfold._typing import FloatArray
 from stepfold.iterations import GradientDescent, Iteration, heavy_ball, nesterov, semi_iteration
 from stepfold.iterations.momentum import Pair
 from stepfold.iterations.semi_iteration import next_weight
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed, published_measure
 from stepfold.lab.experiments.base import experiment
-from stepfold.lab.figure import Axis, Curve, Figure
+from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
 from stepfold.lab.sources import CHEBYSHEV_STEP, Source
@@ -185,7 +186,6 @@ def _sections(
                 "Error against iteration. Conjugate gradients are lowest, then the semi-iteration, "
                 "heavy ball and Chebyshev steps close together, Nesterov, and the constant step.",
                 errors,
-                "Chebyshev steps",
             ),
             table=Table(
                 ("method", *(f"t = {t}" for t in ends)),
@@ -222,23 +222,17 @@ def _sections(
                         TWICE,
                     )
                 },
-                "Chebyshev steps",
             ),
         ),
     ]
 
 
-def _figure(
-    name: str, title: str, alt: str, curves: dict[str, FloatArray], emphasis: str
-) -> Figure:
+def _figure(name: str, title: str, alt: str, rows: dict[str, FloatArray]) -> Figure:
     return Figure(
         name,
         title,
         alt,
-        tuple(
-            Curve(label, np.arange(curve.size), curve, emphasis=label == emphasis)
-            for label, curve in curves.items()
-        ),
+        curves(rows, emphasis=("Chebyshev steps",)),
         Axis("iteration"),
         Axis("error norm, relative to the start", log=True),
     )

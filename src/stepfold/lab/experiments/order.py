@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from stepfold._typing import FloatArray
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table

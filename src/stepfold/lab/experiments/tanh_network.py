@@ -13,7 +13,7 @@ import numpy as np
 
 from stepfold._typing import FloatArray
 from stepfold.accelerate import accelerate
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure

@@ -15,12 +15,12 @@ import numpy as np
 
 from stepfold._typing import FloatArray
 from stepfold.iterations import Fista, ProximalGradient
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import Rival, tuned_chebyshev
 from stepfold.lab.experiments._unfolded import MiniBatches, best_weight, iterates, layers, trained
 from stepfold.lab.experiments.base import experiment
-from stepfold.lab.figure import Axis, Curve, Figure, Level
+from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
 from stepfold.lab.sources import TRAINABLE_ISTA, Source
@@ -236,7 +236,20 @@ def tista(
                     "part of a layer multiplies the error in the row space of A by 1 − γ, and "
                     "leaves the rest alone.",
                 ),
-                figure=_step_figure(run.schedule),
+                figure=Figure(
+                    "learned_steps",
+                    "Learned steps in the order of the layers",
+                    "Step size against layer: short and long steps alternate.",
+                    curves(
+                        {"learned": run.schedule.steps},
+                        np.arange(1, num_layers + 1),
+                        style="both",
+                        emphasis=("learned",),
+                    ),
+                    Axis("layer"),
+                    Axis("step size γ"),
+                    (Level("before training", 1.0),),
+                ),
             ),
         ],
         checks=[
@@ -281,19 +294,6 @@ def tista(
                 name: [float(value) for value in rival.errors] for name, rival in rows.items()
             },
         },
-    )
-
-
-def _step_figure(schedule: Schedule) -> Figure:
-    numbers = np.arange(1, schedule.period + 1)
-    return Figure(
-        "learned_steps",
-        "Learned steps in the order of the layers",
-        "Step size against layer: short and long steps alternate.",
-        (Curve("learned", numbers, schedule.steps, style="both", emphasis=True),),
-        Axis("layer"),
-        Axis("step size γ"),
-        (Level("before training", 1.0),),
     )
 
 
