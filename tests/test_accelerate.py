@@ -506,7 +506,7 @@ def test_bad_starts_are_refused(start: Any, error: type[Exception], message: str
         ({"max_products": 2.5}, TypeError, "`max_products` must be an integer"),
         ({"max_seconds": math.nan}, ValueError, "`max_seconds` must be at least 0"),
         ({"period": 0}, ValueError, "`period` must be an integer of at least 1"),
-        ({"schedule": [1.0]}, TypeError, "`schedule` must be a Schedule, got list"),
+        ({"schedule": [1.0]}, TypeError, "`schedule` must be a Schedule or None, got list"),
         ({"bounds": (0.1, 1.0)}, TypeError, "`bounds` must be SpectralBounds or an Ellipse"),
         ({"bounds": SpectralBounds(0.0, 1.0)}, ValueError, "`bounds.lower` must be above 0"),
         ({"guard": False}, ValueError, "`guard=False` needs a `schedule` or `bounds`"),

@@ -32,6 +32,7 @@ from stepfold.run import Budgets
 from stepfold.run.maps import run_map
 from stepfold.run.policies.relaxation import EXPLODED, Account, Relaxation
 from stepfold.schedules import Schedule
+from stepfold.schedules.base import check_schedule
 from stepfold.spectrum import SpectralBounds
 from stepfold.spectrum.ellipse import Ellipse
 
@@ -156,11 +157,7 @@ def _account(
     *,
     guard: bool,
 ) -> Account:
-    if schedule is not None and not isinstance(schedule, Schedule):
-        raise TypeError(
-            f"`schedule` must be a Schedule, got {type(schedule).__name__}; "
-            "wrap relaxations as `Schedule(steps)`"
-        )
+    check_schedule(schedule)
     if bounds is not None and not isinstance(bounds, (SpectralBounds, Ellipse)):
         raise TypeError(
             f"`bounds` must be SpectralBounds or an Ellipse, got {type(bounds).__name__}; "

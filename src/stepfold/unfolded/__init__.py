@@ -28,6 +28,7 @@ from stepfold.unfolded.progress import Progress
 from stepfold.unfolded.replicas import Replicas, train_replicas
 from stepfold.unfolded.samplers import DataSetSampler, GaussianLeastSquares, Sample
 from stepfold.unfolded.stages import Stage, all_at_once, greedy_then_refined, incremental
+from stepfold.unfolded.theory import TheoryStart, theory_start
 from stepfold.unfolded.training import train, train_incrementally
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "SampledLoss",
     "SpectralLoss",
     "Stage",
+    "TheoryStart",
     "Trainable",
     "UnfoldedIteration",
     "all_at_once",
@@ -56,6 +58,7 @@ __all__ = [
     "process_group",
     "squared_error",
     "squared_residual",
+    "theory_start",
     "train",
     "train_exactly",
     "train_incrementally",

@@ -16,6 +16,7 @@ from stepfold._typing import FloatArray
 from stepfold.iterations import GradientDescent, Iteration
 from stepfold.result import TrainingRun
 from stepfold.schedules import Schedule
+from stepfold.unfolded._held import Held, held_by, register
 from stepfold.unfolded._layers import Layer, Layers, Step, layers_of
 from stepfold.unfolded.parameters import LayerValues, Positive, Trainable
 
@@ -38,6 +39,10 @@ class UnfoldedIteration(nn.Module):
             one positive value per layer. For an `Iteration` a name is an attribute that each layer
             replaces, such as "momentum" of `HeavyBall` or "penalty.weight" of `ProximalGradient`;
             for a function it is any identifier but "step".
+        modules: Modules, or single ``nn.Parameter``, that the iteration uses, by names of one's
+            own; needed only where they are not found. Found, and named by where it is kept, is what
+            the iteration holds in attributes, closures, defaults, partials, bound methods, global
+            names and containers.
         train_steps: Whether the steps are trained; else only the other parameters are, and the
             weights of a step that is a module.
         recompute_every: Layers in a segment of which only the start is kept for the backward pass,
@@ -48,9 +53,12 @@ class UnfoldedIteration(nn.Module):
     Attributes:
         steps: Positive step sizes, tensor of shape (period,), in units of 1 / Hessian.
         num_layers: T.
+        held: The modules that the iteration uses, by name: trained, saved and moved with the
+            network. Freeze one by ``requires_grad_(False)``.
 
     Raises:
-        TypeError: If ``schedule`` is not a `Schedule`, or ``iteration`` cannot be called.
+        TypeError: If ``schedule`` is not a `Schedule`, ``iteration`` cannot be called, or something
+            in ``modules`` is none.
         ValueError: If there are more steps than layers, a name fits nothing, or initial values are
             out of range.
 
@@ -67,6 +75,15 @@ class UnfoldedIteration(nn.Module):
     ... )
     >>> network.steps.shape, network.values("drift").shape
     (torch.Size([1]), torch.Size([3]))
+
+    >>> import functools
+    >>> def denoised(prior, x, params, y):
+    ...     return prior(x + params.step * (y - x))
+    >>> step = functools.partial(denoised, nn.Linear(3, 3))
+    >>> UnfoldedIteration(Schedule([0.5]), iteration=step).held
+    Module(
+      (step_0): Linear(in_features=3, out_features=3, bias=True)
+    )
     """
 
     steps: Tensor
@@ -78,6 +95,7 @@ class UnfoldedIteration(nn.Module):
         iteration: Iteration[Any, Any] | Step | None = None,
         num_layers: int | None = None,
         parameters: Mapping[str, Any] | None = None,
+        modules: Mapping[str, nn.Module | nn.Parameter] | None = None,
         train_steps: bool = True,
         recompute_every: int | None = None,
         dtype: torch.dtype = torch.float64,
@@ -126,6 +144,29 @@ class UnfoldedIteration(nn.Module):
             key = name.replace(".", "__")
             self.extra[key] = LayerValues(name, trainable, self.num_layers, dtype)
             self._names[name] = key
+        self.held = nn.Module()
+        register(self.held, _checked_modules(modules))
+        self.register_held()
+
+    def register_held(self) -> Held:
+        """Register the modules and parameters that the iteration holds by now, and return them.
+
+        A network does it when it is made; `train` again, for what was put in place since.
+        """
+        found = held_by(self.iteration, [self])
+        register(self.held, {**found.modules, **found.parameters})
+        return found
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """What the optimiser changes, by the names that ``train(groups=…)`` takes."""
+        names = ["steps", *self._names]
+        groups = {name: [raw] for name, raw in zip(names, self.stacked_parameters(), strict=True)}
+        if isinstance(self.iteration, nn.Module):
+            groups["iteration"] = list(self.iteration.parameters())
+        for name, module in self.held.named_children():
+            groups[name] = list(module.parameters())
+        groups |= {name: [value] for name, value in self.held.named_parameters(recurse=False)}
+        return groups
 
     def _check_name(self, name: str) -> None:
         if hasattr(self.extra, name):
@@ -240,27 +281,33 @@ class UnfoldedIteration(nn.Module):
         """Take the steps and parameters that a run has learned.
 
         Raises:
-            ValueError: If they are those of another network, or the network's step is a module with
-                weights or buffers, which a run does not hold.
+            ValueError: If they are those of another network, or the network's step is a module, or
+                holds one, with weights or buffers, which a run does not hold.
         """
-        if isinstance(self.iteration, nn.Module) and self.iteration.state_dict():
-            names = ", ".join(self.iteration.state_dict())
+        own = self.iteration.state_dict() if isinstance(self.iteration, nn.Module) else {}
+        if weights := [*own, *self.held.state_dict()]:
             raise ValueError(
                 f"`run` does not hold what the step, {type(self.iteration).__name__}, has learned "
-                f"({names}); keep `network.state_dict()` and load that"
+                f"({', '.join(weights)}); keep `network.state_dict()` and load that"
             )
         learned = {name: np.shape(values) for name, values in run.parameters.items()}
-        own = {name: tuple(self.values(name).shape) for name in self._names}
-        if learned != own or run.schedule.period != self.num_layers:
+        shapes = {name: tuple(self.values(name).shape) for name in self._names}
+        if learned != shapes or run.schedule.period != self.num_layers:
             raise ValueError(
-                f"`run` must be of this network, with {self.num_layers} layers and {own}; it has "
-                f"{run.schedule.period} and {learned}"
+                f"`run` must be of this network, with {self.num_layers} layers and {shapes}; it "
+                f"has {run.schedule.period} and {learned}"
             )
+        self.set_values(
+            self.steps.new_tensor(run.schedule.steps[: len(self.steps)]), run.parameters
+        )
+
+    def set_values(self, steps: Any, parameters: Mapping[str, Any]) -> None:
+        """Set the steps, shape (period,), and parameters by name, shape (copies, …); unchecked."""
         with torch.no_grad():
-            self.steps = self.steps.new_tensor(run.schedule.steps[: len(self.steps)])
-            for name, key in self._names.items():
-                extra: Any = self.extra[key]
-                values = torch.as_tensor(run.parameters[name]).to(extra.stacked)
+            self.steps = torch.as_tensor(steps).to(self.steps)
+            for name, value in parameters.items():
+                extra: Any = self.extra[self._names[name]]
+                values = torch.as_tensor(value).to(extra.stacked)
                 if parametrize.is_parametrized(extra):
                     extra.stacked = values
                 else:
@@ -274,3 +321,25 @@ class UnfoldedIteration(nn.Module):
         'learned'
         """
         return Schedule(self.layer_steps(num_layers).detach().double().cpu().numpy(), "learned")
+
+
+def _checked_modules(modules: Any) -> Mapping[str, nn.Module | nn.Parameter]:
+    if modules is None:
+        return {}
+    if not isinstance(modules, Mapping):
+        raise TypeError(
+            f"`modules` must be a dictionary of modules by names, got {type(modules).__name__}; "
+            'write `{"prior": module}`'
+        )
+    for name, module in modules.items():
+        if not isinstance(module, (nn.Module, nn.Parameter)):
+            raise TypeError(
+                f"`modules` must hold torch modules or parameters, got {type(module).__name__} for "
+                f"{name!r}; write `nn.Parameter(tensor)` for a tensor"
+            )
+        if not isinstance(name, str) or not name.isidentifier() or hasattr(nn.Module, name):
+            raise ValueError(
+                "`modules` must be named by identifiers that are no words of torch's modules, got "
+                f"{name!r}"
+            )
+    return modules
