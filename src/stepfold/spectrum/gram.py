@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from stepfold._arrays import dtype_kind
-from stepfold._checks import check_matrix
+from stepfold._checks import check_matrix, check_nonnegative
 from stepfold._typing import Operator
 
 
@@ -25,9 +24,7 @@ class Gram:
 
     def __init__(self, factor: Operator, shift: float = 0.0) -> None:
         self.factor = check_matrix("factor", factor, allow_complex=True)
-        if not 0 <= shift < math.inf:
-            raise ValueError(f"`shift` must be at least 0 and finite, got {shift!r}")
-        self._set(shift)
+        self._set(check_nonnegative("shift", shift))
 
     @classmethod
     def of_checked(cls, factor: Any, shift: float = 0.0) -> Gram:
