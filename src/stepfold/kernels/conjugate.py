@@ -112,9 +112,9 @@ class ConjugateBlock:
         sums = np.zeros(num_parts * APART)
         meetings = np.zeros(num_parts * APART, dtype=np.int64)
         matrix = self.matrix
-        shared = (matrix.data, matrix.indices, matrix.indptr, *vectors, image, saved, log)
-        shared = (*shared, limits, start, outcome, sums, meetings, self._starts)
-        run_together(self._loop, [(*shared, part) for part in range(num_parts)])
+        arrays = (matrix.data, matrix.indices, matrix.indptr, *vectors, image, saved)
+        numbers = (log, limits, start, outcome, sums, meetings, self._starts)
+        run_together(self._loop, [(*arrays, *numbers, part) for part in range(num_parts)])
         count, failed, saved_at = outcome.tolist()
         kept = None
         if saved_at >= 0:
