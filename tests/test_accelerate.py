@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.linalg import block_diag
 
 from stepfold import FixedPoint, Schedule, SpectralBounds, Status, accelerate, chebyshev_steps
-from stepfold.accelerate import anderson, plain_iteration
+from stepfold.accelerate import GradientWarning, anderson, plain_iteration
 from stepfold.problems.fixed_point import StochasticMapWarning
 from stepfold.problems.gallery import GALLERY
 
@@ -143,7 +143,8 @@ def test_a_tensor_run_without_bounds_ends_where_the_array_run_does(matrix: np.nd
 
 def test_parameters_of_a_tensor_map_do_not_tie_the_run_to_its_graph() -> None:
     weight = torch.tensor(0.9, dtype=torch.float64, requires_grad=True)
-    result = accelerate(lambda x: weight * x.sin() + 0.2, torch.ones(3, dtype=torch.float64))
+    with pytest.warns(GradientWarning):
+        result = accelerate(lambda x: weight * x.sin() + 0.2, torch.ones(3, dtype=torch.float64))
     assert result.converged
     assert not result.x.requires_grad
 

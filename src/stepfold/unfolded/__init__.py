@@ -17,6 +17,7 @@ from stepfold.unfolded.choice import loss_for
 from stepfold.unfolded.criteria import squared_error, squared_residual
 from stepfold.unfolded.distributed import process_group
 from stepfold.unfolded.exact import train_exactly
+from stepfold.unfolded.fixed_point import fixed_point
 from stepfold.unfolded.local import LocalSpectra, local_spectra
 from stepfold.unfolded.losses import Loss, SampledLoss, SpectralLoss
 from stepfold.unfolded.module import UnfoldedIteration
@@ -49,6 +50,7 @@ __all__ = [
     "Trainable",
     "UnfoldedIteration",
     "all_at_once",
+    "fixed_point",
     "greedy_then_refined",
     "incremental",
     "local_spectra",
