@@ -24,7 +24,7 @@ from stepfold.iterations import GradientDescent
 from stepfold.planner import shortest_good_period
 from stepfold.problems import Preconditioned, Quadratic, QuadraticProblem
 from stepfold.result import Status
-from stepfold.run import Budgets, Measure, Policy, Seen
+from stepfold.run import Budgets, Measure, Policy, Seen, Terms
 from stepfold.run.measures import RESTING, Places
 from stepfold.run.policies.automatic import Automatic
 from stepfold.run.policies.cycle import Cycle
@@ -127,8 +127,8 @@ def chebyshev(
     watch = None if callback is None else (lambda _, x: callback(x))
     policy = _policy(bounds, units, tolerances[0], limit)
     scaled = Units(inner, units.hessian, units.solution, units.gradient)
-    budgets = Budgets(max_steps=limit)
-    loop = run_quadratic(scaled, start, term, measure, policy, budgets, watch)
+    terms = Terms(budgets=Budgets(max_steps=limit), callback=watch)
+    loop = run_quadratic(scaled, start, term, measure, policy, terms)
     if policy.indefinite is not None:
         raise ValueError(
             "`A` must be positive definite, got a direction p with pᴴAp/pᴴp = "
