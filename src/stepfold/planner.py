@@ -77,7 +77,7 @@ class Plan(JsonRecord):
 
     Args:
         schedule: Recommended steps, in a safe order.
-        bounds: Interval that they are made for, with how far each end can be relied upon.
+        bounds: Interval that they are made for, with how reliable each end is.
         rtol: Tolerance on the norm of the gradient, relative to that at 0.
         num_steps: Steps to the tolerance: for this right-hand side where all eigenvectors were
             computed, else in the worst case over ``bounds``; infinite if neither is known.
@@ -119,7 +119,8 @@ def plan(
     first-kind steps is hopeless or, with all eigenvectors known, worse for this right-hand side.
 
     Raises:
-        TypeError: If ``problem`` is neither a quadratic problem nor bounds, or ``bounds`` are none.
+        TypeError: If ``problem`` is neither a quadratic problem nor `SpectralBounds`, or
+            ``bounds`` is neither `SpectralBounds` nor None.
         ValueError: If ``rtol`` does not lie between 0 and 1, or the operator is zero or not
             positive semidefinite.
 
@@ -426,7 +427,7 @@ def _alternatives(
         Alternative(
             "constant step 2/(a + b)",
             per_step * constant_steps_needed,
-            "never, where the bounds can be relied upon",
+            "not recommended if the bounds are reliable",
         ),
         Alternative(
             krylov,
@@ -469,5 +470,5 @@ def _direct(problem: QuadraticProblem[Any] | None, total: float) -> Alternative 
         # Cholesky takes n³/3 operations, a product 2n².
         steps = larger / 6
         name = "Cholesky (scipy.linalg.solve)"
-    verdict = "its operations are worth" if steps < total else "only if many more steps are needed:"
-    return Alternative(name, None, f"{verdict} {steps:.0f} of our steps")
+    verdict = "" if steps < total else "; better only if you need more"
+    return Alternative(name, None, f"costs as much as about {steps:.0f} steps{verdict}")

@@ -189,7 +189,7 @@ def _operator(hessian: Any, shape: tuple[int, int] | None) -> Any:
 
 
 def fits_dense_eigensolver(hessian: Operator) -> bool:
-    """Whether all eigenvalues are to be had in a second or two: entries known and few enough.
+    """Whether a dense eigensolver takes about two seconds at most; the entries must be known.
 
     >>> fits_dense_eigensolver(np.eye(3)), fits_dense_eigensolver(np.eye(2000))
     (True, False)

@@ -226,9 +226,9 @@ def tools_section(subject: Subject) -> Section:
         "How sure this is, and other tools",
         (
             *subject.plan.advice,
-            "Known steps win where a step must be known in advance: one pass over the data, no "
-            "inner products, many right-hand sides at once, a fixed linear map of the right-hand "
-            f"side. {subject.plan.dtype} arithmetic is wide enough for this tolerance.",
+            "Use a precomputed schedule where steps may not depend on the iterate: one pass over "
+            "the data, no inner products, many right-hand sides at once, a fixed linear map of the "
+            f"right-hand side. {subject.plan.dtype} arithmetic is wide enough for this tolerance.",
         ),
         table=Table(("method", "products, worst case", "better when"), tuple(rows)),
     )
