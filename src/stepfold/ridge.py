@@ -35,6 +35,7 @@ import numpy as np
 
 from stepfold._arrays import dtype_kind, epsilon, from_host, largest_entry, norms, to_host
 from stepfold._checks import check_count, check_positive
+from stepfold._codec import JsonRecord
 from stepfold._krylov import Bidiagonal, golub_kahan
 from stepfold._typing import FloatArray
 from stepfold.problems import LeastSquares
@@ -64,7 +65,7 @@ TINY = float(np.finfo(float).tiny)
 
 
 @dataclass(frozen=True, slots=True)
-class RidgeChoice:
+class RidgeChoice(JsonRecord):
     """A ridge and where it comes from.
 
     Args:
@@ -88,17 +89,6 @@ class RidgeChoice:
         kind = "given" if self.rule == DISCREPANCY else "estimated"
         how = f"{self.ridge:.4g} by {self.rule}, noise {self.noise:.4g} ({kind})"
         return " ".join((f"{how}.", *self.notes))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON."""
-        return {
-            "ridge": self.ridge,
-            "rule": self.rule,
-            "noise": self.noise,
-            "residual_norm": self.residual_norm,
-            "num_products": self.num_products,
-            "notes": list(self.notes),
-        }
 
 
 def choose_ridge(
