@@ -41,6 +41,7 @@ from stepfold._typing import FloatArray
 from stepfold.problems import LeastSquares
 from stepfold.problems.base import apply, apply_adjoint
 from stepfold.spectrum import fits_dense_eigensolver
+from stepfold.spectrum.target import dense
 
 # Ridges that are tried lie between the rounding of the largest eigenvalue of AᵀA and so many times
 # that eigenvalue.
@@ -217,14 +218,13 @@ def _check_largest(largest: float) -> float:
 
 
 def _exact_sums(problem: LeastSquares[Any], size: float) -> _Sums:
-    matrix: Any = problem.operator
-    dense = matrix.toarray() if hasattr(matrix, "toarray") else to_host(matrix)
-    dense = dense.astype(np.result_type(dense.dtype, np.float32), copy=False)
+    matrix = dense(problem.operator)
+    matrix = matrix.astype(np.result_type(matrix.dtype, np.float32), copy=False)
     rows = np.atleast_2d(to_host(problem.rhs)) / size
-    left, values, _ = np.linalg.svd(dense, full_matrices=False)
+    left, values, _ = np.linalg.svd(matrix, full_matrices=False)
     parts = rows @ left.conj()
     outside = float(np.linalg.norm(rows - parts @ left.T)) ** 2
-    num_rows = dense.shape[0]
+    num_rows = matrix.shape[0]
     return _Sums(
         _Measure(values**2, (np.abs(parts) ** 2).sum(0), outside),
         _Measure(values**2, np.ones(values.size), num_rows - values.size),

@@ -137,7 +137,7 @@ def reasons(choice: Choice, bounds: SpectralBounds) -> list[str]:
 
 
 def narrowest_dtype(condition: float, rtol: float) -> str:
-    """"float32" or "float64", the narrowest whose rounding is within the tolerance; or "none"."""
+    """ "float32" or "float64", the narrowest whose rounding is within the tolerance; or "none"."""
     # A gradient step rounds the iterate to about eps·‖x‖, the gradient to eps·b·‖x‖; relative to
     # ‖∇f(0)‖ ≥ a‖x‖ that is eps·κ. The factor 4 covers the accumulation over an interleaved period.
     for name in ("float32", "float64"):

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
-from stepfold._checks import check_count, check_matrix
+from stepfold._checks import check_count, check_matrix, check_square
 from stepfold._typing import Operator
 from stepfold.spectrum.bounds import Certainty, SpectralBounds, tightest
 from stepfold.spectrum.complex_form import is_complex
 from stepfold.spectrum.entries import Gershgorin
-from stepfold.spectrum.exact import Exact, check_square
+from stepfold.spectrum.exact import USE_GRAM, Exact
 from stepfold.spectrum.gram import Gram
 from stepfold.spectrum.lanczos import Lanczos
 from stepfold.spectrum.target import FunctionOperator, Target, has_entries
@@ -184,7 +184,7 @@ def _operator(hessian: Any, shape: tuple[int, int] | None) -> Any:
             f"`shape` must be that of the operator, {tuple(operator.shape)}, got {shape}; "
             "it is needed for callables only"
         )
-    check_square(operator.shape)
+    check_square("hessian", operator, USE_GRAM)
     return operator
 
 

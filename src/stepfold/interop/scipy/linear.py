@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._arrays import epsilon, norms, row_dots
-from stepfold._checks import check_callable, check_count, check_entries
+from stepfold._checks import check_callable, check_count, check_entries, check_square
 from stepfold._typing import FloatArray
 from stepfold.interop.scipy._inputs import (
     as_matrix,
@@ -88,9 +88,8 @@ def chebyshev(
     (array([1., 1., 1.]), 0)
     """
     matrix = as_matrix("A", A)
+    check_square("A", matrix)
     size = matrix.shape[0]
-    if matrix.shape != (size, size):
-        raise ValueError(f"`A` must be square, got shape {tuple(matrix.shape)}")
     inverse = None if M is None else as_matrix("M", M)
     check_entries("M", inverse)
     if inverse is not None and inverse.shape != matrix.shape:
