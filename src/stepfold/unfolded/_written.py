@@ -51,8 +51,8 @@ class Written(Tensor):
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _plain(self).__reduce_ex__(protocol)
 
-    def __repr__(self, **options: Any) -> str:
-        return _plain(self).__repr__(**options)
+    def __repr__(self, *, tensor_contents: Any = None) -> Any:  # type: ignore[override]
+        return repr(_plain(self))
 
 
 def written(values: Tensor, owner: Owner) -> Tensor:
@@ -66,13 +66,13 @@ def written(values: Tensor, owner: Owner) -> Tensor:
     >>> type(values + 1).__name__
     'Tensor'
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch._C._is_tracing():
         return values
     return _marked(values, owner, values.detach())
 
 
 def _marked(values: Tensor, owner: Owner, whole: Tensor) -> Tensor:
-    marked: Written = values.as_subclass(Written)  # type: ignore[arg-type]
+    marked: Written = values.as_subclass(Written)
     marked._owner, marked._whole = owner, whole
     return marked
 
@@ -87,7 +87,7 @@ def _marked_in(arguments: Any) -> list[Written]:
 
 def _plain(tensor: Tensor) -> Tensor:
     with torch._C.DisableTorchFunctionSubclass():
-        return tensor.as_subclass(Tensor)  # type: ignore[arg-type]
+        return tensor.as_subclass(Tensor)
 
 
 def _wrapped(result: Any, own: Written) -> Any:
