@@ -22,8 +22,8 @@ from stepfold._arrays import (
 )
 from stepfold._krylov import lanczos
 from stepfold._typing import FloatArray
+from stepfold.operators import apply
 from stepfold.problems import LeastSquares, Problem, QuadraticProblem
-from stepfold.problems.base import apply
 from stepfold.result import Status
 
 if TYPE_CHECKING:

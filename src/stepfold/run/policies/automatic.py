@@ -45,9 +45,9 @@ from stepfold._arrays import (
     take,
 )
 from stepfold._typing import FloatArray
+from stepfold.operators import apply
 from stepfold.planner import shortest_good_period
 from stepfold.problems import LeastSquares, QuadraticProblem
-from stepfold.problems.base import apply
 from stepfold.result import Status
 from stepfold.run.diagnosis import unreachable_part
 from stepfold.run.ledger import Seen
