@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.linalg import block_diag
 
 from stepfold import FixedPoint, Schedule, SpectralBounds, Status, accelerate, chebyshev_steps
-from stepfold.accelerate import anderson, plain_iteration
+from stepfold.accelerate import GradientWarning, anderson, plain_iteration
 from stepfold.problems.fixed_point import StochasticMapWarning
 from stepfold.problems.gallery import GALLERY
 
@@ -143,7 +143,8 @@ def test_a_tensor_run_without_bounds_ends_where_the_array_run_does(matrix: np.nd
 
 def test_parameters_of_a_tensor_map_do_not_tie_the_run_to_its_graph() -> None:
     weight = torch.tensor(0.9, dtype=torch.float64, requires_grad=True)
-    result = accelerate(lambda x: weight * x.sin() + 0.2, torch.ones(3, dtype=torch.float64))
+    with pytest.warns(GradientWarning):
+        result = accelerate(lambda x: weight * x.sin() + 0.2, torch.ones(3, dtype=torch.float64))
     assert result.converged
     assert not result.x.requires_grad
 
@@ -505,7 +506,7 @@ def test_bad_starts_are_refused(start: Any, error: type[Exception], message: str
         ({"max_products": 2.5}, TypeError, "`max_products` must be an integer"),
         ({"max_seconds": math.nan}, ValueError, "`max_seconds` must be at least 0"),
         ({"period": 0}, ValueError, "`period` must be an integer of at least 1"),
-        ({"schedule": [1.0]}, TypeError, "`schedule` must be a Schedule, got list"),
+        ({"schedule": [1.0]}, TypeError, "`schedule` must be a Schedule or None, got list"),
         ({"bounds": (0.1, 1.0)}, TypeError, "`bounds` must be SpectralBounds or an Ellipse"),
         ({"bounds": SpectralBounds(0.0, 1.0)}, ValueError, "`bounds.lower` must be above 0"),
         ({"guard": False}, ValueError, "`guard=False` needs a `schedule` or `bounds`"),

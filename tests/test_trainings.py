@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from stepfold import SpectralMeasure, optimal_steps
+from stepfold.lab.curves import median_curve
 from stepfold.lab.experiments import EXPERIMENTS
 from stepfold.lab.experiments._trainings import (
-    median_curve,
     pairs_are_outside_in,
     predicted_ranks,
     ranks,

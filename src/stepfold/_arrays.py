@@ -10,6 +10,7 @@ Vectors are rows: one of shape (n,), or a batch of shape (batch, n). Numbers tha
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import warnings
@@ -59,6 +60,7 @@ __all__ = [
     "take",
     "tiny",
     "to_host",
+    "without_graph",
     "zeros_like",
 ]
 
@@ -303,6 +305,11 @@ def conjugate(x: Any) -> Any:
 def detached(x: Any) -> Any:
     """The array without the graph that made it, if it has one."""
     return x.detach() if is_torch(x) else x
+
+
+def without_graph(x: Any) -> contextlib.AbstractContextManager[Any]:
+    """Context in which nothing is recorded for derivatives by the library of ``x``."""
+    return sys.modules["torch"].no_grad() if is_torch(x) else contextlib.nullcontext()
 
 
 def reshaped(x: Any, shape: tuple[int, ...]) -> Any:

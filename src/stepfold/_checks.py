@@ -57,12 +57,19 @@ def check_nonnegative(name: str, value: Any, *, allow_infinite: bool = False) ->
     return value
 
 
-def check_positive(name: str, value: Any, remedy: str) -> None:
+def check_positive(name: str, value: Any, remedy: str = "") -> None:
     """Raise unless it is a positive, finite real number; True and "1" are none."""
+    remedy = remedy and f"; {remedy}"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
-        raise TypeError(f"`{name}` must be a positive number, got {value!r}; {remedy}")
+        raise TypeError(f"`{name}` must be a positive number, got {value!r}{remedy}")
     if not 0 < float(value) < math.inf:
-        raise ValueError(f"`{name}` must be positive and finite, got {value!r}; {remedy}")
+        raise ValueError(f"`{name}` must be positive and finite, got {value!r}{remedy}")
+
+
+def check_share(name: str, value: float, remedy: str = "") -> None:
+    """Raise unless a number lies between 0 and 1, both left out."""
+    if not 0 < value < 1:
+        raise ValueError(f"`{name}` must lie between 0 and 1, got {value!r}" + remedy)
 
 
 def check_callable(name: str, value: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_share
 from stepfold._codec import JsonRecord
 from stepfold.operators import flipped
 from stepfold.polynomial import (
@@ -37,6 +37,7 @@ from stepfold.spectrum import (
     exact_eigenvalues,
     fits_dense_eigensolver,
 )
+from stepfold.spectrum.bounds import check_bounds
 
 # Lanczos steps after which an unknown lower end is taken as such.
 PATIENCE = 400
@@ -127,15 +128,10 @@ def plan(
     >>> advice.schedule.period, advice.num_steps
     (38, 76)
     """
-    if not 0 < rtol < 1:
-        raise ValueError(f"`rtol` must lie between 0 and 1, got {rtol!r}")
+    check_share("rtol", rtol)
     if period is not None:
         period = check_count("period", period)
-    if bounds is not None and not isinstance(bounds, SpectralBounds):
-        raise TypeError(
-            f"`bounds` must be SpectralBounds or None, got {type(bounds).__name__}; wrap the ends "
-            "as `SpectralBounds(lower, upper)`"
-        )
+    check_bounds(bounds)
     notes: list[str] = []
     known: QuadraticProblem[Any] | None = None
     may_look = False

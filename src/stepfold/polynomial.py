@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, check_vector
+from stepfold._checks import check_count, check_nonnegative, check_share, check_vector
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
 from stepfold.spectrum import SpectralBounds
@@ -76,8 +76,7 @@ def worst_case_period_rate(steps: Any, bounds: SpectralBounds, *, power: float =
     0.666666666667
     """
     gammas = check_vector("steps", steps)
-    if not 0 <= power < math.inf:
-        raise ValueError(f"`power` must be at least 0 and finite, got {power!r}")
+    check_nonnegative("power", power)
     inner = extrema_between(gammas[gammas != 0], power)
     candidates = np.concatenate([[bounds.lower, bounds.upper], inner])
     inside = candidates[(candidates >= bounds.lower) & (candidates <= bounds.upper)]
@@ -295,11 +294,8 @@ def marchenko_pastur_mean_squared_error(ratio: float, period: int) -> float:
     0.142857142857
     """
     period = check_count("period", period)
-    if not 0 < ratio < 1:
-        raise ValueError(
-            f"`ratio` must lie between 0 and 1, got {ratio!r}; from 1 on H has no inverse and the "
-            "error on its kernel stays"
-        )
+    remedy = "; from 1 on H has no inverse and the error on its kernel stays"
+    check_share("ratio", ratio, remedy)
     return (1 - ratio) * ratio**period / (1 - ratio ** (period + 1))
 
 
@@ -314,8 +310,7 @@ def num_steps_to(rtol: float, period_rate: float, period: int = 1) -> float:
     >>> num_steps_to(1e-3, 0.1, period=8)
     24
     """
-    if not 0 < rtol < 1:
-        raise ValueError(f"`rtol` must lie between 0 and 1, got {rtol!r}")
+    check_share("rtol", rtol)
     if not period_rate >= 0:
         raise ValueError(
             f"`period_rate` must be at least 0, got {period_rate!r}; take its absolute value"

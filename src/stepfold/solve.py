@@ -39,6 +39,7 @@ from stepfold.run.start import (
 )
 from stepfold.run.units import Units, in_units_near_one
 from stepfold.schedules import Schedule
+from stepfold.schedules.base import check_schedule
 from stepfold.spectrum import Certainty
 
 __all__ = ["Guard", "default_rtol", "solve"]
@@ -132,11 +133,7 @@ def solve(
     >>> solve(problem, chebyshev_steps(estimate_bounds(problem.hessian), 8)).num_steps
     32
     """
-    if schedule is not None and not isinstance(schedule, Schedule):
-        raise TypeError(
-            f"`schedule` must be a Schedule or None, got {type(schedule).__name__}; "
-            "wrap step sizes as `Schedule(steps)`"
-        )
+    check_schedule(schedule)
     check_callable("callback", callback)
     for name, tolerance in (
         ("rtol", rtol),

@@ -13,22 +13,38 @@ References:
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from stepfold._checks import check_count
 from stepfold._typing import ArrayT
+from stepfold.accelerate.implicit import (
+    ConvergenceWarning,
+    check_differentiable,
+    with_gradient,
+)
 from stepfold.accelerate.rivals import anderson, constant_relaxation, plain_iteration, steffensen
-from stepfold.problems.fixed_point import FixedPoint
+from stepfold.problems.fixed_point import FixedPoint, GradientWarning
 from stepfold.result import Result
 from stepfold.run import Budgets
 from stepfold.run.maps import run_map
 from stepfold.run.policies.relaxation import EXPLODED, Account, Relaxation
 from stepfold.schedules import Schedule
+from stepfold.schedules.base import check_schedule
 from stepfold.spectrum import SpectralBounds
 from stepfold.spectrum.ellipse import Ellipse
 
-__all__ = ["accelerate", "anderson", "constant_relaxation", "plain_iteration", "steffensen"]
+__all__ = [
+    "ConvergenceWarning",
+    "GradientWarning",
+    "accelerate",
+    "anderson",
+    "constant_relaxation",
+    "plain_iteration",
+    "steffensen",
+]
 
 
 def accelerate(
@@ -44,6 +60,7 @@ def accelerate(
     period: int | None = None,
     guard: bool = True,
     batch: bool = False,
+    differentiable: bool = False,
     stop: Callable[[ArrayT], bool] | None = None,
     callback: Callable[[int, ArrayT], None] | None = None,
 ) -> Result[ArrayT]:
@@ -69,6 +86,11 @@ def accelerate(
         batch: Whether the first axis of ``x0`` counts problems that do not touch each other. Each
             row then has its own tolerance and its own end, and rests from then on, while f is
             still asked about all rows. All share the relaxations.
+        differentiable: Whether ``x`` of the result carries gradients with respect to all tensors
+            that f depends on, by the implicit function theorem: backward solves ``w = Jᵀ w + g`` by
+            the same method, to the same tolerance. One evaluation of f is recorded, whatever their
+            number. They are gradients of the fixed point, so that the run must have converged;
+            there is none with respect to ``x0``. With False nothing is recorded.
         stop: Asked with the iterate after each period; True ends the run as converged.
         callback: Called as ``callback(t, x)`` after each step t = 1, 2, …; for watching.
 
@@ -81,20 +103,27 @@ def accelerate(
         and when it ended.
 
     Raises:
-        TypeError: If ``map`` is not callable, ``x0`` not an array, or f changes the dtype.
+        TypeError: If ``map`` is not callable, ``x0`` not an array, or f changes the dtype; or if
+            ``x0`` is no tensor of torch and ``differentiable`` is true.
         ValueError: If f changes the shape, writes into its argument or is not finite at ``x0``, or
             an argument is out of range.
 
     Warns:
         StochasticMapWarning: If f returns two different values at ``x0``.
+        GradientWarning: If f depends on tensors of torch that require gradients, and
+            ``differentiable`` is false.
+        ConvergenceWarning: In the backward pass, if the gradient was not found to its tolerance.
 
     >>> result = accelerate(np.cos, np.array([0.0, 1.0]))
     >>> result.status.name, result.x.round(6)
     ('CONVERGED', array([0.739085, 0.739085]))
     """
     account = _account(schedule, bounds, period, guard=guard)
-    return run_map(
-        map if isinstance(map, FixedPoint) else FixedPoint(map),
+    if differentiable:
+        check_differentiable(x0)
+    problem = map if isinstance(map, FixedPoint) else FixedPoint(map)
+    result = run_map(
+        problem,
         x0,
         Relaxation(account),
         Budgets(max_products=max_products, max_seconds=max_seconds),
@@ -102,8 +131,23 @@ def accelerate(
         callback,
         stop=stop,
         batch=batch,
+        differentiable=differentiable,
         exploded=EXPLODED,
     )
+    if not differentiable:
+        return result
+    solve_adjoint = functools.partial(
+        accelerate,
+        rtol=rtol,
+        max_products=max_products,
+        max_seconds=max_seconds,
+        schedule=schedule,
+        bounds=bounds,
+        period=period,
+        guard=guard,
+        batch=batch,
+    )
+    return replace(result, x=with_gradient(problem, result.x, solve_adjoint))
 
 
 def _account(
@@ -113,11 +157,7 @@ def _account(
     *,
     guard: bool,
 ) -> Account:
-    if schedule is not None and not isinstance(schedule, Schedule):
-        raise TypeError(
-            f"`schedule` must be a Schedule, got {type(schedule).__name__}; "
-            "wrap relaxations as `Schedule(steps)`"
-        )
+    check_schedule(schedule)
     if bounds is not None and not isinstance(bounds, (SpectralBounds, Ellipse)):
         raise TypeError(
             f"`bounds` must be SpectralBounds or an Ellipse, got {type(bounds).__name__}; "

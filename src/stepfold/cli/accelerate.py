@@ -14,7 +14,7 @@ import numpy as np
 from stepfold.accelerate import accelerate as run_accelerate
 from stepfold.accelerate import anderson, plain_iteration, steffensen
 from stepfold.cli.files import load_array, save_vector
-from stepfold.cli.options import given_bounds, output_options
+from stepfold.cli.options import FILE, given_bounds, output_option, output_options
 from stepfold.cli.output import PERIOD, check_output, last
 from stepfold.cli.user_function import load_function, plain_warnings
 from stepfold.cli.wording import in_options
@@ -31,15 +31,9 @@ METHODS: dict[str, Callable[..., Any]] = {
 @click.command()
 @click.argument("function")
 @click.option(
-    "--x0",
-    "start",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Start, an array of any shape (.npy, .npz or .csv).",
+    "--x0", "start", type=FILE, required=True, help="Start, of any shape (.npy, .npz or .csv)."
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Where to write the fixed point (.npy)."
-)
+@output_option("Where to write the fixed point (.npy).")
 @click.option(
     "--method",
     type=click.Choice(sorted(METHODS)),

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from stepfold.cli.options import output_option
 from stepfold.cli.output import show_table
 from stepfold.lab.experiments import EXPERIMENTS
 from stepfold.lab.runs import Job
@@ -58,12 +59,7 @@ def list_experiments(as_json: bool) -> None:
     metavar="NAME=VALUE",
     help="Set a parameter of the one experiment named; `stepfold list` shows them. Repeatable.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Folder to write, runs/NAME by default; of several, the folder for theirs.",
-)
+@output_option("Folder to write, runs/NAME by default; with several names: the parent folder.")
 @click.option("--force", is_flag=True, help="Compute anew, and replace folders that hold a run.")
 @click.option("--jobs", type=click.IntRange(1), help="Runs at a time; as many as there are cores.")
 @click.option("--json", "as_json", is_flag=True, help="Print checks and paths as JSON.")

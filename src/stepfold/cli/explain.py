@@ -12,28 +12,23 @@ import numpy as np
 
 from stepfold.cli.files import load_matrix, load_vector
 from stepfold.cli.options import (
-    given_bounds,
+    FILE,
     noise_option,
+    output_option,
     output_options,
     problem_options,
-    tolerance,
-    tolerance_option,
 )
 from stepfold.cli.output import show_table
-from stepfold.cli.posing import find_ridge, pose
-from stepfold.spectrum import SpectralBounds
+from stepfold.cli.posing import Asked, find_ridge, pose
 
 if TYPE_CHECKING:
     from stepfold.lab.outcome import Outcome
 
 
 @click.command()
-@click.argument("subject", metavar="MATRIX|RUN", type=click.Path(path_type=Path))
-@click.option("--rhs", type=click.Path(path_type=Path), help="Right-hand side to try it on.")
-@tolerance_option
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Folder for the report and its data."
-)
+@click.argument("subject", metavar="MATRIX|RUN", type=FILE)
+@click.option("--rhs", type=FILE, help="Right-hand side to try it on.")
+@output_option("Folder for the report and its data.")
 @problem_options
 @noise_option
 @output_options
@@ -42,14 +37,8 @@ def explain(
     context: click.Context,
     subject: Path,
     rhs: Path | None,
-    rtol: float | None,
     output: Path | None,
-    kind: str,
-    ridge: float | None,
-    noise: float | None,
-    lower: float | None,
-    upper: float | None,
-    period: int | None,
+    asked: Asked,
     force: bool,
     as_json: bool,
 ) -> int:
@@ -67,7 +56,6 @@ def explain(
     """
     from stepfold.lab.report import check_free, write_run
 
-    given = given_bounds(lower, upper)
     if output is not None:
         check_free(output, force=force)
     start = time.perf_counter()
@@ -77,7 +65,7 @@ def explain(
         _refuse_options_of_matrices(context)
         outcome = explain_folder(subject)
     else:
-        outcome = _explain_matrix(subject, rhs, rtol, kind, (ridge, noise), given, period)
+        outcome = _explain_matrix(asked, subject, rhs)
     seconds = time.perf_counter() - start
     report = None
     if output is not None:
@@ -112,28 +100,20 @@ def _refuse_options_of_matrices(context: click.Context) -> None:
             )
 
 
-def _explain_matrix(
-    matrix: Path,
-    rhs: Path | None,
-    rtol: float | None,
-    kind: str,
-    ridge: tuple[float | None, float | None],
-    given: SpectralBounds | None,
-    period: int | None,
-) -> Outcome:
+def _explain_matrix(asked: Asked, matrix: Path, rhs: Path | None) -> Outcome:
     from stepfold.lab.explanation import explain_problem
 
     entries = load_matrix(matrix)
     vector = None if rhs is None else load_vector(rhs)
-    weight, choice = find_ridge(entries, vector, kind, *ridge)
+    weight, choice = find_ridge(asked, entries, vector)
     rows = np.zeros(entries.shape[0], entries.dtype) if vector is None else vector
-    posed = pose(entries, rows, kind, weight)
+    posed = pose(entries, rows, asked.kind, weight)
     return explain_problem(
         posed.problem,
         name=str(matrix),
         why=posed.why if choice is None else f"{posed.why}, {choice}",
-        rtol=tolerance(rtol, posed.problem),
-        period=period,
-        bounds=given or posed.bounds,
+        rtol=asked.tolerance(posed.problem),
+        period=asked.period,
+        bounds=asked.bounds or posed.bounds,
         try_rhs=vector is not None,
     )

@@ -12,6 +12,7 @@ import click
 import numpy as np
 
 from stepfold.cli.files import load_matrix
+from stepfold.cli.options import FILE, output_option
 from stepfold.cli.output import check_output, write_whole
 from stepfold.cli.posing import pose
 from stepfold.measure import SpectralMeasure
@@ -23,21 +24,21 @@ LISTS = ".npy, .json, .txt or .csv"
 @click.command()
 @click.option(
     "--matrix",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Start from the spectrum of this matrix (.npy, .npz, .mtx or .csv).",
 )
 @click.option(
     "--eigenvalues",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Start from these eigenvalues (.npy, .json, .txt or .csv).",
 )
 @click.option(
     "--run",
     "run_folder",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Show the learned steps of this run's folder, on its spectrum.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write the page.")
+@output_option("Where to write the page.")
 @click.option("--open/--no-open", "opens", default=True, help="Open the page in a browser.")
 @click.option("--force", is_flag=True, help="Replace the output file.")
 def explore(

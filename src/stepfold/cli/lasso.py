@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
@@ -20,6 +21,7 @@ from stepfold.iterations import Fista, ProximalGradient
 from stepfold.problems import Composite
 from stepfold.problems import lasso as pose_lasso
 from stepfold.result import Result
+from stepfold.run import Budgets
 from stepfold.solve import solve
 
 METHODS = {
@@ -60,9 +62,7 @@ def lasso(
     ridge: float,
     method: str,
     gap: float,
-    max_steps: int,
-    max_products: int | None,
-    max_seconds: float | None,
+    budgets: Budgets,
     force: bool,
     as_json: bool,
 ) -> int:
@@ -89,7 +89,7 @@ def lasso(
         raise click.UsageError(
             "the weight is 0 (with --ratio: Aᵀb is), and nothing is penalised; use `stepfold solve`"
         )
-    result = _run(objective, method, gap, (max_steps, max_products, max_seconds))
+    result = _run(objective, method, gap, budgets)
     seconds = time.perf_counter() - start
     save_vector(output, result.x)
     gaps = np.atleast_1d(objective.gap(result.x))
@@ -121,23 +121,10 @@ def lasso(
     return 0 if result.converged else 1
 
 
-def _run(
-    objective: Composite[Any],
-    method: str,
-    gap: float,
-    budgets: tuple[int, int | None, float | None],
-) -> Result[Any]:
-    max_steps, max_products, max_seconds = budgets
+def _run(objective: Composite[Any], method: str, gap: float, budgets: Budgets) -> Result[Any]:
     if method != "relaxation":
         iteration: Any = {"auto": None, "fista": Fista, "ista": ProximalGradient}[method]
-        return solve(
-            objective,
-            iteration=iteration,
-            gap_rtol=gap,
-            max_steps=max_steps,
-            max_products=max_products,
-            max_seconds=max_seconds,
-        )
+        return solve(objective, iteration=iteration, gap_rtol=gap, **dataclasses.asdict(budgets))
     if not 0 <= gap < float("inf"):
         raise click.UsageError(f"--gap must be at least 0 and finite, got {gap}")
     zero = objective.zero
@@ -146,12 +133,14 @@ def _run(
     def is_good(x: Any) -> bool:
         return bool((np.atleast_1d(objective.gap(x)) <= tolerance).all())
 
-    evaluations = max_steps if max_products is None else min(max_steps, max_products // 2)
+    evaluations = budgets.max_steps or 0
+    if budgets.max_products is not None:
+        evaluations = min(evaluations, budgets.max_products // 2)
     return accelerate(
         objective.fixed_point(),
         zero,
         rtol=0.0,
         max_products=max(evaluations, 2),
-        max_seconds=math.inf if max_seconds is None else max_seconds,
+        max_seconds=math.inf if budgets.max_seconds is None else budgets.max_seconds,
         stop=is_good,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,24 @@ from typing import Any
 import click
 
 from stepfold.cli.output import PERIOD
-from stepfold.cli.posing import KINDS
-from stepfold.solve import default_rtol
+from stepfold.cli.posing import KINDS, Asked
+from stepfold.run import Budgets
 from stepfold.spectrum import SpectralBounds
+
+FILE = click.Path(path_type=Path)
+
+
+def output_option(text: str, **options: Any) -> Callable[..., Any]:
+    """``-o``, where to write what ``text`` says."""
+    return click.option("-o", "--output", type=FILE, help=text, **options)
 
 
 def system_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add what a command takes that solves for a matrix and a right-hand side from files."""
-    file = click.Path(path_type=Path)
     options = (
-        click.argument("matrix", type=file),
-        click.argument("rhs", type=file),
-        click.option(
-            "-o", "--output", type=file, required=True, help="Where to write the solution (.npy)."
-        ),
+        click.argument("matrix", type=FILE),
+        click.argument("rhs", type=FILE),
+        output_option("Where to write the solution (.npy).", required=True),
     )
     return _with(options, command)
 
@@ -39,19 +44,6 @@ class _Ridge(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return number
 
 
-tolerance_option = click.option(
-    "--rtol",
-    type=float,
-    help="Tolerance on the gradient norm, relative to that at 0.  [default: 1e-8, in single "
-    "precision 1e-4]",
-)
-
-
-def tolerance(rtol: float | None, problem: Any) -> float:
-    """What a plan is made for: the tolerance asked for, or the one that a solve takes."""
-    return default_rtol(problem.rhs) if rtol is None else rtol
-
-
 noise_option = click.option(
     "--noise",
     type=float,
@@ -60,7 +52,14 @@ noise_option = click.option(
 
 
 def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add budgets of steps, products and seconds."""
+    """Add budgets of steps, products and seconds, which the command gets as ``budgets``."""
+
+    @functools.wraps(command)
+    def called(
+        *, max_steps: int, max_products: int | None, max_seconds: float | None, **others: Any
+    ) -> Any:
+        return command(budgets=Budgets(max_steps, max_products, max_seconds), **others)
+
     options = (
         click.option(
             "--max-steps", type=int, default=100_000, show_default=True, help="Budget of steps."
@@ -74,12 +73,34 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--max-seconds", type=click.FloatRange(0), help="Budget of time, reading files aside."
         ),
     )
-    return _with(options, command)
+    return _with(options, called)
 
 
 def problem_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say what the problem is and how to step."""
+    """Add what the problem is and how to step, which the command gets as ``asked``."""
+
+    @functools.wraps(command)
+    def called(
+        *,
+        rtol: float | None,
+        kind: str,
+        ridge: float | None,
+        lower: float | None,
+        upper: float | None,
+        period: int | None,
+        noise: float | None = None,
+        **others: Any,
+    ) -> Any:
+        bounds = given_bounds(lower, upper)
+        return command(asked=Asked(rtol, kind, ridge, noise, bounds, period), **others)
+
     options = (
+        click.option(
+            "--rtol",
+            type=float,
+            help="Tolerance on the gradient norm, relative to that at 0.  [default: 1e-8, in "
+            "single precision 1e-4]",
+        ),
         click.option(
             "--kind",
             type=click.Choice(KINDS),
@@ -97,7 +118,7 @@ def problem_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--upper", type=float, help="Largest eigenvalue of the Hessian, if known."),
         click.option("--period", type=PERIOD, help="T, the period; chosen if not given."),
     )
-    return _with(options, command)
+    return _with(options, called)
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,29 +10,19 @@ import click
 import numpy as np
 
 from stepfold.cli.files import load_matrix
-from stepfold.cli.options import given_bounds, problem_options, tolerance, tolerance_option
+from stepfold.cli.options import FILE, problem_options
 from stepfold.cli.output import show_table
-from stepfold.cli.posing import find_ridge, pose
+from stepfold.cli.posing import Asked, find_ridge, pose
 from stepfold.cli.wording import in_options
 from stepfold.planner import Plan
 from stepfold.planner import plan as make_plan
 
 
 @click.command()
-@click.argument("matrix", type=click.Path(path_type=Path), required=False)
-@tolerance_option
+@click.argument("matrix", type=FILE, required=False)
 @problem_options
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-def plan(
-    matrix: Path | None,
-    rtol: float | None,
-    kind: str,
-    ridge: float | None,
-    lower: float | None,
-    upper: float | None,
-    period: int | None,
-    as_json: bool,
-) -> None:
+def plan(matrix: Path | None, asked: Asked, as_json: bool) -> None:
     """Recommend steps for MATRIX, or for eigenvalues between --lower and --upper alone.
 
     \b
@@ -40,17 +30,17 @@ def plan(
       stepfold plan A.npz --rtol 1e-8
       stepfold plan --lower 1 --upper 1000
     """
-    bounds = given_bounds(lower, upper)
+    bounds, period = asked.bounds, asked.period
     if matrix is not None:
         entries = load_matrix(matrix)
-        weight, _ = find_ridge(entries, None, kind, ridge, None)
-        posed = pose(entries, np.zeros(entries.shape[0], entries.dtype), kind, weight)
+        weight, _ = find_ridge(asked, entries, None)
+        posed = pose(entries, np.zeros(entries.shape[0], entries.dtype), asked.kind, weight)
         why = posed.why
-        goal = tolerance(rtol, posed.problem)
+        goal = asked.tolerance(posed.problem)
         advice = make_plan(posed.problem, rtol=goal, period=period, bounds=bounds or posed.bounds)
     elif bounds is not None:
         why = "any problem with these eigenvalues"
-        advice = make_plan(bounds, rtol=1e-8 if rtol is None else rtol, period=period)
+        advice = make_plan(bounds, rtol=1e-8 if asked.rtol is None else asked.rtol, period=period)
     else:
         raise click.UsageError("give a MATRIX, or --lower and --upper")
     if as_json:

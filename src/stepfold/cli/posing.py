@@ -11,6 +11,7 @@ import numpy as np
 
 from stepfold.problems import LeastSquares, Quadratic
 from stepfold.ridge import RidgeChoice, choose_ridge
+from stepfold.solve import default_rtol
 from stepfold.spectrum import SpectralBounds, estimate_bounds
 
 KINDS = ("auto", "least-squares", "symmetric")
@@ -18,6 +19,31 @@ KINDS = ("auto", "least-squares", "symmetric")
 SYMMETRIC_TO = 1e-10
 ROWS_AT_ONCE = 256
 INDEFINITE = ", for the matrix is symmetric but indefinite"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What options say of a problem and of the steps on it.
+
+    Args:
+        rtol: Tolerance on the gradient norm; the one that a solve takes if None.
+        kind: One of `KINDS`.
+        ridge: Weight of a ridge term; None to have it chosen.
+        noise: Standard deviation of the noise, for that choice.
+        bounds: Bounds of the spectrum.
+        period: T.
+    """
+
+    rtol: float | None
+    kind: str
+    ridge: float | None
+    noise: float | None
+    bounds: SpectralBounds | None
+    period: int | None
+
+    def tolerance(self, problem: Any) -> float:
+        """What a plan is made for."""
+        return default_rtol(problem.rhs) if self.rtol is None else self.rtol
 
 
 @dataclass(frozen=True)
@@ -83,22 +109,20 @@ def _why_least_squares(matrix: Any, ridge: float) -> str | None:
     return INDEFINITE if (matrix.diagonal().real < 0).any() else None
 
 
-def find_ridge(
-    matrix: Any, rhs: Any, kind: str, ridge: float | None, noise: float | None
-) -> tuple[float, RidgeChoice | None]:
+def find_ridge(asked: Asked, matrix: Any, rhs: Any) -> tuple[float, RidgeChoice | None]:
     """The weight that ``--ridge`` gives, or that it leaves to be chosen, and how that was done."""
-    if ridge is not None:
-        if noise is not None:
+    if asked.ridge is not None:
+        if asked.noise is not None:
             raise click.UsageError("--noise goes with --ridge auto")
-        return ridge, None
-    if kind == "symmetric":
+        return asked.ridge, None
+    if asked.kind == "symmetric":
         raise click.UsageError("--ridge goes with least squares; add it to the matrix instead")
     if rhs is None:
         raise click.UsageError(
             "--ridge auto needs a right-hand side; give one to `stepfold explain --rhs` or "
             "`stepfold solve`"
         )
-    choice = choose_ridge(LeastSquares(matrix, rhs), noise=noise)
+    choice = choose_ridge(LeastSquares(matrix, rhs), noise=asked.noise)
     return choice.ridge, choice
 
 

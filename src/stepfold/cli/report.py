@@ -7,21 +7,15 @@ from pathlib import Path
 
 import click
 
+from stepfold.cli.options import FILE, output_option
 from stepfold.lab.site import check_free, count_runs, find_runs, write_site
 
 CANNOT_READ = 1
 
 
 @click.command()
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("runs", "site"),
-    show_default=True,
-    help="Folder to write.",
-)
+@click.argument("runs", nargs=-1, type=FILE)
+@output_option("Folder to write.", default=Path("runs", "site"), show_default=True)
 @click.option("--force", is_flag=True, help="Replace a folder that holds an earlier site.")
 @click.option("--json", "as_json", is_flag=True, help="Print what the site holds as JSON.")
 def report(runs: tuple[Path, ...], output: Path, force: bool, as_json: bool) -> int:

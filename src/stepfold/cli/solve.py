@@ -12,25 +12,23 @@ import numpy as np
 
 from stepfold.cli.files import load_matrix, load_schedule, load_vector, save_vector
 from stepfold.cli.options import (
+    FILE,
     budget_options,
-    given_bounds,
     noise_option,
     output_options,
     problem_options,
     system_options,
-    tolerance,
-    tolerance_option,
 )
 from stepfold.cli.output import check_output, last
-from stepfold.cli.posing import Posed, find_ridge, pose
+from stepfold.cli.posing import Asked, Posed, find_ridge, pose
 from stepfold.cli.progress import announced, shown
 from stepfold.cli.wording import in_options
 from stepfold.planner import plan
 from stepfold.problems import LeastSquares, Quadratic
 from stepfold.result import Result, Status
+from stepfold.run import Budgets
 from stepfold.schedules import SCHEDULES, Schedule
 from stepfold.solve import solve as run_solve
-from stepfold.spectrum import SpectralBounds
 
 # Share of the first gradient that rounding does not leave.
 UNSOLVED = 1e-6
@@ -43,13 +41,7 @@ UNSOLVED = 1e-6
     type=click.Choice(sorted(SCHEDULES)),
     help="Known steps of this family, in place of conjugate gradients.",
 )
-@click.option(
-    "--schedule",
-    "schedule_file",
-    type=click.Path(path_type=Path),
-    help="Known steps from a JSON file.",
-)
-@tolerance_option
+@click.option("--schedule", "schedule_file", type=FILE, help="Known steps from a JSON file.")
 @click.option("--atol", type=float, default=0.0, help="The same, absolute; the larger one counts.")
 @click.option(
     "--error-rtol",
@@ -66,18 +58,10 @@ def solve(
     output: Path,
     method: str | None,
     schedule_file: Path | None,
-    rtol: float | None,
     atol: float,
     error_rtol: float | None,
-    max_steps: int,
-    max_products: int | None,
-    max_seconds: float | None,
-    kind: str,
-    ridge: float | None,
-    noise: float | None,
-    lower: float | None,
-    upper: float | None,
-    period: int | None,
+    budgets: Budgets,
+    asked: Asked,
     force: bool,
     as_json: bool,
 ) -> int:
@@ -98,8 +82,7 @@ def solve(
       stepfold solve data.csv:age,height data.csv:weight -o x.npy
     """
     check_output(output, force=force, suffix=".npy")
-    given = given_bounds(lower, upper)
-    takes_known_steps = (method, period, given) != (None, None, None)
+    takes_known_steps = (method, asked.period, asked.bounds) != (None, None, None)
     if schedule_file is not None and takes_known_steps:
         raise click.UsageError(
             "--schedule brings its own steps; leave out --method, --period, --lower, --upper"
@@ -107,34 +90,37 @@ def solve(
     schedule = None if schedule_file is None else load_schedule(schedule_file)
     entries, rows = load_matrix(matrix), load_vector(rhs)
     begun = time.perf_counter()
-    with announced("choosing the ridge", active=ridge is None and not as_json):
-        weight, choice = find_ridge(entries, rows, kind, ridge, noise)
+    with announced("choosing the ridge", active=asked.ridge is None and not as_json):
+        weight, choice = find_ridge(asked, entries, rows)
     num_products = 0 if choice is None else choice.num_products
-    posed = pose(entries, rows, kind, weight, look=takes_known_steps)
+    posed = pose(entries, rows, asked.kind, weight, look=takes_known_steps)
     num_products += posed.num_products
     if takes_known_steps:
-        schedule, spent = _known_steps(posed, method, rtol, period, given)
+        schedule, spent = _known_steps(asked, posed, method)
         num_products += spent
 
-    def run(problem: Any, most_steps: int = max_steps) -> Result[Any]:
+    most_steps = budgets.max_steps or 0
+
+    def run(problem: Any, max_steps: int = most_steps) -> Result[Any]:
         # What the ridge, the bounds or an earlier run took counts.
         spent = time.perf_counter() - begun
+        products, seconds = budgets.max_products, budgets.max_seconds
         with shown(problem, active=not as_json) as callback:
             return run_solve(
                 problem,
                 schedule,
-                rtol=rtol,
+                rtol=asked.rtol,
                 atol=atol,
                 error_rtol=error_rtol,
-                max_steps=most_steps,
-                max_products=None if max_products is None else max(max_products - num_products, 0),
-                max_seconds=None if max_seconds is None else max(max_seconds - spent, 0.0),
+                max_steps=max_steps,
+                max_products=None if products is None else max(products - num_products, 0),
+                max_seconds=None if seconds is None else max(seconds - spent, 0.0),
                 callback=callback,
             )
 
-    is_attempt = kind == "auto" and schedule is None and isinstance(posed.problem, Quadratic)
-    patience = 10 * len(rows.T) + 1000 if is_attempt else max_steps
-    result = run(posed.problem, min(patience, max_steps))
+    is_attempt = asked.kind == "auto" and schedule is None and isinstance(posed.problem, Quadratic)
+    patience = 10 * len(rows.T) + 1000 if is_attempt else most_steps
+    result = run(posed.problem, min(patience, most_steps))
     before = None
     if is_attempt and _is_no_answer(result, patience):
         before = result
@@ -160,7 +146,7 @@ def solve(
         return 0 if result.converged else 1
     click.echo(f"problem: {matrix}, {posed.why}")
     if before is not None:
-        click.echo(f"symmetric system: {in_options(' '.join((*before.notes,)))}")
+        click.echo(f"symmetric system: {in_options(' '.join(before.notes))}")
     if choice is not None:
         click.echo(f"ridge: {choice}")
     if schedule is None:
@@ -180,17 +166,11 @@ def solve(
     return 0 if result.converged else 1
 
 
-def _known_steps(
-    posed: Posed,
-    method: str | None,
-    rtol: float | None,
-    period: int | None,
-    given: SpectralBounds | None,
-) -> tuple[Schedule, int]:
+def _known_steps(asked: Asked, posed: Posed, method: str | None) -> tuple[Schedule, int]:
     """The schedule asked for, and products that its bounds took."""
-    goal = tolerance(rtol, posed.problem)
-    known = given or posed.bounds
-    advice = plan(posed.problem, rtol=goal, period=period, bounds=known)
+    goal = asked.tolerance(posed.problem)
+    known = asked.bounds or posed.bounds
+    advice = plan(posed.problem, rtol=goal, period=asked.period, bounds=known)
     schedule = advice.schedule
     if method is not None:
         schedule = SCHEDULES[method](advice.bounds, schedule.period)

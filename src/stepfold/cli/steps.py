@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from stepfold.cli.options import given_bounds, output_option
 from stepfold.cli.output import PERIOD, check_output, show_table, write_whole
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import (
@@ -43,7 +44,7 @@ MEASURES = {
     help="What optimal steps are averaged over.",
 )
 @click.option("--order", type=click.Choice(sorted(ORDERS)), help="Order; a safe one by default.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Save as JSON.")
+@output_option("Save as JSON.")
 @click.option("--force", is_flag=True, help="Replace the output file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the schedule as JSON.")
 def steps(
@@ -66,9 +67,8 @@ def steps(
       stepfold steps --lower 0.18 --upper 5.68 --period 25 --method optimal \\
           --measure marchenko-pastur -o steps.json
     """
-    if not lower < upper:
-        raise click.UsageError(f"--lower must be smaller than --upper, got {lower} and {upper}")
-    bounds = SpectralBounds(lower, upper)
+    bounds = given_bounds(lower, upper)
+    assert bounds is not None  # noqa: S101 (both are required)
     if output is not None:
         check_output(output, force=force)
     spectrum = _measure(measure, bounds, num_nodes=max(256, period + 1))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from stepfold.cli.options import output_option
 from stepfold.cli.output import show_table
 from stepfold.cli.training_file import read_order
 
@@ -49,12 +50,7 @@ def _list_networks(context: click.Context, _parameter: click.Parameter, asked: b
     metavar="NAME=VALUE",
     help="Set a parameter of the network, or training.NAME. Repeatable.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Folder to write; runs/training/NAME by default.",
-)
+@output_option("Folder to write; runs/training/NAME by default.")
 @click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint, if there is one.")
 @click.option("--force", is_flag=True, help="Replace a folder that holds an earlier training.")
 @click.option(

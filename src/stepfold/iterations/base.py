@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+from stepfold._arrays import take
 from stepfold._typing import ArrayT
 from stepfold.problems import Problem
 
@@ -57,6 +58,23 @@ class Iteration(ABC, Generic[State, ArrayT]):
         """
         del state, places
         return None
+
+
+class Stateless(Iteration[ArrayT, ArrayT]):
+    """An iteration that remembers nothing: its state is the iterate."""
+
+    def init(self, problem: Problem[ArrayT], x0: ArrayT) -> ArrayT:
+        """The state is the iterate."""
+        return x0
+
+    def iterate(self, state: ArrayT) -> ArrayT:
+        """The state."""
+        return state
+
+    def rows_of(self, state: ArrayT, places: Sequence[int]) -> ArrayT:
+        """Some rows of the iterate."""
+        rows: ArrayT = take(state, places)
+        return rows
 
 
 def gradient_step(

@@ -24,6 +24,7 @@ from stepfold.iterations.base import Iteration
 from stepfold.problems import Problem
 from stepfold.problems._rows import real_products
 from stepfold.problems.penalties import Penalty
+from stepfold.problems.penalties.base import check_penalty
 
 
 class Extrapolated(NamedTuple, Generic[ArrayT]):
@@ -55,9 +56,7 @@ class Fista(Iteration[Extrapolated[ArrayT], ArrayT]):
     steps_on = "penalty"
 
     def __init__(self, penalty: Penalty, *, restart: bool = True) -> None:
-        if not isinstance(penalty, Penalty):
-            raise TypeError(f"`penalty` must be a Penalty, got {type(penalty).__name__}")
-        self.penalty = penalty
+        self.penalty = check_penalty(penalty)
         self.restart = restart
 
     def init(self, problem: Problem[ArrayT], x0: ArrayT) -> Extrapolated[ArrayT]:

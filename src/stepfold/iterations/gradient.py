@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from stepfold._arrays import take
 from stepfold._typing import ArrayT
-from stepfold.iterations.base import Iteration, gradient_step
+from stepfold.iterations.base import Stateless, gradient_step
 from stepfold.problems import Problem
 
 
-class GradientDescent(Iteration[ArrayT, ArrayT]):
+class GradientDescent(Stateless[ArrayT]):
     """``x ← x − γₜ ∇f(x)``; the state is x itself.
 
     >>> from stepfold import Quadratic
@@ -23,21 +21,8 @@ class GradientDescent(Iteration[ArrayT, ArrayT]):
     takes_gradient = True
     follows_schedule = True
 
-    def init(self, problem: Problem[ArrayT], x0: ArrayT) -> ArrayT:
-        """The state is the iterate."""
-        return x0
-
     def step(
         self, problem: Problem[ArrayT], state: ArrayT, gamma: Any, gradient: ArrayT | None = None
     ) -> ArrayT:
         """``x − gamma·gradient``."""
         return gradient_step(problem, state, gamma, gradient)
-
-    def iterate(self, state: ArrayT) -> ArrayT:
-        """The state."""
-        return state
-
-    def rows_of(self, state: ArrayT, places: Sequence[int]) -> ArrayT:
-        """Some rows of the iterate."""
-        rows: ArrayT = take(state, places)
-        return rows

@@ -7,17 +7,16 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from stepfold._arrays import take
 from stepfold._typing import ArrayT
-from stepfold.iterations.base import Iteration, gradient_step
+from stepfold.iterations.base import Stateless, gradient_step
 from stepfold.problems import Problem
 from stepfold.problems.penalties import Penalty
+from stepfold.problems.penalties.base import check_penalty
 
 
-class ProximalGradient(Iteration[ArrayT, ArrayT]):
+class ProximalGradient(Stateless[ArrayT]):
     """``x ← prox_{γg}(x − γ∇f(x))``; the state is x itself.
 
     Args:
@@ -34,25 +33,10 @@ class ProximalGradient(Iteration[ArrayT, ArrayT]):
     takes_gradient = True
 
     def __init__(self, penalty: Penalty) -> None:
-        if not isinstance(penalty, Penalty):
-            raise TypeError(f"`penalty` must be a Penalty, got {type(penalty).__name__}")
-        self.penalty = penalty
-
-    def init(self, problem: Problem[ArrayT], x0: ArrayT) -> ArrayT:
-        """The state is the iterate."""
-        return x0
+        self.penalty = check_penalty(penalty)
 
     def step(
         self, problem: Problem[ArrayT], state: ArrayT, gamma: Any, gradient: ArrayT | None = None
     ) -> ArrayT:
         """One gradient step on f, then one proximal step on g, of the same size."""
         return self.penalty.prox(gradient_step(problem, state, gamma, gradient), gamma)
-
-    def iterate(self, state: ArrayT) -> ArrayT:
-        """The state."""
-        return state
-
-    def rows_of(self, state: ArrayT, places: Sequence[int]) -> ArrayT:
-        """Some rows of the iterate."""
-        rows: ArrayT = take(state, places)
-        return rows

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from stepfold._typing import ArrayT
-from stepfold.iterations.base import Iteration
+from stepfold.iterations.base import Stateless
 from stepfold.problems.fixed_point import FixedPoint, relaxed
 
 
-class Relaxation(Iteration[ArrayT, ArrayT]):
+class Relaxation(Stateless[ArrayT]):
     """``x ← x + ω(f(x) − x)`` on a `FixedPoint`; the state is x itself.
 
     >>> from stepfold.problems.fixed_point import FixedPoint
@@ -24,10 +24,6 @@ class Relaxation(Iteration[ArrayT, ArrayT]):
     steps_on = "map"
     takes_gradient = True
 
-    def init(self, problem: FixedPoint[ArrayT], x0: ArrayT) -> ArrayT:  # type: ignore[override]
-        """The state is the iterate."""
-        return x0
-
     def step(  # type: ignore[override]
         self, problem: FixedPoint[ArrayT], state: ArrayT, gamma: Any, gradient: ArrayT | None = None
     ) -> ArrayT:
@@ -35,7 +31,3 @@ class Relaxation(Iteration[ArrayT, ArrayT]):
         if gradient is None:
             return problem.relaxation_step(state, gamma)
         return relaxed(state, -gamma, gradient)
-
-    def iterate(self, state: ArrayT) -> ArrayT:
-        """The state."""
-        return state

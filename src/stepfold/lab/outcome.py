@@ -53,7 +53,9 @@ class Check(JsonRecord):
         return cls(claim, f"{expected:.10g}", measured, low, high, source)
 
     @classmethod
-    def at_most(cls, claim: str, limit: float, measured: Any, source: str, why: str = "") -> Check:
+    def at_most(
+        cls, claim: str, limit: float, measured: Any, source: str = "", why: str = ""
+    ) -> Check:
         """Passes up to ``limit``, rounding of 1e-9 aside; ``why`` is said after it.
 
         >>> Check.at_most("share", 1, 0.5, "theory", "a share").expected
@@ -63,13 +65,31 @@ class Check(JsonRecord):
         return cls(claim, _worded("at most", limit, why), float(measured), -math.inf, upper, source)
 
     @classmethod
-    def at_least(cls, claim: str, limit: float, measured: Any, source: str, why: str = "") -> Check:
+    def at_least(
+        cls, claim: str, limit: float, measured: Any, source: str = "", why: str = ""
+    ) -> Check:
         """Passes from ``limit`` on, rounding of 1e-9 aside; ``why`` is said after it."""
         lower = limit - 1e-9 * abs(limit)
         return cls(claim, _worded("at least", limit, why), float(measured), lower, math.inf, source)
 
     @classmethod
-    def count(cls, claim: str, expected: int, measured: Any, source: str) -> Check:
+    def below(
+        cls, claim: str, limit: float, measured: Any, source: str = "", why: str = ""
+    ) -> Check:
+        """Passes up to ``limit``; ``why`` is said after it."""
+        words = _worded("below", limit, why)
+        return cls(claim, words, float(measured), upper=limit, source=source)
+
+    @classmethod
+    def above(
+        cls, claim: str, limit: float, measured: Any, source: str = "", why: str = ""
+    ) -> Check:
+        """Passes from ``limit`` on; ``why`` is said after it."""
+        words = _worded("above", limit, why)
+        return cls(claim, words, float(measured), lower=limit, source=source)
+
+    @classmethod
+    def count(cls, claim: str, expected: int, measured: Any, source: str = "") -> Check:
         """Passes if the number is the expected one exactly."""
         return cls(claim, str(expected), float(measured), expected, expected, source)
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from stepfold._checks import check_count, check_vector
+from stepfold._checks import check_count, check_positive, check_vector
 from stepfold._codec import JsonRecord
 from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import FloatArray
@@ -175,8 +175,7 @@ class SpectralMeasure(JsonRecord):
         (1.0, 1.5)
         """
         for label, value in (("ratio", ratio), ("scale", scale)):
-            if not 0 < value < math.inf:
-                raise ValueError(f"`{label}` must be positive and finite, got {value!r}")
+            check_positive(label, value)
         num_nodes = check_count("num_nodes", num_nodes)
         name = f"Marchenko–Pastur, ratio {ratio:g}"
         if ratio > 1:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._checks import check_positive
 from stepfold._typing import FloatArray
 from stepfold.measure.base import SpectralMeasure
 
@@ -44,8 +45,7 @@ def smoothed_density(
                 "`width` must be given for a measure whose weight is on one node, "
                 "which has no spread to choose it by"
             )
-    if not 0 < width < math.inf:
-        raise ValueError(f"`width` must be positive and finite, got {width!r}")
+    check_positive("width", width)
     density = np.zeros(points.shape)
     factor = 1 / (width * math.sqrt(2 * math.pi))
     for node, weight in zip(measure.nodes.tolist(), measure.weights.tolist(), strict=True):
@@ -76,8 +76,7 @@ def marchenko_pastur_density(eigenvalues: Any, ratio: float, *, scale: float = 1
     array([0.      , 0.616404])
     """
     for label, value in (("ratio", ratio), ("scale", scale)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"`{label}` must be positive and finite, got {value!r}")
+        check_positive(label, value)
     points = np.asarray(eigenvalues, dtype=np.float64) / scale
     lower, upper = (1 - math.sqrt(ratio)) ** 2, (1 + math.sqrt(ratio)) ** 2
     inside = (points > lower) & (points < upper)

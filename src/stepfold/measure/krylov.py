@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from stepfold._arrays import epsilon, is_foreign, reshaped, to_host
-from stepfold._checks import check_count, check_matrix
+from stepfold._checks import check_count, check_matrix, check_nonnegative
 from stepfold._krylov import Bidiagonal, Product, Tridiagonal, golub_kahan, lanczos
 from stepfold._typing import FloatArray, Operator
 from stepfold.measure._inputs import check_errors, check_symmetric, like, to_float64, to_numpy
@@ -186,8 +186,7 @@ def residual_measure(
     (array([1., 4.]), array([0.5, 0.5]))
     """
     num_nodes = check_count("num_nodes", num_nodes)
-    if not 0 <= misfit < np.inf:
-        raise ValueError(f"`misfit` must be at least 0 and finite, got {misfit!r}")
+    check_nonnegative("misfit", misfit)
     operator = to_float64("operator", operator)
     matrix = check_matrix("operator", operator, allow_complex=True, rows=residual)
     transposed = adjoint_of(real_form(matrix))

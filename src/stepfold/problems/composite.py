@@ -40,6 +40,7 @@ from stepfold.problems.duality import Look, look
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.logistic import Logistic
 from stepfold.problems.penalties import L1, ConjugatePenalty, Penalty, SeparablePenalty
+from stepfold.problems.penalties.base import check_penalty
 from stepfold.problems.preconditioned import Preconditioned
 from stepfold.problems.quadratic import LeastSquares, Quadratic
 from stepfold.spectrum import BoundsMethod, SpectralBounds, estimate_bounds
@@ -74,13 +75,8 @@ class Composite(Generic[ArrayT]):
                 "`problem` must be a Problem that is not preconditioned, got "
                 f"{type(problem).__name__}: a proximal operator is that of the Euclidean norm"
             )
-        if not isinstance(penalty, Penalty):
-            raise TypeError(
-                f"`penalty` must be a Penalty, got {type(penalty).__name__}; "
-                "as in `Composite(problem, L1(0.1))`"
-            )
         self.problem = problem
-        self.penalty = penalty
+        self.penalty = check_penalty(penalty)
         is_complex = dtype_kind(getattr(self.zero, "dtype", None)) == "c"
         if is_complex and not penalty.takes_complex:
             raise TypeError(

@@ -13,7 +13,15 @@ from typing import Any, Generic
 
 import numpy as np
 
-from stepfold._arrays import copy_of, detached, epsilon, largest_entry, namespace
+from stepfold._arrays import (
+    copy_of,
+    detached,
+    epsilon,
+    largest_entry,
+    namespace,
+    requires_derivatives,
+    without_graph,
+)
 from stepfold._checks import check_numbers
 from stepfold._typing import ArrayT
 
@@ -25,6 +33,10 @@ REPEATABLE = 100
 
 class StochasticMapWarning(UserWarning):
     """The map returned two different values at one point."""
+
+
+class GradientWarning(UserWarning):
+    """The map depends on tensors that require gradients, and its fixed point carries none."""
 
 
 class FixedPoint(Generic[ArrayT]):
@@ -48,6 +60,7 @@ class FixedPoint(Generic[ArrayT]):
         if not callable(map):
             raise TypeError(f"`map` must be callable, got {type(map).__name__}")
         self.map = map
+        self._differentiates = False
 
     @property
     def products_per_gradient(self) -> int:
@@ -122,18 +135,40 @@ def start_of(x0: Any) -> Any:
     return copy_of(check_numbers("x0", detached(x0), allow_complex=True))
 
 
-def first_residual(problem: FixedPoint[Any], x: Any) -> tuple[Any, bool]:
+def first_residual(
+    problem: FixedPoint[Any], x: Any, *, differentiable: bool = False
+) -> tuple[Any, bool]:
     """The residual at the start, from two evaluations, and whether they differ.
+
+    Only the first is made as the caller would make it: of the others nothing is recorded, unless
+    the map cannot do without.
 
     Raises:
         ValueError: If the map writes into its argument, or is not finite at the start.
 
     Warns:
         StochasticMapWarning: If the two evaluations differ.
+        GradientWarning: If the first requires a gradient, and ``differentiable`` is false.
     """
     given = copy_of(x)
-    residual = copy_of(bare_residual(problem, x))
-    again = bare_residual(problem, x)
+    argument = detached(x)
+    recorded = problem.residual(argument)
+    # A map may ask for the gradient of its argument, to take a derivative on the way.
+    if requires_derivatives(recorded) and not argument.requires_grad and not differentiable:
+        warnings.warn(
+            "The map depends on tensors that require gradients, and the fixed point carries none. "
+            "If they are wanted, call `accelerate(..., differentiable=True)` or "
+            "`stepfold.unfolded.fixed_point`; if not, call this under `torch.no_grad()`.",
+            GradientWarning,
+            stacklevel=3,
+        )
+    residual = copy_of(detached(recorded))
+    del recorded
+    try:
+        again = bare_residual(problem, x)
+    except RuntimeError:
+        problem._differentiates = True
+        again = bare_residual(problem, x)
     if not bool(namespace(x).all(given == x)):
         raise ValueError(
             "`map` must not write into its argument, got another argument back; "
@@ -160,5 +195,9 @@ def first_residual(problem: FixedPoint[Any], x: Any) -> tuple[Any, bool]:
 
 
 def bare_residual(problem: FixedPoint[Any], x: Any) -> Any:
-    """The residual at ``x``, without the graph that made it."""
-    return detached(problem.residual(x))
+    """The residual at ``x``, of which nothing is recorded; see `first_residual`."""
+    point = detached(x)
+    if problem._differentiates:
+        return detached(problem.residual(point))
+    with without_graph(x):
+        return problem.residual(point)

@@ -6,13 +6,13 @@ memory, so a gradient, a gradient step and a product with AᵀA take one sweep o
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._arrays import is_torch
+from stepfold._checks import check_nonnegative
 from stepfold.operators import OwnOperator
 from stepfold.problems._blocks import RowBlocks
 from stepfold.problems.base import QuadraticProblem, check_rows
@@ -186,9 +186,7 @@ class BlockedLeastSquares(QuadraticProblem[NDArray[Any]]):
                 f"`rhs` must be real, got dtype {self.rhs.dtype}; pose its real and imaginary "
                 "parts as a batch of two"
             )
-        if not 0 <= ridge < math.inf:
-            raise ValueError(f"`ridge` must be at least 0 and finite, got {ridge!r}")
-        self.ridge = float(ridge)
+        self.ridge = float(check_nonnegative("ridge", ridge))
         # Aᵀb with the b that it is of: a shallow copy with another right-hand side is a problem.
         self._linear_term: tuple[NDArray[Any], NDArray[Any]] | None = None
 

@@ -224,6 +224,7 @@ def run_map(
     *,
     stop: Callable[[Any], bool] | None = None,
     batch: bool = False,
+    differentiable: bool = False,
     exploded: str,
 ) -> Result[Any]:
     """Run a policy on a map from ``x0`` to its end.
@@ -237,6 +238,7 @@ def run_map(
         callback: Called after each step.
         stop: Asked whether an iterate is good enough.
         batch: Whether the first axis counts problems.
+        differentiable: Whether somebody sees to gradients.
         exploded: What to say of residuals that grow beyond all bounds.
     """
     check_callable("stop", stop)
@@ -253,7 +255,7 @@ def run_map(
     residual, is_stochastic = None, False
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         try:
-            residual, is_stochastic = first_residual(problem, x)
+            residual, is_stochastic = first_residual(problem, x, differentiable=differentiable)
         except KeyboardInterrupt:
             ledger.end(Status.INTERRUPTED)
     ledger.num_products = EVALUATIONS_AT_START

@@ -20,6 +20,7 @@ from stepfold._registry import Registry
 from stepfold._typing import FloatArray
 from stepfold.schedules.ordering import ORDERS
 from stepfold.spectrum import SpectralBounds
+from stepfold.spectrum.bounds import check_bounds
 
 FORMAT = "stepfold.schedule/1"
 
@@ -59,11 +60,7 @@ class Schedule(JsonRecord, Sequence[float]):
     builder: str | None = None
 
     def __post_init__(self) -> None:
-        if self.bounds is not None and not isinstance(self.bounds, SpectralBounds):
-            raise TypeError(
-                f"`bounds` must be SpectralBounds or None, got {type(self.bounds).__name__}; "
-                "wrap the ends as `SpectralBounds(lower, upper)`"
-            )
+        check_bounds(self.bounds)
         steps = check_vector("steps", self.steps)
         if steps.min() <= 0:
             raise ValueError(
@@ -175,6 +172,15 @@ class Schedule(JsonRecord, Sequence[float]):
             raise ValueError(f"{path} is not a schedule: {error}") from None
 
 
+def check_schedule(schedule: Any, *, or_none: bool = True) -> None:
+    """Raise unless it is a `Schedule`, or None where that is allowed."""
+    if not isinstance(schedule, Schedule) and not (or_none and schedule is None):
+        raise TypeError(
+            f"`schedule` must be a Schedule{' or None' * or_none}, got {type(schedule).__name__}; "
+            "wrap step sizes as `Schedule(steps)`"
+        )
+
+
 class ScheduleBuilder(Protocol):
     """A family of schedules: what makes T steps for an interval of eigenvalues."""
 
@@ -187,7 +193,7 @@ SCHEDULES: Registry[ScheduleBuilder] = Registry("schedule", "stepfold.schedules"
 
 def check_lower(builder: str, bounds: SpectralBounds) -> None:
     """Refuse bounds on which the builder's optimum does not exist."""
-    _check_kind(bounds)
+    check_bounds(bounds, or_none=False)
     if bounds.lower == 0:
         raise ValueError(
             f"`{builder}` needs `bounds.lower > 0`, got 0.0; take "
@@ -198,17 +204,9 @@ def check_lower(builder: str, bounds: SpectralBounds) -> None:
 
 def check_upper(builder: str, bounds: SpectralBounds) -> None:
     """Refuse the zero operator, for which every step is as good as none."""
-    _check_kind(bounds)
+    check_bounds(bounds, or_none=False)
     if bounds.upper == 0:
         raise ValueError(
             f"`{builder}` needs `bounds.upper > 0`, got 0.0; the operator is zero: check what it "
             "was made of"
-        )
-
-
-def _check_kind(bounds: Any) -> None:
-    if not isinstance(bounds, SpectralBounds):
-        raise TypeError(
-            f"`bounds` must be SpectralBounds, got {type(bounds).__name__}; wrap the ends as "
-            "`SpectralBounds(lower, upper)`, or take those of `estimate_bounds(hessian)`"
         )

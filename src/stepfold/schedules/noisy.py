@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_nonnegative
 from stepfold._codec import JsonRecord
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
@@ -54,7 +54,7 @@ def noisy_mean_squared_error(
     >>> round(noisy_mean_squared_error([0.25], measure, noise=1.0), 12)
     0.375
     """
-    noise = _check_noise(noise)
+    noise = float(check_nonnegative("noise", noise))
     noisy = measure if noise_measure is None else noise_measure
     if len(steps) == 0:
         return 1.0
@@ -107,7 +107,7 @@ def noise_aware_ridge(measure: SpectralMeasure, period: int, *, noise: float) ->
     >>> record.ridge, record.schedule.steps.round(6)
     (1.0, array([0.333333]))
     """
-    noise = _check_noise(noise)
+    noise = float(check_nonnegative("noise", noise))
     if noise == 0:
         raise ValueError("`noise` must be positive, got 0.0; without noise take `optimal_steps`")
     roots = optimal_roots(measure, period)
@@ -148,7 +148,7 @@ def noise_aware_steps(
     >>> noise_aware_steps(SpectralMeasure([2.0], [1.0]), 1, noise=1.0).steps.round(6)
     array([0.333333])
     """
-    noise = _check_noise(noise)
+    noise = float(check_nonnegative("noise", noise))
     period = check_count("period", period)
     roots = optimal_roots(measure, period)
     if noise == 0:
@@ -216,9 +216,3 @@ def _objective(measure: SpectralMeasure, noise: float, noisy: SpectralMeasure) -
 
 def _scaled(measure: SpectralMeasure, unit: float) -> SpectralMeasure:
     return SpectralMeasure(measure.nodes / unit, measure.weights, measure.name)
-
-
-def _check_noise(noise: float) -> float:
-    if not 0 <= noise < math.inf:
-        raise ValueError(f"`noise` must be at least 0 and finite, got {noise!r}")
-    return float(noise)

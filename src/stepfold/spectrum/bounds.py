@@ -11,8 +11,9 @@ import enum
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
-from stepfold._checks import check_count, check_real
+from stepfold._checks import check_count, check_nonnegative, check_real, check_share
 from stepfold._codec import JsonRecord
 
 
@@ -107,10 +108,7 @@ class SpectralBounds(JsonRecord):
                 object.__setattr__(self, name, check_count(name, value, minimum=0))
         if self.failure_probability is not None:
             chance = float(check_real("failure_probability", self.failure_probability))
-            if not 0 < chance < 1:
-                raise ValueError(
-                    f"`failure_probability` must lie between 0 and 1, or be None, got {chance!r}"
-                )
+            check_share("failure_probability", chance)
             object.__setattr__(self, "failure_probability", chance)
 
     @property
@@ -154,9 +152,7 @@ class SpectralBounds(JsonRecord):
         >>> SpectralBounds(0.0, 9.0).shifted(0.5).lower
         0.5
         """
-        if not 0 <= shift < math.inf:
-            raise ValueError(f"`shift` must be at least 0 and finite, got {shift!r}")
-        if shift == 0:
+        if check_nonnegative("shift", shift) == 0:
             return self
         return replace(
             self,
@@ -165,6 +161,16 @@ class SpectralBounds(JsonRecord):
             method=f"{self.method}; shift {shift:g}",
             reached_lower=None if self.reached_lower is None else self.reached_lower + shift,
             reached_upper=None if self.reached_upper is None else self.reached_upper + shift,
+        )
+
+
+def check_bounds(bounds: Any, *, or_none: bool = True) -> None:
+    """Raise unless these are `SpectralBounds`, or None where that is allowed."""
+    if not isinstance(bounds, SpectralBounds) and not (or_none and bounds is None):
+        raise TypeError(
+            f"`bounds` must be SpectralBounds{' or None' * or_none}, got {type(bounds).__name__}; "
+            "wrap the ends as `SpectralBounds(lower, upper)`, or take those of "
+            "`estimate_bounds(hessian)`"
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, check_finite
+from stepfold._checks import check_count, check_finite, check_positive, check_share
 from stepfold._typing import FloatArray
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
 from stepfold.spectrum.exact import NotSemidefiniteError, check_range, not_symmetric
@@ -136,12 +136,8 @@ class GaussianFactor:
     failure_probability: float = 1e-5
 
     def __post_init__(self) -> None:
-        if not 0 < self.variance < math.inf:
-            raise ValueError(f"`variance` must be positive and finite, got {self.variance!r}")
-        if not 0 < self.failure_probability < 1:
-            raise ValueError(
-                f"`failure_probability` must lie between 0 and 1, got {self.failure_probability!r}"
-            )
+        check_positive("variance", self.variance)
+        check_share("failure_probability", self.failure_probability)
 
     def bounds(self, target: Target) -> SpectralBounds:
         """Widened Marchenko–Pastur interval, checked against one Rayleigh quotient."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from stepfold._checks import check_matrix
+from stepfold._checks import check_matrix, check_nonnegative
 from stepfold._typing import Operator
 from stepfold.operators import OwnOperator, adjoint_of
 
@@ -28,9 +27,7 @@ class Gram(OwnOperator):
         self, factor: Operator, shift: float = 0.0, *, shape: tuple[int, int] | None = None
     ) -> None:
         self.factor = check_matrix("factor", factor, allow_complex=True, shape=shape)
-        if not 0 <= shift < math.inf:
-            raise ValueError(f"`shift` must be at least 0 and finite, got {shift!r}")
-        self._set(shift)
+        self._set(check_nonnegative("shift", shift))
 
     @classmethod
     def of_checked(cls, factor: Any, shift: float = 0.0) -> Gram:

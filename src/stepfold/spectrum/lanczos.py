@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_positive, check_share
 from stepfold._krylov import Bidiagonal, Tridiagonal, golub_kahan, lanczos
 from stepfold._typing import FloatArray
 from stepfold.spectrum.adjoint import AdjointTest, SymmetryTest
@@ -68,16 +68,10 @@ class Lanczos:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "max_steps", check_count("max_steps", self.max_steps))
-        if not 0 < self.rtol < math.inf:
-            raise ValueError(f"`rtol` must be positive and finite, got {self.rtol!r}")
-        if self.lower_rtol is not None and not 0 < self.lower_rtol < 1:
-            raise ValueError(
-                f"`lower_rtol` must lie between 0 and 1, or be None, got {self.lower_rtol!r}"
-            )
-        if not 0 < self.failure_probability < 1:
-            raise ValueError(
-                f"`failure_probability` must lie between 0 and 1, got {self.failure_probability!r}"
-            )
+        check_positive("rtol", self.rtol)
+        if self.lower_rtol is not None:
+            check_share("lower_rtol", self.lower_rtol, ", or None")
+        check_share("failure_probability", self.failure_probability)
 
     def bounds(self, target: Target) -> SpectralBounds:
         """Bounds of the target's spectrum; the ceiling it carries ends the search early."""

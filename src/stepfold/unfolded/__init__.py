@@ -17,6 +17,7 @@ from stepfold.unfolded.choice import loss_for
 from stepfold.unfolded.criteria import squared_error, squared_residual
 from stepfold.unfolded.distributed import process_group
 from stepfold.unfolded.exact import train_exactly
+from stepfold.unfolded.fixed_point import fixed_point
 from stepfold.unfolded.local import LocalSpectra, local_spectra
 from stepfold.unfolded.losses import Loss, SampledLoss, SpectralLoss
 from stepfold.unfolded.module import UnfoldedIteration
@@ -27,6 +28,7 @@ from stepfold.unfolded.progress import Progress
 from stepfold.unfolded.replicas import Replicas, train_replicas
 from stepfold.unfolded.samplers import DataSetSampler, GaussianLeastSquares, Sample
 from stepfold.unfolded.stages import Stage, all_at_once, greedy_then_refined, incremental
+from stepfold.unfolded.theory import TheoryStart, theory_start
 from stepfold.unfolded.training import train, train_incrementally
 
 __all__ = [
@@ -44,9 +46,11 @@ __all__ = [
     "SampledLoss",
     "SpectralLoss",
     "Stage",
+    "TheoryStart",
     "Trainable",
     "UnfoldedIteration",
     "all_at_once",
+    "fixed_point",
     "greedy_then_refined",
     "incremental",
     "local_spectra",
@@ -54,6 +58,7 @@ __all__ = [
     "process_group",
     "squared_error",
     "squared_residual",
+    "theory_start",
     "train",
     "train_exactly",
     "train_incrementally",

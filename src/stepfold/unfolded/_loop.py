@@ -16,6 +16,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from stepfold.iterations import Iteration
 from stepfold.unfolded import distributed
+from stepfold.unfolded._held import described, leaves_of
+from stepfold.unfolded._layers import tensors_in
+from stepfold.unfolded._objective import Objective
 from stepfold.unfolded._state import State
 from stepfold.unfolded.choice import as_loss
 from stepfold.unfolded.losses import Loss, check_loss_value
@@ -24,18 +27,6 @@ from stepfold.unfolded.options import Options
 from stepfold.unfolded.progress import Progress
 from stepfold.unfolded.samplers import Sampler
 from stepfold.unfolded.stages import Stage
-
-
-class _Objective(nn.Module):
-    """The loss as a module: DistributedDataParallel then sees every use of the parameters."""
-
-    def __init__(self, network: UnfoldedIteration, loss: Loss) -> None:
-        super().__init__()
-        self.network = network
-        self.loss = loss
-
-    def forward(self, num_layers: int, rng: np.random.Generator) -> Tensor:
-        return self.loss(self.network, num_layers, rng)
 
 
 class Loop:
@@ -52,15 +43,23 @@ class Loop:
         held_out = options.held_out
         self._held_out_loss = None if held_out is None else as_loss(network, held_out.loss)
         self.options = options
-        self.state = State(network, self.loss, options)
+        objective = Objective(network, self.loss)
+        self.state = State(objective, options)
         self.device = self.state.trained[0].device
         # Steps are in every layer; a function may ignore them, or a shallow stage another value.
-        plain = isinstance(network.iteration, Iteration) and len(network.stacked_parameters()) == 1
-        self._objective = distributed.wrapped(
-            _Objective(network, self.loss), self.device, may_leave_out=not plain
-        )
+        plain = isinstance(network.iteration, Iteration) and len(self.state.trained) == 1
+        self._objective = distributed.wrapped(objective, self.device, may_leave_out=not plain)
         self._is_shared = distributed.num_processes() > 1
-        self._buffers = list(network.buffers())
+        self._buffers = list(objective.buffers())
+        self._is_seen = False
+        stacked = {id(raw) for raw in network.stacked_parameters()}
+        self._weights = [each for each in self.state.trained if id(each) not in stacked]
+        frozen = any(stage.first_layer for stage in options.stages)
+        if hasattr(network, "_orig_mod") and self._weights and frozen:
+            raise ValueError(
+                "`stages` cannot leave modules of first layers alone in a compiled network, whose "
+                "graph does not tell layers apart; train the network, then compile it"
+            )
 
     def run(self, watch: Callable[[Progress], bool] | None) -> bool:
         """Train to the end; false if ``watch`` stopped it. Leaves torch's generators alone."""
@@ -98,7 +97,7 @@ class Loop:
         }
 
     def _begin(self, stage: Stage) -> None:
-        state = self.state
+        state, self._is_seen = self.state, False
         if self.options.restart_optimizer and state.counts.stage:
             state.make_optimizer()
         state.counts.best_loss, state.counts.num_looks, state.best = math.inf, 0, None
@@ -115,7 +114,8 @@ class Loop:
                     f"the held-out loss was never finite in stage {state.counts.stage + 1}; "
                     "look for NaN in the held-out data, or lower the initial steps"
                 )
-            self.network.load_state_dict(state.best)
+            for name, values in state.best.items():
+                getattr(state.objective, name).load_state_dict(values)
         row = self.row()
         if row["num_skipped"] == state.counts.iteration > 0:
             raise ArithmeticError(
@@ -129,10 +129,11 @@ class Loop:
 
     def _iterate(self, stage: Stage) -> float:
         state, counts = self.state, self.state.counts
-        for parameter in state.trained:  # the optimiser may have a part of them only
+        for parameter in state.trained:
             parameter.grad = None
         before = [values.clone() for values in self._buffers]
         total = 0.0
+        self._late: set[int] = set()
         for index, batch in enumerate(state.rngs, start=1):
             if index < len(state.rngs) and self._is_shared:
                 with self._objective.no_sync():  # type: ignore[operator]
@@ -163,17 +164,50 @@ class Loop:
         # Torch's generators, too, depend on the batch alone, not on who computes it, or when.
         counts = self.state.counts
         _seed(self.device, self.options.seed, batch, counts.stage, counts.iteration)
-        value = check_loss_value(self._objective(stage.num_layers, self.state.rngs[batch]))
+        value = check_loss_value(self._value(stage, batch))
         if not value.requires_grad:
             raise ValueError(
                 "`loss` must depend on the network's parameters, got a constant; compute it from "
                 "what the network returns, without `detach` or NumPy"
             )
+        if not self._is_seen:
+            self._look_at(value)
         level = value.item()
         # A loss of 0 has no logarithm; its gradient is 0 in any case.
         scale = len(self.state.rngs) * (abs(level) or 1.0 if self.options.relative else 1.0)
         (value if scale == 1 else value / scale).backward()
         return level
+
+    def _value(self, stage: Stage, batch: int) -> Any:
+        rng = self.state.rngs[batch]
+        if not stage.first_layer or not self._weights:
+            return self._objective(stage.num_layers, rng)
+        handed_on: list[Any] = []
+
+        def watch(index: int, state: Any) -> None:
+            if index == stage.first_layer - 1:
+                handed_on.extend(each.grad_fn for each in tensors_in(state))
+
+        with self.network.watched(watch):
+            value = self._objective(stage.num_layers, rng)
+        if isinstance(value, Tensor):
+            # Weights that are used behind that layer, too, are trained.
+            self._late |= leaves_of(value, [each for each in handed_on if each]).keys()
+        return value
+
+    def _look_at(self, value: Tensor) -> None:
+        """Raise if the loss depends on trainable values that nobody trains; once a stage."""
+        self._is_seen = True
+        known = {id(parameter) for parameter in self.state.trained}
+        hidden = [leaf for number, leaf in leaves_of(value).items() if number not in known]
+        if hidden:
+            names = "; ".join(described(leaf) for leaf in hidden[:5])
+            more = f" and {len(hidden) - 5} more" if len(hidden) > 5 else ""
+            raise ValueError(
+                f"`loss` depends on trained values that the network does not have: {names}{more}; "
+                'give the network their modules by `modules={"name": module}`, or freeze them by '
+                "`requires_grad_(False)`"
+            )
 
     def _step(self, stage: Stage, loss: float) -> None:
         state = self.state
@@ -182,6 +216,9 @@ class Loop:
             for each in stacked:
                 if each.grad is not None and len(each) == self.network.num_layers:
                     each.grad[: stage.first_layer] = 0
+            for each in self._weights:
+                if id(each) not in self._late:
+                    each.grad = None
         if self.options.clip_norm is not None:
             nn.utils.clip_grad_norm_(state.trained, self.options.clip_norm)
         kept = [rows for each in stacked for rows in self._left_alone(each.detach(), stage)]
@@ -234,7 +271,7 @@ class Loop:
         counts = self.state.counts
         if value < counts.best_loss:
             counts.best_loss, counts.num_looks = value, 0
-            self.state.best = copy.deepcopy(self.network.state_dict())
+            self.state.best = copy.deepcopy(self.state.values())
         else:
             counts.num_looks += 1
         if isinstance(self.state.scheduler, ReduceLROnPlateau):

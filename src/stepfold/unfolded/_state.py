@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import math
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from stepfold.unfolded import distributed
+from stepfold.unfolded._held import described
+from stepfold.unfolded._objective import Objective
 from stepfold.unfolded.checkpoints import load_checkpoint, save_checkpoint
-from stepfold.unfolded.losses import Loss
-from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.options import Options, settings_of
 
 
@@ -37,7 +38,8 @@ class State:
     """The state of one training in this process.
 
     Attributes:
-        trained: What the optimiser changes.
+        objective: The network, the loss, and the modules of the loss.
+        trained: What the optimiser changes, parameters that it alone has included.
         optimizer: Of the stage under way.
         scheduler: Of its learning rate, where there is one.
         rngs: Generators of the mini-batches that fall to this process, by their numbers.
@@ -47,11 +49,11 @@ class State:
         rows: Measurements of the stages that have ended.
     """
 
-    def __init__(self, network: UnfoldedIteration, loss: Loss, options: Options) -> None:
-        self.network = network
-        self.loss = loss
-        self.trained: list[nn.Parameter] = [p for p in network.parameters() if p.requires_grad]
-        if not self.trained:
+    def __init__(self, objective: Objective, options: Options) -> None:
+        self.objective = objective
+        self.network, self.loss = objective.network, objective.loss
+        self._own = [p for p in objective.parameters() if p.requires_grad]
+        if not self._own:
             raise ValueError("`network` must have something to train; its steps are fixed")
         self._options = options
         first, size = distributed.rank(), distributed.num_processes()
@@ -60,20 +62,31 @@ class State:
             for batch in range(first, options.batches_per_step, size)
         }
         self.counts = Counts()
-        self.best: dict[str, Tensor] | None = None
+        self.best: dict[str, dict[str, Tensor]] | None = None
         self.losses = [np.full(stage.num_iterations, math.nan) for stage in options.stages]
         self.rows: list[dict[str, Any]] = []
         self._begun = time.perf_counter()
         self.make_optimizer()
         self._settings = (
-            settings_of(network, loss, self.optimizer, self.scheduler, options)
+            settings_of(objective, self.optimizer, self.scheduler, options)
             if options.checkpoint
             else {}
         )
 
     def make_optimizer(self) -> None:
         """Begin with a new optimiser, and a new scheduler of it."""
-        self.optimizer = self._options.optimizer(self.trained)
+        try:
+            with warnings.catch_warnings():
+                # What is named twice is taken once, below.
+                warnings.filterwarnings("ignore", "optimizer contains a parameter group with dupl")
+                self.optimizer = self._made()
+        except ValueError as error:
+            if "more than one parameter group" not in str(error):
+                raise
+            raise ValueError(
+                "`optimizer` puts a parameter into two groups: it is handed all that is trained, "
+                'modules of the step included; give a part its settings by `groups={"name": {…}}`'
+            ) from error
         if not isinstance(self.optimizer, torch.optim.Optimizer):
             raise TypeError(
                 "`optimizer` must make a torch.optim.Optimizer, got "
@@ -85,6 +98,7 @@ class State:
                 "`optimizer` must step without a closure, which would need the same random batch "
                 f"again, got {type(self.optimizer).__name__}; take Adam, or SGD"
             )
+        self._take_foreign()
         make = self._options.scheduler
         self.scheduler = None if make is None else make(self.optimizer)
         if make is not None and not hasattr(self.scheduler, "step"):
@@ -92,6 +106,54 @@ class State:
                 "`scheduler` must make a learning-rate scheduler, such as those of "
                 f"torch.optim.lr_scheduler, got {type(self.scheduler).__name__}"
             )
+
+    def _made(self) -> torch.optim.Optimizer:
+        groups = self._options.groups
+        if not groups:
+            return self._options.optimizer(self._own)
+        known = self.objective.groups()
+        if unknown := groups.keys() - known.keys():
+            raise ValueError(
+                f"`groups` must be of {', '.join(known)}, got {', '.join(sorted(unknown))}"
+            )
+        left = {id(parameter): parameter for parameter in self._own}
+        made: list[dict[str, Any]] = []
+        for name, settings in groups.items():
+            own = [left.pop(id(each)) for each in known[name] if id(each) in left]
+            if not own:
+                raise ValueError(
+                    f"`groups` must have something to train in each, got {name!r}, whose values "
+                    "are frozen or in another group"
+                )
+            made.append({"params": own, **settings})
+        if left:
+            made.insert(0, {"params": list(left.values())})
+        return self._options.optimizer(made)
+
+    def _take_foreign(self) -> None:
+        """Parameters that the optimiser alone has are cleared, clipped and checked like others."""
+        known = {id(parameter): parameter for parameter in self._own}
+        for group in self.optimizer.param_groups:
+            # What is named twice counts once: the optimiser would take two steps.
+            group["params"] = list({id(each): each for each in group["params"]}.values())
+            for each in group["params"]:
+                if id(each) in known:
+                    continue
+                if self._options.checkpoint or distributed.num_processes() > 1:
+                    raise ValueError(
+                        f"`optimizer` has {described(each)}, which the network does not have, and "
+                        "which neither checkpoints nor other processes would see; give the network "
+                        'its module by `modules={"name": module}`'
+                    )
+                known[id(each)] = each
+        self.trained: list[nn.Parameter] = list(known.values())
+
+    def values(self) -> dict[str, dict[str, Tensor]]:
+        """Values of the network and of the modules of the loss, not copied."""
+        return {
+            "network": self.network.state_dict(),
+            "criterion": self.objective.criterion.state_dict(),
+        }
 
     def seconds(self) -> float:
         """Time spent, earlier processes included."""
@@ -106,7 +168,7 @@ class State:
             return
         state = {
             "counts": dataclasses.asdict(self.counts) | {"seconds": self.seconds()},
-            "network": self.network.state_dict(),
+            **self.values(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler else None,
             "loss": self.loss.state_dict() if hasattr(self.loss, "state_dict") else None,
@@ -121,6 +183,7 @@ class State:
         """Go on from the checkpoint at ``path``."""
         state = load_checkpoint(path, self._settings)
         self.network.load_state_dict(state["network"])
+        self.objective.criterion.load_state_dict(state["criterion"])
         _restore(self.optimizer, state["optimizer"])
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])

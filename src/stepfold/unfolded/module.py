@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,8 @@ from stepfold._typing import FloatArray
 from stepfold.iterations import GradientDescent, Iteration
 from stepfold.result import TrainingRun
 from stepfold.schedules import Schedule
-from stepfold.unfolded._layers import Layer, Layers, Step, layers_of
+from stepfold.unfolded._held import Held, held_by, register
+from stepfold.unfolded._layers import Layer, Layers, Step, check_iteration, is_list, layers_of
 from stepfold.unfolded.parameters import LayerValues, Positive, Trainable
 
 
@@ -30,14 +33,21 @@ class UnfoldedIteration(nn.Module):
             `constant_steps`. With fewer of them than layers, layers share them periodically.
         iteration: What a layer does: an `Iteration`, or a function ``step(x, params, data)`` (a
             ``torch.nn.Module`` may be one) that returns the next x; `GradientDescent` if not given.
-            ``params.step`` is the layer's step size, other parameters go by their names. A tensor
-            must keep its shape and dtype (the first layer may add a batch in front of the shape),
-            and so must tensors in a tuple; other states are the function's own affair.
-        num_layers: T; the length of the schedule if not given.
+            ``params.step`` is the layer's step size, ``params.layer`` its number from 0, other
+            parameters go by their names. A tensor must keep its shape, dtype and device (the first
+            layer may add a batch in front of the shape), and so must tensors in a tuple; other
+            states are the function's own affair. A function, or module, with an attribute
+            ``changes_shape`` that is true may change the shape. A list, or ``nn.ModuleList``, of
+            these has one for each layer; layers use fewer in turn.
+        num_layers: T; the length of the schedule, or of a longer list of iterations, if not given.
         parameters: Further trainable values by name: a `Trainable`, or its ``initial`` alone, then
             one positive value per layer. For an `Iteration` a name is an attribute that each layer
             replaces, such as "momentum" of `HeavyBall` or "penalty.weight" of `ProximalGradient`;
             for a function it is any identifier but "step".
+        modules: Modules, or single ``nn.Parameter``, that the iteration uses, by names of one's
+            own; needed only where they are not found. Found, and named by where it is kept, is what
+            the iteration holds in attributes, closures, defaults, partials, bound methods, global
+            names and containers.
         train_steps: Whether the steps are trained; else only the other parameters are, and the
             weights of a step that is a module.
         recompute_every: Layers in a segment of which only the start is kept for the backward pass,
@@ -48,9 +58,12 @@ class UnfoldedIteration(nn.Module):
     Attributes:
         steps: Positive step sizes, tensor of shape (period,), in units of 1 / Hessian.
         num_layers: T.
+        held: The modules that the iteration uses, by name: trained, saved and moved with the
+            network. Freeze one by ``requires_grad_(False)``.
 
     Raises:
-        TypeError: If ``schedule`` is not a `Schedule`, or ``iteration`` cannot be called.
+        TypeError: If ``schedule`` is not a `Schedule`, ``iteration`` cannot be called, or something
+            in ``modules`` is none.
         ValueError: If there are more steps than layers, a name fits nothing, or initial values are
             out of range.
 
@@ -67,6 +80,15 @@ class UnfoldedIteration(nn.Module):
     ... )
     >>> network.steps.shape, network.values("drift").shape
     (torch.Size([1]), torch.Size([3]))
+
+    >>> import functools
+    >>> def denoised(prior, x, params, y):
+    ...     return prior(x + params.step * (y - x))
+    >>> step = functools.partial(denoised, nn.Linear(3, 3))
+    >>> UnfoldedIteration(Schedule([0.5]), iteration=step).held
+    Module(
+      (step_0): Linear(in_features=3, out_features=3, bias=True)
+    )
     """
 
     steps: Tensor
@@ -75,9 +97,10 @@ class UnfoldedIteration(nn.Module):
         self,
         schedule: Schedule,
         *,
-        iteration: Iteration[Any, Any] | Step | None = None,
+        iteration: Iteration[Any, Any] | Step | Sequence[Any] | nn.ModuleList | None = None,
         num_layers: int | None = None,
         parameters: Mapping[str, Any] | None = None,
+        modules: Mapping[str, nn.Module | nn.Parameter] | None = None,
         train_steps: bool = True,
         recompute_every: int | None = None,
         dtype: torch.dtype = torch.float64,
@@ -95,20 +118,23 @@ class UnfoldedIteration(nn.Module):
                 "`parameters` must be a dictionary of initial values by their names, got "
                 f"{type(parameters).__name__}"
             )
+        iteration = GradientDescent() if iteration is None else iteration
+        listed: Any = iteration if is_list(iteration) else []
         self.num_layers = (
-            schedule.period if num_layers is None else check_count("num_layers", num_layers)
+            max(schedule.period, len(listed))
+            if num_layers is None
+            else check_count("num_layers", num_layers)
         )
         if schedule.period > self.num_layers:
             raise ValueError(
                 f"`num_layers` must be at least the number of steps, {schedule.period}, got "
                 f"{num_layers}; give more layers, or fewer steps"
             )
-        self.iteration: Any = GradientDescent() if iteration is None else iteration
-        if not isinstance(self.iteration, Iteration) and not callable(self.iteration):
-            raise TypeError(
-                "`iteration` must be an Iteration or a function `step(x, params, data)`, got "
-                f"{type(iteration).__name__}"
-            )
+        check_iteration(iteration, self.num_layers)
+        if listed and all(isinstance(each, nn.Module) for each in listed):
+            iteration = nn.ModuleList(listed)
+        self.iteration: Any = tuple(iteration) if isinstance(iteration, list) else iteration
+        self._watch: Callable[[int, Any], None] | None = None
         self.recompute_every = (
             None if recompute_every is None else check_count("recompute_every", recompute_every)
         )
@@ -126,6 +152,29 @@ class UnfoldedIteration(nn.Module):
             key = name.replace(".", "__")
             self.extra[key] = LayerValues(name, trainable, self.num_layers, dtype)
             self._names[name] = key
+        self.held = nn.Module()
+        register(self.held, _checked_modules(modules))
+        self.register_held()
+
+    def register_held(self) -> Held:
+        """Register the modules and parameters that the iteration holds by now, and return them.
+
+        A network does it when it is made; `train` again, for what was put in place since.
+        """
+        found = held_by(self.iteration, [self])
+        register(self.held, {**found.modules, **found.parameters})
+        return found
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """What the optimiser changes, by the names that ``train(groups=…)`` takes."""
+        names = ["steps", *self._names]
+        groups = {name: [raw] for name, raw in zip(names, self.stacked_parameters(), strict=True)}
+        if isinstance(self.iteration, nn.Module):
+            groups["iteration"] = list(self.iteration.parameters())
+        for name, module in self.held.named_children():
+            groups[name] = list(module.parameters())
+        groups |= {name: [value] for name, value in self.held.named_parameters(recurse=False)}
+        return groups
 
     def _check_name(self, name: str) -> None:
         if hasattr(self.extra, name):
@@ -149,7 +198,7 @@ class UnfoldedIteration(nn.Module):
         Args:
             problem: Problem over tensors; for a function of one's own, its ``data``.
             x0: Start, shape (n,) or (batch, n); 0 if not given and the problem is linear.
-            num_layers: At most T.
+            num_layers: At most T; more if layers share all that they have, steps first of all.
             every_layer: Whether to return the list of the iterates after each of these layers.
 
         Raises:
@@ -159,8 +208,9 @@ class UnfoldedIteration(nn.Module):
                 shape or dtype than it was given; the message names the layer, from 0.
         """
         num_layers = self.check_num_layers(num_layers)
+        kind = self._kind
         layers = self._layers(num_layers)
-        state = self._kind.start(problem, x0)
+        state = kind.start(problem, x0)
         every = self.recompute_every if torch.is_grad_enabled() else None
         iterates: list[Any] = []
         for start in range(0, num_layers, every or num_layers):
@@ -172,14 +222,32 @@ class UnfoldedIteration(nn.Module):
                     self._run, segment, problem, state, every_layer, use_reentrant=False
                 )
             iterates += seen
-        return iterates if every_layer else self._kind.iterate(state)
+        return iterates if every_layer else kind.iterate(state)
 
     def _layers(self, num_layers: int) -> list[Layer]:
-        columns = {}
+        kind, columns = self._kind, {}
         for name, key in self._names.items():
             values: Any = self.extra[key]
             columns[name] = values.by_layer(num_layers)
-        return self._kind.made(self.layer_steps(num_layers).unbind(), columns)
+        layers = [
+            kind.layer(index, gamma, {name: values[index] for name, values in columns.items()})
+            for index, gamma in enumerate(self.layer_steps(num_layers).unbind())
+        ]
+        if self._watch is not None:
+            layers = [
+                functools.partial(_watched, self._watch, index, layer)
+                for index, layer in enumerate(layers)
+            ]
+        return layers
+
+    @contextlib.contextmanager
+    def watched(self, watch: Callable[[int, Any], None]) -> Iterator[None]:
+        """Show the state after each layer, with the layer's number, while the block runs."""
+        self._watch = watch
+        try:
+            yield
+        finally:
+            self._watch = None
 
     def _run(
         self, layers: Sequence[Layer], problem: Any, state: Any, every_layer: bool
@@ -192,15 +260,37 @@ class UnfoldedIteration(nn.Module):
                 iterates.append(kind.iterate(state))
         return state, iterates
 
-    def check_num_layers(self, num_layers: int | None) -> int:
-        """Return ``num_layers``, or T for None, after checking its range."""
+    def check_num_layers(self, num_layers: int | None, *, deeper: bool = True) -> int:
+        """Return ``num_layers``, or T for None, after checking its range.
+
+        Args:
+            num_layers: At most T; more if layers share all that they have, and ``deeper`` is true.
+            deeper: Whether that is allowed.
+        """
         if num_layers is None:
             return self.num_layers
         if check_count("num_layers", num_layers) > self.num_layers:
-            raise ValueError(
-                f"`num_layers` must be at most the network's {self.num_layers}, got {num_layers}"
-            )
+            own = self._own_values()
+            if own or not deeper:
+                reason = (
+                    f"each layer has a copy of its own of {', '.join(own)}; layers that share "
+                    "everything run deeper"
+                    if own
+                    else "make the network deeper to train more layers"
+                )
+                raise ValueError(
+                    f"`num_layers` must be at most the network's {self.num_layers}, got "
+                    f"{num_layers}; {reason}"
+                )
         return num_layers
+
+    def _own_values(self) -> list[str]:
+        """What each layer has of its own."""
+        copies = {"its step": len(self.steps)}
+        copies |= {repr(name): len(self.values(name)) for name in self._names}
+        if is_list(self.iteration):
+            copies["the iteration"] = len(self.iteration)
+        return [name for name, number in copies.items() if number == self.num_layers]
 
     def layer_steps(self, num_layers: int | None = None) -> Tensor:
         """Step sizes of the first ``num_layers`` layers, shape (num_layers,), for autograd."""
@@ -240,27 +330,33 @@ class UnfoldedIteration(nn.Module):
         """Take the steps and parameters that a run has learned.
 
         Raises:
-            ValueError: If they are those of another network, or the network's step is a module with
-                weights or buffers, which a run does not hold.
+            ValueError: If they are those of another network, or the network's step is a module, or
+                holds one, with weights or buffers, which a run does not hold.
         """
-        if isinstance(self.iteration, nn.Module) and self.iteration.state_dict():
-            names = ", ".join(self.iteration.state_dict())
+        own = self.iteration.state_dict() if isinstance(self.iteration, nn.Module) else {}
+        if weights := [*own, *self.held.state_dict()]:
             raise ValueError(
                 f"`run` does not hold what the step, {type(self.iteration).__name__}, has learned "
-                f"({names}); keep `network.state_dict()` and load that"
+                f"({', '.join(weights)}); keep `network.state_dict()` and load that"
             )
         learned = {name: np.shape(values) for name, values in run.parameters.items()}
-        own = {name: tuple(self.values(name).shape) for name in self._names}
-        if learned != own or run.schedule.period != self.num_layers:
+        shapes = {name: tuple(self.values(name).shape) for name in self._names}
+        if learned != shapes or run.schedule.period != self.num_layers:
             raise ValueError(
-                f"`run` must be of this network, with {self.num_layers} layers and {own}; it has "
-                f"{run.schedule.period} and {learned}"
+                f"`run` must be of this network, with {self.num_layers} layers and {shapes}; it "
+                f"has {run.schedule.period} and {learned}"
             )
+        self.set_values(
+            self.steps.new_tensor(run.schedule.steps[: len(self.steps)]), run.parameters
+        )
+
+    def set_values(self, steps: Any, parameters: Mapping[str, Any]) -> None:
+        """Set the steps, shape (period,), and parameters by name, shape (copies, …); unchecked."""
         with torch.no_grad():
-            self.steps = self.steps.new_tensor(run.schedule.steps[: len(self.steps)])
-            for name, key in self._names.items():
-                extra: Any = self.extra[key]
-                values = torch.as_tensor(run.parameters[name]).to(extra.stacked)
+            self.steps = torch.as_tensor(steps).to(self.steps)
+            for name, value in parameters.items():
+                extra: Any = self.extra[self._names[name]]
+                values = torch.as_tensor(value).to(extra.stacked)
                 if parametrize.is_parametrized(extra):
                     extra.stacked = values
                 else:
@@ -274,3 +370,33 @@ class UnfoldedIteration(nn.Module):
         'learned'
         """
         return Schedule(self.layer_steps(num_layers).detach().double().cpu().numpy(), "learned")
+
+
+def _watched(
+    watch: Callable[[int, Any], None], index: int, layer: Layer, problem: Any, state: Any
+) -> Any:
+    state = layer(problem, state)
+    watch(index, state)
+    return state
+
+
+def _checked_modules(modules: Any) -> Mapping[str, nn.Module | nn.Parameter]:
+    if modules is None:
+        return {}
+    if not isinstance(modules, Mapping):
+        raise TypeError(
+            f"`modules` must be a dictionary of modules by names, got {type(modules).__name__}; "
+            'write `{"prior": module}`'
+        )
+    for name, module in modules.items():
+        if not isinstance(module, (nn.Module, nn.Parameter)):
+            raise TypeError(
+                f"`modules` must hold torch modules or parameters, got {type(module).__name__} for "
+                f"{name!r}; write `nn.Parameter(tensor)` for a tensor"
+            )
+        if not isinstance(name, str) or not name.isidentifier() or hasattr(nn.Module, name):
+            raise ValueError(
+                "`modules` must be named by identifiers that are no words of torch's modules, got "
+                f"{name!r}"
+            )
+    return modules

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from stepfold._checks import check_count, check_positive
 from stepfold.unfolded._describe import describe
+from stepfold.unfolded._objective import Objective
 from stepfold.unfolded.losses import Loss, check_loss
-from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.progress import Progress
 from stepfold.unfolded.samplers import Sampler
 from stepfold.unfolded.stages import Stage
@@ -68,6 +69,7 @@ class Options:
     seed: int
     checkpoint: Path | None
     checkpoint_every: int | None
+    groups: Mapping[str, Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -85,6 +87,14 @@ class Options:
                 f"`held_out` must be a HeldOut, got {type(self.held_out).__name__}; write "
                 "`HeldOut(loss)`"
             )
+        if self.groups is not None and not (
+            isinstance(self.groups, Mapping)
+            and all(isinstance(settings, Mapping) for settings in self.groups.values())
+        ):
+            raise TypeError(
+                "`groups` must be a dictionary of settings by names, such as "
+                f'`{{"prior": {{"lr": 1e-4}}}}`, got {self.groups!r}'
+            )
         if self.clip_norm is not None:
             check_positive("clip_norm", self.clip_norm, "None clips nothing")
 
@@ -100,8 +110,7 @@ def check_factory(name: str, make: Any) -> None:
 
 
 def settings_of(
-    network: UnfoldedIteration,
-    loss: Loss,
+    objective: Objective,
     optimizer: torch.optim.Optimizer,
     scheduler: Any,
     options: Options,
@@ -114,22 +123,29 @@ def settings_of(
         "held_out",
         "batches_per_step",
         "seed",
+        "groups",
     )
+    network = objective.network
     return {
         "network": {
             "iteration": describe(network.iteration),
             "num_layers": network.num_layers,
             "trained": [name for name, x in network.named_parameters() if x.requires_grad],
-            "values": {
-                name: f"{value.dtype} of shape {tuple(value.shape)}"
-                for name, value in network.state_dict().items()
-            },
+            "values": _shapes(network),
         },
-        "loss": describe(loss),
+        "loss": describe(objective.loss),
+        "criterion": _shapes(objective.criterion),
         "stages": [dataclasses.astuple(stage) for stage in options.stages],
         "optimizer": _class_and_numbers(optimizer, optimizer.defaults),
         "scheduler": scheduler and _class_and_numbers(scheduler, scheduler.state_dict()),
         **{name: describe(getattr(options, name)) for name in compared},
+    }
+
+
+def _shapes(module: nn.Module) -> dict[str, str]:
+    return {
+        name: f"{value.dtype} of shape {tuple(value.shape)}"
+        for name, value in module.state_dict().items()
     }
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
@@ -16,6 +17,7 @@ from stepfold.unfolded import distributed
 from stepfold.unfolded._loop import Loop
 from stepfold.unfolded._outcome import outcome_of
 from stepfold.unfolded.checkpoints import check_place, check_storable, claimed, remove_drafts
+from stepfold.unfolded.choice import as_loss
 from stepfold.unfolded.losses import Loss, check_loss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.options import (
@@ -28,6 +30,7 @@ from stepfold.unfolded.options import (
 from stepfold.unfolded.progress import Progress, progress_bar
 from stepfold.unfolded.samplers import Sampler
 from stepfold.unfolded.stages import Stage, incremental
+from stepfold.unfolded.theory import start_from_theory
 
 
 def train(
@@ -35,7 +38,9 @@ def train(
     loss: Loss | Sampler,
     stages: Sequence[Stage] | None = None,
     *,
+    start: Literal["theory"] | None = None,
     optimizer: OptimizerFactory | None = None,
+    groups: Mapping[str, Mapping[str, Any]] | None = None,
     scheduler: SchedulerFactory | None = None,
     restart_optimizer: bool = False,
     relative: bool = False,
@@ -62,8 +67,15 @@ def train(
             what it draws, in the eigenbasis where the problem allows (`loss_for`).
         stages: What to train one after the other: `incremental` (the default, with 500 iterations
             each), `all_at_once`, `greedy_then_refined` or a list of one's own.
+        start: "theory" sets all layers by `theory_start` on one mini-batch first; where the loss
+            knows its measure, to the best steps for it. All layers can then be trained at once. A
+            training that goes on from a checkpoint has started already.
         optimizer: Makes a torch optimiser of the parameters; Adam with learning rate 0.002, the
-            published one, if not given.
+            published one, if not given. What it has of its own is trained, too; a parameter
+            that is named twice counts once.
+        groups: Settings of the optimiser for a part of what is trained, such as
+            ``{"prior": {"lr": 1e-4}}``: for "steps", a parameter, a module by its name in
+            ``network.held``, "iteration" if the step is a module, and what the criterion holds.
         scheduler: Makes a learning-rate scheduler of the optimiser; it steps after
             every iteration that is not skipped; ``ReduceLROnPlateau`` after every look at held-out
             data instead, where there are any.
@@ -120,6 +132,8 @@ def train(
             "your own are `UnfoldedIteration(schedule, iteration=step)`"
         )
     check_loss("loss", loss)
+    if start not in (None, "theory"):
+        raise ValueError(f'`start` must be "theory" or None, got {start!r}')
     stages = incremental(network.num_layers) if stages is None else stages
     if not isinstance(stages, Iterable):
         found = "one Stage; write `[stage]`" if isinstance(stages, Stage) else type(stages).__name__
@@ -135,6 +149,7 @@ def train(
     options = Options(
         stages=list(stages),
         optimizer=optimizer or functools.partial(torch.optim.Adam, lr=0.002),
+        groups=groups,
         scheduler=scheduler,
         restart_optimizer=restart_optimizer,
         relative=relative,
@@ -149,14 +164,19 @@ def train(
         ),
     )
     for stage in options.stages:
-        network.check_num_layers(stage.num_layers)
+        network.check_num_layers(stage.num_layers, deeper=False)
     if options.checkpoint is not None:
         check_place(options.checkpoint)
+    goes_on = resume and options.checkpoint is not None and options.checkpoint.exists()
+    if start == "theory" and not goes_on:
+        with torch.random.fork_rng():
+            start_from_theory(network, as_loss(network, loss), seed=options.seed)
     loop = Loop(network, loss, options)
     if options.checkpoint is not None:
         state = loop.state
         check_storable(
             network=network,
+            criterion=state.objective.criterion,
             optimizer=state.optimizer,
             scheduler=state.scheduler,
             loss=loop.loss,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stepfold._checks import check_finite, check_indices, check_nonnegative, check_unmasked
-from stepfold.spectrum import SpectralBounds
+from stepfold.spectrum.bounds import check_bounds
 
 _FLOATING = "fdFD"
 
@@ -65,12 +65,6 @@ def _as_operator(name: str, matrix: Any) -> Any:
     return array
 
 
-def check_entries(name: str, matrix: Any) -> None:
-    """Raise if an entry is not finite, as far as entries are known."""
-    if isinstance(matrix, np.ndarray) or hasattr(matrix, "tocsr"):
-        check_finite(name, matrix)
-
-
 def convert(matrix: Any, dtype: np.dtype[Any]) -> Any:
     """The matrix with entries of ``dtype``, once, so that no product has to convert them."""
     if hasattr(matrix, "astype") and matrix.dtype != dtype:
@@ -103,14 +97,8 @@ def check_tolerance(name: str, value: Any, *, allow_infinite: bool = False) -> f
     return float(check_nonnegative(name, value, allow_infinite=allow_infinite))
 
 
-def check_bounds(bounds: Any) -> None:
+def check_positive_bounds(bounds: Any) -> None:
     """Raise unless it is `SpectralBounds` with an upper end above 0, or None."""
-    if bounds is None:
-        return
-    if not isinstance(bounds, SpectralBounds):
-        raise TypeError(
-            f"`bounds` must be SpectralBounds or None, got {type(bounds).__name__}; "
-            "write `SpectralBounds(lower, upper)`"
-        )
-    if bounds.upper == 0:
+    check_bounds(bounds)
+    if bounds is not None and bounds.upper == 0:
         raise ValueError("`bounds.upper` must be positive, got 0.0; the operator is zero")

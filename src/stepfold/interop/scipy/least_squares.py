@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._arrays import epsilon, norms, row_dots, take
-from stepfold._checks import check_count, check_unmasked
+from stepfold._checks import check_count, check_entries, check_unmasked
 from stepfold._typing import FloatArray
 from stepfold.interop.scipy._inputs import (
     as_matrix,
     as_vector,
-    check_bounds,
-    check_entries,
+    check_positive_bounds,
     check_tolerance,
     convert,
     system_dtype,
@@ -132,7 +131,7 @@ def lsq_chebyshev(
     if iter_lim is None:
         iter_lim = max(2 * num_columns, 1000)
     limit = check_count("iter_lim", iter_lim, minimum=0)
-    check_bounds(bounds)
+    check_positive_bounds(bounds)
     matrix = convert(matrix, data.dtype)
     problem = _posed(matrix, data, damp)
     if start is not None:

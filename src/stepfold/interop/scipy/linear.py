@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._arrays import epsilon, norms, row_dots
-from stepfold._checks import check_callable, check_count
+from stepfold._checks import check_callable, check_count, check_entries
 from stepfold._typing import FloatArray
 from stepfold.interop.scipy._inputs import (
     as_matrix,
     as_vector,
-    check_bounds,
-    check_entries,
+    check_positive_bounds,
     check_tolerance,
     convert,
     system_dtype,
@@ -109,7 +108,7 @@ def chebyshev(
         check_tolerance("atol", atol, allow_infinite=True),
     )
     limit = 10 * size if maxiter is None else check_count("maxiter", maxiter, minimum=0)
-    check_bounds(bounds)
+    check_positive_bounds(bounds)
     check_callable("callback", callback)
     if not rhs.any():
         return rhs, 0

@@ -14,6 +14,7 @@ import numpy as np
 from stepfold.interop.scipy._inputs import as_matrix, convert, system_dtype
 from stepfold.polynomial import extrema_between, residual_polynomial
 from stepfold.schedules import Schedule
+from stepfold.schedules.base import check_schedule
 from stepfold.spectrum import SpectralBounds, estimate_bounds
 
 
@@ -50,11 +51,7 @@ def as_preconditioner(A: Any, schedule: Schedule, *, bounds: SpectralBounds | No
     """
     from scipy.sparse.linalg import LinearOperator
 
-    if not isinstance(schedule, Schedule):
-        raise TypeError(
-            f"`schedule` must be a Schedule, got {type(schedule).__name__}; "
-            "wrap step sizes as `Schedule(steps)`"
-        )
+    check_schedule(schedule, or_none=False)
     matrix = as_matrix("A", A)
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"`A` must be square, got shape {tuple(matrix.shape)}")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._typing import FloatArray
-from stepfold.lab.figure import Curve
+from stepfold.lab.curves import whole
 from stepfold.measure import SpectralMeasure
 from stepfold.schedules import optimal_steps
 from stepfold.schedules.ordering import outside_in_order
@@ -33,7 +33,7 @@ def spread(values: Any, digits: int = 2) -> str:
     >>> spread([1.0, 3.0, 2.0]), spread([0.5, 0.5]), spread([2711.0, 2e-7])
     ('2 (1 to 3)', '0.5', '1,400 (2e-07 to 2,700)')
     """
-    found = _whole(values)
+    found = whole(values)
     median, low, high = (
         _shown(float(value), digits) for value in (np.median(found), found.min(), found.max())
     )
@@ -52,23 +52,6 @@ def counted(number: int, word: str, several: str = "") -> str:
     ('1 training', '2 matrices')
     """
     return f"{number} {word if number == 1 else several or word + 's'}"
-
-
-def median_curve(label: str, x: Any, rows: FloatArray, **options: Any) -> Curve:
-    """The median of rows of shape (R, k), with their range as a band if they differ."""
-    found = _whole(rows)
-    shown = [
-        np.where(np.isfinite(each), each, np.nan)
-        for each in (np.median(found, axis=0), found.min(axis=0), found.max(axis=0))
-    ]
-    band = None if len(found) == 1 else (shown[1], shown[2])
-    return Curve(label, x, shown[0], band=band, **options)
-
-
-def _whole(values: Any) -> FloatArray:
-    found: FloatArray = np.array(values, dtype=np.float64)
-    found[np.isnan(found)] = np.inf
-    return found
 
 
 def share_of_turns(steps: FloatArray) -> FloatArray:

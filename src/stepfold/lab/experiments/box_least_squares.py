@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from stepfold.iterations import Fista, ProximalGradient
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS, tuned_chebyshev
 from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained
@@ -125,19 +125,15 @@ def box_least_squares(
             ),
         ],
         checks=[
-            Check(
+            Check.below(
                 "distance with learned steps over that with step 1/λ_max",
-                "below 0.5",
-                final["learned steps"] / final["step 1/λ_max"],
-                0,
                 0.5,
+                final["learned steps"] / final["step 1/λ_max"],
             ),
-            Check(
+            Check.below(
                 "distance with learned steps over that with Chebyshev steps of the spectrum",
-                "below 1",
-                final["learned steps"] / final["Chebyshev steps"],
-                0,
                 1,
+                final["learned steps"] / final["Chebyshev steps"],
             ),
         ],
         records={
@@ -273,18 +269,16 @@ def binary_least_squares(
             ),
         ],
         checks=[
-            Check(f"bit error rate over that of {name}", "below 0.8", float(ours / value), 0, 0.8)
+            Check.below(f"bit error rate over that of {name}", 0.8, ours / value)
             for name, value in final.items()
             if "Chebyshev" not in name
         ]
         + (
             [
-                Check(
+                Check.below(
                     "bit error rate of Chebyshev steps with one slope over that of FISTA",
-                    "below 0.5",
-                    final["projected gradients, Chebyshev steps"] / final["FISTA over the box"],
-                    0,
                     0.5,
+                    final["projected gradients, Chebyshev steps"] / final["FISTA over the box"],
                 )
             ]
             if num_layers >= 8 and noise == 3.0

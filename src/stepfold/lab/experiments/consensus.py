@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from stepfold._typing import FloatArray
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._unfolded import MiniBatches, trained
 from stepfold.lab.experiments.base import experiment
@@ -149,31 +149,26 @@ def consensus(
             ),
         ],
         checks=[
-            Check(
+            Check.below(
                 "largest ratio of learned from theory to Chebyshev steps, from T = 2 on",
-                "below 1",
-                float((rows[LEARNED] / rows["Chebyshev"])[1:].max()),
-                0,
                 1,
+                (rows[LEARNED] / rows["Chebyshev"])[1:].max(),
             ),
-            Check(
+            Check.below(
                 "distance of incrementally learned over constant steps at the end",
-                "below 0.5",
-                last[PUBLISHED] / last["constant, 2/(a + b)"],
-                0,
                 0.5,
+                last[PUBLISHED] / last["constant, 2/(a + b)"],
             ),
-            Check(
+            Check.below(
                 "largest ratio of exactly trained steps to the optimum",
-                "below 1.5, for they are the optimum of their starts",
-                float((rows[EXACT] / rows["optimal"]).max()),
-                upper=1.5,
+                1.5,
+                (rows[EXACT] / rows["optimal"]).max(),
+                why="for they are the optimum of their starts",
             ),
-            Check(
+            Check.at_least(
                 "smallest ratio of any steps to the optimum",
-                "at least 1",
-                float(min((row / rows["optimal"]).min() for row in rows.values())),
-                lower=1 - 1e-9,
+                1,
+                min((row / rows["optimal"]).min() for row in rows.values()),
             ),
         ],
         records={

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from stepfold.iterations import Fista, Iteration, ProximalGradient
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS, tuned_chebyshev
 from stepfold.lab.experiments._unfolded import MiniBatches, best_weight, iterates, layers, trained
@@ -209,30 +209,23 @@ def deblurring(
             ),
         ],
         checks=[
-            Check(
+            Check.above(
                 "dB by which the learned network is ahead of the better FISTA",
-                "above 0.6" if is_default else "above 0",
+                0.6 if is_default else 0,
                 last[LEARNED] - max(last[FISTA], last[VARIATION]),
-                lower=0.6 if is_default else 0.0,
             ),
-            Check(
+            Check.above(
                 "dB by which ISTA with Chebyshev steps is ahead of FISTA with the same prior",
-                "above 0: known steps need no momentum",
+                0,
                 last[CHEBYSHEV] - last[FISTA],
-                lower=0,
+                why="known steps need no momentum",
             ),
-            Check(
+            Check.at_least(
                 "dB by which FISTA is ahead of ISTA at equal iterations",
-                "at least 0",
+                0,
                 last[FISTA] - last[ISTA],
-                lower=0,
             ),
-            Check(
-                "dB gained over the blurred photographs",
-                "above 1",
-                last[LEARNED] - blurred,
-                lower=1,
-            ),
+            Check.above("dB gained over the blurred photographs", 1, last[LEARNED] - blurred),
         ],
         parameters={"width of the blur": 1.5},
         records={

@@ -14,8 +14,9 @@ from typing import Annotated
 import numpy as np
 
 from stepfold._typing import FloatArray
+from stepfold.lab.curves import median_curve
 from stepfold.lab.experiments._published import Seed
-from stepfold.lab.experiments._trainings import THEORY, counted, median_curve, spread
+from stepfold.lab.experiments._trainings import THEORY, counted, spread
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure, Level
 from stepfold.lab.formula import Formula

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed, published_measure
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
@@ -159,20 +159,18 @@ def gaussian(
             ),
         ],
         checks=[
-            Check(
+            Check.at_least(
                 "smallest ratio of second-kind to optimal MSE",
-                "at least 1: nothing beats the optimum",
-                float((errors[second] / optimum).min()),
-                lower=1 - 1e-9,
+                1,
+                (errors[second] / optimum).min(),
+                why="nothing beats the optimum",
             ),
             *(
                 [
-                    Check(
+                    Check.at_most(
                         "largest deviation of a second-kind from an optimal step, T ≤ 25",
-                        "within 4 %",
-                        float(deviation[second].max()),
-                        0,
                         0.04,
+                        deviation[second].max(),
                     ),
                     Check.close(
                         "largest deviation of a first-kind from an optimal step, T = 5",
@@ -193,18 +191,16 @@ def gaussian(
                         1.42,
                         1.44,
                     ),
-                    Check(
+                    Check.above(
                         "smallest ratio of first-kind to second-kind MSE, T from 5",
-                        "above 1.4",
-                        float((errors[first] / errors[second])[:, 4:].min()),
-                        lower=1.4,
+                        1.4,
+                        (errors[first] / errors[second])[:, 4:].min(),
                     ),
-                    Check(
+                    Check.at_most(
                         "largest deviation of an optimum from the prediction, T ≤ 5",
-                        "within 25 % at this size",
-                        float(np.abs(optimum / predicted - 1)[:, :5].max()),
-                        0,
                         0.25,
+                        np.abs(optimum / predicted - 1)[:, :5].max(),
+                        why="at this size",
                     ),
                 ]
                 if published

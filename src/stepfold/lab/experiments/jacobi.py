@@ -17,7 +17,7 @@ import numpy as np
 
 from stepfold._typing import FloatArray
 from stepfold.iterations import Relaxation
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
@@ -119,21 +119,15 @@ def jacobi(
                 else []
             ),
             *(
-                Check(
-                    f"measured rate of {name} over its bound",
-                    "at most 1",
-                    measured[name] / rates[name],
-                    0,
-                    1 + 1e-9,
+                Check.at_most(
+                    f"measured rate of {name} over its bound", 1, measured[name] / rates[name]
                 )
                 for name in measured
             ),
-            Check(
+            Check.below(
                 "measured rate of Chebyshev relaxation over that of the best constant one",
-                "below 1",
-                measured[list(errors)[2]] / measured["constant relaxation"],
-                0,
                 1,
+                measured[list(errors)[2]] / measured["constant relaxation"],
             ),
         ],
         parameters={"smallest eigenvalue": bounds.lower, "largest eigenvalue": bounds.upper},

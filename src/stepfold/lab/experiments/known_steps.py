@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.formula import Formula
@@ -125,35 +125,28 @@ def known_steps(
             ),
         ],
         checks=[
-            Check(
+            Check.at_most(
                 "largest deviation of silver's attained from its proven rate",
-                "0: a quadratic is a worst case",
-                gap,
-                0,
                 1e-6,
+                gap,
+                why="a quadratic is a worst case",
             ),
-            Check(
+            Check.at_most(
                 "largest relative deviation of a sum from (1+√2)ᵏ − 1",
-                "0",
-                max(abs(sums[k] / expected[k] - 1) for k in sums),
-                0,
                 1e-12,
+                max(abs(sums[k] / expected[k] - 1) for k in sums),
             ),
-            Check(
+            Check.count(
                 "places of Lebedev's order of 8 that are 1 8 4 5 2 7 3 6",
-                "8",
-                int((index == LEBEDEV_OF_8).sum()),
                 8,
-                8,
+                (index == LEBEDEV_OF_8).sum(),
             ),
-            Check(
+            Check.count(
                 "places of the fractal order that mirror it",
-                "8",
-                int((ORDERS["fractal"](np.arange(8.0)) + 1 == 9 - np.array(LEBEDEV_OF_8)).sum()),
                 8,
-                8,
+                (ORDERS["fractal"](np.arange(8.0)) + 1 == 9 - np.array(LEBEDEV_OF_8)).sum(),
             ),
-            Check("silver's rate over Chebyshev's, longest period", "above 1", ratio, lower=1),
+            Check.above("silver's rate over Chebyshev's, longest period", 1, ratio),
         ],
         records={"schedules/silver": silver[-1].to_dict()},
     )

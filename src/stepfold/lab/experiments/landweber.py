@@ -16,7 +16,7 @@ from typing import Annotated
 import numpy as np
 
 from stepfold._typing import FloatArray
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
@@ -153,12 +153,10 @@ def landweber(
                 1 - 1e-9,
                 1 + 1e-9,
             ),
-            Check(
+            Check.below(
                 "iterations to the best picture, fourth kind over Landweber",
-                "below 0.5",
-                at[fourth] / at[plain],
-                0,
                 0.5,
+                at[fourth] / at[plain],
             ),
             Check(
                 "best error, fourth kind over Landweber",
@@ -167,18 +165,12 @@ def landweber(
                 0.9,
                 1.05,
             ),
-            Check(
-                "best error of Landweber over that of the data",
-                "below 1",
-                best[plain] / start,
-                0,
-                1,
-            ),
-            Check(
+            Check.below("best error of Landweber over that of the data", 1, best[plain] / start),
+            Check.above(
                 "error of the fourth kind at the end over its best",
-                "above 1: it must be stopped",
+                1 if noise > 0 else 0,
                 float(ends[fourth][-1]) / best[fourth],
-                lower=1 if noise > 0 else 0,
+                why="it must be stopped",
             ),
         ],
         records={"schedules/fourth-kind": {"steps": schedules[fourth].tolist()}},

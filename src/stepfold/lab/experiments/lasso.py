@@ -104,47 +104,38 @@ def lasso(
         ),
         sections=_sections(runs, counts, bounds, predicted, numerical, support.size, tuned),
         checks=[
-            Check(
+            Check.at_most(
                 "largest |x − prox(x − γ∇f(x))|/γ at the solution, over the penalty's weight",
-                "0 to rounding",
-                float(objective.optimality(solution, gamma)) / weight,
-                0,
                 1e-10,
+                float(objective.optimality(solution, gamma)) / weight,
+                why="rounding",
             ),
-            Check(
+            Check.at_most(
                 "largest distance of an eigenvalue of B from γ·eig(A_SᵀA_S) and 1",
-                "0",
-                float(np.abs(numerical - predicted).max()),
-                0,
                 1e-5,
+                np.abs(numerical - predicted).max(),
             ),
-            Check(
+            Check.below(
                 "from nearby: evaluations with the true spectrum over ISTA",
-                "below 0.7",
-                near[true] / near["ISTA"],
-                0,
                 0.7,
+                near[true] / near["ISTA"],
             ),
-            Check(
+            Check.below(
                 "from nearby: evaluations of guarded relaxation over ISTA",
-                "below 0.8",
-                near[safe] / near["ISTA"],
-                0,
                 0.8,
+                near[safe] / near["ISTA"],
             ),
-            Check(
+            Check.at_most(
                 "from 0: evaluations of guarded relaxation over ISTA",
-                "at most 1.15: the guard keeps what it costs small",
-                far[safe] / far["ISTA"],
-                0,
                 1.15,
+                far[safe] / far["ISTA"],
+                why="the guard keeps what it costs small",
             ),
-            Check(
+            Check.below(
                 "from 0: guarded relaxation over the true spectrum without a guard",
-                "below 1: Chebyshev steps are for nearby",
-                0.0 if np.isinf(far[true]) else far[safe] / far[true],
-                0,
                 1,
+                0.0 if np.isinf(far[true]) else far[safe] / far[true],
+                why="Chebyshev steps are for nearby",
             ),
         ],
         parameters={"size of the support": support.size},

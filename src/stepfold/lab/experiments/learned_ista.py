@@ -9,7 +9,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._unfolded import MiniBatches, layers, trained
 from stepfold.lab.experiments.base import experiment
@@ -122,25 +122,21 @@ def learned_ista(
             ),
         ],
         checks=[
-            Check(
+            Check.above(
                 "dB by which ISTA with Chebyshev steps is ahead of FISTA",
-                "above 1: known steps need no momentum",
+                1,
                 rows["FISTA"][-1] - chebyshev,
-                lower=1,
+                why="known steps need no momentum",
             ),
             *(
                 [
-                    Check(
+                    Check.above(
                         "dB by which learned steps and thresholds are ahead of the best rival",
-                        "above 1",
+                        1,
                         best_rival - num_steps,
-                        lower=1,
                     ),
-                    Check(
-                        "dB by which LISTA is ahead of the best rival",
-                        "above 1",
-                        best_rival - num_lista,
-                        lower=1,
+                    Check.above(
+                        "dB by which LISTA is ahead of the best rival", 1, best_rival - num_lista
                     ),
                 ]
                 if num_layers >= 16 and num_iterations >= 200

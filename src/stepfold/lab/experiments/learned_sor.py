@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from stepfold._typing import FloatArray
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._unfolded import MiniBatches, trained
 from stepfold.lab.experiments.base import experiment
@@ -137,12 +137,10 @@ def learned_sor(
         ],
         checks=[
             *(
-                Check(
+                Check.below(
                     f"error of {period} learned from theory over that of Chebyshev's",
-                    "below 1",
-                    last["from theory"][period] / last["Chebyshev"][period],
-                    0,
                     1,
+                    last["from theory"][period] / last["Chebyshev"][period],
                 )
                 for period in PERIODS
             ),
@@ -153,12 +151,10 @@ def learned_sor(
                 1 - 1e-6,
                 1.01,
             ),
-            Check(
+            Check.below(
                 "error of 8 learned as published over that of Jacobi",
-                "below 0.05",
-                last["as published"][8] / float(jacobi[-1]),
-                0,
                 0.05,
+                last["as published"][8] / float(jacobi[-1]),
             ),
         ],
         records={

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 
 from stepfold._typing import FloatArray
+from stepfold.lab.curves import curves, median_curve
 from stepfold.lab.experiments._ensembles import spectra
 from stepfold.lab.experiments._published import NUM_ITERATIONS, Seed
-from stepfold.lab.experiments._trainings import EARLIER, THEORY, median_curve, spread
+from stepfold.lab.experiments._trainings import EARLIER, THEORY, spread
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.formula import Formula
@@ -275,10 +276,7 @@ def _evidence(found: Found) -> Section:
             "Distance of the learned steps from other schedules",
             "Distance against the number of layers. Optimal and second-kind steps are nearest for "
             "few layers; from fifteen on Chebyshev steps are as near; null models stay far away.",
-            tuple(
-                median_curve(name, depths, values, style="both", emphasis=name == "Chebyshev")
-                for name, values in found.deviations.items()
-            ),
+            curves(found.deviations, depths, style="both", emphasis=("Chebyshev",)),
             Axis("number of layers T"),
             Axis("mean |log ratio| of sorted steps", log=True),
         ),
@@ -334,14 +332,14 @@ def sign_test(successes: int, count: int) -> float:
 def _by_rank(found: Found) -> Section:
     seeds = len(found.replicas) // len(found.measures)
     shown = [d for d in (11, 25) if d in found.depths] or [found.depths[-1]]
-    curves = []
+    ratios = []
     for depth in shown:
         places = (np.arange(depth) + 0.5) / depth
         learned = np.sort(found.replicas.steps[:, depth - 1, :depth], axis=1)
         for name in ("Chebyshev", "optimal"):
             computed = [np.sort(RIVALS[name](m, depth)) for m in found.measures]
             ratio = learned / np.repeat(computed, seeds, axis=0)
-            curves.append(median_curve(f"over {name}, T = {depth}", places, ratio, style="both"))
+            ratios.append(median_curve(f"over {name}, T = {depth}", places, ratio, style="both"))
     return Section(
         "Where they differ",
         (
@@ -355,7 +353,7 @@ def _by_rank(found: Found) -> Section:
             "Learned steps over computed ones of the same rank",
             "Ratio of sorted learned steps to Chebyshev and to optimal steps against relative "
             "rank: near one except at the longest steps.",
-            tuple(curves),
+            tuple(ratios),
             Axis("rank of the step, as a share of T"),
             Axis("ratio"),
         ),
@@ -398,18 +396,20 @@ def _longer(found: Found, num_iterations: int, longer_iterations: int) -> Sectio
             "Mean squared error over the optimum",
             "Ratio of the trained to the optimal error against the stage; the longer training "
             "stays at one, the shorter one rises.",
-            tuple(
+            (
                 median_curve(
-                    f"learned, {count} mini-batches",
+                    f"learned, {num_iterations} mini-batches",
                     stages,
-                    found.surplus(trained),
+                    found.surplus(found.shorter),
                     style="both",
-                    emphasis=trained is found.longer,
-                )
-                for count, trained in (
-                    (num_iterations, found.shorter),
-                    (longer_iterations, found.longer),
-                )
+                ),
+                median_curve(
+                    f"learned, {longer_iterations} mini-batches",
+                    stages,
+                    found.surplus(found.longer),
+                    style="both",
+                    emphasis=True,
+                ),
             ),
             Axis("stage (number of trained layers)"),
             Axis("MSE / smallest possible MSE"),
@@ -434,15 +434,11 @@ def _errors(found: Found) -> Section:
             "Mean squared error after T steps",
             "Mean squared error against the number of layers. Learned steps lie on the optimum for "
             "few layers and rise above it slowly; constant steps are far above.",
-            tuple(
-                median_curve(
-                    name,
-                    np.array(found.depths),
-                    np.array([by_depth[d][name] for d in found.depths]).T,
-                    style="both",
-                    emphasis=name == "learned",
-                )
-                for name in names
+            curves(
+                {name: np.array([by_depth[d][name] for d in found.depths]).T for name in names},
+                np.array(found.depths),
+                style="both",
+                emphasis=("learned",),
             ),
             Axis("number of steps T"),
             Axis("mean squared error, relative to the start", log=True),

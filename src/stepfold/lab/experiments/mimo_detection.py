@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS as ENDS
 from stepfold.lab.experiments._rivals import ChebyshevRival, tuned_chebyshev
@@ -149,24 +149,22 @@ def mimo_detection(
             ),
         ],
         checks=[
-            Check(
+            Check.below(
                 "bit error rate at 20 dB over that of linear MMSE",
-                "below 0.2" if num_layers >= 16 else "below 0.7",
-                float(ours[at] / linear[at]),
-                0,
                 0.2 if num_layers >= 16 else 0.7,
+                ours[at] / linear[at],
             ),
-            Check(
+            Check.at_least(
                 "bit error rate of zero forcing over linear MMSE, smallest over SNR",
-                "at least 0.98: MMSE is not worse but for the draw",
-                float((rows["zero forcing"] / linear).min()),
-                lower=0.98,
+                0.98,
+                (rows["zero forcing"] / linear).min(),
+                why="MMSE is not worse but for the draw",
             ),
-            Check(
+            Check.below(
                 "largest change of the detector's rate from 10 to 20 dB in steps of 5",
-                "below 0: it falls",
-                float(np.diff(ours[1 : at + 1]).max()),
-                upper=0,
+                0,
+                np.diff(ours[1 : at + 1]).max(),
+                why="it falls",
             ),
         ],
         parameters={"SNR in training, dB": 20.0},

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.formula import Formula
@@ -124,12 +124,10 @@ def modified_richardson(*, period: Annotated[int, Between(2, 64)] = 8) -> Outcom
             ),
         ],
         checks=[
-            Check(
+            Check.at_most(
                 "largest difference of |p| for a = 0 from |cos(T arccos(1 − 2λ))|",
-                "0",
-                float(np.abs(values[names[1]] - known).max()),
-                0,
                 1e-9,
+                np.abs(values[names[1]] - known).max(),
             ),
             Check.close("max |p| for a = 0", 1, largest[names[1]], rtol=1e-9),
             Check.close(
@@ -139,12 +137,10 @@ def modified_richardson(*, period: Annotated[int, Between(2, 64)] = 8) -> Outcom
                 rtol=1e-6,
             ),
             Check.close("max √λ|p| for a = 0", 1, weighted[names[1]], rtol=1e-6),
-            Check(
+            Check.below(
                 "max √λ|p| of the fourth kind over plain",
-                "below 1",
-                weighted[names[2]] / weighted[names[0]],
-                0,
                 1,
+                weighted[names[2]] / weighted[names[0]],
             ),
         ],
         records={"schedules/fourth-kind": chebyshev_steps(bounds, period, kind=4).to_dict()},

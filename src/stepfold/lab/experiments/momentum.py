@@ -18,9 +18,10 @@ from stepfold._typing import FloatArray
 from stepfold.iterations import GradientDescent, Iteration, heavy_ball, nesterov, semi_iteration
 from stepfold.iterations.momentum import Pair
 from stepfold.iterations.semi_iteration import next_weight
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed, published_measure
 from stepfold.lab.experiments.base import experiment
-from stepfold.lab.figure import Axis, Curve, Figure
+from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
 from stepfold.lab.sources import CHEBYSHEV_STEP, Source
@@ -185,7 +186,6 @@ def _sections(
                 "Error against iteration. Conjugate gradients are lowest, then the semi-iteration, "
                 "heavy ball and Chebyshev steps close together, Nesterov, and the constant step.",
                 errors,
-                "Chebyshev steps",
             ),
             table=Table(
                 ("method", *(f"t = {t}" for t in ends)),
@@ -222,23 +222,17 @@ def _sections(
                         TWICE,
                     )
                 },
-                "Chebyshev steps",
             ),
         ),
     ]
 
 
-def _figure(
-    name: str, title: str, alt: str, curves: dict[str, FloatArray], emphasis: str
-) -> Figure:
+def _figure(name: str, title: str, alt: str, rows: dict[str, FloatArray]) -> Figure:
     return Figure(
         name,
         title,
         alt,
-        tuple(
-            Curve(label, np.arange(curve.size), curve, emphasis=label == emphasis)
-            for label, curve in curves.items()
-        ),
+        curves(rows, emphasis=("Chebyshev steps",)),
         Axis("iteration"),
         Axis("error norm, relative to the start", log=True),
     )
@@ -266,20 +260,12 @@ def _checks(
             semi[period] / chebyshev[period],
             rtol=1e-9,
         ),
-        Check(
+        Check.at_most(
             "largest semi-iteration error over sech(t arccosh((κ+1)/(κ−1)))",
-            "at most 1",
-            float((semi[1:] / promised).max()),
-            0,
-            1 + 1e-9,
+            1,
+            (semi[1:] / promised).max(),
         ),
-        Check(
-            "largest Chebyshev error over its bound, at multiples of T",
-            "at most 1",
-            float(max(at_ends)),
-            0,
-            1 + 1e-9,
-        ),
+        Check.at_most("largest Chebyshev error over its bound, at multiples of T", 1, max(at_ends)),
         Check.close(
             "Chebyshev steps, published over safe order, at the end",
             1,
@@ -296,12 +282,11 @@ def _checks(
         Check.close("condition number κ", 88.10381317, bounds.condition_number, rtol=1e-9),
         Check.close("largest eigenvalue", 4.933429046, bounds.upper, rtol=1e-9),
         *checks,
-        Check(
+        Check.below(
             "semi-iteration over Chebyshev steps at 4T",
-            "below 1: equal at T only, not at its multiples",
-            semi[last] / chebyshev[last],
-            0,
             0.5,
+            semi[last] / chebyshev[last],
+            why="equal at T only, not at its multiples",
         ),
         Check(
             "Chebyshev steps over heavy ball at 4T",
@@ -310,19 +295,13 @@ def _checks(
             1,
             5,
         ),
-        Check(
+        Check.below(
             "Chebyshev steps over constant step at 4T",
-            "below 0.01",
-            chebyshev[last] / errors["constant step"][last],
-            0,
             0.01,
+            chebyshev[last] / errors["constant step"][last],
         ),
-        Check(
-            "Chebyshev steps over Nesterov at 4T",
-            "below 1",
-            chebyshev[last] / errors["Nesterov"][last],
-            0,
-            1,
+        Check.below(
+            "Chebyshev steps over Nesterov at 4T", 1, chebyshev[last] / errors["Nesterov"][last]
         ),
         Check(
             "heavy ball's rate per iteration over the lower bound",
@@ -331,11 +310,11 @@ def _checks(
             0.98,
             1.08,
         ),
-        Check(
+        Check.above(
             "heavy ball as published over heavy ball, largest up to T",
-            "above 1.3: a wrong start",
-            float((published[WRONG_START] / errors["heavy ball"])[: period + 1].max()),
-            lower=1.3,
+            1.3,
+            (published[WRONG_START] / errors["heavy ball"])[: period + 1].max(),
+            why="a wrong start",
         ),
         Check(
             "heavy ball as published over heavy ball at 4T",
@@ -344,17 +323,16 @@ def _checks(
             0.5,
             1,
         ),
-        Check(
+        Check.above(
             "semi-iteration as published over semi-iteration at 4T",
-            "above 1, with twice the products",
+            1,
             published[TWICE][last] / errors["semi-iteration"][last],
-            lower=1,
+            why="with twice the products",
         ),
-        Check(
+        Check.below(
             "semi-iteration as published over Chebyshev steps at T",
-            "below 1: 2T products against T",
-            published[TWICE][period] / chebyshev[period],
-            0,
             0.9,
+            published[TWICE][period] / chebyshev[period],
+            why="2T products against T",
         ),
     ]

@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 
 from stepfold._typing import FloatArray
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed, published_matrix, published_measure
 from stepfold.lab.experiments._trainings import EARLIER, THEORY
 from stepfold.lab.experiments._unfolded import MiniBatches, trained

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from stepfold._typing import FloatArray
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -107,12 +107,8 @@ def order(
                 for name in SAFE
                 if precision == "float64"
             ),
-            Check(
-                "amplification of the safe orders",
-                "below 1e6",
-                max(growth[name] for name in SAFE),
-                0,
-                1e6,
+            Check.below(
+                "amplification of the safe orders", 1e6, max(growth[name] for name in SAFE)
             ),
             *(
                 [
@@ -123,17 +119,14 @@ def order(
                         1e30,
                         1e33,
                     ),
-                    Check(
-                        "error left in the worst order over exact",
-                        "above 1e6",
-                        left[worst] / exact,
-                        lower=1e6,
+                    Check.above(
+                        "error left in the worst order over exact", 1e6, left[worst] / exact
                     ),
-                    Check(
+                    Check.above(
                         "error left in outside-in order over exact",
-                        "above 1.5: it loses digits",
+                        1.5,
                         left["outside-in"] / exact,
-                        lower=1.5,
+                        why="it loses digits",
                     ),
                 ]
                 if published

@@ -13,7 +13,7 @@ import numpy as np
 
 from stepfold._typing import FloatArray
 from stepfold.accelerate import accelerate
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.formula import Formula
@@ -110,19 +110,16 @@ def planar_map(
                 0.95,
                 1.05,
             ),
-            Check(
+            Check.at_most(
                 "factor of the last Chebyshev period over its bound",
-                "at most about 1: the linear rate holds locally",
-                per_period / promised,
-                0,
                 1.2,
+                per_period / promised,
+                why="the linear rate holds locally",
             ),
-            Check(
+            Check.below(
                 "bound per iteration over that of the best constant relaxation",
-                "below 1",
-                promised ** (1 / period) / constant_rate(bounds),
-                0,
                 1,
+                promised ** (1 / period) / constant_rate(bounds),
             ),
         ],
         records={"schedules/chebyshev": chebyshev_steps(bounds, period).to_dict()},

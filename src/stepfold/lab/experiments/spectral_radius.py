@@ -16,15 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._typing import FloatArray
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._ensembles import spectra
-from stepfold.lab.experiments._figures import curves
 from stepfold.lab.experiments._published import NUM_ITERATIONS, Seed
 from stepfold.lab.experiments._trainings import (
     EARLIER,
     PAPER,
     THEORY,
     counted,
-    median_curve,
     spread,
 )
 from stepfold.lab.experiments.base import experiment
@@ -260,10 +259,14 @@ def _evidence(found: Found, shares: FloatArray) -> Section:
             "Spectral radius and its bounds during training",
             "The squared spectral radius between the mean squared error and n times it, all three "
             "falling in stairs, one for each layer that is added.",
-            (
-                median_curve("learned: ρ²", batches, squares, emphasis=True),
-                median_curve("lower bound: mean squared error", batches, errors),
-                median_curve("upper bound: n · mean squared error", batches, size * errors),
+            curves(
+                {
+                    "learned: ρ²": squares,
+                    "lower bound: mean squared error": errors,
+                    "upper bound: n · mean squared error": size * errors,
+                },
+                batches,
+                emphasis=("learned: ρ²",),
             ),
             Axis("mini-batch"),
             Axis("value", log=True),
@@ -342,10 +345,7 @@ def _by_depth(found: Found) -> Section:
             "T-th root of the spectral radius",
             "Rate per step against the number of steps. Chebyshev's falls towards the lower "
             "bound, learned and optimal ones above it, the constant one is level.",
-            tuple(
-                median_curve(name, depths, row, style="both", emphasis=name == "learned")
-                for name, row in rates.items()
-            ),
+            curves(rates, depths, style="both", emphasis=("learned",)),
             Axis("number of steps T"),
             Axis("rate per step"),
             levels=(Level("first-order lower bound", first_order_lower_bound(bounds)),),

@@ -13,7 +13,7 @@ import numpy as np
 
 from stepfold._typing import FloatArray
 from stepfold.accelerate import accelerate
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure
@@ -128,40 +128,29 @@ def tanh_network(
             ),
         ],
         checks=[
-            Check(
+            Check.at_most(
                 "largest |f(x) − x| at the solution",
-                "0 to rounding",
-                float(np.abs(network(solution) - solution).max()),
-                0,
                 1e-12,
+                np.abs(network(solution) - solution).max(),
+                why="rounding",
             ),
-            Check(
+            Check.below(
                 "largest distance of an eigenvalue of I − J from 1, over the radius of W",
-                "below 1",
-                float(np.abs(eigenvalues - 1).max()) / radius,
-                0,
                 1,
+                float(np.abs(eigenvalues - 1).max()) / radius,
             ),
-            Check(
-                "measured Chebyshev rate over its bound, in the last periods",
-                "at most about 1",
-                rate / promised,
-                0,
-                1.03,
+            Check.at_most(
+                "measured Chebyshev rate over its bound, in the last periods", 1.03, rate / promised
             ),
-            Check(
+            Check.below(
                 "evaluations with Chebyshev relaxation over plain",
-                "below 1",
+                0.9,
                 evaluations[name] / evaluations["plain"],
-                0,
-                0.9,
             ),
-            Check(
+            Check.below(
                 "evaluations with learned relaxation over plain",
-                "below 1",
-                evaluations[GUARDED] / evaluations["plain"],
-                0,
                 0.9,
+                evaluations[GUARDED] / evaluations["plain"],
             ),
         ],
         records={"schedules/chebyshev": schedule.to_dict()},

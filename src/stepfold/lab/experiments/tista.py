@@ -15,12 +15,12 @@ import numpy as np
 
 from stepfold._typing import FloatArray
 from stepfold.iterations import Fista, ProximalGradient
-from stepfold.lab.experiments._figures import curves
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import Rival, tuned_chebyshev
 from stepfold.lab.experiments._unfolded import MiniBatches, best_weight, iterates, layers, trained
 from stepfold.lab.experiments.base import experiment
-from stepfold.lab.figure import Axis, Curve, Figure, Level
+from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
 from stepfold.lab.sources import TRAINABLE_ISTA, Source
@@ -236,15 +236,26 @@ def tista(
                     "part of a layer multiplies the error in the row space of A by 1 − γ, and "
                     "leaves the rest alone.",
                 ),
-                figure=_step_figure(run.schedule),
+                figure=Figure(
+                    "learned_steps",
+                    "Learned steps in the order of the layers",
+                    "Step size against layer: short and long steps alternate.",
+                    curves(
+                        {"learned": run.schedule.steps},
+                        np.arange(1, num_layers + 1),
+                        style="both",
+                        emphasis=("learned",),
+                    ),
+                    Axis("layer"),
+                    Axis("step size γ"),
+                    (Level("before training", 1.0),),
+                ),
             ),
         ],
         checks=[
             *(
                 [
-                    Check(
-                        "NMSE of TISTA after 12 layers in dB", "below −35", learned[-1], upper=-35
-                    ),
+                    Check.below("NMSE of TISTA after 12 layers in dB", -35, learned[-1]),
                     Check(
                         "dB by which learned steps are ahead of tuned Chebyshev steps",
                         "between −1 and 1.5: two numbers of an interval do nearly all of it",
@@ -252,33 +263,28 @@ def tista(
                         -1,
                         1.5,
                     ),
-                    Check(
+                    Check.above(
                         "dB by which TISTA is ahead of ISTA and FISTA, smallest over layers",
-                        "above 1",
-                        float((rival_errors - learned)[:, 1:].min()),
-                        lower=1,
+                        1,
+                        (rival_errors - learned)[:, 1:].min(),
                     ),
                 ]
                 if published
                 else []
             ),
-            Check(
+            Check.above(
                 "dB by which TISTA is ahead of ISTA and FISTA at the end",
-                "above 3",
+                3,
                 best_rival - learned[-1],
-                lower=3,
             ),
-            Check(
-                "dB by which learned steps are ahead of steps 1",
-                "above 1",
-                untrained[-1] - learned[-1],
-                lower=1,
+            Check.above(
+                "dB by which learned steps are ahead of steps 1", 1, untrained[-1] - learned[-1]
             ),
-            Check(
+            Check.at_least(
                 "dB by which TISTA is above the error with known support",
-                "not below −0.5: that is a bound, up to the draw",
+                -0.5,
                 learned[-1] - bound,
-                lower=-0.5,
+                why="that is a bound, up to the draw",
             ),
         ],
         parameters={"learning rate": 0.04},
@@ -288,19 +294,6 @@ def tista(
                 name: [float(value) for value in rival.errors] for name, rival in rows.items()
             },
         },
-    )
-
-
-def _step_figure(schedule: Schedule) -> Figure:
-    numbers = np.arange(1, schedule.period + 1)
-    return Figure(
-        "learned_steps",
-        "Learned steps in the order of the layers",
-        "Step size against layer: short and long steps alternate.",
-        (Curve("learned", numbers, schedule.steps, style="both", emphasis=True),),
-        Axis("layer"),
-        Axis("step size γ"),
-        (Level("before training", 1.0),),
     )
 
 

@@ -69,7 +69,3 @@ class Ball(ConjugatePenalty):
         """``radius·‖v‖ + Re centreᴴv``."""
         along = real_products(fitting("center", self.center, v), v)
         return self.radius * squares(v).sum(-1) ** 0.5 + along
-
-    def dual_scale(self, v: Any) -> Any:
-        """1."""
-        return 0 * abs(v).sum(-1) + 1.0

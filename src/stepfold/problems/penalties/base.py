@@ -56,9 +56,12 @@ class ConjugatePenalty(Penalty):
     def conjugate(self, v: Any) -> Any:
         """``g*(v)`` of a vector, or of each row of a batch; infinite outside its domain."""
 
-    @abstractmethod
     def dual_scale(self, v: Any) -> Any:
-        """The largest s in [0, 1] with ``s·v`` in the conjugate's domain, row by row."""
+        """The largest s in [0, 1] with ``s·v`` in the conjugate's domain, row by row.
+
+        1, as it is where the conjugate is finite everywhere.
+        """
+        return 0 * abs(v).sum(-1) + 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +95,15 @@ class SeparablePenalty(ConjugatePenalty):
 
 
 PENALTIES: Registry[Callable[..., Penalty]] = Registry("penalty", "stepfold.problems.penalties")
+
+
+def check_penalty(penalty: Any) -> Penalty:
+    """Return what must be a penalty."""
+    if not isinstance(penalty, Penalty):
+        raise TypeError(
+            f"`penalty` must be a Penalty, got {type(penalty).__name__}; give one such as `L1(0.1)`"
+        )
+    return penalty
 
 
 def check_step(step: Any) -> None:

@@ -84,10 +84,6 @@ class Box(SeparablePenalty):
             "an infinite one; give finite ends, or judge by the gradient"
         )
 
-    def dual_scale(self, v: Any) -> Any:
-        """1."""
-        return 0 * v.sum(-1) + 1.0
-
     def face(self, x: Any) -> Face:
         """Entries inside the box are free."""
         lower, upper = fitting("lower", self.lower, x), fitting("upper", self.upper, x)

@@ -26,7 +26,8 @@ from stepfold.problems.penalties.base import (
     SeparablePenalty,
     check_step,
 )
-from stepfold.problems.penalties.l1 import norm_scale, signed_face, soft_threshold
+from stepfold.problems.penalties.l1 import signed_face, soft_threshold
+from stepfold.problems.penalties.weighted_norm import norm_scale
 
 
 @PENALTIES.register("elastic_net")

@@ -16,26 +16,13 @@ from numpy.typing import NDArray
 
 from stepfold._arrays import from_host
 from stepfold._typing import ArrayT
-from stepfold.problems._rows import (
-    check_weight,
-    indicator,
-    is_positive,
-    largest,
-    squares,
-    top,
-    weights_of,
-)
-from stepfold.problems.penalties.base import (
-    PENALTIES,
-    ConjugatePenalty,
-    DualDomain,
-    check_step,
-)
-from stepfold.problems.penalties.l1 import norm_scale
+from stepfold.problems._rows import check_weight, squares, weights_of
+from stepfold.problems.penalties.base import PENALTIES, check_step
+from stepfold.problems.penalties.weighted_norm import WeightedNorm
 
 
 @PENALTIES.register("group_l1")
-class GroupL1(ConjugatePenalty):
+class GroupL1(WeightedNorm):
     """``Σ_g μ_g‖x_g‖₂`` over groups that do not overlap, of real or complex entries.
 
     Args:
@@ -49,8 +36,6 @@ class GroupL1(ConjugatePenalty):
     >>> GroupL1(1.0, [0, 0, 1]).prox(np.array([3.0, 4.0, 0.5]), 1.0)
     array([2.4, 3.2, 0. ])
     """
-
-    takes_complex = True
 
     def __init__(self, weight: Any, groups: Sequence[int] | NDArray[np.integer[Any]]) -> None:
         self.weight = check_weight("weight", weight)
@@ -73,10 +58,9 @@ class GroupL1(ConjugatePenalty):
         self._members = np.zeros(self._mask.shape, dtype=np.intp)
         self._members[self._mask] = np.argsort(self._labels, kind="stable")
 
-    def value(self, x: Any) -> Any:
-        """``Σ_g μ_g‖x_g‖``."""
-        norms = self._squares(x) ** 0.5
-        return (weights_of("weight", self.weight, norms) * norms).sum(-1)
+    def sizes(self, x: Any) -> Any:
+        """``‖x_g‖``."""
+        return self._squares(x) ** 0.5
 
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
         """``max(1 − step·μ/‖v_g‖, 0)·v_g`` in each group."""
@@ -87,22 +71,6 @@ class GroupL1(ConjugatePenalty):
         factors = (1 - step * weights_of("weight", self.weight, norms) / norms).clip(0, None)
         shrunk: ArrayT = v * factors[..., self._labels]
         return shrunk
-
-    @property
-    def dual_domain(self) -> DualDomain:
-        """Balls of radius μ_g, one for each group."""
-        return "star" if is_positive(self.weight) else "other"
-
-    def conjugate(self, v: Any) -> Any:
-        """0 where ``‖v_g‖ ≤ μ_g`` in every group."""
-        norms = self._squares(v) ** 0.5
-        beyond = largest(norms - weights_of("weight", self.weight, norms))
-        return indicator(beyond, top(self.weight))
-
-    def dual_scale(self, v: Any) -> Any:
-        """``min(1, μ_g/‖v_g‖)`` over the groups."""
-        norms = self._squares(v) ** 0.5
-        return norm_scale(norms, weights_of("weight", self.weight, norms))
 
     def _squares(self, x: Any) -> Any:
         """``‖x_g‖²``, shape (…, groups)."""

@@ -10,25 +10,13 @@ from typing import Any
 
 from stepfold._arrays import dtype_kind, namespace, zeros_like
 from stepfold._typing import ArrayT
-from stepfold.problems._rows import (
-    check_weight,
-    indicator,
-    is_positive,
-    largest,
-    top,
-    weights_of,
-)
-from stepfold.problems.penalties.base import (
-    PENALTIES,
-    DualDomain,
-    Face,
-    SeparablePenalty,
-    check_step,
-)
+from stepfold.problems._rows import check_weight, weights_of
+from stepfold.problems.penalties.base import PENALTIES, Face, SeparablePenalty, check_step
+from stepfold.problems.penalties.weighted_norm import WeightedNorm
 
 
 @PENALTIES.register("l1")
-class L1(SeparablePenalty):
+class L1(WeightedNorm, SeparablePenalty):
     """``Σ μᵢ|xᵢ|``, of real or complex entries.
 
     Args:
@@ -44,33 +32,17 @@ class L1(SeparablePenalty):
     array([3., 2.])
     """
 
-    takes_complex = True
-
     def __init__(self, weight: Any) -> None:
         self.weight = check_weight("weight", weight)
 
-    def value(self, x: Any) -> Any:
-        """``Σ μᵢ|xᵢ|``."""
-        return (weights_of("weight", self.weight, x) * abs(x)).sum(-1)
+    def sizes(self, x: Any) -> Any:
+        """``|xᵢ|``."""
+        return abs(x)
 
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
         """Soft thresholding by ``step·μ``."""
         check_step(step)
         return soft_threshold(v, step * weights_of("weight", self.weight, v))
-
-    @property
-    def dual_domain(self) -> DualDomain:
-        """The cube ``|vᵢ| ≤ μᵢ``; flat, so that nothing enters it, where a weight is 0."""
-        return "star" if is_positive(self.weight) else "other"
-
-    def conjugate(self, v: Any) -> Any:
-        """0 in the cube ``|vᵢ| ≤ μᵢ``."""
-        beyond = largest(abs(v) - weights_of("weight", self.weight, v))
-        return indicator(beyond, top(self.weight))
-
-    def dual_scale(self, v: Any) -> Any:
-        """``min(1, μᵢ/|vᵢ|)`` over the entries."""
-        return norm_scale(abs(v), weights_of("weight", self.weight, v))
 
     def face(self, x: Any) -> Face:
         """Entries that are not 0 or not penalised are free, and keep their signs if they are."""
@@ -103,10 +75,3 @@ def soft_threshold(v: ArrayT, threshold: Any) -> ArrayT:
         return product
     shrunk: ArrayT = vector - vector.clip(-threshold, threshold)
     return shrunk
-
-
-def norm_scale(sizes: Any, weight: Any) -> Any:
-    """``min(1, weight/size)`` over the last axis; a size of 0 allows 1."""
-    allowed = sizes.clip(weight, None)
-    is_zero = allowed == 0
-    return -largest(-(weight + is_zero) / (allowed + is_zero))

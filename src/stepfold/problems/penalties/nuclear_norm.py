@@ -13,18 +13,12 @@ from typing import Any
 from stepfold._arrays import is_torch, namespace
 from stepfold._checks import check_count, check_nonnegative
 from stepfold._typing import ArrayT
-from stepfold.problems._rows import indicator
-from stepfold.problems.penalties.base import (
-    PENALTIES,
-    ConjugatePenalty,
-    DualDomain,
-    check_step,
-)
-from stepfold.problems.penalties.l1 import norm_scale
+from stepfold.problems.penalties.base import PENALTIES, check_step
+from stepfold.problems.penalties.weighted_norm import WeightedNorm
 
 
 @PENALTIES.register("nuclear_norm")
-class NuclearNorm(ConjugatePenalty):
+class NuclearNorm(WeightedNorm):
     """``μ Σ σᵢ(X)`` of the real or complex matrix X whose rows, one after the other, are x.
 
     Args:
@@ -38,15 +32,13 @@ class NuclearNorm(ConjugatePenalty):
     array([2., 0., 0., 0.])
     """
 
-    takes_complex = True
-
     def __init__(self, weight: float, shape: tuple[int, int]) -> None:
         self.weight = check_nonnegative("weight", weight)
         self.shape = check_shape(shape)
 
-    def value(self, x: Any) -> Any:
-        """``μ Σ σᵢ``."""
-        return self.weight * self._singular_values(x).sum(-1)
+    def sizes(self, x: Any) -> Any:
+        """σᵢ(X), descending."""
+        return self._decomposition(x)[1]
 
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
         """Soft thresholding of the singular values by ``step·μ``; its derivative is finite."""
@@ -58,41 +50,16 @@ class NuclearNorm(ConjugatePenalty):
         if tracked:
             from stepfold.problems.penalties._singular_values import thresholded
 
-            matrices = self._matrices(v)
+            matrices = as_matrices(v, self.shape)
             moved: Any = thresholded(matrices, left, values, right, threshold)
             return moved.reshape(v.shape)  # type: ignore[no-any-return]
         shrunk = (values - threshold).clip(0, None)
         product: ArrayT = ((left * shrunk[..., None, :]) @ right).reshape(v.shape)
         return product
 
-    @property
-    def dual_domain(self) -> DualDomain:
-        """Matrices of spectral norm at most μ."""
-        return "star" if self.weight > 0 else "other"
-
-    def conjugate(self, v: Any) -> Any:
-        """0 where the largest singular value is at most μ."""
-        return indicator(self._singular_values(v)[..., 0] - self.weight, self.weight)
-
-    def dual_scale(self, v: Any) -> Any:
-        """``min(1, μ/σ₁)``."""
-        return norm_scale(self._singular_values(v)[..., :1], self.weight)
-
-    def _matrices(self, x: Any) -> Any:
-        rows, columns = self.shape
-        if x.shape[-1] != rows * columns:
-            raise ValueError(
-                f"`shape` {self.shape} is that of {rows * columns} entries, got rows of length "
-                f"{x.shape[-1]}"
-            )
-        return x.reshape((*x.shape[:-1], rows, columns))
-
-    def _singular_values(self, x: Any) -> Any:
-        return self._decomposition(x)[1]
-
     def _decomposition(self, x: Any) -> tuple[Any, Any, Any]:
         """Singular value decompositions; where an entry is not finite the values are NaN."""
-        matrices, xp = self._matrices(x), namespace(x)
+        matrices, xp = as_matrices(x, self.shape), namespace(x)
         finite = xp.isfinite(matrices).all(-1).all(-1)
         if bool(finite.all()):
             left, values, right = xp.linalg.svd(matrices, full_matrices=False)
@@ -108,3 +75,13 @@ def check_shape(shape: Any) -> tuple[int, int]:
     if not isinstance(shape, tuple | list) or len(shape) != 2:
         raise ValueError(f"`shape` must be two counts, rows and columns, got {shape!r}")
     return check_count("shape[0]", shape[0]), check_count("shape[1]", shape[1])
+
+
+def as_matrices(x: Any, shape: tuple[int, int]) -> Any:
+    """Vectors as the matrices whose rows, one after the other, they are."""
+    if x.shape[-1] != shape[0] * shape[1]:
+        raise ValueError(
+            f"`shape` {shape} is that of {shape[0] * shape[1]} entries, got rows of length "
+            f"{x.shape[-1]}"
+        )
+    return x.reshape((*x.shape[:-1], *shape))

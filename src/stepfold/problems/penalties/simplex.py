@@ -70,7 +70,3 @@ class Simplex(ConjugatePenalty):
     def conjugate(self, v: Any) -> Any:
         """``total·max vᵢ``."""
         return self.total * largest(v)
-
-    def dual_scale(self, v: Any) -> Any:
-        """1."""
-        return 0 * v.sum(-1) + 1.0

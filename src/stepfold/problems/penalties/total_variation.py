@@ -22,7 +22,7 @@ from stepfold._checks import check_count, check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.problems._rows import check_is_real
 from stepfold.problems.penalties.base import PENALTIES, Penalty, check_step
-from stepfold.problems.penalties.nuclear_norm import check_shape
+from stepfold.problems.penalties.nuclear_norm import as_matrices, check_shape
 
 
 @PENALTIES.register("total_variation")
@@ -110,12 +110,4 @@ class TotalVariation(Penalty):
         return (x.shape[-1],) if self.shape is None else self.shape
 
     def _pictures(self, x: Any) -> Any:
-        if self.shape is None:
-            return x
-        rows, columns = self.shape
-        if x.shape[-1] != rows * columns:
-            raise ValueError(
-                f"`shape` {self.shape} is that of {rows * columns} entries, got rows of length "
-                f"{x.shape[-1]}"
-            )
-        return x.reshape((*x.shape[:-1], rows, columns))
+        return x if self.shape is None else as_matrices(x, self.shape)

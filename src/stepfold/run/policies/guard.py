@@ -29,6 +29,7 @@ from stepfold.problems import QuadraticProblem
 from stepfold.result import GuardEvent
 from stepfold.schedules import Schedule, chebyshev_steps
 from stepfold.spectrum import Certainty, SpectralBounds
+from stepfold.spectrum.bounds import check_bounds
 
 Rebuild = Callable[[SpectralBounds, int], Schedule]
 
@@ -85,11 +86,7 @@ class Guard:
     max_events: int = 16
 
     def __post_init__(self) -> None:
-        if self.bounds is not None and not isinstance(self.bounds, SpectralBounds):
-            raise TypeError(
-                f"`bounds` must be SpectralBounds or None, got {type(self.bounds).__name__}; "
-                "wrap the ends as `SpectralBounds(lower, upper)`"
-            )
+        check_bounds(self.bounds)
         if self.rebuild is not None and not callable(self.rebuild):
             raise TypeError(
                 f"`rebuild` must be a callable of bounds and period, got {self.rebuild!r}"

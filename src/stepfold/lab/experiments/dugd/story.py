@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from stepfold._typing import FloatArray
+from stepfold.lab.curves import curves, median_curve
 from stepfold.lab.experiments._trainings import (
     RANDOM_TURNS,
-    median_curve,
     pairs_are_outside_in,
     share_of_turns,
     spread,
@@ -69,7 +69,6 @@ def _problem(found: Findings) -> Section:
 
 def _faster(found: Findings) -> Section:
     peaks = found.paths[LEARNED].max(axis=1)
-    iterations = np.arange(found.period + 1)
     return Section(
         "Learned steps are faster",
         (
@@ -84,10 +83,7 @@ def _faster(found: Findings) -> Section:
             "Mean squared error after each iteration",
             "Mean squared error against iteration. Learned steps rise far above the start, then "
             "fall below constant steps; optimal steps end lowest, constant steps highest.",
-            tuple(
-                median_curve(name, iterations, rows, style="both", emphasis=name == LEARNED)
-                for name, rows in found.paths.items()
-            ),
+            curves(found.paths, style="both", emphasis=(LEARNED,)),
             Axis("iteration"),
             Axis("mean squared error, relative to the start", log=True),
         ),
@@ -153,7 +149,7 @@ def _first(found: Findings) -> FloatArray:
 def _why(found: Findings) -> Section:
     scaled = np.array([start.scaled for start in found.starts])
     depth = min(8, found.period)
-    curves = {
+    shares = {
         "layers in the predicted place": [start.foreseen.mean() for start in found.starts],
         "trainings with pairs outside-in": [start.paired.mean() for start in found.starts],
         "turns": [start.turns.mean() for start in found.starts],
@@ -189,16 +185,12 @@ def _why(found: Findings) -> Section:
             f"Order of {depth} learned steps against the initial step",
             "Shares against the initial step times the largest eigenvalue. Pairs are outside-in "
             "only near 1.7; layers are in the predicted place from there upwards.",
-            tuple(
-                Curve(
-                    name,
-                    scaled,
-                    np.array(row),
-                    style="both",
-                    emphasis=name.startswith("layers"),
-                    role="series",
-                )
-                for name, row in curves.items()
+            curves(
+                shares,
+                scaled,
+                style="both",
+                emphasis=("layers in the predicted place",),
+                roles=dict.fromkeys(shares, "series"),
             ),
             Axis("initial step × largest eigenvalue", log=True),
             Axis("share"),
@@ -237,7 +229,6 @@ def _others(found: Findings) -> Section:
 
 
 def _sorted(found: Findings) -> Section:
-    order = np.arange(1, found.period + 1)
     rows = {LEARNED: np.sort(found.replicas.steps[:, -1], axis=1)} | {
         name: np.array([np.sort(schedule.steps) for schedule in schedules])
         for name, schedules in found.computed.items()
@@ -255,10 +246,7 @@ def _sorted(found: Findings) -> Section:
             "Steps in ascending order",
             "Sorted step sizes. Learned, Chebyshev and optimal steps nearly coincide but for the "
             "largest few, where Chebyshev steps are longest.",
-            tuple(
-                median_curve(name, order, row, style="both", emphasis=name == LEARNED)
-                for name, row in rows.items()
-            ),
+            curves(rows, np.arange(1, found.period + 1), style="both", emphasis=(LEARNED,)),
             Axis("rank"),
             Axis("step size γ", log=True),
         ),
@@ -310,11 +298,11 @@ def _polynomial(found: Findings) -> Section:
     steps = {LEARNED: _first(found)} | {
         name: schedules[0].steps for name, schedules in found.computed.items()
     }
-    curves = [
-        Curve(name, grid, np.abs(residual_polynomial(row, grid)), emphasis=name == LEARNED)
+    factors = {
+        name: np.abs(residual_polynomial(row, grid))
         for name, row in steps.items()
         if np.isfinite(row).all()
-    ]
+    }
     marks = np.full(measure.nodes.size, 1.5 * floor)
     return Section(
         "What each schedule does to each eigenvalue",
@@ -329,7 +317,10 @@ def _polynomial(found: Findings) -> Section:
             "Factor by which each schedule multiplies the error",
             "Absolute residual polynomials over the eigenvalues. Chebyshev's peaks are level; "
             "those of optimal steps are lower in the middle; learned ones are highest at the ends.",
-            (*curves, Curve("eigenvalues of HᵀH", measure.nodes, marks, "points")),
+            (
+                *curves(factors, grid, emphasis=(LEARNED,)),
+                Curve("eigenvalues of HᵀH", measure.nodes, marks, "points"),
+            ),
             Axis("eigenvalue λ", log=True),
             Axis("|∏ (1 − γₜ λ)|", log=True, floor=floor),
         ),
