@@ -18,6 +18,7 @@ from stepfold._arrays import (
     is_array,
     requires_derivatives,
 )
+from stepfold._checks import makes_arrays
 from stepfold.operators import LinearMap, apply, without_derivatives
 from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
 from stepfold.problems.base import check_library, check_rows
@@ -116,10 +117,10 @@ def finite_term(problem: QuadraticProblem[Any]) -> Any:
 
 def _check_declared_dtype(problem: QuadraticProblem[Any], term: Any) -> None:
     operator: Any = problem.operator if isinstance(problem, LeastSquares) else problem.hessian
-    declared = getattr(operator, "dtype", None)
-    if declared is None or dtype_kind(declared) == "c" or is_array(operator):
+    if is_array(operator) or hasattr(operator, "tocsr") or not makes_arrays(operator):
         return
-    if hasattr(operator, "tocsr"):
+    declared = operator.dtype
+    if dtype_kind(declared) == "c":
         return
     vector = from_host(np.random.default_rng(0).standard_normal(operator.shape[1]), term).real
     if dtype_kind(apply(operator, vector).dtype) == "c":
