@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 
 from stepfold._arrays import copy_of, epsilon, row_dots, take
 from stepfold._typing import FloatArray
-from stepfold.operators import apply
 from stepfold.planner import shortest_good_period
 from stepfold.problems import LeastSquares, QuadraticProblem
 from stepfold.result import Status
