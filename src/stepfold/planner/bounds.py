@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from stepfold.operators import flipped
 from stepfold.problems import LeastSquares, QuadraticProblem
 from stepfold.spectrum import (
     Certainty,
@@ -35,7 +36,7 @@ def relevant_bounds(problem: QuadraticProblem[Any]) -> tuple[SpectralBounds, lis
             return bounds, []
     else:
         # AAᵀ has the eigenvalues of AᵀA but for zeros.
-        bounds = _patient_bounds(Gram.of_checked(problem.operator.T, problem.ridge))
+        bounds = _patient_bounds(Gram.of_checked(flipped(problem.operator), problem.ridge))
         if 0 < bounds.lower <= problem.ridge:
             return bounds, []
     if problem.ridge > 0:

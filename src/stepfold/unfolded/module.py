@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
+from stepfold._arrays import to_host
 from stepfold._checks import check_count
 from stepfold._typing import FloatArray
 from stepfold.iterations import GradientDescent, Iteration
 from stepfold.result import TrainingRun
 from stepfold.schedules import Schedule
 from stepfold.unfolded._held import Held, held_by, register
-from stepfold.unfolded._layers import Layer, Layers, Step, layers_of
-from stepfold.unfolded.parameters import LayerValues, Positive, Trainable
+from stepfold.unfolded._layers import Layer, Layers, Step, check_iteration, is_list, layers_of
+from stepfold.unfolded.parameters import Constraint, LayerValues, Positive, Trainable
 
 
 class UnfoldedIteration(nn.Module):
@@ -31,10 +34,13 @@ class UnfoldedIteration(nn.Module):
             `constant_steps`. With fewer of them than layers, layers share them periodically.
         iteration: What a layer does: an `Iteration`, or a function ``step(x, params, data)`` (a
             ``torch.nn.Module`` may be one) that returns the next x; `GradientDescent` if not given.
-            ``params.step`` is the layer's step size, other parameters go by their names. A tensor
-            must keep its shape and dtype (the first layer may add a batch in front of the shape),
-            and so must tensors in a tuple; other states are the function's own affair.
-        num_layers: T; the length of the schedule if not given.
+            ``params.step`` is the layer's step size, ``params.layer`` its number from 0, other
+            parameters go by their names. A tensor must keep its shape, dtype and device (the first
+            layer may add a batch in front of the shape), and so must tensors in a tuple; other
+            states are the function's own affair. A function, or module, with an attribute
+            ``changes_shape`` that is true may change the shape. A list, or ``nn.ModuleList``, of
+            these has one for each layer; layers use fewer in turn.
+        num_layers: T; the length of the schedule, or of a longer list of iterations, if not given.
         parameters: Further trainable values by name: a `Trainable`, or its ``initial`` alone, then
             one positive value per layer. For an `Iteration` a name is an attribute that each layer
             replaces, such as "momentum" of `HeavyBall` or "penalty.weight" of `ProximalGradient`;
@@ -43,6 +49,8 @@ class UnfoldedIteration(nn.Module):
             own; needed only where they are not found. Found, and named by where it is kept, is what
             the iteration holds in attributes, closures, defaults, partials, bound methods, global
             names and containers.
+        constraint: What keeps the steps in their range, as in `Trainable`: `Positive` if not given,
+            ``Bounded(0, 2 / b)``, None for steps of either sign, or a module of one's own.
         train_steps: Whether the steps are trained; else only the other parameters are, and the
             weights of a step that is a module.
         recompute_every: Layers in a segment of which only the start is kept for the backward pass,
@@ -51,7 +59,9 @@ class UnfoldedIteration(nn.Module):
         dtype: Floating-point type of the trainable values.
 
     Attributes:
-        steps: Positive step sizes, tensor of shape (period,), in units of 1 / Hessian.
+        steps: Step sizes, tensor of shape (period,), in units of 1 / Hessian. What is written into
+            it in place, under ``torch.no_grad()``, or assigned, is what layers use from then on; a
+            ValueError if ``constraint`` cannot give it.
         num_layers: T.
         held: The modules that the iteration uses, by name: trained, saved and moved with the
             network. Freeze one by ``requires_grad_(False)``.
@@ -86,16 +96,15 @@ class UnfoldedIteration(nn.Module):
     )
     """
 
-    steps: Tensor
-
     def __init__(
         self,
         schedule: Schedule,
         *,
-        iteration: Iteration[Any, Any] | Step | None = None,
+        iteration: Iteration[Any, Any] | Step | Sequence[Any] | nn.ModuleList | None = None,
         num_layers: int | None = None,
         parameters: Mapping[str, Any] | None = None,
         modules: Mapping[str, nn.Module | nn.Parameter] | None = None,
+        constraint: Constraint | None = Positive,
         train_steps: bool = True,
         recompute_every: int | None = None,
         dtype: torch.dtype = torch.float64,
@@ -113,28 +122,31 @@ class UnfoldedIteration(nn.Module):
                 "`parameters` must be a dictionary of initial values by their names, got "
                 f"{type(parameters).__name__}"
             )
+        iteration = GradientDescent() if iteration is None else iteration
+        listed: Any = iteration if is_list(iteration) else []
         self.num_layers = (
-            schedule.period if num_layers is None else check_count("num_layers", num_layers)
+            max(schedule.period, len(listed))
+            if num_layers is None
+            else check_count("num_layers", num_layers)
         )
         if schedule.period > self.num_layers:
             raise ValueError(
                 f"`num_layers` must be at least the number of steps, {schedule.period}, got "
                 f"{num_layers}; give more layers, or fewer steps"
             )
-        self.iteration: Any = GradientDescent() if iteration is None else iteration
-        if not isinstance(self.iteration, Iteration) and not callable(self.iteration):
-            raise TypeError(
-                "`iteration` must be an Iteration or a function `step(x, params, data)`, got "
-                f"{type(iteration).__name__}"
-            )
+        check_iteration(iteration, self.num_layers)
+        if listed and all(isinstance(each, nn.Module) for each in listed):
+            iteration = nn.ModuleList(listed)
+        self.iteration: Any = tuple(iteration) if isinstance(iteration, list) else iteration
+        self._watch: Callable[[int, Any], None] | None = None
         self.recompute_every = (
             None if recompute_every is None else check_count("recompute_every", recompute_every)
         )
-        self.steps = nn.Parameter(torch.tensor(schedule.steps.tolist(), dtype=dtype))
-        parametrize.register_parametrization(self, "steps", Positive())
+        trainable = Trainable(schedule, schedule.period, constraint)
+        self.step_values = LayerValues("steps", trainable, self.num_layers, dtype)
         if not train_steps:
             # Not the weights of a step that is a module: they are trained, and the caller's own.
-            self.parametrizations.requires_grad_(False)
+            self.step_values.requires_grad_(False)
         self._names: dict[str, str] = {}
         self.extra = nn.ModuleDict()
         for name, trainable in (parameters or {}).items():
@@ -147,6 +159,15 @@ class UnfoldedIteration(nn.Module):
         self.held = nn.Module()
         register(self.held, _checked_modules(modules))
         self.register_held()
+
+    @property
+    def steps(self) -> Tensor:
+        """Step sizes, shape (period,); see the class."""
+        return self.step_values.stacked
+
+    @steps.setter
+    def steps(self, values: Any) -> None:
+        self.step_values.stacked = values
 
     def register_held(self) -> Held:
         """Register the modules and parameters that the iteration holds by now, and return them.
@@ -190,7 +211,7 @@ class UnfoldedIteration(nn.Module):
         Args:
             problem: Problem over tensors; for a function of one's own, its ``data``.
             x0: Start, shape (n,) or (batch, n); 0 if not given and the problem is linear.
-            num_layers: At most T.
+            num_layers: At most T; more if layers share all that they have, steps first of all.
             every_layer: Whether to return the list of the iterates after each of these layers.
 
         Raises:
@@ -200,8 +221,9 @@ class UnfoldedIteration(nn.Module):
                 shape or dtype than it was given; the message names the layer, from 0.
         """
         num_layers = self.check_num_layers(num_layers)
+        kind = self._kind
         layers = self._layers(num_layers)
-        state = self._kind.start(problem, x0)
+        state = kind.start(problem, x0)
         every = self.recompute_every if torch.is_grad_enabled() else None
         iterates: list[Any] = []
         for start in range(0, num_layers, every or num_layers):
@@ -213,14 +235,32 @@ class UnfoldedIteration(nn.Module):
                     self._run, segment, problem, state, every_layer, use_reentrant=False
                 )
             iterates += seen
-        return iterates if every_layer else self._kind.iterate(state)
+        return iterates if every_layer else kind.iterate(state)
 
     def _layers(self, num_layers: int) -> list[Layer]:
-        columns = {}
+        kind, columns = self._kind, {}
         for name, key in self._names.items():
             values: Any = self.extra[key]
             columns[name] = values.by_layer(num_layers)
-        return self._kind.made(self.layer_steps(num_layers).unbind(), columns)
+        layers = [
+            kind.layer(index, gamma, {name: values[index] for name, values in columns.items()})
+            for index, gamma in enumerate(self.layer_steps(num_layers).unbind())
+        ]
+        if self._watch is not None:
+            layers = [
+                functools.partial(_watched, self._watch, index, layer)
+                for index, layer in enumerate(layers)
+            ]
+        return layers
+
+    @contextlib.contextmanager
+    def watched(self, watch: Callable[[int, Any], None]) -> Iterator[None]:
+        """Show the state after each layer, with the layer's number, while the block runs."""
+        self._watch = watch
+        try:
+            yield
+        finally:
+            self._watch = None
 
     def _run(
         self, layers: Sequence[Layer], problem: Any, state: Any, every_layer: bool
@@ -233,35 +273,60 @@ class UnfoldedIteration(nn.Module):
                 iterates.append(kind.iterate(state))
         return state, iterates
 
-    def check_num_layers(self, num_layers: int | None) -> int:
-        """Return ``num_layers``, or T for None, after checking its range."""
+    def check_num_layers(self, num_layers: int | None, *, deeper: bool = True) -> int:
+        """Return ``num_layers``, or T for None, after checking its range.
+
+        Args:
+            num_layers: At most T; more if layers share all that they have, and ``deeper`` is true.
+            deeper: Whether that is allowed.
+        """
         if num_layers is None:
             return self.num_layers
         if check_count("num_layers", num_layers) > self.num_layers:
-            raise ValueError(
-                f"`num_layers` must be at most the network's {self.num_layers}, got {num_layers}"
-            )
+            own = self._own_values()
+            if own or not deeper:
+                reason = (
+                    f"each layer has a copy of its own of {', '.join(own)}; layers that share "
+                    "everything run deeper"
+                    if own
+                    else "make the network deeper to train more layers"
+                )
+                raise ValueError(
+                    f"`num_layers` must be at most the network's {self.num_layers}, got "
+                    f"{num_layers}; {reason}"
+                )
         return num_layers
+
+    def _own_values(self) -> list[str]:
+        """What each layer has of its own."""
+        copies = {"its step": len(self.steps)}
+        copies |= {repr(name): len(self.values(name)) for name in self._names}
+        if is_list(self.iteration):
+            copies["the iteration"] = len(self.iteration)
+        return [name for name, number in copies.items() if number == self.num_layers]
 
     def layer_steps(self, num_layers: int | None = None) -> Tensor:
         """Step sizes of the first ``num_layers`` layers, shape (num_layers,), for autograd."""
         num_layers = self.check_num_layers(num_layers)
-        steps = self.steps
+        steps = self.step_values.values()
         if len(steps) < num_layers:
             steps = steps.repeat(-(-num_layers // len(steps)))
         return steps[:num_layers]
 
     def stacked_parameters(self) -> list[nn.Parameter]:
         """What the optimiser changes, of shapes (copies, …): the steps first, then the others."""
-        owners = [(self, "steps"), *((self.extra[key], "stacked") for key in self._names.values())]
-        raw: list[Any] = []
-        for owner, name in owners:
-            constraints: Any = getattr(owner, "parametrizations", {})
-            raw.append(constraints[name].original if name in constraints else getattr(owner, name))
-        return raw
+        return [values.raw for values in self.layer_values().values()]
+
+    def layer_values(self) -> dict[str, LayerValues]:
+        """What holds the steps and the other parameters, by name."""
+        extra: Any = self.extra
+        return {
+            "steps": self.step_values,
+            **{name: extra[key] for name, key in self._names.items()},
+        }
 
     def values(self, name: str) -> Tensor:
-        """Copies of the parameter ``name``, shape (copies, …).
+        """Copies of the parameter ``name``, shape (copies, …); written into as ``steps`` are.
 
         Raises:
             KeyError: If there is no such parameter.
@@ -270,12 +335,32 @@ class UnfoldedIteration(nn.Module):
             raise KeyError(
                 f"there is no parameter {name!r}; there are {', '.join(self._names) or 'none'}"
             )
-        values: Tensor = self.extra[self._names[name]].stacked  # type: ignore[assignment]
-        return values
+        return self.layer_values()[name].stacked
 
     def learned(self) -> dict[str, FloatArray]:
         """Copies of all parameters beside the steps, by name, as arrays of shape (copies, …)."""
         return {name: self.values(name).detach().cpu().numpy().copy() for name in self._names}
+
+    def export(self) -> dict[str, NDArray[Any]]:
+        """All that was learned, for a program without this library: a dictionary of NumPy arrays.
+
+        Returns:
+            "steps", shape (T,), and the other parameters by name, shape (T, …): the values that
+            each layer uses, constraints applied, shared ones repeated. Weights and buffers of
+            modules, if the iteration has some, by their names in ``state_dict()``.
+
+        >>> from stepfold import Schedule
+        >>> UnfoldedIteration(Schedule([0.5, 0.25]), num_layers=3).export()
+        {'steps': array([0.5 , 0.25, 0.5 ])}
+        """
+        with torch.no_grad():
+            values: dict[str, Tensor] = {
+                name: torch.stack(each.by_layer(self.num_layers))
+                for name, each in self.layer_values().items()
+            }
+        own = ("step_values.", "extra.")
+        values |= {k: v for k, v in self.state_dict().items() if not k.startswith(own)}
+        return {name: np.array(to_host(value)) for name, value in values.items()}
 
     def restore(self, run: TrainingRun) -> None:
         """Take the steps and parameters that a run has learned.
@@ -297,21 +382,13 @@ class UnfoldedIteration(nn.Module):
                 f"`run` must be of this network, with {self.num_layers} layers and {shapes}; it "
                 f"has {run.schedule.period} and {learned}"
             )
-        self.set_values(
-            self.steps.new_tensor(run.schedule.steps[: len(self.steps)]), run.parameters
-        )
+        self.set_values(run.schedule.steps[: len(self.steps)].copy(), run.parameters)
 
     def set_values(self, steps: Any, parameters: Mapping[str, Any]) -> None:
-        """Set the steps, shape (period,), and parameters by name, shape (copies, …); unchecked."""
-        with torch.no_grad():
-            self.steps = torch.as_tensor(steps).to(self.steps)
-            for name, value in parameters.items():
-                extra: Any = self.extra[self._names[name]]
-                values = torch.as_tensor(value).to(extra.stacked)
-                if parametrize.is_parametrized(extra):
-                    extra.stacked = values
-                else:
-                    extra.stacked.copy_(values)
+        """Set the steps, shape (period,), and parameters by name, shape (copies, …)."""
+        held = self.layer_values()
+        for name, values in {"steps": steps, **parameters}.items():
+            held[name].stacked = values
 
     def schedule(self, num_layers: int | None = None) -> Schedule:
         """Step sizes of the first ``num_layers`` layers as data, in the order of the layers.
@@ -321,6 +398,14 @@ class UnfoldedIteration(nn.Module):
         'learned'
         """
         return Schedule(self.layer_steps(num_layers).detach().double().cpu().numpy(), "learned")
+
+
+def _watched(
+    watch: Callable[[int, Any], None], index: int, layer: Layer, problem: Any, state: Any
+) -> Any:
+    state = layer(problem, state)
+    watch(index, state)
+    return state
 
 
 def _checked_modules(modules: Any) -> Mapping[str, nn.Module | nn.Parameter]:

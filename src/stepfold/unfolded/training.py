@@ -164,7 +164,7 @@ def train(
         ),
     )
     for stage in options.stages:
-        network.check_num_layers(stage.num_layers)
+        network.check_num_layers(stage.num_layers, deeper=False)
     if options.checkpoint is not None:
         check_place(options.checkpoint)
     goes_on = resume and options.checkpoint is not None and options.checkpoint.exists()
@@ -187,6 +187,8 @@ def train(
             stack.enter_context(claimed(options.checkpoint))
             remove_drafts(options.checkpoint)
         finished = _run(loop, resume=resume, callback=callback, progress=progress)
+    for values in loop.network.layer_values().values():
+        values.settle()
     return outcome_of(loop, finished=finished)
 
 
