@@ -126,6 +126,11 @@ class QuadraticProblem(Problem[ArrayT]):
         rows: Any = x
         return ((self.gradient(x) - self.linear_term) * rows.conj()).real.sum(-1) / 2
 
+    @property
+    def kernel(self) -> str | None:
+        """Name of the compiled sweep that serves this problem; None where NumPy or SciPy do."""
+        return None
+
     def product(self, rows: ArrayT) -> ArrayT:
         """``H v`` for a vector v or for each row of a batch."""
         product: ArrayT = apply(self.hessian, rows)

@@ -97,6 +97,11 @@ class Measure(ABC):
         del places, gain
         return False
 
+    @property
+    def carried_target(self) -> float | None:
+        """The size at which a single row may meet its criteria; None if more than that counts."""
+        return None
+
     def may_be_met(
         self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray
     ) -> NDArray[np.bool_]:
@@ -197,6 +202,12 @@ class GradientNorm(Measure):
             f"The lower bound {refuted:.6g} is refuted by an eigenvalue at {found.value:.6g} or "
             f"below; {remedy}."
         )
+
+    @property
+    def carried_target(self) -> float | None:
+        if self._error_rtol is not None or self._tolerance is None:
+            return None
+        return float(self._tolerance[0]) if self._tolerance.size == 1 else None
 
     def _met(self, places: Places, x: Any, sizes: FloatArray) -> NDArray[np.bool_]:
         assert self._tolerance is not None  # noqa: S101

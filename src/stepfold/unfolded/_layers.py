@@ -7,20 +7,22 @@ step and parameters in place.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stepfold.iterations import Iteration
 
 
 class LayerParameters:
-    """The values of one layer, as attributes: ``step``, and the other parameters by name.
+    """The values of one layer, as attributes: ``step``, ``layer``, other parameters by name.
 
-    >>> LayerParameters(step=0.5, ridge=0.1).ridge
+    >>> LayerParameters(step=0.5, layer=0, ridge=0.1).ridge
     0.1
     """
 
@@ -28,14 +30,17 @@ class LayerParameters:
     def __init__(self, **values: Any) -> None:
         self.__dict__.update(values)
 
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"there is no parameter {name!r}; there are {', '.join(vars(self))}; give others in "
+            "`parameters`"
+        )
 
 
 Step: TypeAlias = Callable[[Any, LayerParameters, Any], Any]
-"""A step of one's own, ``step(x, params, data)``: the next x; ``params.step`` is γₜ, other
-parameters of the layer have their names."""
+"""A step of one's own, ``step(x, params, data)``: the next x; ``params.step`` is γₜ,
+``params.layer`` is t, from 0, other parameters of the layer have their names. One with an
+attribute ``changes_shape`` that is true may return another shape than it was given."""
 
 Layer: TypeAlias = Callable[[Any, Any], Any]
 """``(problem, state) -> state``."""
@@ -50,16 +55,71 @@ class Layers(Protocol):
     def start(self, problem: Any, x0: Any) -> Any:
         """State before the first layer."""
 
-    def made(self, gammas: Sequence[Tensor], columns: Mapping[str, Sequence[Any]]) -> list[Layer]:
-        """The layers; of each step and each parameter by its name there is one value for each."""
+    def layer(self, index: int, gamma: Tensor, named: Mapping[str, Any]) -> Layer:
+        """The layer of that number, from its step and its parameters by their names."""
 
     def iterate(self, state: Any) -> Any:
         """The iterate that a state holds."""
 
 
 def layers_of(iteration: Any) -> Layers:
-    """The kind of layers that an iteration, or a function, makes."""
+    """The kind of layers that an iteration, a function, or one of these for each layer makes."""
+    if is_list(iteration):
+        return _InTurn([layers_of(each) for each in iteration])
     return _Iterated(iteration) if isinstance(iteration, Iteration) else _Own(iteration)
+
+
+def is_list(iteration: Any) -> bool:
+    """Whether there is an iteration for each layer, or for each of a period."""
+    return isinstance(iteration, (list, tuple, nn.ModuleList))
+
+
+def check_iteration(iteration: Any, num_layers: int) -> None:
+    """Raise unless layers can be made of it.
+
+    Raises:
+        TypeError: If it is no `Iteration`, no function of three arguments, and no list of these.
+        ValueError: If there are none, or more than layers.
+    """
+    if not is_list(iteration):
+        _check_one(iteration)
+        return
+    if not 1 <= len(iteration) <= num_layers:
+        raise ValueError(
+            f"`iteration` must be one for each of {num_layers} layers, or fewer that they use in "
+            f"turn, got {len(iteration)}"
+        )
+    for each in iteration:
+        _check_one(each)
+    if len({isinstance(each, Iteration) for each in iteration}) > 1:
+        raise TypeError(
+            "`iteration` must hold Iterations, or functions `step(x, params, data)`, not both: "
+            "they hand on different states"
+        )
+
+
+def _check_one(iteration: Any) -> None:
+    if isinstance(iteration, Iteration):
+        return
+    if is_list(iteration) or isinstance(iteration, type) or not callable(iteration):
+        found = iteration.__name__ if isinstance(iteration, type) else type(iteration).__name__
+        raise TypeError(
+            "`iteration` must be an Iteration or a function `step(x, params, data)`, or a list of "
+            f"them, got {found}"
+        )
+    function = iteration.forward if isinstance(iteration, nn.Module) else iteration
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # it does not tell
+        return
+    try:
+        signature.bind(None, None, None)
+    except TypeError:
+        name = getattr(iteration, "__name__", type(iteration).__name__)
+        raise TypeError(
+            f"`iteration` must take `(x, params, data)`, got {name}{signature}; call a denoiser "
+            "in a step: `lambda x, params, data: denoiser(x - params.step * gradient(x, data))`"
+        ) from None
 
 
 class _Iterated:
@@ -96,17 +156,11 @@ class _Iterated:
             )
         return self._iteration.init(problem, x0)
 
-    def made(self, gammas: Sequence[Tensor], columns: Mapping[str, Sequence[Any]]) -> list[Layer]:
-        iterations = [self._iteration] * len(gammas)
-        for name, values in columns.items():
-            iterations = [
-                _replaced(iteration, name.split("."), value)
-                for iteration, value in zip(iterations, values, strict=True)
-            ]
-        return [
-            functools.partial(_take_step, iteration, gamma)
-            for iteration, gamma in zip(iterations, gammas, strict=True)
-        ]
+    def layer(self, index: int, gamma: Tensor, named: Mapping[str, Any]) -> Layer:  # noqa: ARG002
+        iteration = self._iteration
+        for name, value in named.items():
+            iteration = _replaced(iteration, name.split("."), value)
+        return functools.partial(_take_step, iteration, gamma)
 
     def iterate(self, state: Any) -> Any:
         return self._iteration.iterate(state)
@@ -132,10 +186,10 @@ class _Own:
         self._function = function
 
     def check_name(self, name: str) -> None:
-        if not name.isidentifier() or name == "step":
+        if not name.isidentifier() or name in ("step", "layer"):
             raise ValueError(
                 "`parameters` of a function must have names that are identifiers, and not "
-                f"'step', got {name!r}"
+                f"'step' or 'layer', got {name!r}"
             )
 
     def start(self, problem: Any, x0: Any) -> Any:  # noqa: ARG002
@@ -143,30 +197,62 @@ class _Own:
             raise _no_start()
         return x0
 
-    def made(self, gammas: Sequence[Tensor], columns: Mapping[str, Sequence[Any]]) -> list[Layer]:
-        layers: list[Layer] = []
-        for index, gamma in enumerate(gammas):
-            named = {name: values[index] for name, values in columns.items()}
-            params = LayerParameters(step=gamma, **named)
-            layers.append(functools.partial(_call, self._function, index, params))
-        return layers
+    def layer(self, index: int, gamma: Tensor, named: Mapping[str, Any]) -> Layer:
+        params = LayerParameters(step=gamma, layer=index, **named)
+        keeps_shape = not getattr(self._function, "changes_shape", False)
+        return functools.partial(_call, self._function, keeps_shape, params)
 
     def iterate(self, state: Any) -> Any:
         return state
+
+
+class _InTurn:
+    """One of these kinds for each layer, or for each of a period."""
+
+    def __init__(self, kinds: Sequence[Layers]) -> None:
+        self._kinds = kinds
+
+    def check_name(self, name: str) -> None:
+        for kind in self._kinds:
+            kind.check_name(name)
+
+    def start(self, problem: Any, x0: Any) -> Any:
+        return self._kinds[0].start(problem, x0)
+
+    def layer(self, index: int, gamma: Tensor, named: Mapping[str, Any]) -> Layer:
+        return self._kinds[index % len(self._kinds)].layer(index, gamma, named)
+
+    def iterate(self, state: Any) -> Any:
+        return self._kinds[0].iterate(state)
+
+
+def tensors_in(state: Any) -> Iterator[Tensor]:
+    """The tensors that layers hand on, in containers and attributes."""
+    if isinstance(state, Tensor):
+        yield state
+    elif isinstance(state, Mapping):
+        yield from tensors_in(list(state.values()))
+    elif isinstance(state, (list, tuple)):
+        for each in state:
+            yield from tensors_in(each)
+    elif dataclasses.is_dataclass(state):
+        yield from tensors_in([getattr(state, each.name) for each in dataclasses.fields(state)])
+    else:
+        yield from tensors_in(list(getattr(state, "__dict__", {}).values()))
 
 
 def _no_start() -> TypeError:
     return TypeError("`x0` must be given: only a linear problem tells where to start")
 
 
-def _call(function: Step, index: int, params: LayerParameters, data: Any, x: Any) -> Any:
+def _call(function: Step, keeps_shape: bool, params: LayerParameters, data: Any, x: Any) -> Any:
     following = function(x, params, data)
-    _check_following(index, x, following, "x")
+    _check_following(params.layer, x, following, "x", keeps_shape)
     return following
 
 
-def _check_following(index: int, x: Any, following: Any, what: str) -> None:
-    """Raise unless a tensor, or an entry of a tuple, has kept its shape and its dtype.
+def _check_following(index: int, x: Any, following: Any, what: str, keeps_shape: bool) -> None:
+    """Raise unless a tensor, or an entry of a tuple, has kept its shape, dtype and device.
 
     What lists, dictionaries and other objects hold is the function's own affair. The first layer
     may turn a tensor into one of these, and may add a batch in front of it.
@@ -181,18 +267,28 @@ def _check_following(index: int, x: Any, following: Any, what: str) -> None:
                 f"{type(following).__name__} in layer {index} (from 0); return the next x"
             )
         gained = following.ndim - x.ndim if index == 0 else 0
-        if following.shape != x.shape and (gained <= 0 or following.shape[gained:] != x.shape):
+        if (
+            following.shape != x.shape
+            and keeps_shape
+            and (gained <= 0 or following.shape[gained:] != x.shape)
+        ):
             raise ValueError(
                 f"`iteration` must return {what} in the shape in which it was given, "
                 f"{tuple(x.shape)}, got {tuple(following.shape)} in layer {index} (from 0); "
-                "start from the shape that it returns, or mend its products and sums"
+                "start from the shape that it returns, mend its products and sums, or set its "
+                "attribute `changes_shape` to True if layers have different shapes"
             )
         # Under autocast products are in half precision, and so may the iterate be.
         if following.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
             raise ValueError(
                 f"`iteration` must return {what} in the dtype in which it was given, {x.dtype}, "
-                f"got {following.dtype} in layer {index} (from 0); start in the dtype of the "
-                "data, or end the step by `.to(x.dtype)`"
+                f"got {following.dtype} in layer {index} (from 0); {_remedy(x, following)}"
+            )
+        if following.device != x.device:
+            raise ValueError(
+                f"`iteration` must return {what} on the device on which it was given, {x.device}, "
+                f"got {following.device} in layer {index} (from 0); move what the step holds by "
+                "`network.to(device)`, and make its new tensors by `x.new_zeros(...)` and the like"
             )
     elif isinstance(x, tuple):
         if not isinstance(following, tuple) or len(following) != len(x):
@@ -202,4 +298,14 @@ def _check_following(index: int, x: Any, following: Any, what: str) -> None:
                 f"{type(following).__name__}{found} in layer {index} (from 0)"
             )
         for place, (entry, other) in enumerate(zip(x, following, strict=True)):
-            _check_following(index, entry, other, f"{what}[{place}]")
+            _check_following(index, entry, other, f"{what}[{place}]", keeps_shape)
+
+
+def _remedy(x: Tensor, following: Tensor) -> str:
+    if following.dtype == torch.promote_types(x.dtype, torch.float64):
+        real = x.real.dtype if x.is_complex() else x.dtype
+        return (
+            f"make the network with `dtype={real}`, as its parameters are of float64 otherwise, or "
+            "end the step by `.to(x.dtype)`"
+        )
+    return "start in the dtype of the data, or end the step by `.to(x.dtype)`"

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from stepfold.iterations import Iteration
 from stepfold.unfolded import distributed
 from stepfold.unfolded._held import described, leaves_of
+from stepfold.unfolded._layers import tensors_in
 from stepfold.unfolded._objective import Objective
 from stepfold.unfolded._state import State
 from stepfold.unfolded.choice import as_loss
@@ -51,6 +52,14 @@ class Loop:
         self._is_shared = distributed.num_processes() > 1
         self._buffers = list(objective.buffers())
         self._is_seen = False
+        stacked = {id(raw) for raw in network.stacked_parameters()}
+        self._weights = [each for each in self.state.trained if id(each) not in stacked]
+        frozen = any(stage.first_layer for stage in options.stages)
+        if hasattr(network, "_orig_mod") and self._weights and frozen:
+            raise ValueError(
+                "`stages` cannot leave modules of first layers alone in a compiled network, whose "
+                "graph does not tell layers apart; train the network, then compile it"
+            )
 
     def run(self, watch: Callable[[Progress], bool] | None) -> bool:
         """Train to the end; false if ``watch`` stopped it. Leaves torch's generators alone."""
@@ -124,6 +133,7 @@ class Loop:
             parameter.grad = None
         before = [values.clone() for values in self._buffers]
         total = 0.0
+        self._late: set[int] = set()
         for index, batch in enumerate(state.rngs, start=1):
             if index < len(state.rngs) and self._is_shared:
                 with self._objective.no_sync():  # type: ignore[operator]
@@ -154,7 +164,7 @@ class Loop:
         # Torch's generators, too, depend on the batch alone, not on who computes it, or when.
         counts = self.state.counts
         _seed(self.device, self.options.seed, batch, counts.stage, counts.iteration)
-        value = check_loss_value(self._objective(stage.num_layers, self.state.rngs[batch]))
+        value = check_loss_value(self._value(stage, batch))
         if not value.requires_grad:
             raise ValueError(
                 "`loss` must depend on the network's parameters, got a constant; compute it from "
@@ -167,6 +177,23 @@ class Loop:
         scale = len(self.state.rngs) * (abs(level) or 1.0 if self.options.relative else 1.0)
         (value if scale == 1 else value / scale).backward()
         return level
+
+    def _value(self, stage: Stage, batch: int) -> Any:
+        rng = self.state.rngs[batch]
+        if not stage.first_layer or not self._weights:
+            return self._objective(stage.num_layers, rng)
+        handed_on: list[Any] = []
+
+        def watch(index: int, state: Any) -> None:
+            if index == stage.first_layer - 1:
+                handed_on.extend(each.grad_fn for each in tensors_in(state))
+
+        with self.network.watched(watch):
+            value = self._objective(stage.num_layers, rng)
+        if isinstance(value, Tensor):
+            # Weights that are used behind that layer, too, are trained.
+            self._late |= leaves_of(value, [each for each in handed_on if each]).keys()
+        return value
 
     def _look_at(self, value: Tensor) -> None:
         """Raise if the loss depends on trainable values that nobody trains; once a stage."""
@@ -189,6 +216,9 @@ class Loop:
             for each in stacked:
                 if each.grad is not None and len(each) == self.network.num_layers:
                     each.grad[: stage.first_layer] = 0
+            for each in self._weights:
+                if id(each) not in self._late:
+                    each.grad = None
         if self.options.clip_norm is not None:
             nn.utils.clip_grad_norm_(state.trained, self.options.clip_norm)
         kept = [rows for each in stacked for rows in self._left_alone(each.detach(), stage)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from stepfold.iterations import GradientDescent, Iteration
 from stepfold.result import TrainingRun
 from stepfold.schedules import Schedule
 from stepfold.unfolded._held import Held, held_by, register
-from stepfold.unfolded._layers import Layer, Layers, Step, layers_of
+from stepfold.unfolded._layers import Layer, Layers, Step, check_iteration, is_list, layers_of
 from stepfold.unfolded.parameters import LayerValues, Positive, Trainable
 
 
@@ -31,10 +33,13 @@ class UnfoldedIteration(nn.Module):
             `constant_steps`. With fewer of them than layers, layers share them periodically.
         iteration: What a layer does: an `Iteration`, or a function ``step(x, params, data)`` (a
             ``torch.nn.Module`` may be one) that returns the next x; `GradientDescent` if not given.
-            ``params.step`` is the layer's step size, other parameters go by their names. A tensor
-            must keep its shape and dtype (the first layer may add a batch in front of the shape),
-            and so must tensors in a tuple; other states are the function's own affair.
-        num_layers: T; the length of the schedule if not given.
+            ``params.step`` is the layer's step size, ``params.layer`` its number from 0, other
+            parameters go by their names. A tensor must keep its shape, dtype and device (the first
+            layer may add a batch in front of the shape), and so must tensors in a tuple; other
+            states are the function's own affair. A function, or module, with an attribute
+            ``changes_shape`` that is true may change the shape. A list, or ``nn.ModuleList``, of
+            these has one for each layer; layers use fewer in turn.
+        num_layers: T; the length of the schedule, or of a longer list of iterations, if not given.
         parameters: Further trainable values by name: a `Trainable`, or its ``initial`` alone, then
             one positive value per layer. For an `Iteration` a name is an attribute that each layer
             replaces, such as "momentum" of `HeavyBall` or "penalty.weight" of `ProximalGradient`;
@@ -92,7 +97,7 @@ class UnfoldedIteration(nn.Module):
         self,
         schedule: Schedule,
         *,
-        iteration: Iteration[Any, Any] | Step | None = None,
+        iteration: Iteration[Any, Any] | Step | Sequence[Any] | nn.ModuleList | None = None,
         num_layers: int | None = None,
         parameters: Mapping[str, Any] | None = None,
         modules: Mapping[str, nn.Module | nn.Parameter] | None = None,
@@ -113,20 +118,23 @@ class UnfoldedIteration(nn.Module):
                 "`parameters` must be a dictionary of initial values by their names, got "
                 f"{type(parameters).__name__}"
             )
+        iteration = GradientDescent() if iteration is None else iteration
+        listed: Any = iteration if is_list(iteration) else []
         self.num_layers = (
-            schedule.period if num_layers is None else check_count("num_layers", num_layers)
+            max(schedule.period, len(listed))
+            if num_layers is None
+            else check_count("num_layers", num_layers)
         )
         if schedule.period > self.num_layers:
             raise ValueError(
                 f"`num_layers` must be at least the number of steps, {schedule.period}, got "
                 f"{num_layers}; give more layers, or fewer steps"
             )
-        self.iteration: Any = GradientDescent() if iteration is None else iteration
-        if not isinstance(self.iteration, Iteration) and not callable(self.iteration):
-            raise TypeError(
-                "`iteration` must be an Iteration or a function `step(x, params, data)`, got "
-                f"{type(iteration).__name__}"
-            )
+        check_iteration(iteration, self.num_layers)
+        if listed and all(isinstance(each, nn.Module) for each in listed):
+            iteration = nn.ModuleList(listed)
+        self.iteration: Any = tuple(iteration) if isinstance(iteration, list) else iteration
+        self._watch: Callable[[int, Any], None] | None = None
         self.recompute_every = (
             None if recompute_every is None else check_count("recompute_every", recompute_every)
         )
@@ -190,7 +198,7 @@ class UnfoldedIteration(nn.Module):
         Args:
             problem: Problem over tensors; for a function of one's own, its ``data``.
             x0: Start, shape (n,) or (batch, n); 0 if not given and the problem is linear.
-            num_layers: At most T.
+            num_layers: At most T; more if layers share all that they have, steps first of all.
             every_layer: Whether to return the list of the iterates after each of these layers.
 
         Raises:
@@ -200,8 +208,9 @@ class UnfoldedIteration(nn.Module):
                 shape or dtype than it was given; the message names the layer, from 0.
         """
         num_layers = self.check_num_layers(num_layers)
+        kind = self._kind
         layers = self._layers(num_layers)
-        state = self._kind.start(problem, x0)
+        state = kind.start(problem, x0)
         every = self.recompute_every if torch.is_grad_enabled() else None
         iterates: list[Any] = []
         for start in range(0, num_layers, every or num_layers):
@@ -213,14 +222,32 @@ class UnfoldedIteration(nn.Module):
                     self._run, segment, problem, state, every_layer, use_reentrant=False
                 )
             iterates += seen
-        return iterates if every_layer else self._kind.iterate(state)
+        return iterates if every_layer else kind.iterate(state)
 
     def _layers(self, num_layers: int) -> list[Layer]:
-        columns = {}
+        kind, columns = self._kind, {}
         for name, key in self._names.items():
             values: Any = self.extra[key]
             columns[name] = values.by_layer(num_layers)
-        return self._kind.made(self.layer_steps(num_layers).unbind(), columns)
+        layers = [
+            kind.layer(index, gamma, {name: values[index] for name, values in columns.items()})
+            for index, gamma in enumerate(self.layer_steps(num_layers).unbind())
+        ]
+        if self._watch is not None:
+            layers = [
+                functools.partial(_watched, self._watch, index, layer)
+                for index, layer in enumerate(layers)
+            ]
+        return layers
+
+    @contextlib.contextmanager
+    def watched(self, watch: Callable[[int, Any], None]) -> Iterator[None]:
+        """Show the state after each layer, with the layer's number, while the block runs."""
+        self._watch = watch
+        try:
+            yield
+        finally:
+            self._watch = None
 
     def _run(
         self, layers: Sequence[Layer], problem: Any, state: Any, every_layer: bool
@@ -233,15 +260,37 @@ class UnfoldedIteration(nn.Module):
                 iterates.append(kind.iterate(state))
         return state, iterates
 
-    def check_num_layers(self, num_layers: int | None) -> int:
-        """Return ``num_layers``, or T for None, after checking its range."""
+    def check_num_layers(self, num_layers: int | None, *, deeper: bool = True) -> int:
+        """Return ``num_layers``, or T for None, after checking its range.
+
+        Args:
+            num_layers: At most T; more if layers share all that they have, and ``deeper`` is true.
+            deeper: Whether that is allowed.
+        """
         if num_layers is None:
             return self.num_layers
         if check_count("num_layers", num_layers) > self.num_layers:
-            raise ValueError(
-                f"`num_layers` must be at most the network's {self.num_layers}, got {num_layers}"
-            )
+            own = self._own_values()
+            if own or not deeper:
+                reason = (
+                    f"each layer has a copy of its own of {', '.join(own)}; layers that share "
+                    "everything run deeper"
+                    if own
+                    else "make the network deeper to train more layers"
+                )
+                raise ValueError(
+                    f"`num_layers` must be at most the network's {self.num_layers}, got "
+                    f"{num_layers}; {reason}"
+                )
         return num_layers
+
+    def _own_values(self) -> list[str]:
+        """What each layer has of its own."""
+        copies = {"its step": len(self.steps)}
+        copies |= {repr(name): len(self.values(name)) for name in self._names}
+        if is_list(self.iteration):
+            copies["the iteration"] = len(self.iteration)
+        return [name for name, number in copies.items() if number == self.num_layers]
 
     def layer_steps(self, num_layers: int | None = None) -> Tensor:
         """Step sizes of the first ``num_layers`` layers, shape (num_layers,), for autograd."""
@@ -321,6 +370,14 @@ class UnfoldedIteration(nn.Module):
         'learned'
         """
         return Schedule(self.layer_steps(num_layers).detach().double().cpu().numpy(), "learned")
+
+
+def _watched(
+    watch: Callable[[int, Any], None], index: int, layer: Layer, problem: Any, state: Any
+) -> Any:
+    state = layer(problem, state)
+    watch(index, state)
+    return state
 
 
 def _checked_modules(modules: Any) -> Mapping[str, nn.Module | nn.Parameter]:

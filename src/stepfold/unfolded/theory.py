@@ -308,9 +308,8 @@ class _Search:
         return len(self.network.values(name))
 
     def layer(self, index: int, gamma: Tensor, changed: Mapping[str, Any]) -> Any:
-        columns = {name: [values[index]] for name, values in self.columns.items()}
-        columns.update({name: [value] for name, value in changed.items()})
-        return self.kind.made([gamma], columns)[0]
+        named = {name: values[index] for name, values in self.columns.items()}
+        return self.kind.layer(index, gamma, {**named, **changed})
 
     def apply(self, layer: Any, state: Any) -> Any:
         self.spent += 1

@@ -164,7 +164,7 @@ def train(
         ),
     )
     for stage in options.stages:
-        network.check_num_layers(stage.num_layers)
+        network.check_num_layers(stage.num_layers, deeper=False)
     if options.checkpoint is not None:
         check_place(options.checkpoint)
     goes_on = resume and options.checkpoint is not None and options.checkpoint.exists()

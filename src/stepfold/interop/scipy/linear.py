@@ -229,6 +229,11 @@ class ResidualNorm(Measure):
         problem.gradient_norms(dual, primal)  # refuses an M that is not definite
         return norms(dual)
 
+    @property
+    def carried_target(self) -> float | None:
+        """The residual norm that is asked for, of one right-hand side."""
+        return float(self._tolerance[0]) if self._tolerance.size == 1 else None
+
     def may_be_met(
         self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray
     ) -> NDArray[np.bool_]:
