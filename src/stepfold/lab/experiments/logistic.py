@@ -104,9 +104,7 @@ def logistic(
         f"nothing: [a, b] = [{bounds.lower:.2g}, {bounds.upper:.2g}] at solutions",
     )
     rows = {name: path(kind, steps, test) for name, (kind, steps, _) in methods.items()}
-    elsewhere = {
-        name: path(kind, steps, other)[-1] for name, (kind, steps, _) in methods.items()
-    }
+    elsewhere = {name: path(kind, steps, other)[-1] for name, (kind, steps, _) in methods.items()}
     tuned = {name: words for name, (_, _, words) in methods.items()}
 
     ball = networks.logistic(num_layers=num_layers)
