@@ -17,6 +17,7 @@ import numpy as np
 
 from stepfold._checks import check_count, check_share
 from stepfold._codec import JsonRecord
+from stepfold.operators import flipped
 from stepfold.polynomial import (
     chebyshev_period_rate,
     constant_rate,
@@ -299,7 +300,7 @@ def relevant_bounds(problem: QuadraticProblem[Any]) -> tuple[SpectralBounds, lis
             return bounds, []
     else:
         # AAᵀ has the eigenvalues of AᵀA but for zeros.
-        bounds = _patient_bounds(Gram.of_checked(problem.operator.T, problem.ridge))
+        bounds = _patient_bounds(Gram.of_checked(flipped(problem.operator), problem.ridge))
         if 0 < bounds.lower <= problem.ridge:
             return bounds, []
     if problem.ridge > 0:

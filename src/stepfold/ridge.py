@@ -37,8 +37,8 @@ from stepfold._arrays import dtype_kind, epsilon, from_host, largest_entry, norm
 from stepfold._checks import check_count, check_positive
 from stepfold._krylov import Bidiagonal, golub_kahan
 from stepfold._typing import FloatArray
+from stepfold.operators import apply
 from stepfold.problems import LeastSquares
-from stepfold.problems.base import apply, apply_adjoint
 from stepfold.spectrum import fits_dense_eigensolver
 
 # Ridges that are tried lie between the rounding of the largest eigenvalue of AᵀA and so many times
@@ -298,15 +298,13 @@ def _golub_kahan(
     """Steps from rows as from one long vector: one recurrence, the sum of their measures."""
     matrix: Any = problem.operator
     num_rows, num_columns = matrix.shape
-    batch, transpose = start.shape[:-1], matrix.T
-    is_complex = dtype_kind(getattr(matrix, "dtype", None)) == "c"
+    batch = start.shape[:-1]
 
     def forward(v: Any) -> Any:
         return apply(matrix, v.reshape((*batch, num_columns))).reshape(-1)
 
     def backward(u: Any) -> Any:
-        rows = u.reshape((*batch, num_rows))
-        return apply_adjoint(transpose, is_complex, rows).reshape(-1)
+        return problem.adjoint_product(u.reshape((*batch, num_rows))).reshape(-1)
 
     product, transposed = (backward, forward) if of_adjoint else (forward, backward)
     kept = math.prod(batch) * (num_rows + num_columns) * num_steps

@@ -35,6 +35,7 @@ from stepfold.run.start import (
     run_quadratic,
     scaled_bounds,
     scaled_schedule,
+    unrecorded,
 )
 from stepfold.run.units import Units, in_units_near_one
 from stepfold.schedules import Schedule
@@ -46,6 +47,7 @@ __all__ = ["Guard", "default_rtol", "solve"]
 DEFAULT_GUARD = Guard()
 
 
+@unrecorded
 def solve(
     problem: Problem[ArrayT] | Composite[ArrayT] | FixedPoint[ArrayT],
     schedule: Schedule | None = None,

@@ -29,7 +29,7 @@ def to_numpy(name: str, array: Any) -> Any:
 
 
 def to_float64(name: str, array: Any) -> Any:
-    """Return a dense tensor in float64, where it is if it can be; anything else as it is."""
+    """Return a dense tensor in double precision, where it is if it can be; else what it is."""
     if not is_foreign(array):
         return array
     if is_sparse_tensor(array):
@@ -37,14 +37,18 @@ def to_float64(name: str, array: Any) -> Any:
             f"`{name}` must be a dense tensor, got layout {array.layout}; "
             "convert it to a SciPy sparse array first"
         )
-    if dtype_kind(array.dtype) == "c":
-        raise TypeError(f"`{name}` must be real, got dtype {array.dtype}")
-    return cast(detached(array) if has_double(array) else to_host(array), "float64")
+    double = "complex128" if dtype_kind(array.dtype) == "c" else "float64"
+    return cast(detached(array) if has_double(array) else to_host(array), double)
 
 
-def check_errors(name: str, errors: Any, length: int) -> FloatArray:
-    """Return rows of given length as float64, of shape (batch, length), largest entry 1."""
+def check_errors(name: str, errors: Any, length: int, *, parts: bool = False) -> FloatArray:
+    """Return rows of given length as float64, of shape (batch, length), largest entry 1.
+
+    With ``parts`` they may be complex, of half the length, and become real and imaginary parts.
+    """
     errors = np.asarray(to_numpy(name, errors))
+    if parts and errors.ndim and errors.shape[-1] == length // 2:
+        errors = np.concatenate([errors.real, errors.imag], axis=-1)
     if errors.dtype.kind not in "buif":
         raise TypeError(f"`{name}` must be real, got dtype {errors.dtype}")
     if errors.ndim not in (1, 2) or errors.shape[-1] != length or errors.size == 0:

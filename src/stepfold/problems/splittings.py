@@ -23,7 +23,8 @@ from stepfold._arrays import from_host, is_array, is_sparse_tensor, namespace, s
 from stepfold._checks import check_matrix, check_real
 from stepfold._typing import ArrayT, Operator
 from stepfold.kernels.relaxation import relax_rows
-from stepfold.problems.base import apply, check_library, check_rows
+from stepfold.operators import apply
+from stepfold.problems.base import check_library, check_rows
 from stepfold.problems.fixed_point import FixedPoint
 
 
