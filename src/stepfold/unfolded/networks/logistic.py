@@ -1,4 +1,4 @@
-"""Logistic regression of many small data sets: the heavy ball with steps and momentum of each layer.
+"""Logistic regressions of many data sets, by the heavy ball with trained steps and momentum.
 
 A task is a data set (A, y) of its own, of one distribution, and is solved by
 
@@ -11,6 +11,7 @@ iterations from 0 end nearest to the solutions.
 from __future__ import annotations
 
 import math
+
 import numpy as np
 import torch
 from torch import Tensor
