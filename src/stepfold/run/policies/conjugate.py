@@ -34,8 +34,8 @@ from stepfold._arrays import (
 )
 from stepfold._typing import FloatArray
 from stepfold.kernels import ConjugateBlock, conjugate_block
+from stepfold.operators import apply
 from stepfold.problems import LeastSquares
-from stepfold.problems.base import apply
 from stepfold.run.ledger import Seen
 from stepfold.run.loop import Loop
 from stepfold.run.policies.coefficients import Coefficients
