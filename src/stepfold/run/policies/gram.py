@@ -126,9 +126,7 @@ class FactoredGram:
         upper = np.triu(factor)
         start = np.random.default_rng(0).standard_normal(len(factor)).astype(factor.dtype)
         largest = lanczos(lambda v: upper.T @ (upper @ v), start, LANCZOS_STEPS).ends()
-        inverse = lanczos(
-            lambda v: cho_solve(self._factor, v, check_finite=False), start, LANCZOS_STEPS
-        ).ends()
+        inverse = lanczos(self._inverse_product, start, LANCZOS_STEPS).ends()
         unit = self._unit**2
         high = float(largest.high + largest.high_residual)
         low = 1 / float(inverse.high + inverse.high_residual)
