@@ -133,7 +133,7 @@ def type_of_vector(matrix: object) -> object:
     return np.array
 
 
-@pytest.mark.parametrize("matrix", [3.0, "A", None, {1: 2}, lambda x: x])
+@pytest.mark.parametrize("matrix", [3.0, "A", None, {1: 2}])
 def test_what_has_no_shape_and_products_is_no_matrix(matrix: object) -> None:
     message = r"`operator` must be a matrix or a linear operator with a shape and products `@`, got"
     with pytest.raises(TypeError, match=message):

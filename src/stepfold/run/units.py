@@ -102,7 +102,8 @@ def in_units_near_one(problem: Problem[Any]) -> Units:
 
 
 def _exponent(size: float) -> int:
-    return math.frexp(size)[1] if 0 < size < math.inf else 0
+    # 2¹⁰²⁴ is no number.
+    return min(math.frexp(size)[1], 1023) if 0 < size < math.inf else 0
 
 
 def _size_of_entries(matrix: Any) -> float:
