@@ -24,6 +24,7 @@ SMALL = {
     "learned_ista": {"num_unknowns": 16, "num_rows": 8, "batch_size": 4},
     "learned_sor": {"num_factors": 2, "num_unknowns": 8, "batch_size": 4},
     "lista": {"num_unknowns": 16, "num_rows": 8, "batch_size": 4},
+    "logistic": {"num_unknowns": 4, "num_rows": 12, "batch_size": 4},
     "tista": {"num_unknowns": 16, "num_rows": 8, "batch_size": 4, "density": 0.5},
     "tpg_detector": {"num_sending": 5, "num_receiving": 4, "batch_size": 4},
 }

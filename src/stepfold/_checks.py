@@ -72,6 +72,12 @@ def check_share(name: str, value: float, remedy: str = "") -> None:
         raise ValueError(f"`{name}` must lie between 0 and 1, got {value!r}" + remedy)
 
 
+def check_square(name: str, matrix: Any, remedy: str = "") -> None:
+    """Raise unless a matrix has as many rows as columns."""
+    if matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"`{name}` must be square, got shape {tuple(matrix.shape)}" + remedy)
+
+
 def check_callable(name: str, value: Any) -> None:
     """Raise unless it can be called or is None."""
     if value is not None and not callable(value):

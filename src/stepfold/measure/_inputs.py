@@ -17,8 +17,9 @@ from stepfold._arrays import (
     is_sparse_tensor,
     to_host,
 )
-from stepfold._checks import check_finite
+from stepfold._checks import check_finite, check_square
 from stepfold._typing import FloatArray
+from stepfold.spectrum.exact import USE_GRAM
 from stepfold.spectrum.target import has_entries
 
 
@@ -73,11 +74,7 @@ def like(matrix: Any, rows: FloatArray) -> Any:
 
 def check_symmetric(matrix: Any) -> None:
     """Refuse a matrix that is not square, or not symmetric as far as its entries are known."""
-    if matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(
-            f"`hessian` must be square, got shape {tuple(matrix.shape)}; "
-            "for least squares with this matrix pass `Gram(matrix)`"
-        )
+    check_square("hessian", matrix, USE_GRAM)
     if not has_entries(matrix):
         return  # two products more than the caller was promised; `estimate_bounds` spends them
     # Two products rather than a difference of matrices, which would take the memory of two more.
