@@ -60,6 +60,7 @@ def tomography(
     """
     from stepfold.unfolded import theory_start
     from stepfold.unfolded.networks import tomography as network
+    from stepfold.unfolded.networks.deblurring import peak_signal_to_noise_ratio
 
     options: dict[str, Any] = {"side": side, "num_angles": num_angles, "noise": noise}
     heads = network.Heads(**options)
@@ -69,7 +70,7 @@ def tomography(
 
     def quality(image: Any, batch: Any) -> float:
         # Relaxed iterates may be negative; no image is.
-        return network.peak_signal_to_noise_ratio(image.clamp(min=0), batch.target)
+        return peak_signal_to_noise_ratio(image.clamp(min=0), batch.target)
 
     def run(method: Iteration[Any, Any], steps: Sequence[float], batch: Any) -> list[Any]:
         return iterates(method, batch.data, 0 * batch.target, steps)

@@ -60,7 +60,8 @@ class Scan(NamedTuple):
 
     def forward(self, x: Tensor) -> Tensor:
         """``Ax``, shape (batch, coils, side, side)."""
-        return self.mask * torch.fft.fft2(self.coils * x[..., None, :, :], norm="ortho")
+        seen: Tensor = self.mask * torch.fft.fft2(self.coils * x[..., None, :, :], norm="ortho")
+        return seen
 
     def gradient_step(self, x: Any, gamma: Any) -> Any:
         """``x − gamma·Aᴴ(Ax − y)``."""

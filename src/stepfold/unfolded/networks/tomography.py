@@ -99,8 +99,7 @@ def projection_matrix(side: int, num_angles: int) -> sparse.csr_array:
     matrix = sparse.coo_array((np.concatenate(values), places), shape=shape).tocsr()
     matrix.eliminate_zeros()
     largest = svds(matrix, k=1, return_singular_vectors=False, v0=np.ones(min(shape)))
-    scaled: sparse.csr_array = matrix / float(largest[0])
-    return scaled
+    return sparse.csr_array(matrix / float(largest[0]))
 
 
 class _Product(torch.autograd.Function):
@@ -114,7 +113,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         matrix, transpose = ctx.matrices
-        return _Product.apply(gradients[0], transpose, matrix), None, None  # type: ignore[no-untyped-call]
+        return _Product.apply(gradients[0], transpose, matrix), None, None
 
 
 class Projections:
@@ -132,22 +131,31 @@ class Projections:
 
     def forward(self, images: Tensor) -> Tensor:
         """Line sums, shape (batch, angles · detectors)."""
+        self._move(images.device)
         rows = images.reshape(len(images), -1)
-        return _Product.apply(rows, self._matrix, self._transpose)  # type: ignore[no-untyped-call,no-any-return]
+        return _Product.apply(rows, self._matrix, self._transpose)  # type: ignore[no-any-return]
 
     def adjoint(self, sums: Tensor) -> Tensor:
         """Images of the transpose, shape (batch, side, side)."""
-        rows: Tensor = _Product.apply(sums, self._transpose, self._matrix)  # type: ignore[no-untyped-call]
+        self._move(sums.device)
+        rows: Tensor = _Product.apply(sums, self._transpose, self._matrix)
         return rows.reshape(-1, self.side, self.side)
+
+    def _move(self, device: torch.device) -> None:
+        self._matrix, self._transpose = self._matrix.to(device), self._transpose.to(device)
 
 
 def _csr(matrix: sparse.csr_array) -> Tensor:
     # Indices of 32 bits: products are three times faster.
-    indices = [torch.from_numpy(each.astype(np.int32)) for each in (matrix.indptr, matrix.indices)]
-    values = torch.from_numpy(matrix.data.astype(np.float32))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(*indices, values, matrix.shape, check_invariants=False)
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(matrix.indptr.astype(np.int32)),
+            torch.from_numpy(matrix.indices.astype(np.int32)),
+            torch.from_numpy(matrix.data.astype(np.float32)),
+            size=matrix.shape,
+            check_invariants=False,
+        )
 
 
 class Sinogram(NamedTuple):
