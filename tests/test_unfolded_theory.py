@@ -13,7 +13,7 @@ from stepfold import (
     constant_steps,
     optimal_steps,
 )
-from stepfold.iterations import Fista, HeavyBall, ProximalGradient
+from stepfold.iterations import Fista, HeavyBall, ProximalGradient, semi_iteration
 from stepfold.polynomial import mean_squared_error
 from stepfold.problems.penalties import L1
 from stepfold.unfolded import (
@@ -154,7 +154,7 @@ def test_relaxations_become_chebyshev_steps_and_the_steps_stay() -> None:
     assert 0.97 <= found.bounds.upper <= 1.06
 
 
-def test_momentum_is_dropped() -> None:
+def test_a_heavy_ball_becomes_the_semi_iteration() -> None:
     sample, eigenvalues = least_squares(3)
     network = UnfoldedIteration(
         Schedule(np.full(6, 0.5 / eigenvalues[-1])),
@@ -162,9 +162,36 @@ def test_momentum_is_dropped() -> None:
         parameters={"momentum": 0.5},
     )
     before = error_of(network, sample)
-    theory_start(network, sample)
-    assert not network.learned()["momentum"].any()
-    assert error_of(network, sample) < before
+    found = theory_start(network, sample)
+    schedule, method = semi_iteration(found.bounds)
+    state = method.init(sample.data, 0 * sample.target)
+    for _ in range(6):
+        state = method.step(sample.data, state, schedule[0])
+    with torch.no_grad():
+        output = network(sample.data, 0 * sample.target)
+    torch.testing.assert_close(output, method.iterate(state), rtol=1e-9, atol=1e-12)
+    assert found.loss < before
+
+
+def test_shared_momentum_is_dropped() -> None:
+    sample, eigenvalues = least_squares(3)
+    network = UnfoldedIteration(
+        Schedule(np.full(6, 0.5 / eigenvalues[-1])),
+        iteration=HeavyBall(0.5),
+        parameters={"momentum": Trainable(0.2, period=1)},
+    )
+    found = theory_start(network, sample)
+    assert network.learned()["momentum"].tolist() == [0.0]
+    assert found.loss == pytest.approx(error_of(network, sample), rel=1e-9)
+
+
+def test_values_that_no_lower_end_improves_stay() -> None:
+    sample, eigenvalues = least_squares(7, num_unknowns=8, batch=1)
+    exact = Schedule(1 / eigenvalues)
+    network = UnfoldedIteration(exact)
+    found = theory_start(network, sample)
+    np.testing.assert_array_equal(found.schedule.steps, exact.steps)
+    assert found.bounds.lower == found.bounds.upper
 
 
 def test_the_weight_of_a_penalty_is_set_for_every_layer() -> None:
