@@ -123,15 +123,18 @@ def theory_start(
     )
 
 
-def start_from_theory(network: UnfoldedIteration, loss: Loss, *, seed: int) -> None:
+def start_from_theory(network: UnfoldedIteration, loss: Loss, *, seed: int) -> TheoryStart | None:
     """Set the values of all layers for a loss: the best steps where it knows its measure.
+
+    Returns:
+        What `theory_start` has found; None where the measure told it.
 
     Raises:
         TypeError: If the loss has neither a measure nor a sampler.
     """
     if isinstance(loss, SpectralLoss):
         _start_from_measure(network, loss)
-        return
+        return None
     if not isinstance(loss, SampledLoss):
         raise TypeError(
             "`start` from theory needs a sampler, or a loss that has one, to look at a mini-batch, "
@@ -142,7 +145,7 @@ def start_from_theory(network: UnfoldedIteration, loss: Loss, *, seed: int) -> N
     rng = np.random.default_rng([seed, STREAM])
     drawn: Any = loss.sampler(rng)
     loss.load_state_dict(remembered)
-    theory_start(network, drawn, criterion=loss.criterion)
+    return theory_start(network, drawn, criterion=loss.criterion)
 
 
 def _start_from_measure(network: UnfoldedIteration, loss: SpectralLoss) -> None:
