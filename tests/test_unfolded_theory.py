@@ -311,6 +311,7 @@ def test_a_loss_that_shows_no_data_is_refused_with_the_remedy() -> None:
     [
         ({"network": 3}, TypeError, "`network` must be an UnfoldedIteration, got int"),
         ({"sample": torch.ones(3)}, TypeError, "`sample` must be a Sample"),
+        ({"criterion": "mse"}, TypeError, "`criterion` must be a function"),
         ({"max_passes": 0}, ValueError, "`max_passes` must be"),
         ({"max_passes": 2}, ValueError, "`max_passes` must be at least"),
     ],
@@ -323,6 +324,32 @@ def test_bad_arguments_are_refused(change, error, words) -> None:
     with pytest.raises(error, match=words):
         theory_start(arguments.pop("network"), arguments.pop("sample"), **arguments)
     assert torch.equal(network.steps.detach(), steps)
+
+
+def test_targets_that_do_not_fit_the_problem_are_refused() -> None:
+    sample, eigenvalues = least_squares(6)
+    network = UnfoldedIteration(Schedule(np.full(4, 1 / eigenvalues[-1])))
+    with pytest.raises(ValueError, match="the shape that its problem has"):
+        theory_start(network, sample._replace(target=sample.target[:, :3]))
+    with pytest.raises(ValueError, match="the dtype that its problem has"):
+        theory_start(network, sample._replace(target=sample.target.float()))
+
+
+def test_from_steps_with_which_float32_overflows_theory_finds_good_ones() -> None:
+    sample, eigenvalues = least_squares(8)
+    single = Sample(
+        LeastSquares(sample.data.operator.float(), sample.data.rhs.float()), sample.target.float()
+    )
+    network = UnfoldedIteration(Schedule(np.full(20, 300 / eigenvalues[-1])), dtype=torch.float32)
+    found = theory_start(network, single)
+    assert found.loss < 0.01
+
+
+def test_a_compiled_network_is_set_too() -> None:
+    sample, eigenvalues = least_squares(9)
+    network = UnfoldedIteration(Schedule(np.full(5, 1 / eigenvalues[-1])))
+    theory_start(torch.compile(network, backend="eager"), sample)
+    assert len(set(network.steps.tolist())) == 5
 
 
 def test_an_unknown_start_is_refused() -> None:

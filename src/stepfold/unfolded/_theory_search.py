@@ -18,7 +18,7 @@ from stepfold.spectrum import SpectralBounds
 from stepfold.spectrum.arnoldi import arnoldi_values
 from stepfold.unfolded._device import moved
 from stepfold.unfolded._layers import layers_of
-from stepfold.unfolded.criteria import Criterion
+from stepfold.unfolded.criteria import Criterion, check_like
 from stepfold.unfolded.losses import check_loss_value
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.samplers import Sample
@@ -80,6 +80,9 @@ class Search:
         start = self.sample.start
         if start is None and isinstance(self.sample.target, Tensor):
             start = torch.zeros_like(self.sample.target)
+        if isinstance(start, Tensor) and hasattr(self.sample.data, "linear_term"):
+            what = "solutions" if self.sample.start is None else "starts"
+            check_like(what, start, self.sample.data.linear_term)
         self.start = self.kind.start(self.sample.data, start)
 
     def best(self) -> Candidate:
@@ -170,7 +173,10 @@ class Search:
             return result
 
         start = np.random.default_rng(0).standard_normal(point.numel())
-        values, residuals, _ = arnoldi_values(product, start, NUM_PRODUCTS)
+        try:
+            values, residuals, _ = arnoldi_values(product, start, NUM_PRODUCTS)
+        except np.linalg.LinAlgError:  # a product is not finite: the trajectory has left the floats
+            return 0.0
         ends = values.real + np.minimum(residuals, 0.05 * np.abs(values.real))
         # What a penalty holds still has the eigenvalue 1/γ, which is no curvature.
         curved = ends[np.abs(1 - unit * values) > 0.02]

@@ -93,6 +93,8 @@ def theory_start(
     >>> 8.9 < found.bounds.upper < 9.5, found.num_passes <= 20
     (True, True)
     """
+    # What `torch.compile` returns passes everything on to the module that it was given.
+    network = getattr(network, "_orig_mod", network)
     if not isinstance(network, UnfoldedIteration):
         raise TypeError(
             f"`network` must be an UnfoldedIteration, got {type(network).__name__}; layers of "
@@ -102,6 +104,11 @@ def theory_start(
         raise TypeError(
             "`sample` must be a Sample, or a problem and its solution, got "
             f"{type(sample).__name__}; draw one by `sampler(numpy.random.default_rng(0))`"
+        )
+    if not callable(criterion):
+        raise TypeError(
+            "`criterion` must be a function of an output and a Sample, got "
+            f"{type(criterion).__name__}; `squared_error` is the default"
         )
     check_positive("max_passes", max_passes, "20 is the default")
     budget = max_passes * network.num_layers
