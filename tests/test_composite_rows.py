@@ -152,7 +152,11 @@ def test_an_interrupt_before_the_first_check_returns_the_start(at: int, rows: in
     # The first product is that of the linear term, two more look at 0, and two at the start.
     matrix, rhs = _sparse_data()
     batch, start = (rhs, np.ones(80)) if rows == 1 else (np.stack([rhs, rhs]), np.ones((2, 80)))
-    objective = Composite(LeastSquares(Interrupting(matrix, at), batch), L1(5.0))
+    operator = Interrupting(matrix, 0)
+    problem = LeastSquares(operator, batch)
+    problem.gradient(start)  # the first products with a batch show that the operator serves one
+    operator._left[0] = at
+    objective = Composite(problem, L1(5.0))
     result = solve(objective, Schedule([1e-3]), start)
     assert (result.status, result.num_steps) == (Status.INTERRUPTED, 0)
     assert result.row_statuses == (Status.INTERRUPTED,) * (rows if rows > 1 else 0)

@@ -62,7 +62,10 @@ def test_rows_that_have_converged_are_taken_out_of_the_sweep(
     hessian: np.ndarray, rhs: np.ndarray
 ) -> None:
     operator = Widths(hessian)
-    result = solve(Quadratic(operator, rhs), SCHEDULE)
+    problem = Quadratic(operator, rhs)
+    problem.gradient(0 * rhs)  # the first products with a batch show that the operator serves one
+    operator.widths.clear()
+    result = solve(problem, SCHEDULE)
     assert result.converged
     for width in (3, 2):
         assert width in operator.widths

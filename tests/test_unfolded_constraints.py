@@ -142,7 +142,7 @@ def test_a_constraint_of_ones_own_starts_from_the_initial_value_and_is_trained()
             Softplus,
             0.0,
             ValueError,
-            r"reaches the initial values from infinity only, .*give others",
+            r"reaches the `initial` values from infinity only, .*give others",
         ),
         (Total, 0.5, ValueError, r"keep shape and dtype, \(2,\) of torch\.float64, got \(\)"),
         (dict, 0.5, TypeError, r"`constraint` of 'w' must make a torch\.nn\.Module, got dict"),

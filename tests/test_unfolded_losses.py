@@ -180,7 +180,7 @@ def test_a_loss_that_is_already_best_has_no_gradient_on_average() -> None:
     np.testing.assert_allclose(gradient, 0.0, atol=1e-15)
     # Two eigenvalues, two steps: their reciprocals leave no error at all.
     exact = UnfoldedIteration(chebyshev_steps(measure.bounds, 2))
-    exact.load_state_dict({"parametrizations.steps.original": torch.tensor([1.0, 1 / 3])})
+    exact.load_state_dict({"step_values.raw": torch.tensor([1.0, 1 / 3])})
     assert SpectralLoss(measure).given(exact, 2, measure.weights).item() < 1e-14
 
 

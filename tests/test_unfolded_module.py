@@ -106,7 +106,7 @@ def test_gradients_of_the_steps_are_those_of_finite_differences() -> None:
     _, problem = _twins((2,), symmetric=True)
     network = UnfoldedIteration(Schedule([0.2, 0.1, 0.15]))
     network(problem).square().sum().backward()
-    gradient = network.parametrizations.steps.original.grad
+    gradient = network.step_values.raw.grad
     differences = []
     for index in range(3):
         ends = []
@@ -120,11 +120,11 @@ def test_gradients_of_the_steps_are_those_of_finite_differences() -> None:
 
 def test_steps_are_absolute_values_of_the_parameters() -> None:
     network = UnfoldedIteration(Schedule([0.5, 0.25]))
-    network.load_state_dict({"parametrizations.steps.original": torch.tensor([-0.5, 0.25])})
+    network.load_state_dict({"step_values.raw": torch.tensor([-0.5, 0.25])})
     assert network.steps.tolist() == [0.5, 0.25]
     assert network.schedule() == Schedule([0.5, 0.25], "learned")
     network.steps.sum().backward()
-    assert network.parametrizations.steps.original.grad.tolist() == [-1.0, 1.0]
+    assert network.step_values.raw.grad.tolist() == [-1.0, 1.0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -155,7 +155,7 @@ def test_its_schedule_is_a_copy_that_goes_into_solve(schedule) -> None:
     network = UnfoldedIteration(schedule)
     learned = network.schedule()
     with torch.no_grad():
-        network.parametrizations.steps.original.mul_(3.0)
+        network.step_values.raw.mul_(3.0)
     np.testing.assert_array_equal(learned.steps, schedule.steps)
     problem, _ = _twins((), symmetric=True)
     assert solve(problem, learned).converged

@@ -269,7 +269,7 @@ def test_autocast_computes_products_in_half_precision_and_stays_near(dtype) -> N
     output.square().sum().backward()
     assert not torch.equal(output, exact)
     torch.testing.assert_close(output.float(), exact, rtol=0.02, atol=0.02)
-    assert network.parametrizations.steps.original.grad.isfinite().all()
+    assert network.step_values.raw.grad.isfinite().all()
 
 
 def test_a_state_dict_brings_every_parameter_back() -> None:

@@ -68,5 +68,5 @@ def test_the_training_that_is_killed_is_not_trivial(root) -> None:
     record, values = json.loads((root / "whole" / "outcome.json").read_text())
     assert record["finished"]
     assert record["parameters"]["momentum"] != [0.1, 0.1, 0.1]
-    assert len(set(values["parametrizations.steps.original"])) == 3
+    assert len(set(values["step_values.raw"])) == 3
     assert len(record["history"]["losses"]) == 3

@@ -13,7 +13,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 
 from stepfold import Quadratic, Schedule, SpectralMeasure
 from stepfold.iterations import ProximalGradient, Relaxation
-from stepfold.lab.experiments._published import published_measure
+from stepfold.lab.experiments._ensembles import spectra
 from stepfold.polynomial import mean_squared_error
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.penalties import L1
@@ -452,7 +452,7 @@ def test_a_loss_of_zero_leaves_relative_training_where_it_is() -> None:
 def test_at_the_published_depth_only_relative_training_ends_at_the_optimum(
     relative, within
 ) -> None:
-    measure = published_measure()
+    measure = spectra()[0]
     run = train(
         UnfoldedIteration(chebyshev_steps(measure.bounds, 25)),
         SpectralLoss(measure),

@@ -12,13 +12,17 @@ import numpy as np
 from stepfold._arrays import (
     all_finite,
     cast,
+    copy_of,
+    detached,
     dtype_kind,
     is_array,
     is_sparse_tensor,
     is_torch,
     library,
+    reshaped,
 )
 from stepfold._typing import FloatArray
+from stepfold.operators import LinearMap, OwnOperator, map_named, stored_by_rows
 
 
 def check_count(name: str, value: int, *, minimum: int = 1) -> int:
@@ -66,6 +70,12 @@ def check_share(name: str, value: float, remedy: str = "") -> None:
     """Raise unless a number lies between 0 and 1, both left out."""
     if not 0 < value < 1:
         raise ValueError(f"`{name}` must lie between 0 and 1, got {value!r}" + remedy)
+
+
+def check_square(name: str, matrix: Any, remedy: str = "") -> None:
+    """Raise unless a matrix has as many rows as columns."""
+    if matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"`{name}` must be square, got shape {tuple(matrix.shape)}" + remedy)
 
 
 def check_callable(name: str, value: Any) -> None:
@@ -125,30 +135,49 @@ def _not_finite(name: str, value: Any, index: tuple[int, ...]) -> ValueError:
     )
 
 
-def check_matrix(name: str, matrix: Any, *, allow_complex: bool = False) -> Any:
+def check_matrix(
+    name: str,
+    matrix: Any,
+    *,
+    allow_complex: bool = False,
+    shape: Any = None,
+    rows: Any = None,
+    like: Any = None,
+    is_square: bool = False,
+) -> Any:
     """Return a linear map ready for products; array-likes of integers become float64.
 
-    Entries are looked at where they are known (ndarray, sparse array, torch tensor); a matrix-free
-    operator is taken at its word. Sparse arrays in the other byte order, for which SciPy has no
-    products, are copied into this machine's; sparse tensors in rows, columns or blocks, of which
-    torch has no transpose, become lists of coordinates.
+    Entries are looked at where they are known (ndarray, sparse array, torch tensor). Sparse arrays
+    in the other byte order, for which SciPy has no products, are copied into this machine's; sparse
+    tensors are stored by rows. Everything else but SciPy's operators and our own is wrapped as a
+    `LinearMap`.
+
+    Args:
+        name: What messages call it.
+        matrix: The map.
+        allow_complex: Whether it may declare complex products.
+        shape: (m, n), where ``matrix`` does not tell.
+        rows: Arrays such as products are, of length m, where the caller has some.
+        like: An array such as vectors are, or its dtype, where the caller knows.
+        is_square: Whether m = n, which gives the shape where nothing else does.
     """
-    if isinstance(matrix, (list, tuple, np.matrix)):
+    if _is_nested_list(matrix):
         # Products of an `np.matrix`, which `todense` of a sparse matrix returns, stay matrices.
         matrix = np.asarray(matrix)
-    shape = getattr(matrix, "shape", None)
-    if shape is None or not hasattr(matrix, "__matmul__"):
-        raise TypeError(
-            f"`{name}` must be a matrix or a linear operator with a shape and products `@`, "
-            f"got {type(matrix).__name__}"
-        )
-    if len(shape) != 2 or 0 in shape:
-        raise ValueError(
-            f"`{name}` must have two dimensions and at least one row and column, "
-            f"got shape {tuple(shape)}"
-        )
     kind = dtype_kind(getattr(matrix, "dtype", None))
     _check_kind(name, kind, matrix, allow_complex)
+    if not _is_ready(matrix):
+        matrix = _wrapped(name, matrix, shape, rows, like, is_square=is_square)
+    given = tuple(matrix.shape)
+    if len(given) != 2 or 0 in given:
+        raise ValueError(
+            f"`{name}` must have two dimensions and at least one row and column, got shape {given}"
+        )
+    if shape is not None and not isinstance(matrix, LinearMap) and tuple(shape) != given:
+        raise ValueError(
+            f"`shape` must be that of `{name}`, {given}, got {shape}; it is needed only where "
+            f"`{name}` does not tell"
+        )
     check_unmasked(name, matrix)
     is_sparse = hasattr(matrix, "tocsr")
     if is_sparse:
@@ -156,13 +185,51 @@ def check_matrix(name: str, matrix: Any, *, allow_complex: bool = False) -> Any:
     if is_sparse and matrix.format not in ("csr", "csc"):
         matrix = matrix.tocsr()
     if is_sparse_tensor(matrix):
-        matrix = matrix.to_sparse_coo().coalesce()
-    if kind in "bui":
+        matrix = stored_by_rows(matrix if kind not in "bui" else _as_float64(matrix))
+    elif kind in "bui":
         matrix = _as_float64(matrix)
     if is_sparse and not matrix.dtype.isnative:
         matrix = matrix.astype(matrix.dtype.newbyteorder("="))
     check_entries(name, matrix)
     return matrix
+
+
+def _is_nested_list(matrix: Any) -> bool:
+    if isinstance(matrix, tuple) and len(matrix) == 2 and all(map(callable, matrix)):
+        return False  # a map and its adjoint
+    return isinstance(matrix, (list, tuple, np.matrix))
+
+
+def _is_ready(matrix: Any) -> bool:
+    """Whether it has entries, or is an operator of SciPy or of our own."""
+    if is_array(matrix) or hasattr(matrix, "tocsr") or isinstance(matrix, OwnOperator):
+        return True
+    return makes_arrays(matrix)
+
+
+def makes_arrays(operator: Any) -> bool:
+    """Whether it is SciPy's, and makes NumPy's arrays of whatever it gets."""
+    modules = [kind.__module__ for kind in type(operator).__mro__]
+    return any(module.startswith("scipy.sparse") for module in modules)
+
+
+def _wrapped(
+    name: str, source: Any, shape: Any, rows: Any, like: Any, *, is_square: bool
+) -> LinearMap:
+    adjoint = None
+    if isinstance(source, tuple):
+        source, adjoint = source
+    if rows is not None and like is None:
+        rows = detached(rows) if is_array(rows) else np.asarray(rows)
+        rows = rows if dtype_kind(rows.dtype) in "fc" else cast(rows, "float64")
+        like = reshaped(rows, (-1,))[:0]
+        if shape is None and not hasattr(source, "shape") and rows.ndim:
+            length = rows.shape[-1]
+            if adjoint is not None:
+                shape = (length, adjoint(copy_of(reshaped(rows, (-1,))[:length])).shape[-1])
+            elif is_square:
+                shape = (length, length)
+    return map_named(name, source, adjoint, shape, like)
 
 
 def check_indices(name: str, matrix: Any) -> None:
@@ -230,12 +297,13 @@ def check_entries(name: str, array: Any) -> None:
     elif is_torch(array):
         is_sparse = is_sparse_tensor(array)
         values = array.values() if is_sparse else array
-        finite = values.isfinite()
+        # torch looks for the parts of a complex entry in the layout that the values come from.
+        finite = (values.abs() if is_sparse and values.is_complex() else values).isfinite()
         if not bool(finite.all()):
             first = finite.logical_not().nonzero()[0].tolist()
             value = values[tuple(first)].item()
             if is_sparse:
-                first[:1] = array.indices()[:, first[0]].tolist()
+                first[:1] = array.to_sparse_coo().indices()[:, first[0]].tolist()
             raise _not_finite(name, value, tuple(first))
     elif is_array(array) and not all_finite(array):
         raise ValueError(

@@ -12,10 +12,18 @@ import numpy as np
 
 from stepfold.kernels._compiler import KernelWarning, usable
 from stepfold.kernels.base import Sweep
+from stepfold.kernels.conjugate import ConjugateBlock
 from stepfold.kernels.dense import DenseColumns, DenseRows
 from stepfold.kernels.sparse import SparseColumns, SparseRows, SparseSymmetric
 
-__all__ = ["KernelWarning", "Sweep", "least_squares_sweep", "quadratic_sweep"]
+__all__ = [
+    "ConjugateBlock",
+    "KernelWarning",
+    "Sweep",
+    "conjugate_block",
+    "least_squares_sweep",
+    "quadratic_sweep",
+]
 
 SMALLEST_DENSE = 2**24
 """Bytes of a dense matrix from which least squares has a kernel."""
@@ -50,6 +58,13 @@ def quadratic_sweep(operator: Any, rhs: Any) -> Sweep | None:
     if not usable() or not isinstance(rhs, np.ndarray):
         return None
     return SparseSymmetric(operator, rhs) if _is_sparse(operator, rhs, ("csr",)) else None
+
+
+def conjugate_block(operator: Any, x: Any) -> ConjugateBlock | None:
+    """Kernel for steps of conjugate gradients from x, or None if the plain ones are to serve."""
+    if not usable() or not isinstance(x, np.ndarray) or x.ndim != 1 or x.dtype.kind != "f":
+        return None
+    return ConjugateBlock.of(operator, x) if _is_sparse(operator, x, ("csr",)) else None
 
 
 def _dense_sweep(matrix: Any, rhs: Any) -> Sweep | None:

@@ -23,6 +23,7 @@ Task = tuple[Callable[..., None], tuple[Any, ...], "SimpleQueue[BaseException | 
 _tasks: SimpleQueue[Task] = SimpleQueue()
 _workers: list[threading.Thread] = []
 _lock = threading.Lock()
+_together = threading.Lock()
 # Core that the workers keep away from, and how many of them have been told.
 _avoided = (-1, 0)
 
@@ -57,6 +58,18 @@ def run(function: Callable[..., None], calls: Sequence[tuple[Any, ...]]) -> None
     for error in errors:
         if error is not None:
             raise error
+
+
+def run_together(function: Callable[..., None], calls: Sequence[tuple[Any, ...]]) -> None:
+    """`run` for calls that wait for each other: each of them has a thread of its own.
+
+    One such run at a time: the calls of two could each wait for a thread that the other has.
+    """
+    if len(calls) == 1:
+        function(*calls[0])
+        return
+    with _together:
+        run(function, calls)
 
 
 def split_evenly(count: int, parts: int) -> list[tuple[int, int]]:
@@ -156,8 +169,9 @@ def _keep_away() -> None:
 
 def _forget() -> None:
     """In a child process there are none of the parent's threads."""
-    global _tasks, _lock, _avoided
-    _tasks, _lock, _avoided = SimpleQueue(), threading.Lock(), (-1, 0)
+    global _tasks, _lock, _together, _avoided
+    _tasks, _avoided = SimpleQueue(), (-1, 0)
+    _lock, _together = threading.Lock(), threading.Lock()
     _workers.clear()
 
 

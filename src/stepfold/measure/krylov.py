@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import is_foreign, reshaped
+from stepfold._arrays import epsilon, is_foreign, reshaped, to_host
 from stepfold._checks import check_count, check_matrix, check_nonnegative
 from stepfold._krylov import Bidiagonal, Product, Tridiagonal, golub_kahan, lanczos
 from stepfold._typing import FloatArray, Operator
@@ -30,7 +30,9 @@ from stepfold.measure._rules import (
     without_atom_at_zero,
 )
 from stepfold.measure.base import SpectralMeasure
+from stepfold.operators import LinearMap, OwnOperator, adjoint_of
 from stepfold.spectrum import Gram
+from stepfold.spectrum.complex_form import is_complex, real_form
 
 PROBES = 0x70726F6265
 
@@ -42,18 +44,22 @@ def lanczos_measure(
     start: Any = None,
     num_probes: int = 8,
     seed: int = 0,
+    shape: tuple[int, int] | None = None,
+    like: Any = None,
 ) -> SpectralMeasure:
     """Measure of a Hessian that is known by its products: stochastic Lanczos quadrature.
 
     Args:
-        hessian: Symmetric positive semidefinite map of shape (n, n): dense, sparse,
-            ``LinearOperator``, `Gram`, or dense torch tensor; with a tensor the products are made
-            on its device, in float64.
+        hessian: Symmetric or Hermitian positive semidefinite map of shape (n, n): dense, sparse,
+            ``LinearOperator``, `Gram`, dense torch tensor, or what `estimate_bounds` takes besides.
+            With a tensor the products are made on its device, in double precision.
         num_nodes: k, the Lanczos steps and products per probe.
         start: An error, shape (n,), or errors as rows, shape (batch, n), whose own measure is
             wanted. Random probes, for isotropic errors, if not given.
         num_probes: Random vectors to average over; not looked at if ``start`` is given.
         seed: Seed of the probes; the same seed gives the same measure.
+        shape: (n, n), where ``hessian`` does not tell.
+        like: What vectors are, where it does not tell; see `estimate_bounds`.
 
     Returns:
         A measure of at most ``num_probes·k`` nodes (k with ``start``), exact for the average of the
@@ -64,7 +70,7 @@ def lanczos_measure(
         Memory: k + 1 vectors of length n; batch·n with ``start``; twice that for a `Gram`.
 
     Raises:
-        TypeError: If ``hessian`` or ``start`` is not real.
+        TypeError: If ``start`` is complex and ``hessian`` is not.
         ValueError: If shapes do not fit, ``start`` is 0 or not finite, or ``hessian`` is found not
             to be symmetric or not to be positive semidefinite.
 
@@ -78,9 +84,9 @@ def lanczos_measure(
     """
     num_nodes = check_count("num_nodes", num_nodes)
     num_probes = check_count("num_probes", num_probes)
-    operator = _Rows(hessian)
+    operator = _Rows(hessian, shape, like)
     if start is not None:
-        rows = check_errors("start", start, operator.size)
+        rows = operator.errors("start", start)
         name = f"{num_nodes} Lanczos steps from {rows.shape[0]} errors"
         return operator.project(rows, num_nodes).rule(gauss_rule, name)
     # A stream of its own: with `default_rng(seed)` a probe would be the first row of a matrix that
@@ -101,9 +107,8 @@ def error_measure(hessian: Operator, errors: Any, *, num_steps: int) -> Spectral
     their mean squared error there is the true ``∑ ‖p(A) eᵢ‖² / ∑ ‖eᵢ‖²``.
 
     Args:
-        hessian: Symmetric positive semidefinite map of shape (n, n): dense, sparse,
-            ``LinearOperator``, `Gram`, or dense torch tensor; with a tensor the products are made
-            on its device, in float64.
+        hessian: Symmetric or Hermitian positive semidefinite map of shape (n, n), as for
+            `lanczos_measure`.
         errors: ``x₀ − x*``, shape (n,) or (batch, n).
         num_steps: T, the products to spend (pairs of products with the factor of a `Gram`).
 
@@ -116,7 +121,7 @@ def error_measure(hessian: Operator, errors: Any, *, num_steps: int) -> Spectral
         Memory: T + 1 arrays of the size of ``errors``; for a `Gram` as many images besides.
 
     Raises:
-        TypeError: If an argument is not real.
+        TypeError: If the errors are complex and ``hessian`` is not.
         ValueError: If shapes do not fit, the errors are 0 or not finite, or ``hessian`` is found
             not to be symmetric or not to be positive semidefinite.
 
@@ -131,7 +136,7 @@ def error_measure(hessian: Operator, errors: Any, *, num_steps: int) -> Spectral
     """
     num_steps = check_count("num_steps", num_steps)
     operator = _Rows(hessian)
-    rows = check_errors("errors", errors, operator.size)
+    rows = operator.errors("errors", errors)
     name = f"{rows.shape[0]} errors, {num_steps} products"
     return operator.project(rows, num_steps).rule(radau_rule, name)
 
@@ -154,8 +159,8 @@ def residual_measure(
     ``optimal_steps(error_measure(Gram(A.T), residual, num_steps=T), T)``.
 
     Args:
-        operator: A, of shape (m, n): dense, sparse, ``LinearOperator``, or dense torch tensor
-            (the products are made on its device, in float64).
+        operator: A, of shape (m, n): what `LeastSquares` takes. Products with a tensor are made on
+            its device, in double precision.
         residual: ``b − A x₀``, shape (m,) or (batch, m): one measure for all rows.
         num_nodes: k, the pairs of products with A and its transpose to spend.
         misfit: √c, the norm of the part of ``residual`` outside the range of A, over all rows.
@@ -169,7 +174,7 @@ def residual_measure(
         Memory: k + 1 arrays of the size of ``residual`` and k of the size of the solutions.
 
     Raises:
-        TypeError: If an argument is not real.
+        TypeError: If the residual is complex and ``operator`` is not.
         ValueError: If shapes do not fit, the residual is not finite or orthogonal to the range of A
             (x₀ is a solution), or ``misfit`` exceeds what the k steps leave of the residual.
 
@@ -182,10 +187,13 @@ def residual_measure(
     """
     num_nodes = check_count("num_nodes", num_nodes)
     check_nonnegative("misfit", misfit)
-    transposed = check_matrix("operator", to_float64("operator", operator)).T
-    left = _Rows(Gram(transposed))
-    rows = check_errors("residual", residual, left.size)
-    peak = float(np.abs(to_numpy("residual", residual)).max())
+    operator = to_float64(operator)
+    matrix = check_matrix("operator", operator, allow_complex=True, rows=residual)
+    transposed = adjoint_of(real_form(matrix))
+    left = _Rows(Gram.of_checked(transposed))
+    rows = check_errors("residual", residual, left.size, parts=is_complex(matrix))
+    numbers = np.asarray(to_numpy("residual", residual))
+    peak = max(float(np.abs(part).max()) for part in (numbers.real, numbers.imag))
     projection = left.project(rows, num_nodes)
     factor, unit = projection.factor, projection.unit
     share = min(misfit / peak / float(np.linalg.norm(rows)), 1.0) ** 2
@@ -212,23 +220,31 @@ def residual_measure(
 class _Rows:
     """A Hessian that acts on the rows of a batch, flattened: what the recurrences ask for."""
 
-    def __init__(self, hessian: Any) -> None:
+    def __init__(self, hessian: Any, shape: Any = None, like: Any = None) -> None:
         self._is_gram = isinstance(hessian, Gram)
         self._shift = 0.0
         if isinstance(hessian, Gram):
             self._shift = hessian.shift
             hessian = hessian.factor
-        self._matrix = check_matrix("hessian", to_float64("hessian", hessian))
+        matrix = check_matrix(
+            "hessian", to_float64(hessian), allow_complex=True, shape=shape, like=like
+        )
+        self._is_complex = is_complex(matrix)
+        self._matrix = real_form(matrix)
         self.size = int(self._matrix.shape[1])
         if not self._is_gram:
             check_symmetric(self._matrix)
+
+    def errors(self, name: str, rows: Any) -> FloatArray:
+        """Vectors as rows of float64; of a complex map, real and imaginary parts."""
+        return check_errors(name, rows, self.size, parts=self._is_complex)
 
     def project(self, rows: FloatArray, num_steps: int) -> _Projection:
         """Run the recurrence from the rows."""
         start = like(self._matrix, rows.ravel())
         product = _by_rows(self._matrix, self.size)
         if self._is_gram:
-            transposed = _by_rows(self._matrix.T, int(self._matrix.shape[0]))
+            transposed = _by_rows(adjoint_of(self._matrix), int(self._matrix.shape[0]))
             pairs = golub_kahan(product, transposed, start, num_steps)
             unit = float(max(pairs.diagonal.max(), pairs.off_diagonal.max())) or 1.0
             factor = from_bidiagonal(Bidiagonal(pairs.diagonal / unit, pairs.off_diagonal / unit))
@@ -243,7 +259,7 @@ class _Rows:
             diagonal, off_diagonal = diagonal[:count], off_diagonal[:count]
             off_diagonal[-1] = 0.0
         lowest = float(Tridiagonal(diagonal, off_diagonal).eigh()[0][0])
-        rounding = (self.size + 30) * np.finfo(float).eps
+        rounding = (self.size + 30) * _epsilon(self._matrix)
         if lowest < -rounding:
             raise ValueError(
                 "`hessian` must be positive semidefinite, but it has an eigenvalue of at most "
@@ -276,11 +292,22 @@ class _Projection:
 
 def _rounding(matrix: Any) -> float:
     """Singular values and couplings below this, relative to the largest, are rounding errors."""
-    return float(32 * max(matrix.shape) * np.finfo(float).eps)
+    return float(32 * max(matrix.shape) * _epsilon(matrix))
+
+
+def _epsilon(matrix: Any) -> float:
+    """Of what products are computed in: double precision, but for maps that have their own."""
+    if isinstance(matrix, LinearMap):
+        return epsilon(matrix.like)
+    return epsilon(matrix) if isinstance(matrix, OwnOperator) else float(np.finfo(float).eps)
 
 
 def _by_rows(matrix: Any, length: int) -> Product:
     def product(flat: Any) -> Any:
+        if isinstance(matrix, LinearMap):
+            rows = reshaped(flat, (-1, length))
+            image = to_host(matrix.of_host(rows[0] if rows.shape[0] == 1 else rows.T))
+            return image.T.reshape(-1).astype(np.float64)
         if flat.shape[0] == length:
             image = matrix @ flat
         else:

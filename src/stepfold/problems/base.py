@@ -18,9 +18,10 @@ from typing import Any, Generic, Self
 
 import numpy as np
 
-from stepfold._arrays import conjugate, is_array, library, norms
-from stepfold._checks import check_numbers
+from stepfold._arrays import detached, is_array, library, norms
+from stepfold._checks import check_numbers, makes_arrays
 from stepfold._typing import ArrayT, FloatArray, Operator
+from stepfold.operators import apply
 from stepfold.spectrum import BoundsMethod, SpectralBounds, estimate_bounds
 
 
@@ -126,6 +127,11 @@ class QuadraticProblem(Problem[ArrayT]):
         rows: Any = x
         return ((self.gradient(x) - self.linear_term) * rows.conj()).real.sum(-1) / 2
 
+    @property
+    def kernel(self) -> str | None:
+        """Name of the compiled sweep that serves this problem; None where NumPy or SciPy do."""
+        return None
+
     def product(self, rows: ArrayT) -> ArrayT:
         """``H v`` for a vector v or for each row of a batch."""
         product: ArrayT = apply(self.hessian, rows)
@@ -134,8 +140,7 @@ class QuadraticProblem(Problem[ArrayT]):
     @property
     def zero(self) -> ArrayT:
         """The point 0."""
-        term: Any = self.linear_term
-        zero: ArrayT = 0 * term
+        zero: ArrayT = 0 * detached(self.linear_term)
         return zero
 
     def gradient_magnitude(self, x: ArrayT, upper: float) -> FloatArray:
@@ -183,18 +188,6 @@ class QuadraticProblem(Problem[ArrayT]):
         return None
 
 
-def apply(operator: Operator, x: Any) -> Any:
-    """Product with a row vector (n,) or with each row of a batch (batch, n)."""
-    return operator @ x if x.ndim == 1 else (operator @ x.T).T
-
-
-def apply_adjoint(transpose: Operator, is_complex: bool, x: Any) -> Any:
-    """Product of the conjugate transpose, given the transpose: no conjugate of it is stored."""
-    if not is_complex:
-        return apply(transpose, x)
-    return conjugate(apply(transpose, conjugate(x)))
-
-
 def check_rows(name: str, rows: Any, length: int, source: str) -> Any:
     """Return ``rows`` as an array whose last axis fits the operator, ready for arithmetic."""
     if isinstance(rows, (list, tuple, float, int)):
@@ -219,7 +212,7 @@ def check_library(name: str, rows: Any, partner: str, values: Any) -> None:
     mine = library(rows)
     if is_array(values):
         other = library(values)
-    elif _makes_arrays(values):
+    elif makes_arrays(values):
         other = "numpy"
     else:
         return
@@ -251,10 +244,3 @@ def _check_twins(name: str, rows: Any, partner: str, values: Any) -> None:
             f"`{name}` and {partner} must be of one {what}, got {mine} and {other}: torch makes no "
             f"products of the two; pass `{name}.{change}`, or convert {partner}"
         )
-
-
-def _makes_arrays(operator: Any) -> bool:
-    if isinstance(operator, np.ndarray) or hasattr(operator, "tocsr"):
-        return True
-    modules = [kind.__module__ for kind in type(operator).__mro__]
-    return any(module.startswith("scipy.sparse.linalg") for module in modules)

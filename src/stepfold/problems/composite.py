@@ -23,14 +23,16 @@ from typing import Any, Generic
 import numpy as np
 
 from stepfold._arrays import (
+    detached,
     dtype_kind,
     from_host,
     is_array,
     is_sparse_tensor,
+    largest_entry,
     namespace,
     to_host,
 )
-from stepfold._checks import check_matrix, check_nonnegative, check_real
+from stepfold._checks import check_nonnegative, check_real
 from stepfold._typing import ArrayT, Operator
 from stepfold.problems._rows import largest, real_products
 from stepfold.problems.base import Problem, QuadraticProblem
@@ -59,6 +61,9 @@ class Composite(Generic[ArrayT]):
         TypeError: If ``problem`` is no problem or a preconditioned one, if ``penalty`` is no
             penalty, or one of real vectors where the data are complex.
 
+    Attributes:
+        products_on_bounds: Products spent so far on the bounds that steps are made from.
+
     >>> from stepfold import LeastSquares
     >>> objective = Composite(LeastSquares(np.eye(2), np.array([3.0, 0.5])), L1(1.0))
     >>> solution = np.array([2.0, 0.0])
@@ -75,6 +80,7 @@ class Composite(Generic[ArrayT]):
             )
         self.problem = problem
         self.penalty = check_penalty(penalty)
+        self.products_on_bounds = 0
         is_complex = dtype_kind(getattr(self.zero, "dtype", None)) == "c"
         if is_complex and not penalty.takes_complex:
             raise TypeError(
@@ -90,7 +96,11 @@ class Composite(Generic[ArrayT]):
     @functools.cached_property
     def _bounds(self) -> SpectralBounds:
         """Bounds of the Hessian of f, estimated when they are first asked for."""
-        return estimate_bounds(self.problem)
+        return self._counted(estimate_bounds(self.problem))
+
+    def _counted(self, bounds: SpectralBounds) -> SpectralBounds:
+        self.products_on_bounds += bounds.num_products
+        return bounds
 
     def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
         """Bounds of the Hessian of f: what `estimate_bounds` returns."""
@@ -133,7 +143,7 @@ class Composite(Generic[ArrayT]):
         quadratic: Any = self.problem
         if not isinstance(quadratic, QuadraticProblem):
             quadratic = Quadratic(hessian, 0 * diagonal)
-        upper = estimate_bounds(Preconditioned(quadratic, metric)).upper
+        upper = self._counted(estimate_bounds(Preconditioned(quadratic, metric))).upper
         return 1 / (upper * metric), upper
 
     def value(self, x: ArrayT) -> Any:
@@ -291,18 +301,20 @@ def lasso(
     weight: Any = None,
     ratio: float | None = None,
     ridge: float = 0.0,
+    shape: tuple[int, int] | None = None,
 ) -> Composite[ArrayT]:
     """The lasso ``½‖Ax − b‖² + μ‖x‖₁`` (``+ ½ρ‖x‖²``: the elastic net).
 
     The square has no factor 1/m, unlike scikit-learn's: its ``alpha`` is μ/m.
 
     Args:
-        operator: A, of shape (m, n), real or complex.
+        operator: A, of shape (m, n), real or complex; what `LeastSquares` takes.
         rhs: b, of shape (m,), or (batch, m).
         weight: μ, at least 0: a number, or one for each entry of x.
         ratio: μ in units of ``max|Aᵀb|``, from which on the solution is 0 (for a batch the largest
             of the rows'); give this or ``weight``.
         ridge: ρ, at least 0.
+        shape: (m, n), where ``operator`` does not tell.
 
     Raises:
         ValueError: Unless exactly one of ``weight`` and ``ratio`` is given, at least 0.
@@ -314,12 +326,10 @@ def lasso(
         raise ValueError(
             f"give exactly one of `weight` and `ratio`, got weight={weight!r}, ratio={ratio!r}"
         )
-    problem: LeastSquares[ArrayT] = LeastSquares(
-        check_matrix("operator", operator, allow_complex=True), rhs, ridge=ridge
-    )
+    problem: LeastSquares[ArrayT] = LeastSquares(operator, rhs, ridge=ridge, shape=shape)
     if ratio is not None:
         check_nonnegative("ratio", ratio)
-        weight = ratio * float(abs(problem.linear_term).max())  # type: ignore[arg-type]
+        weight = ratio * largest_entry(detached(problem.linear_term))
     assert weight is not None  # noqa: S101
     return Composite(problem, L1(weight))
 

@@ -16,9 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from stepfold._arrays import dtype_kind, namespace, tiny
+from stepfold._arrays import namespace, tiny
+from stepfold.operators import apply
 from stepfold.problems._rows import real_products, squares
-from stepfold.problems.base import Problem, QuadraticProblem, apply, apply_adjoint
+from stepfold.problems.base import Problem, QuadraticProblem
 from stepfold.problems.logistic import Logistic, softplus
 from stepfold.problems.quadratic import LeastSquares
 
@@ -57,8 +58,7 @@ def look(problem: Problem[Any], x: Any) -> Look:
 @look.register(LeastSquares)
 def _look_at_least_squares(problem: LeastSquares[Any], x: Any) -> Look:
     residual = apply(problem.operator, x) - problem.rhs
-    is_complex = dtype_kind(residual.dtype) == "c"
-    gradient = apply_adjoint(problem.operator.T, is_complex, residual)
+    gradient = problem.adjoint_product(residual)
     half = squares(residual).sum(-1) / 2
     value, ridge = half, problem.ridge
     if ridge:
@@ -71,7 +71,7 @@ def _look_at_least_squares(problem: LeastSquares[Any], x: Any) -> Look:
 def _look_at_logistic(problem: Logistic[Any], x: Any) -> Look:
     margins = problem.margins(x)
     slopes = problem.slopes(margins)
-    gradient = apply(problem.operator.T, slopes)
+    gradient = problem.adjoint_product(slopes)
     losses = softplus(-margins)
     value, ridge = losses.sum(-1), problem.ridge
     if ridge:

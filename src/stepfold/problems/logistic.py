@@ -15,7 +15,8 @@ from typing import Any, Self
 from stepfold._arrays import namespace, sigmoid, take
 from stepfold._checks import check_matrix, check_nonnegative
 from stepfold._typing import ArrayT, Operator
-from stepfold.problems.base import Problem, apply, check_library, check_rows
+from stepfold.operators import adjoint_of, apply, check_adjoint
+from stepfold.problems.base import Problem, check_library, check_rows
 from stepfold.spectrum import BoundsMethod, Gram, SpectralBounds, estimate_bounds
 
 
@@ -41,7 +42,7 @@ class Logistic(Problem[ArrayT]):
     """
 
     def __init__(self, operator: Operator, labels: ArrayT, *, ridge: float = 0.0) -> None:
-        self.operator: Any = check_matrix("operator", operator)
+        self.operator: Any = check_matrix("operator", operator, rows=labels)
         rows = check_rows("labels", labels, self.operator.shape[0], "the rows of `operator`")
         check_library("labels", rows, "`operator`", self.operator)
         if not bool((abs(rows) == 1).all()):
@@ -51,7 +52,8 @@ class Logistic(Problem[ArrayT]):
             )
         self.labels: Any = rows
         self.ridge = float(check_nonnegative("ridge", ridge))
-        self._transpose = self.operator.T
+        check_adjoint(self.operator, rows)
+        self._adjoint = adjoint_of(self.operator)
         self._hessian: Gram | None = None
 
     @property
@@ -73,7 +75,7 @@ class Logistic(Problem[ArrayT]):
     @property
     def zero(self) -> ArrayT:
         """The point 0."""
-        term: Any = apply(self._transpose, self.labels)
+        term: Any = self.adjoint_product(self.labels)
         zero: ArrayT = 0 * term
         return zero
 
@@ -96,9 +98,13 @@ class Logistic(Problem[ArrayT]):
 
     def gradient(self, x: ArrayT) -> ArrayT:
         """``−Σ yᵢ aᵢ/(1 + exp(yᵢ aᵢᵀx)) + μx``."""
-        gradient: Any = apply(self._transpose, self.slopes(self.margins(x)))
+        gradient: Any = self.adjoint_product(self.slopes(self.margins(x)))
         total: ArrayT = gradient + self.ridge * x if self.ridge else gradient
         return total
+
+    def adjoint_product(self, rows: Any) -> Any:
+        """``Aᵀv`` for a vector v of length m or for each row of a batch."""
+        return apply(self._adjoint, rows)
 
     def margins(self, x: ArrayT) -> Any:
         """``yᵢ aᵢᵀx``, shape (m,) or (batch, m): positive where the label is predicted."""

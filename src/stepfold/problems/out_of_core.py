@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stepfold._arrays import is_torch
 from stepfold._checks import check_nonnegative
+from stepfold.operators import OwnOperator
 from stepfold.problems._blocks import RowBlocks
 from stepfold.problems.base import QuadraticProblem, check_rows
 from stepfold.spectrum import Gram
@@ -20,7 +21,7 @@ from stepfold.spectrum import Gram
 MEMORY = 2**28
 
 
-class BlockedMatrix:
+class BlockedMatrix(OwnOperator):
     """A matrix on disk as a linear map; every product is one sweep over its rows.
 
     Args:
@@ -116,7 +117,7 @@ class BlockedMatrix:
     rmatvec = transposed_product
 
 
-class _Transpose:
+class _Transpose(OwnOperator):
     """Aᵀ of a `BlockedMatrix`."""
 
     def __init__(self, matrix: BlockedMatrix) -> None:

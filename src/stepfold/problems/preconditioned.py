@@ -21,8 +21,9 @@ from stepfold._arrays import cast, dot, epsilon, from_host, is_array, norms, row
 from stepfold._checks import check_matrix, check_unmasked
 from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import ArrayT, FloatArray, Operator
+from stepfold.operators import OwnOperator, apply
 from stepfold.problems._symmetric_form import check_definite, symmetric_form
-from stepfold.problems.base import QuadraticProblem, apply
+from stepfold.problems.base import QuadraticProblem
 from stepfold.problems.quadratic import LeastSquares
 from stepfold.spectrum import BoundsMethod, Certainty, Lanczos, SpectralBounds, estimate_bounds
 
@@ -303,7 +304,7 @@ def _both_ends_settled(found: Tridiagonal) -> bool:
     return high_residual <= RESIDUAL * high and low_residual <= LOWER_RESIDUAL * low
 
 
-class _Scaled:
+class _Scaled(OwnOperator):
     """``M^(−1/2) H M^(−1/2)`` for a diagonal M: symmetric, with the spectrum of ``M⁻¹H``."""
 
     def __init__(self, problem: Preconditioned[Any]) -> None:
@@ -325,7 +326,7 @@ class _Scaled:
         return (values.T / self._roots).T.astype(self.dtype)
 
 
-class _Composed:
+class _Composed(OwnOperator):
     """``v → M⁻¹(Hv)``, for a vector or the columns of a matrix."""
 
     def __init__(self, problem: Preconditioned[Any]) -> None:

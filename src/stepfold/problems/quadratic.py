@@ -15,17 +15,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from stepfold._arrays import dtype_kind, norms, take
-from stepfold._checks import check_matrix, check_nonnegative
+from stepfold._arrays import norms, take
+from stepfold._checks import check_matrix, check_nonnegative, check_square
 from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.kernels import Sweep, least_squares_sweep, quadratic_sweep
-from stepfold.problems.base import (
-    QuadraticProblem,
-    apply,
-    apply_adjoint,
-    check_library,
-    check_rows,
-)
+from stepfold.operators import adjoint_of, apply, check_adjoint
+from stepfold.problems.base import QuadraticProblem, check_library, check_rows
 from stepfold.spectrum import Gram
 
 
@@ -36,27 +31,39 @@ class LeastSquares(QuadraticProblem[ArrayT]):
 
     Args:
         operator: A, of shape (m, n): ndarray, SciPy sparse array, ``LinearOperator``, pylops
-            operator or torch tensor. Integers become float64.
+            operator or torch tensor, or anything that `stepfold.operators.linear_map` takes, such
+            as a pair of functions or a module of torch. Integers become float64.
         rhs: b, of shape (m,), or (batch, m) for as many problems with the same A.
         ridge: μ, at least 0; the smallest eigenvalue of the Hessian is then at least μ.
+        shape: (m, n), where ``operator`` does not tell.
 
     Raises:
         TypeError: If an argument is not a matrix or not of numbers, or if one is a tensor and the
             other an array, or a tensor of another dtype or device.
-        ValueError: If shapes do not fit, an entry is not finite, or ``ridge`` is negative.
+        ValueError: If shapes do not fit, an entry is not finite, ``ridge`` is negative, or products
+            with random vectors show that the adjoint of an operator is not its adjoint.
 
     >>> problem = LeastSquares(np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([2.0, 3.0]))
     >>> problem.gradient(np.array([1.0, 0.0]))
     array([ 0., -3.])
     """
 
-    def __init__(self, operator: Operator, rhs: ArrayT, *, ridge: float = 0.0) -> None:
-        self.operator: Any = check_matrix("operator", operator, allow_complex=True)
+    def __init__(
+        self,
+        operator: Operator,
+        rhs: ArrayT,
+        *,
+        ridge: float = 0.0,
+        shape: tuple[int, int] | None = None,
+    ) -> None:
+        self.operator: Any = check_matrix(
+            "operator", operator, allow_complex=True, shape=shape, rows=rhs
+        )
         self.rhs: ArrayT = check_rows("rhs", rhs, self.operator.shape[0], "the rows of `operator`")
         check_library("rhs", self.rhs, "`operator`", self.operator)
         self.ridge = float(check_nonnegative("ridge", ridge))
-        self._transpose = self.operator.T
-        self._is_complex = dtype_kind(getattr(self.operator, "dtype", None)) == "c"
+        check_adjoint(self.operator, self.rhs)
+        self._adjoint = adjoint_of(self.operator)
         self._sweep: Sweep | None = None
         self._hessian: Gram | None = None
         self.choose_kernel()
@@ -88,7 +95,7 @@ class LeastSquares(QuadraticProblem[ArrayT]):
             swept: ArrayT | None = self._sweep(zero, 0, 1)
             if swept is not None:
                 return swept
-        term: ArrayT = apply_adjoint(self._transpose, self._is_complex, self.rhs)
+        term: ArrayT = apply(self._adjoint, self.rhs)
         return term
 
     @property
@@ -124,7 +131,7 @@ class LeastSquares(QuadraticProblem[ArrayT]):
 
     def adjoint_product(self, rows: ArrayT) -> ArrayT:
         """``Aᴴv`` for a vector v of length m or for each row of a batch."""
-        product: ArrayT = apply_adjoint(self._transpose, self._is_complex, rows)
+        product: ArrayT = apply(self._adjoint, rows)
         return product
 
     def product(self, rows: ArrayT) -> ArrayT:
@@ -153,7 +160,7 @@ class LeastSquares(QuadraticProblem[ArrayT]):
 
     def _plain_gradient(self, x: ArrayT) -> ArrayT:
         residual = apply(self.operator, x) - self.rhs
-        gradient: ArrayT = apply_adjoint(self._transpose, self._is_complex, residual)
+        gradient: ArrayT = apply(self._adjoint, residual)
         return gradient + self.ridge * x if self.ridge else gradient
 
 
@@ -164,8 +171,9 @@ class Quadratic(QuadraticProblem[ArrayT]):
 
     Args:
         hessian: A, of shape (n, n): ndarray, SciPy sparse array, ``LinearOperator``, pylops
-            operator or torch tensor. Integers become float64. Symmetry is taken on trust;
-            `estimate_bounds` checks it.
+            operator or torch tensor, or anything that `stepfold.operators.linear_map` takes, such
+            as a function. Integers become float64. Symmetry is taken on trust; `estimate_bounds`
+            checks it.
         rhs: b, of shape (n,), or (batch, n) for as many problems with the same A.
 
     Raises:
@@ -178,12 +186,11 @@ class Quadratic(QuadraticProblem[ArrayT]):
     """
 
     def __init__(self, hessian: Operator, rhs: ArrayT) -> None:
-        self._hessian: Any = check_matrix("hessian", hessian, allow_complex=True)
-        if self._hessian.shape[0] != self._hessian.shape[1]:
-            raise ValueError(
-                f"`hessian` must be square, got shape {tuple(self._hessian.shape)}; "
-                "for a rectangular matrix use `LeastSquares`"
-            )
+        self._hessian: Any = check_matrix(
+            "hessian", hessian, allow_complex=True, rows=rhs, is_square=True
+        )
+        remedy = "; for a rectangular matrix use `LeastSquares`"
+        check_square("hessian", self._hessian, remedy)
         self.rhs: ArrayT = check_rows("rhs", rhs, self._hessian.shape[0], "`hessian`")
         check_library("rhs", self.rhs, "`hessian`", self._hessian)
         self._sweep: Sweep | None = None

@@ -20,10 +20,11 @@ from stepfold._arrays import (
     norms,
     row_dots,
 )
+from stepfold._checks import makes_arrays
 from stepfold._krylov import lanczos
 from stepfold._typing import FloatArray
+from stepfold.operators import apply
 from stepfold.problems import LeastSquares, Problem, QuadraticProblem
-from stepfold.problems.base import apply
 from stepfold.result import Status
 
 if TYPE_CHECKING:
@@ -196,8 +197,8 @@ class _Examination:
                 "A product of the operator with a finite vector is not finite, it has NaN or "
                 "infinity: the operator is at fault, not the bounds or the steps."
             )
-        declared = dtype_kind(getattr(operator, "dtype", None))
-        if dtype_kind(image.dtype) == "c" and declared != "c":
+        is_scipy = makes_arrays(operator)
+        if is_scipy and dtype_kind(image.dtype) == "c" and dtype_kind(operator.dtype) != "c":
             return (
                 f"The operator declares the dtype {operator.dtype} and returns complex numbers, so "
                 "that its adjoint was taken for its transpose; declare a complex dtype."

@@ -173,6 +173,11 @@ class Loop:
         return seen
 
     @property
+    def is_watched(self) -> bool:
+        """Whether every iterate is shown to somebody."""
+        return self._callback is not None
+
+    @property
     def positions(self) -> list[int]:
         """Where the active rows are among the swept ones."""
         places: list[int] = np.searchsorted(self.swept, self.ledger.active).tolist()

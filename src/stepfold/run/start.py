@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -17,15 +18,20 @@ from stepfold._arrays import (
     is_array,
     requires_derivatives,
 )
-from stepfold.problems import LeastSquares, Problem, QuadraticProblem
-from stepfold.problems.base import apply, check_library, check_rows
+from stepfold._checks import makes_arrays
+from stepfold.operators import LinearMap, apply, without_derivatives
+from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
+from stepfold.problems.base import check_library, check_rows
 from stepfold.result import Result, Status
 from stepfold.run.diagnosis import diagnose
-from stepfold.run.ledger import Budgets, Ledger
+from stepfold.run.ledger import Terms
 from stepfold.run.loop import Loop, Policy
 from stepfold.run.measures import Measure
 from stepfold.run.units import Units
 from stepfold.schedules import Schedule
+
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
 
 
 def default_rtol(like: Any) -> float:
@@ -39,10 +45,7 @@ def run_quadratic(
     term: Any,
     measure: Measure,
     policy: Policy,
-    budgets: Budgets,
-    callback: Callable[[int, Any], None] | None,
-    *,
-    keep_iterates: bool = False,
+    terms: Terms,
 ) -> Loop:
     """Run a policy on a quadratic problem, from 0 or from ``x0``, to its end.
 
@@ -52,19 +55,16 @@ def run_quadratic(
         term: Its linear term in the usual inner product, in units near 1.
         measure: What is looked at.
         policy: What a period is.
-        budgets: What may be spent.
-        callback: Called after each step with an iterate in the units of the problem.
-        keep_iterates: Whether the history keeps iterates.
+        terms: What is asked for; the callback gets iterates in the units of the problem.
     """
     problem = units.problem
     zero = 0 * term
     # A copy: the result may be the start, and must not share memory with the caller's.
     x = zero if x0 is None else units.scaled(copy_of(check_start(x0, zero)))
-    num_rows = x.shape[0] if x.ndim == 2 else None
-    ledger = Ledger(x, num_rows, budgets, keep_iterates=keep_iterates)
+    ledger = terms.ledger(x)
     # A gradient costs one product more than the linear term: Aᵀ(Ax − b) beside Aᵀb.
     ledger.num_products = problem.products_per_gradient - 1
-    shown = callback
+    callback = shown = terms.callback
     if callback is not None and units.solution is not None:
 
         def shown(count: int, x: Any) -> None:
@@ -111,10 +111,10 @@ def finite_term(problem: QuadraticProblem[Any]) -> Any:
 
 def _check_declared_dtype(problem: QuadraticProblem[Any], term: Any) -> None:
     operator: Any = problem.operator if isinstance(problem, LeastSquares) else problem.hessian
-    declared = getattr(operator, "dtype", None)
-    if declared is None or dtype_kind(declared) == "c" or is_array(operator):
+    if is_array(operator) or hasattr(operator, "tocsr") or not makes_arrays(operator):
         return
-    if hasattr(operator, "tocsr"):
+    declared = operator.dtype
+    if dtype_kind(declared) == "c":
         return
     vector = from_host(np.random.default_rng(0).standard_normal(operator.shape[1]), term).real
     if dtype_kind(apply(operator, vector).dtype) == "c":
@@ -134,6 +134,28 @@ def check_untracked(problem: Any, term: Any, x0: Any) -> None:
                 "requires_grad=True: every step would be recorded; pass `tensor.detach()`, call "
                 "under `torch.no_grad()`, or differentiate steps with `stepfold.unfolded`"
             )
+
+
+def unrecorded(run: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+    """A function of a problem that lets torch record no product of an operator with weights.
+
+    Weights of a module are parameters, and every product with them would be recorded, though a
+    solution carries no derivatives.
+    """
+
+    @functools.wraps(run)
+    def unrecorded_run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
+        problem: Any = args[0] if args else kwargs.get("problem")
+        smooth = problem.problem if isinstance(problem, Composite) else problem
+        operator = getattr(smooth, "operator", getattr(smooth, "hessian", None))
+        if not isinstance(operator, LinearMap):
+            return run(*args, **kwargs)
+        x0 = args[2] if len(args) > 2 else kwargs.get("x0")
+        check_untracked(smooth, getattr(smooth, "rhs", None), x0)
+        with without_derivatives():
+            return run(*args, **kwargs)
+
+    return unrecorded_run
 
 
 def scaled_bounds(bounds: Any, unit: float) -> Any:

@@ -102,7 +102,8 @@ def in_units_near_one(problem: Problem[Any]) -> Units:
 
 
 def _exponent(size: float) -> int:
-    return math.frexp(size)[1] if 0 < size < math.inf else 0
+    # 2¹⁰²⁴ is no number.
+    return min(math.frexp(size)[1], 1023) if 0 < size < math.inf else 0
 
 
 def _size_of_entries(matrix: Any) -> float:
@@ -114,7 +115,7 @@ def _size_of_entries(matrix: Any) -> float:
         largest = float(abs(sample).max(initial=0.0))
         return largest if largest > 0 else float(abs(flat).max(initial=0.0))
     if is_array(matrix):
-        values = matrix.coalesce().values() if is_sparse_tensor(matrix) else matrix
+        values = matrix.values() if is_sparse_tensor(matrix) else matrix
         return largest_entry(values) if math.prod(values.shape) else 0.0
     return 0.0
 

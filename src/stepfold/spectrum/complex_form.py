@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from stepfold._arrays import dtype_kind, from_host, is_array, to_host
+from stepfold.operators import LinearMap, OwnOperator, adjoint_of
 from stepfold.spectrum.gram import Gram
 
 
@@ -29,7 +30,7 @@ def real_form(hessian: Any) -> Any:
     return _RealForm(hessian, adjoint=False)
 
 
-class _RealForm:
+class _RealForm(OwnOperator):
     """The real form of a complex map or of its adjoint, by complex products."""
 
     def __init__(self, operator: Any, *, adjoint: bool) -> None:
@@ -37,7 +38,8 @@ class _RealForm:
         self._adjoint = adjoint
         rows, columns = operator.shape[::-1] if adjoint else operator.shape
         self.shape = (2 * rows, 2 * columns)
-        self.dtype = np.dtype(np.float64)
+        is_single = "complex64" in str(operator.dtype)
+        self.dtype = np.dtype(np.float32 if is_single else np.float64)
 
     @property
     def T(self) -> _RealForm:  # noqa: N802, RUF100 (NumPy's name)
@@ -45,17 +47,16 @@ class _RealForm:
         return _RealForm(self._operator, adjoint=not self._adjoint)
 
     def __matmul__(self, x: Any) -> Any:
-        half = x.size // 2
+        half = x.shape[0] // 2
         vector = x[:half] + 1j * x[half:]
         if isinstance(self._operator, np.ndarray):
             # Else NumPy widens a matrix of complex64 every time.
             vector = vector.astype(self._operator.dtype)
-        if is_array(self._operator):
-            vector = from_host(vector, self._operator)
-        if self._adjoint:
-            # Aᴴv as the conjugate of Aᵀ times the conjugate: no copy of A is conjugated.
-            image = (self._operator.T @ vector.conj()).conj()
+        operator = adjoint_of(self._operator) if self._adjoint else self._operator
+        if isinstance(operator, LinearMap):
+            image = operator.of_host(vector)
         else:
-            image = self._operator @ vector
+            like = self._operator
+            image = operator @ (from_host(vector, like) if is_array(like) else vector)
         image = to_host(image)
         return np.concatenate([image.real, image.imag])

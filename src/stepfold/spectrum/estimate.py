@@ -11,15 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
-from stepfold._checks import check_count, check_matrix
+import numpy as np
+
+from stepfold._checks import check_count, check_matrix, check_square
 from stepfold._typing import Operator
+from stepfold.operators import linear_map
 from stepfold.spectrum.bounds import Certainty, SpectralBounds, tightest
 from stepfold.spectrum.complex_form import is_complex
 from stepfold.spectrum.entries import Gershgorin
-from stepfold.spectrum.exact import Exact, check_square
+from stepfold.spectrum.exact import USE_GRAM, Exact
 from stepfold.spectrum.gram import Gram
 from stepfold.spectrum.lanczos import Lanczos
-from stepfold.spectrum.target import FunctionOperator, Target, has_entries
+from stepfold.spectrum.target import Target, has_entries
 
 # Up to this many rows or columns, and this many multiplications, all eigenvalues take a second or
 # two; then Lanczos takes over.
@@ -97,6 +100,7 @@ def estimate_bounds(
     hessian: Operator | Callable[[Any], Any] | HasHessian | KnowsBounds,
     *,
     shape: tuple[int, int] | None = None,
+    like: Any = None,
     method: BoundsMethod | None = None,
     seed: int = 0,
 ) -> SpectralBounds:
@@ -109,10 +113,14 @@ def estimate_bounds(
     Args:
         hessian: A problem: the bounds are those of its Hessian, those of its smooth part for a
             composite one, those of ``M⁻¹H`` for a preconditioned one. Or the map of shape (n, n)
-            itself: dense, sparse, ``LinearOperator``, pylops operator, torch
-            tensor, `Gram`, or a callable ``v -> H v`` of real vectors of shape (n,). Complex maps
-            must be Hermitian.
-        shape: (n, n); for a callable only, which does not tell.
+            itself: dense, sparse, ``LinearOperator``, pylops operator, torch tensor, `Gram`, or
+            anything that `stepfold.operators.linear_map` takes, such as a function ``v -> H v`` of
+            vectors of shape (n,). Complex maps must be Hermitian.
+        shape: (n, n); for what does not tell, such as a function.
+        like: What vectors are, for what does not tell: an array or a tensor of the right library,
+            precision and device, or a dtype. A function is tried with a vector of NumPy first, then
+            with tensors in double precision, in single, and with complex ones. One that holds
+            tensors, in its closure or its attributes, is tried with tensors first.
         method: `Exact`, `Lanczos`, `Gershgorin`, `Norms`, `Convolution`, `GaussianFactor`,
             `Tightest` of several, or anything with a method ``bounds``.
         seed: Seed of the random start; the same seed gives the same bounds.
@@ -147,14 +155,15 @@ def estimate_bounds(
         )
     if shape is None and isinstance(hessian, KnowsBounds):
         return hessian.own_bounds(method, seed)
-    operator = _operator(hessian, shape)
+    operator = _operator(hessian, shape, like)
     if method is None:
         method = _automatic(operator)
     if isinstance(operator, Gram):
         if hasattr(operator.factor, "gram_product"):
             # One sweep over the data a step, where Golub–Kahan's takes two. Squaring costs the
             # digits of eigenvalues below eps·λ_max, which are out of reach of any schedule.
-            fused = FunctionOperator(operator.factor.gram_product, operator.shape)
+            product = operator.factor.gram_product
+            fused = linear_map(product, product, shape=operator.shape, like=np.zeros(0))
             bounds = method.bounds(Target(fused, seed))
             bounds = replace(bounds, num_products=2 * bounds.num_products)
         else:
@@ -165,31 +174,23 @@ def estimate_bounds(
     return method.bounds(Target(operator, seed))
 
 
-def _operator(hessian: Any, shape: tuple[int, int] | None) -> Any:
+def _operator(hessian: Any, shape: tuple[int, int] | None, like: Any) -> Any:
     if shape is not None and (not isinstance(shape, tuple) or len(shape) != 2):
         raise ValueError(f"`shape` must be a pair (n, n), got {shape!r}")
     if isinstance(hessian, HasHessian) and not hasattr(hessian, "__matmul__"):
         hessian = hessian.hessian
     if isinstance(hessian, Gram):
         operator: Any = hessian
-    elif callable(hessian) and not hasattr(hessian, "__matmul__"):
-        if shape is None:
-            raise TypeError("`shape` must be given for a callable, as in `shape=(n, n)`, got None")
-        rows, columns = (check_count("shape", length) for length in shape)
-        operator = FunctionOperator(hessian, (rows, columns))
     else:
-        operator = check_matrix("hessian", hessian, allow_complex=True)
-    if shape is not None and shape != tuple(operator.shape):
-        raise ValueError(
-            f"`shape` must be that of the operator, {tuple(operator.shape)}, got {shape}; "
-            "it is needed for callables only"
-        )
-    check_square(operator.shape)
+        if shape is not None:
+            shape = tuple(check_count("shape", length) for length in shape)  # type: ignore[assignment]
+        operator = check_matrix("hessian", hessian, allow_complex=True, shape=shape, like=like)
+    check_square("hessian", operator, USE_GRAM)
     return operator
 
 
 def fits_dense_eigensolver(hessian: Operator) -> bool:
-    """Whether all eigenvalues are to be had in a second or two: entries known and few enough.
+    """Whether a dense eigensolver takes about two seconds at most; the entries must be known.
 
     >>> fits_dense_eigensolver(np.eye(3)), fits_dense_eigensolver(np.eye(2000))
     (True, False)

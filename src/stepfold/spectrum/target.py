@@ -8,7 +8,6 @@ tolerance anywhere is absolute.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,9 +22,11 @@ from stepfold._arrays import (
     is_foreign,
     is_numpy,
     is_sparse_tensor,
+    norms,
     to_host,
 )
 from stepfold._typing import FloatArray, Operator
+from stepfold.operators import LinearMap, adjoint_of
 from stepfold.spectrum.complex_form import real_form
 from stepfold.spectrum.gram import Gram
 
@@ -62,6 +63,12 @@ class Target:
 
     def in_real_numbers(self) -> Target:
         """The target with a complex Hessian as a map of real and imaginary parts."""
+        matrix = self.matrix
+        if isinstance(matrix, LinearMap):
+            # A product with the vector from which the recurrence is going to start.
+            first = matrix.H if self.factor is not None and _is_wide(matrix) else matrix
+            start = self.random_vector(first.shape[1])
+            first.makes_complex(start / float(norms(start)[0]))
         return replace(self, hessian=real_form(self.hessian))
 
     def random_vector(self, size: int) -> FloatArray:
@@ -78,6 +85,11 @@ def has_entries(matrix: Any) -> bool:
     return (is_array(matrix) and not is_sparse_tensor(matrix)) or hasattr(matrix, "toarray")
 
 
+def dense(matrix: Any) -> Any:
+    """A matrix with entries as a dense array of NumPy."""
+    return matrix.toarray() if hasattr(matrix, "toarray") else to_host(matrix)
+
+
 def on_host(matrix: Any) -> tuple[Any, float]:
     """A matrix with entries as one of NumPy or SciPy, and the precision of its dtype."""
     eps = epsilon(matrix) if dtype_kind(matrix.dtype) in "fc" else 0.0
@@ -88,20 +100,8 @@ def on_host(matrix: Any) -> tuple[Any, float]:
     return (array.astype(np.float32) if array.dtype == np.float16 else array), eps
 
 
-class FunctionOperator:
-    """A callable ``v -> H v`` as a symmetric linear map of given shape."""
-
-    def __init__(self, function: Callable[[Any], Any], shape: tuple[int, int]) -> None:
-        self.function = function
-        self.shape = shape
-
-    @property
-    def T(self) -> FunctionOperator:  # noqa: N802, RUF100 (NumPy's name)
-        """The map itself, which must be symmetric."""
-        return self
-
-    def __matmul__(self, x: Any) -> Any:
-        return self.function(x.copy())  # the function may write into its argument
+def _is_wide(matrix: Any) -> bool:
+    return bool(matrix.shape[0] < matrix.shape[1])
 
 
 class Products:
@@ -129,12 +129,15 @@ class Products:
     def backward(self, u: FloatArray) -> FloatArray:
         """``Aᵀ u / 2**exponent``."""
         if self._transpose is None:
-            self._transpose = self._operator.T
+            self._transpose = adjoint_of(self._operator)
         return self._product(self._transpose, u, self._operator.shape[1])
 
     def _product(self, operator: Any, v: FloatArray, length: int) -> FloatArray:
         self.count += 1
-        if is_foreign(operator):
+        if isinstance(operator, LinearMap):
+            result, eps = on_host(operator.of_host(v))
+            self.eps = max(self.eps, eps)
+        elif is_foreign(operator):
             like = operator if dtype_kind(operator.dtype) == "f" else cast(operator, "float64")
             result, eps = on_host(like @ from_host(v, like))
             self.eps = max(self.eps, eps)

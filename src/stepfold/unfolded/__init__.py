@@ -23,7 +23,7 @@ from stepfold.unfolded.local import LocalSpectra, local_spectra
 from stepfold.unfolded.losses import Loss, SampledLoss, SpectralLoss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.options import HeldOut
-from stepfold.unfolded.parameters import Positive, Trainable
+from stepfold.unfolded.parameters import Bounded, Positive, Trainable
 from stepfold.unfolded.problems import BatchedLeastSquares
 from stepfold.unfolded.progress import Progress
 from stepfold.unfolded.replicas import Replicas, train_replicas
@@ -34,6 +34,7 @@ from stepfold.unfolded.training import train, train_incrementally
 
 __all__ = [
     "BatchedLeastSquares",
+    "Bounded",
     "DataSetSampler",
     "GaussianLeastSquares",
     "HeldOut",

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
+from stepfold._arrays import to_host
 from stepfold._checks import check_count
 from stepfold._typing import FloatArray
 from stepfold.iterations import GradientDescent, Iteration
@@ -20,7 +21,7 @@ from stepfold.result import TrainingRun
 from stepfold.schedules import Schedule
 from stepfold.unfolded._held import Held, held_by, register
 from stepfold.unfolded._layers import Layer, Layers, Step, check_iteration, is_list, layers_of
-from stepfold.unfolded.parameters import LayerValues, Positive, Trainable
+from stepfold.unfolded.parameters import Constraint, LayerValues, Positive, Trainable
 
 
 class UnfoldedIteration(nn.Module):
@@ -48,6 +49,8 @@ class UnfoldedIteration(nn.Module):
             own; needed only where they are not found. Found, and named by where it is kept, is what
             the iteration holds in attributes, closures, defaults, partials, bound methods, global
             names and containers.
+        constraint: What keeps the steps in their range, as in `Trainable`: `Positive` if not given,
+            ``Bounded(0, 2 / b)``, None for steps of either sign, or a module of one's own.
         train_steps: Whether the steps are trained; else only the other parameters are, and the
             weights of a step that is a module.
         recompute_every: Layers in a segment of which only the start is kept for the backward pass,
@@ -56,7 +59,9 @@ class UnfoldedIteration(nn.Module):
         dtype: Floating-point type of the trainable values.
 
     Attributes:
-        steps: Positive step sizes, tensor of shape (period,), in units of 1 / Hessian.
+        steps: Step sizes, tensor of shape (period,), in units of 1 / Hessian. What is written into
+            it in place, under ``torch.no_grad()``, or assigned, is what layers use from then on; a
+            ValueError if ``constraint`` cannot give it.
         num_layers: T.
         held: The modules that the iteration uses, by name: trained, saved and moved with the
             network. Freeze one by ``requires_grad_(False)``.
@@ -91,8 +96,6 @@ class UnfoldedIteration(nn.Module):
     )
     """
 
-    steps: Tensor
-
     def __init__(
         self,
         schedule: Schedule,
@@ -101,6 +104,7 @@ class UnfoldedIteration(nn.Module):
         num_layers: int | None = None,
         parameters: Mapping[str, Any] | None = None,
         modules: Mapping[str, nn.Module | nn.Parameter] | None = None,
+        constraint: Constraint | None = Positive,
         train_steps: bool = True,
         recompute_every: int | None = None,
         dtype: torch.dtype = torch.float64,
@@ -138,11 +142,11 @@ class UnfoldedIteration(nn.Module):
         self.recompute_every = (
             None if recompute_every is None else check_count("recompute_every", recompute_every)
         )
-        self.steps = nn.Parameter(torch.tensor(schedule.steps.tolist(), dtype=dtype))
-        parametrize.register_parametrization(self, "steps", Positive())
+        trainable = Trainable(schedule, schedule.period, constraint)
+        self.step_values = LayerValues("steps", trainable, self.num_layers, dtype)
         if not train_steps:
             # Not the weights of a step that is a module: they are trained, and the caller's own.
-            self.parametrizations.requires_grad_(False)
+            self.step_values.requires_grad_(False)
         self._names: dict[str, str] = {}
         self.extra = nn.ModuleDict()
         for name, trainable in (parameters or {}).items():
@@ -155,6 +159,15 @@ class UnfoldedIteration(nn.Module):
         self.held = nn.Module()
         register(self.held, _checked_modules(modules))
         self.register_held()
+
+    @property
+    def steps(self) -> Tensor:
+        """Step sizes, shape (period,); see the class."""
+        return self.step_values.stacked
+
+    @steps.setter
+    def steps(self, values: Any) -> None:
+        self.step_values.stacked = values
 
     def register_held(self) -> Held:
         """Register the modules and parameters that the iteration holds by now, and return them.
@@ -295,22 +308,25 @@ class UnfoldedIteration(nn.Module):
     def layer_steps(self, num_layers: int | None = None) -> Tensor:
         """Step sizes of the first ``num_layers`` layers, shape (num_layers,), for autograd."""
         num_layers = self.check_num_layers(num_layers)
-        steps = self.steps
+        steps = self.step_values.values()
         if len(steps) < num_layers:
             steps = steps.repeat(-(-num_layers // len(steps)))
         return steps[:num_layers]
 
     def stacked_parameters(self) -> list[nn.Parameter]:
         """What the optimiser changes, of shapes (copies, …): the steps first, then the others."""
-        owners = [(self, "steps"), *((self.extra[key], "stacked") for key in self._names.values())]
-        raw: list[Any] = []
-        for owner, name in owners:
-            constraints: Any = getattr(owner, "parametrizations", {})
-            raw.append(constraints[name].original if name in constraints else getattr(owner, name))
-        return raw
+        return [values.raw for values in self.layer_values().values()]
+
+    def layer_values(self) -> dict[str, LayerValues]:
+        """What holds the steps and the other parameters, by name."""
+        extra: Any = self.extra
+        return {
+            "steps": self.step_values,
+            **{name: extra[key] for name, key in self._names.items()},
+        }
 
     def values(self, name: str) -> Tensor:
-        """Copies of the parameter ``name``, shape (copies, …).
+        """Copies of the parameter ``name``, shape (copies, …); written into as ``steps`` are.
 
         Raises:
             KeyError: If there is no such parameter.
@@ -319,12 +335,32 @@ class UnfoldedIteration(nn.Module):
             raise KeyError(
                 f"there is no parameter {name!r}; there are {', '.join(self._names) or 'none'}"
             )
-        values: Tensor = self.extra[self._names[name]].stacked  # type: ignore[assignment]
-        return values
+        return self.layer_values()[name].stacked
 
     def learned(self) -> dict[str, FloatArray]:
         """Copies of all parameters beside the steps, by name, as arrays of shape (copies, …)."""
         return {name: self.values(name).detach().cpu().numpy().copy() for name in self._names}
+
+    def export(self) -> dict[str, NDArray[Any]]:
+        """All that was learned, for a program without this library: a dictionary of NumPy arrays.
+
+        Returns:
+            "steps", shape (T,), and the other parameters by name, shape (T, …): the values that
+            each layer uses, constraints applied, shared ones repeated. Weights and buffers of
+            modules, if the iteration has some, by their names in ``state_dict()``.
+
+        >>> from stepfold import Schedule
+        >>> UnfoldedIteration(Schedule([0.5, 0.25]), num_layers=3).export()
+        {'steps': array([0.5 , 0.25, 0.5 ])}
+        """
+        with torch.no_grad():
+            values: dict[str, Tensor] = {
+                name: torch.stack(each.by_layer(self.num_layers))
+                for name, each in self.layer_values().items()
+            }
+        own = ("step_values.", "extra.")
+        values |= {k: v for k, v in self.state_dict().items() if not k.startswith(own)}
+        return {name: np.array(to_host(value)) for name, value in values.items()}
 
     def restore(self, run: TrainingRun) -> None:
         """Take the steps and parameters that a run has learned.
@@ -346,21 +382,13 @@ class UnfoldedIteration(nn.Module):
                 f"`run` must be of this network, with {self.num_layers} layers and {shapes}; it "
                 f"has {run.schedule.period} and {learned}"
             )
-        self.set_values(
-            self.steps.new_tensor(run.schedule.steps[: len(self.steps)]), run.parameters
-        )
+        self.set_values(run.schedule.steps[: len(self.steps)].copy(), run.parameters)
 
     def set_values(self, steps: Any, parameters: Mapping[str, Any]) -> None:
-        """Set the steps, shape (period,), and parameters by name, shape (copies, …); unchecked."""
-        with torch.no_grad():
-            self.steps = torch.as_tensor(steps).to(self.steps)
-            for name, value in parameters.items():
-                extra: Any = self.extra[self._names[name]]
-                values = torch.as_tensor(value).to(extra.stacked)
-                if parametrize.is_parametrized(extra):
-                    extra.stacked = values
-                else:
-                    extra.stacked.copy_(values)
+        """Set the steps, shape (period,), and parameters by name, shape (copies, …)."""
+        held = self.layer_values()
+        for name, values in {"steps": steps, **parameters}.items():
+            held[name].stacked = values
 
     def schedule(self, num_layers: int | None = None) -> Schedule:
         """Step sizes of the first ``num_layers`` layers as data, in the order of the layers.

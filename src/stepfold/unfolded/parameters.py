@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from stepfold._checks import check_count
 from stepfold.schedules import Schedule
+from stepfold.unfolded._written import written
+
+Constraint = nn.Module | Callable[[], nn.Module]
 
 
 class Positive(nn.Module):
@@ -40,6 +42,46 @@ class Positive(nn.Module):
         return values
 
 
+class Bounded(nn.Module):
+    """Parametrisation of values between two bounds: ``lower + (upper − lower)·sigmoid(v)``.
+
+    Args:
+        lower: Smallest value, approached and not reached.
+        upper: Largest value, approached and not reached; 2/b, with b an upper bound of the Hessian,
+            keeps every single step from diverging.
+
+    Raises:
+        ValueError: Unless lower < upper, both finite.
+
+    >>> bounded = Bounded(0.0, 2.0)
+    >>> bounded(torch.tensor([-50.0, 0.0, 50.0])).tolist()
+    [3.857499695927835e-22, 1.0, 2.0]
+    >>> bounded.right_inverse(torch.tensor(1.0)).item()
+    0.0
+    """
+
+    def __init__(self, lower: float, upper: float) -> None:
+        super().__init__()
+        self.lower, self.upper = float(lower), float(upper)
+        if not (np.isfinite([self.lower, self.upper]).all() and self.lower < self.upper):
+            raise ValueError(
+                f"bounds must satisfy lower < upper, both finite, got lower={lower!r}, "
+                f"upper={upper!r}"
+            )
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Values between the bounds."""
+        return self.lower + (self.upper - self.lower) * torch.sigmoid(values)
+
+    def right_inverse(self, values: Tensor) -> Tensor:
+        """What `forward` maps to ``values``; infinite at a bound, NaN beyond."""
+        return torch.logit((values - self.lower) / (self.upper - self.lower))
+
+    def extra_repr(self) -> str:
+        """The bounds."""
+        return f"{self.lower:g}, {self.upper:g}"
+
+
 @dataclass(frozen=True, eq=False)
 class Trainable:
     """A parameter of the layers of an `UnfoldedIteration`: where it starts, and who shares it.
@@ -49,13 +91,14 @@ class Trainable:
             `Schedule` with one entry for each copy.
         period: None gives each layer a copy of its own, 1 lets all layers share one, p lets the
             layers use p copies in turn.
-        constraint: Makes a module that maps what the optimiser changes to the values that layers
-            see, and whose method ``right_inverse`` maps values back to one tensor that gives them;
-            `Positive` if not given, None for values of either sign.
+        constraint: A module, or what makes one, that maps what the optimiser changes to the values
+            that layers see, and whose method ``right_inverse`` maps values back to one tensor that
+            gives them: `Positive` if not given, ``Bounded(lower, upper)``, None for values of
+            either sign.
 
     Raises:
-        TypeError: If ``constraint`` makes no module, or, when a network is made, ``initial`` is not
-            made of real numbers.
+        TypeError: If ``constraint`` is no module and makes none, or, when a network is made,
+            ``initial`` is not made of real numbers.
         ValueError: If ``period`` is not positive, or, when a network is made, longer than that, or
             ``initial`` is not finite, or no value that ``constraint`` gives.
 
@@ -65,15 +108,15 @@ class Trainable:
 
     initial: Any
     period: int | None = None
-    constraint: Callable[[], nn.Module] | None = field(default=Positive)
+    constraint: Constraint | None = field(default=Positive)
 
     def __post_init__(self) -> None:
         if self.period is not None:
             check_count("period", self.period)
         if self.constraint is not None and not callable(self.constraint):
             raise TypeError(
-                "`constraint` must make a module, as the class `Positive` does, or be None, got "
-                f"{type(self.constraint).__name__}"
+                "`constraint` must be a module, or make one, as the class `Positive` does, or be "
+                f"None, got {type(self.constraint).__name__}"
             )
 
     def copies(self, name: str, num_layers: int, dtype: torch.dtype) -> Tensor:
@@ -110,7 +153,8 @@ class Trainable:
             )
         if not bool(values.isfinite().all()):
             raise ValueError(f"`initial` of {name!r} must be finite, got a NaN or infinite entry")
-        if self.constraint is Positive and bool((values < 0).any()):
+        is_positive = self.constraint is Positive or isinstance(self.constraint, Positive)
+        if is_positive and bool((values < 0).any()):
             raise ValueError(
                 f"`initial` of {name!r} must not be negative, got {values.min().item():g}; give "
                 "`constraint=None` for values of either sign"
@@ -137,12 +181,8 @@ def _tensor(name: str, value: Any, dtype: torch.dtype) -> Tensor:
     return tensor.to(dtype)
 
 
-def _check_constraint(name: str, constraint: Any, values: Tensor) -> None:
-    """Raise unless it is a module that gives ``values``, from one tensor."""
-    if not isinstance(constraint, nn.Module):
-        raise TypeError(
-            f"`constraint` of {name!r} must make a torch.nn.Module, got {type(constraint).__name__}"
-        )
+def _original(name: str, what: str, constraint: nn.Module, values: Tensor) -> Tensor:
+    """The tensor that a constraint maps to ``values``; raises unless there is one."""
     there: Any = getattr(constraint, "right_inverse", None)
     with torch.no_grad():
         original = values if there is None else there(values)
@@ -162,7 +202,7 @@ def _check_constraint(name: str, constraint: Any, values: Tensor) -> None:
     near = torch.allclose(given, values, rtol=rtol, atol=rtol * float(values.abs().max()))
     if near and not bool(original.isfinite().all()):
         raise ValueError(
-            f"`constraint` of {name!r} reaches the initial values from infinity only, from which "
+            f"`constraint` of {name!r} reaches the {what} from infinity only, from which "
             "training does not return; give others"
         )
     if not near:
@@ -170,35 +210,82 @@ def _check_constraint(name: str, constraint: Any, values: Tensor) -> None:
         remedy = (
             "give it a method `right_inverse(values)` that returns what it maps to them"
             if there is None
-            else "give `initial` values that it can take, or mend its `right_inverse`"
+            else f"give {what} that it can take, or mend its `right_inverse`"
         )
         raise ValueError(
-            f"`constraint` of {name!r} must give the initial values, and gives "
+            f"`constraint` of {name!r} must give the {what}, and gives "
             f"{given.flatten()[worst].item():g} for {values.flatten()[worst].item():g}; {remedy}"
         )
+    return original
 
 
 class LayerValues(nn.Module):
     """The copies of one `Trainable`.
 
     Attributes:
-        stacked: Tensor of shape (copies, …), after the constraint.
+        name: Of the parameter.
+        raw: What the optimiser changes.
+        constraint: Maps it to the values; None if they are the same.
     """
-
-    stacked: Tensor
 
     def __init__(
         self, name: str, trainable: Trainable, num_layers: int, dtype: torch.dtype
     ) -> None:
         super().__init__()
         values = trainable.copies(name, num_layers, dtype)
-        self.stacked = nn.Parameter(values)
-        if trainable.constraint is not None:
-            constraint = trainable.constraint()
-            _check_constraint(name, constraint, values)
-            parametrize.register_parametrization(self, "stacked", constraint)
+        self.name = name
+        made: Any = trainable.constraint
+        if made is not None and not isinstance(made, nn.Module):
+            made = made()
+            if not isinstance(made, nn.Module):
+                raise TypeError(
+                    f"`constraint` of {name!r} must make a torch.nn.Module, got "
+                    f"{type(made).__name__}"
+                )
+        self.constraint: nn.Module | None = made
+        if made is not None:
+            values = _original(name, "`initial` values", made, values)
+        self.raw = nn.Parameter(values.clone())
+
+    def values(self) -> Tensor:
+        """Copies that layers use, shape (copies, …)."""
+        values: Tensor = self.raw if self.constraint is None else self.constraint(self.raw)
+        return values
+
+    @property
+    def is_positive(self) -> bool:
+        """Whether they are absolute values."""
+        return isinstance(self.constraint, Positive)
+
+    @property
+    def stacked(self) -> Tensor:
+        """What `values` returns; written into in place, or assigned, it is what is trained next."""
+        return self.raw if self.constraint is None else written(self.values(), self._set)
+
+    @stacked.setter
+    def stacked(self, values: Any) -> None:
+        self._set(torch.as_tensor(values, dtype=self.raw.dtype, device=self.raw.device))
+
+    def _set(self, values: Tensor) -> None:
+        with torch.no_grad():
+            shape = self.values().shape
+            if values.shape != shape:
+                raise ValueError(
+                    f"{self.name!r} must have shape {tuple(shape)}, got {tuple(values.shape)}"
+                )
+            values = values.to(self.raw)
+            if not bool(values.isfinite().all()):
+                raise ValueError(f"{self.name!r} must be finite, got a NaN or infinite entry")
+            if self.constraint is not None:
+                values = _original(self.name, "values", self.constraint, values)
+            self.raw.copy_(values)
+
+    def settle(self) -> None:
+        """Store positive values by themselves, whatever sign training has left."""
+        if self.is_positive:
+            self.raw.detach().abs_()
 
     def by_layer(self, num_layers: int) -> list[Tensor]:
         """Values of the first ``num_layers`` layers."""
-        copies = self.stacked.unbind()
+        copies = self.values().unbind()
         return [copies[layer % len(copies)] for layer in range(num_layers)]

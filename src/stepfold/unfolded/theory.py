@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils import parametrize
 
 from stepfold._checks import check_positive
 from stepfold._typing import FloatArray
@@ -31,7 +30,6 @@ from stepfold.unfolded._layers import layers_of
 from stepfold.unfolded.criteria import Criterion, squared_error
 from stepfold.unfolded.losses import Loss, SampledLoss, SpectralLoss, check_loss_value
 from stepfold.unfolded.module import UnfoldedIteration
-from stepfold.unfolded.parameters import Positive
 from stepfold.unfolded.samplers import Sample
 
 STREAM = 2**32 + 1
@@ -383,10 +381,7 @@ def _rounded(ratio: float) -> float:
 
 def _is_searched(extra: Any, num_layers: int) -> bool:
     """Whether every layer has a positive value of its own."""
-    if not parametrize.is_parametrized(extra) or len(extra.stacked) != num_layers:
-        return False
-    constraint: Any = extra.parametrizations["stacked"][0]
-    return isinstance(constraint, Positive) and bool((extra.stacked > 0).any())
+    return extra.is_positive and len(extra.raw) == num_layers and bool((extra.values() > 0).any())
 
 
 def _vectors(state: Any) -> list[Any]:

@@ -191,6 +191,8 @@ def train(
             stack.enter_context(claimed(options.checkpoint))
             remove_drafts(options.checkpoint)
         finished = _run(loop, resume=resume, callback=callback, progress=progress)
+    for values in loop.network.layer_values().values():
+        values.settle()
     return outcome_of(loop, finished=finished)
 
 

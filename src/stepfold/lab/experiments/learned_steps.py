@@ -8,7 +8,6 @@ numbers that know nothing of step sizes, on many matrices, for many numbers of l
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +16,7 @@ import numpy as np
 
 from stepfold._typing import FloatArray
 from stepfold.lab.curves import curves, median_curve
+from stepfold.lab.experiments._computed import BUILDERS, Builder
 from stepfold.lab.experiments._ensembles import spectra
 from stepfold.lab.experiments._published import NUM_ITERATIONS, Seed
 from stepfold.lab.experiments._trainings import EARLIER, THEORY, spread
@@ -28,7 +28,7 @@ from stepfold.lab.parameters import Between
 from stepfold.lab.sources import CHEBYSHEV_STEP, Source
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import mean_squared_error
-from stepfold.schedules import chebyshev_steps, constant_steps, optimal_steps
+from stepfold.schedules import Schedule, optimal_steps
 
 if TYPE_CHECKING:
     from stepfold.unfolded import Replicas
@@ -44,12 +44,9 @@ EXPECTED = {
     8: {"learned": 2.51e-3, "optimal": 1.90e-3, "Chebyshev": 5.87e-3, "constant": 2.69e-2},
 }
 
-RIVALS: dict[str, Callable[[SpectralMeasure, int], Any]] = {
-    "Chebyshev": lambda measure, period: chebyshev_steps(measure.bounds, period).steps,
-    "second kind": lambda measure, period: chebyshev_steps(measure.bounds, period, kind=2).steps,
-    "optimal": lambda measure, period: optimal_steps(measure, period).steps,
-    "constant": lambda measure, period: constant_steps(measure.bounds, period).steps,
-    "quantiles of the spectrum": lambda measure, period: (
+RIVALS: dict[str, Builder] = {
+    **BUILDERS,
+    "quantiles of the spectrum": lambda measure, period: Schedule(
         1 / np.quantile(measure.nodes, (np.arange(period) + 0.5) / period)
     ),
 }
@@ -162,17 +159,10 @@ def learned_steps(
         longer_iterations: Those of the longer training of at most 11 layers.
         matrix_seed: Seed of the first matrix; 12 is the published one.
         seed: Seed of the first training's data.
-        progress: Whether to show a progress bar.
     """
     from stepfold.unfolded import train_replicas
 
-    measures = spectra(
-        "gaussian",
-        num_unknowns=300,
-        num_rows=600,
-        num_matrices=num_matrices,
-        matrix_seed=matrix_seed,
-    )
+    measures = spectra(num_matrices=num_matrices, matrix_seed=matrix_seed)
     replicas = train_replicas(
         measures,
         period,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stepfold.lab.explanation.subject import TRIAL_PATIENCE, TRIAL_STEPS, Subject
 from stepfold.lab.figure import Axis, Curve, Figure
 from stepfold.lab.outcome import Section, Table
+from stepfold.planner.other_tools import in_words
 from stepfold.polynomial import (
     first_order_lower_bound,
     mean_squared_error,
@@ -118,8 +119,8 @@ def prediction_section(subject: Subject) -> Section:
                 str(schedule.period),
                 f"{rate ** (1 / schedule.period):.6f}",
                 f"{mean ** (1 / schedule.period):.6f}",
-                _count(needed),
-                _count(needed * per_step),
+                in_words(needed),
+                in_words(needed * per_step),
             )
         )
     if bounds.lower > 0:
@@ -214,25 +215,14 @@ def trial_section(subject: Subject) -> Section:
 
 def tools_section(subject: Subject) -> Section:
     """How sure the plan is, and what other tools take."""
-    rows = [
-        (
-            entry.name,
-            "none" if entry.num_products is None else _count(entry.num_products),
-            entry.comment,
-        )
-        for entry in subject.plan.alternatives
-    ]
+    rows = tuple(entry.texts for entry in subject.plan.alternatives)
     return Section(
         "How sure this is, and other tools",
         (
             *subject.plan.advice,
-            "Known steps win where a step must be known in advance: one pass over the data, no "
-            "inner products, many right-hand sides at once, a fixed linear map of the right-hand "
-            f"side. {subject.plan.dtype} arithmetic is wide enough for this tolerance.",
+            "Use a precomputed schedule where steps may not depend on the iterate: one pass over "
+            "the data, no inner products, many right-hand sides at once, a fixed linear map of the "
+            f"right-hand side. {subject.plan.dtype} arithmetic is wide enough for this tolerance.",
         ),
-        table=Table(("method", "products, worst case", "better when"), tuple(rows)),
+        table=Table(("method", "products, worst case", "better when"), rows),
     )
-
-
-def _count(number: float) -> str:
-    return f"{number:.0f}" if math.isfinite(number) else "no bound"
