@@ -362,7 +362,9 @@ def _evaluated(network: nn.Module) -> Iterator[None]:
 def _norm(gradients: list[Tensor]) -> Tensor:
     """Length of all gradients together, without a read from the device."""
     plain = [x.coalesce().values() if x.is_sparse else x for x in gradients]
-    if len(plain) == 1:
-        return torch.linalg.vector_norm(plain[0])
-    norms = torch._foreach_norm(plain)
-    return torch.linalg.vector_norm(torch.stack([x.to(norms[0]) for x in norms]))
+    values = plain[0]
+    if len(plain) > 1:
+        norms = torch._foreach_norm(plain)
+        values = torch.stack([x.to(norms[0]) for x in norms])
+    length: Tensor = torch.linalg.vector_norm(values)
+    return length
