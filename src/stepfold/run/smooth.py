@@ -79,6 +79,7 @@ def run_composite(
     if isinstance(composite.problem, QuadraticProblem) and not all_finite(composite.zero):
         finite_term(composite.problem)
     is_automatic = schedule is None and iteration is None
+    spent_before = composite.products_on_bounds
     if schedule is None:
         schedule = Schedule(np.full(STEPS_PER_LOOK, composite.step), "constant")
     make = Fista if iteration is None else iteration
@@ -109,5 +110,6 @@ def run_composite(
     loop = Loop(problem, measure, policy, ledger, terms.callback)
     if isinstance(problem, QuadraticProblem):
         ledger.num_products = problem.products_per_gradient - 1  # those of the linear term
+    ledger.num_products += composite.products_on_bounds - spent_before
     loop.go(x, zero=None if x0 is None else zero)
     return finished(loop, Units(problem), problem)
