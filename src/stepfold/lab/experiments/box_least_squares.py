@@ -136,8 +136,8 @@ def box_least_squares(
             ),
         ],
         records={
-            "schedules/learned": run.schedule.to_dict(),
-            "distances": {name: row.tolist() for name, row in rows.items()},
+            "schedules/learned": run.schedule,
+            "distances": rows,
         },
     )
 
@@ -283,8 +283,8 @@ def binary_least_squares(
             else []
         ),
         records={
-            "schedules/learned": run.schedule.to_dict(),
-            "bit_error_rates": {name: row.tolist() for name, row in rows.items()},
+            "schedules/learned": run.schedule,
+            "bit_error_rates": rows,
         },
     )
 

@@ -171,8 +171,8 @@ def consensus(
             ),
         ],
         records={
-            "schedules/learned": schedules[LEARNED][-1].to_dict(),
-            "schedules/learned_incrementally": run.schedule.to_dict(),
-            "distances": {name: row.tolist() for name, row in rows.items()},
+            "schedules/learned": schedules[LEARNED][-1],
+            "schedules/learned_incrementally": run.schedule,
+            "distances": rows,
         },
     )

@@ -288,10 +288,8 @@ def tista(
         ],
         parameters={"learning rate": 0.04},
         records={
-            "schedules/learned": run.schedule.to_dict(),
-            "errors": {
-                name: [float(value) for value in rival.errors] for name, rival in rows.items()
-            },
+            "schedules/learned": run.schedule,
+            "errors": {name: rival.errors for name, rival in rows.items()},
         },
     )
 
