@@ -193,8 +193,8 @@ def tista(
             f"{learned[-1]:.2f} dB with learned steps, {chebyshev:.2f} dB with Chebyshev steps and "
             f"{final['TISTA, best constant step']:.2f} dB with one step, both tuned. ISTA with "
             f"Chebyshev steps is at {final['ISTA, Chebyshev steps']:.2f} dB, FISTA at "
-            f"{final['FISTA']:.2f} dB. If it were known which entries are not 0, the error would be "
-            f"{bound:.2f} dB."
+            f"{final['FISTA']:.2f} dB. If it were known which entries are not 0, the error would "
+            f"be {bound:.2f} dB."
         ),
         sections=[
             Section(
