@@ -41,7 +41,7 @@ VARIATION = "total variation"
 @experiment(
     "equilibrium",
     source=Source(OWN, "a deep-equilibrium denoiser"),
-    seconds=60,
+    seconds=90,
     quick={"num_iterations": 12, "side": 16, "size": 32},
 )
 def equilibrium(
