@@ -12,12 +12,14 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
+from stepfold.unfolded._doubts import TrainingWarning
 from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.choice import loss_for
 from stepfold.unfolded.criteria import squared_error, squared_residual
 from stepfold.unfolded.distributed import process_group
 from stepfold.unfolded.exact import train_exactly
 from stepfold.unfolded.fixed_point import fixed_point
+from stepfold.unfolded.loaders import LoaderSampler
 from stepfold.unfolded.local import LocalSpectra, local_spectra
 from stepfold.unfolded.losses import Loss, SampledLoss, SpectralLoss
 from stepfold.unfolded.module import UnfoldedIteration
@@ -38,6 +40,7 @@ __all__ = [
     "GaussianLeastSquares",
     "HeldOut",
     "LayerParameters",
+    "LoaderSampler",
     "LocalSpectra",
     "Loss",
     "Positive",
@@ -49,6 +52,7 @@ __all__ = [
     "Stage",
     "TheoryStart",
     "Trainable",
+    "TrainingWarning",
     "UnfoldedIteration",
     "all_at_once",
     "fixed_point",

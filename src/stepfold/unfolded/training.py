@@ -27,7 +27,7 @@ from stepfold.unfolded.options import (
     Options,
     SchedulerFactory,
 )
-from stepfold.unfolded.progress import Progress, progress_bar
+from stepfold.unfolded.progress import Progress, in_terminal, progress_bar
 from stepfold.unfolded.samplers import Sampler
 from stepfold.unfolded.stages import Stage, incremental
 from stepfold.unfolded.theory import start_from_theory
@@ -45,12 +45,13 @@ def train(
     restart_optimizer: bool = False,
     relative: bool = False,
     clip_norm: float | None = None,
+    scaler: Any = None,
     held_out: HeldOut | None = None,
     batches_per_step: int | None = None,
     most_skipped: int = 10,
     seed: int = 0,
     callback: Callback | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | None = None,
     resume: bool = False,
@@ -85,6 +86,8 @@ def train(
             logarithm. Losses that fall by many orders keep Adam moving then; it stops where they
             are small beside its ``eps``, 1e-8. Recorded losses stay as they are.
         clip_norm: Longest gradient; longer ones are shortened to it.
+        scaler: A ``torch.amp.GradScaler``, for float16 under ``torch.autocast``: it scales the loss
+            before the backward pass; iterations that it finds too large are skipped and counted.
         held_out: When to end a stage early.
         batches_per_step: Mini-batches whose gradients are averaged in each step, a multiple of the
             number of processes, which is the default. Batch k has a generator of its own, so that
@@ -95,7 +98,7 @@ def train(
             run.
         callback: Sees a `Progress` after every iteration; if it returns True the training stops
             there, with its checkpoint written.
-        progress: Whether to show a progress bar on standard error.
+        progress: Whether to show a progress bar on standard error; if not given, in a terminal.
         checkpoint: File to keep at the end of every stage, replaced as a whole.
         checkpoint_every: Iterations within a stage after which it is replaced, too.
         resume: Whether to go on from the checkpoint, if there is one; the run then ends with the
@@ -150,6 +153,7 @@ def train(
         stages=list(stages),
         optimizer=optimizer or functools.partial(torch.optim.Adam, lr=0.002),
         groups=groups,
+        scaler=scaler,
         scheduler=scheduler,
         restart_optimizer=restart_optimizer,
         relative=relative,
@@ -192,7 +196,7 @@ def train(
     return outcome_of(loop, finished=finished)
 
 
-def _run(loop: Loop, *, resume: bool, callback: Callback | None, progress: bool) -> bool:
+def _run(loop: Loop, *, resume: bool, callback: Callback | None, progress: bool | None) -> bool:
     options = loop.options
     if options.checkpoint is not None and options.checkpoint.exists():
         if not resume:
@@ -203,7 +207,7 @@ def _run(loop: Loop, *, resume: bool, callback: Callback | None, progress: bool)
     distributed.wait()  # nobody writes a checkpoint before everybody has looked for one
     done = sum(stage.num_iterations for stage in options.stages[: loop.state.counts.stage])
     total = sum(stage.num_iterations for stage in options.stages)
-    shown = progress and distributed.rank() == 0
+    shown = (in_terminal() if progress is None else progress) and distributed.rank() == 0
     with progress_bar(total, done + loop.state.counts.iteration, shown=shown) as show:
 
         def watch(now: Progress) -> bool:
@@ -223,7 +227,7 @@ def train_incrementally(
     num_iterations: int = 500,
     optimizer: OptimizerFactory | None = None,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> TrainingRun:
     """Train the steps of an unfolded network layer by layer, as published.
 
@@ -237,7 +241,7 @@ def train_incrementally(
         optimizer: Makes a torch optimiser of the parameters; Adam with learning rate 0.002, the
             published one, if not given.
         seed: Seed of the data; the same seed gives the same run.
-        progress: Whether to show a progress bar on standard error.
+        progress: Whether to show a progress bar on standard error; if not given, in a terminal.
 
     Returns:
         The learned schedule and, for every stage, its steps, losses and, where

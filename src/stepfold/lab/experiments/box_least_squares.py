@@ -14,7 +14,7 @@ from stepfold.iterations import Fista, ProximalGradient
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS, tuned_chebyshev
-from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained
+from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained, unseen
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -104,8 +104,8 @@ def box_least_squares(
                     "Minimise ‖Ax − y‖ with all entries of x between −1 and 1; A has 20 rows and "
                     "10 columns. Every iteration is a gradient step, clipped to the box. "
                     "Chebyshev steps are the best, in the worst case, for the problem without the "
-                    "box. With it nobody guarantees them anything: clipping comes between the "
-                    "factors whose product they make small. Learned steps know the box.",
+                    "box. With it they have no guarantee: clipping comes between the factors "
+                    "whose product they make small. Learned steps know the box.",
                     f"With data of standard deviation {spread:g}, {share:.1%} of the solutions' "
                     "entries are at an end of the box.",
                 ),
@@ -136,8 +136,8 @@ def box_least_squares(
             ),
         ],
         records={
-            "schedules/learned": run.schedule.to_dict(),
-            "distances": {name: row.tolist() for name, row in rows.items()},
+            "schedules/learned": run.schedule,
+            "distances": rows,
         },
     )
 
@@ -173,11 +173,11 @@ def binary_least_squares(
     task = binary(num_layers=num_layers, noise=noise)
     run = trained(task, num_iterations=num_iterations, seed=seed, progress=progress)
     signals = BinarySignals(noise=noise, batch_size=2000)
-    sample = signals(np.random.default_rng([2**32, 0]))
+    sample = unseen(signals, 0)
     start = 0 * sample.target
     matrix = signals.matrix
     short = [1 / lipschitz_constant(matrix)] * num_layers
-    tuning = BinarySignals(noise=noise, batch_size=500)(np.random.default_rng([2**32, 1]))
+    tuning = unseen(BinarySignals(noise=noise, batch_size=500), 1)
 
     def cost(steps: Any, slope: float) -> float:
         points = _sloped(steps, slope, signals, tuning)
@@ -283,8 +283,8 @@ def binary_least_squares(
             else []
         ),
         records={
-            "schedules/learned": run.schedule.to_dict(),
-            "bit_error_rates": {name: row.tolist() for name, row in rows.items()},
+            "schedules/learned": run.schedule,
+            "bit_error_rates": rows,
         },
     )
 

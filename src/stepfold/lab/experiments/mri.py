@@ -13,7 +13,7 @@ import numpy as np
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS, tuned_chebyshev
-from stepfold.lab.experiments._unfolded import MiniBatches, best_weight, layers, trained
+from stepfold.lab.experiments._unfolded import MiniBatches, layers, trained, unseen
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -54,7 +54,6 @@ def mri(
         acceleration: Columns of the Fourier transform over those that are measured.
         noise: Standard deviation of the noise; values are from 0 to 1.
         seed: Seed of the training data.
-        progress: Whether to show a progress bar.
     """
     from stepfold.unfolded import theory_start
     from stepfold.unfolded.networks import mri as network
@@ -63,7 +62,7 @@ def mri(
 
     options: dict[str, Any] = {"side": side, "acceleration": acceleration, "noise": noise}
     sampler = network.CoilImages(photographs(TRAINING), batch_size=4, **options)
-    tuning = sampler(np.random.default_rng([2**32, 0]))
+    tuning = unseen(sampler, 0)
     sample = network.held_out_scans(**options)
 
     def seen(values: Any, batch: Any, depth: int = num_layers, **more: Any) -> list[Any]:
@@ -76,9 +75,11 @@ def mri(
     momentum = fista_momentum(10 * num_layers)
     plain = {ISTA: 0 * momentum, FISTA: momentum}
     weights = {
-        name: best_weight(
+        name: min(
             WEIGHTS,
-            lambda weight, beta=beta: cost(seen((1.0, weight, beta[:num_layers]), tuning)),  # type: ignore[misc]
+            key=lambda weight, beta=beta: cost(  # type: ignore[misc]
+                seen((1.0, weight, beta[:num_layers]), tuning)
+            ),
         )
         for name, beta in plain.items()
     }
@@ -265,13 +266,10 @@ def mri(
         ),
         parameters={"coils": 4},
         records={
-            "learned": {
-                name: {key: values.tolist() for key, values in each.items()}
-                for name, each in learned.items()
-            },
+            "learned": learned,
             "theory": {
                 "passes": found.num_passes,
-                **{key: values.tolist() for key, values in found.parameters.items()},
+                **found.parameters,
             },
             "errors": {**rows, "weights": weights, "FISTA, longer": longer},
         },

@@ -18,7 +18,7 @@ from stepfold.iterations import Fista, ProximalGradient
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import Rival, tuned_chebyshev
-from stepfold.lab.experiments._unfolded import MiniBatches, best_weight, iterates, layers, trained
+from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained, unseen
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -58,7 +58,7 @@ def rivals(
     short = [1 / largest] * num_iterations
     found = {}
     for name, kind in (("ISTA", ProximalGradient), ("FISTA", Fista)):
-        weight = best_weight(WEIGHTS, lambda w, kind=kind: errors(kind, w, short, tuning)[-1])  # type: ignore[misc]
+        weight = min(WEIGHTS, key=lambda w, kind=kind: errors(kind, w, short, tuning)[-1])  # type: ignore[misc]
         found[name] = Rival(errors(kind, weight, short, sample), f"weight {weight:.2g}")
     best = tuned_chebyshev(
         lambda gammas, weight: errors(ProximalGradient, weight, gammas, tuning)[-1],
@@ -93,7 +93,7 @@ def tista_rivals(signals: SparseSignals, sample: Any, tuning: Any, num_layers: i
         network = UnfoldedIteration(schedule, iteration=layer, dtype=batch.target.dtype)
         return [normalised_error(output, batch.target) for output in layers(network, batch)]
 
-    constant = best_weight(CONSTANTS, lambda step: errors(step, tuning)[-1])
+    constant = min(CONSTANTS, key=lambda step: errors(step, tuning)[-1])
     best = tuned_chebyshev(lambda steps, _: errors(steps, tuning)[-1], num_layers)
     return {
         "TISTA, best constant step": Rival(errors(constant, sample), f"step {constant:.2g}"),
@@ -102,7 +102,7 @@ def tista_rivals(signals: SparseSignals, sample: Any, tuning: Any, num_layers: i
 
 
 def known_support_error(signals: SparseSignals, sample: Any, *, num_signals: int = 100) -> float:
-    """Error in dB of the posterior mean for somebody who knows which entries are not 0."""
+    """Error in dB of the posterior mean where it is known which entries are not 0."""
     matrix = signals.matrix.double().numpy()
     errors = powers = 0.0
     for target, seen in zip(
@@ -160,10 +160,8 @@ def tista(
         batch_size=batch_size,
     )
     signals = SparseSignals(num_unknowns, num_rows, batch_size=1000)
-    sample = signals(np.random.default_rng([2**32, 0]))
-    tuning = SparseSignals(num_unknowns, num_rows, batch_size=200)(
-        np.random.default_rng([2**32, 1])
-    )
+    sample = unseen(signals, 0)
+    tuning = unseen(SparseSignals(num_unknowns, num_rows, batch_size=200), 1)
 
     def errors() -> FloatArray:
         outputs = layers(task.network, sample)
@@ -193,8 +191,8 @@ def tista(
             f"{learned[-1]:.2f} dB with learned steps, {chebyshev:.2f} dB with Chebyshev steps and "
             f"{final['TISTA, best constant step']:.2f} dB with one step, both tuned. ISTA with "
             f"Chebyshev steps is at {final['ISTA, Chebyshev steps']:.2f} dB, FISTA at "
-            f"{final['FISTA']:.2f} dB. Somebody who knew which entries are not 0 would reach "
-            f"{bound:.2f} dB."
+            f"{final['FISTA']:.2f} dB. If it were known which entries are not 0, the error would "
+            f"be {bound:.2f} dB."
         ),
         sections=[
             Section(
@@ -288,10 +286,8 @@ def tista(
         ],
         parameters={"learning rate": 0.04},
         records={
-            "schedules/learned": run.schedule.to_dict(),
-            "errors": {
-                name: [float(value) for value in rival.errors] for name, rival in rows.items()
-            },
+            "schedules/learned": run.schedule,
+            "errors": {name: rival.errors for name, rival in rows.items()},
         },
     )
 

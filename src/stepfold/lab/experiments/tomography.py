@@ -15,7 +15,7 @@ from stepfold.iterations import Fista, Iteration, ProximalGradient
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS, tuned_chebyshev
-from stepfold.lab.experiments._unfolded import MiniBatches, best_weight, iterates, layers, trained
+from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained, unseen
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -56,7 +56,6 @@ def tomography(
         num_angles: Directions of the beams.
         noise: Standard deviation of the noise over the root mean square of the data.
         seed: Seed of the training data.
-        progress: Whether to show a progress bar.
     """
     from stepfold.unfolded import theory_start
     from stepfold.unfolded.networks import tomography as network
@@ -64,9 +63,9 @@ def tomography(
 
     options: dict[str, Any] = {"side": side, "num_angles": num_angles, "noise": noise}
     heads = network.Heads(**options)
-    tuning = heads(np.random.default_rng([2**32, 0]))
+    tuning = unseen(heads, 0)
     sample = network.shepp_logan(heads)
-    others = network.Heads(batch_size=12, **options)(np.random.default_rng([2**32, 1]))
+    others = unseen(network.Heads(batch_size=12, **options), 1)
 
     def quality(image: Any, batch: Any) -> float:
         # Relaxed iterates may be negative; no image is.
@@ -82,9 +81,9 @@ def tomography(
         FISTA: lambda penalty: Fista(penalty, restart=False),
     }
     priors = {
-        name: best_weight(
+        name: min(
             WEIGHTS,
-            lambda weight, make=make: (  # type: ignore[misc]
+            key=lambda weight, make=make: (  # type: ignore[misc]
                 -quality(run(make(_PositiveWavelets(weight)), ones, tuning)[-1], tuning)
             ),
         )
@@ -253,7 +252,7 @@ def tomography(
             else []
         ),
         records={
-            "schedules": {name: each.to_dict() for name, each in schedules.items()},
+            "schedules": schedules,
             "quality": {**rows, "random phantoms": means, "FISTA, longer": longer},
         },
     )
