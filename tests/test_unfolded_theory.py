@@ -207,6 +207,31 @@ def test_the_weight_of_a_penalty_is_set_for_every_layer() -> None:
     assert error_of(network, sample) < 0.5 * before
 
 
+def test_a_shared_ridge_term_comes_near_the_best_one() -> None:
+    rng = np.random.default_rng(11)
+    matrix = torch.from_numpy(rng.standard_normal((40, 20)) / np.sqrt(40))
+    target = torch.from_numpy(rng.standard_normal((300, 20)))
+    noise = np.sqrt(0.2) * torch.from_numpy(rng.standard_normal((300, 40)))
+    sample = Sample(LeastSquares(matrix, target @ matrix.T + noise), target)
+
+    def layer(x: torch.Tensor, params: LayerParameters, data: LeastSquares) -> torch.Tensor:
+        return x - params.step * (data.gradient(x) + params.ridge * x)
+
+    largest = float(torch.linalg.matrix_norm(matrix, 2)) ** 2
+    network = UnfoldedIteration(
+        Schedule(np.full(12, 1 / largest)),
+        iteration=layer,
+        parameters={"ridge": Trainable(0.02, period=1)},
+    )
+    found = theory_start(network, sample, max_passes=60)
+    wiener = torch.linalg.solve(
+        matrix.T @ matrix + 0.2 * torch.eye(20, dtype=torch.float64), matrix.T
+    )
+    best = float(((sample.data.rhs @ wiener.T - target) ** 2).mean())
+    assert 0.05 < network.learned()["ridge"][0] < 0.5
+    assert found.loss < 1.05 * best
+
+
 def test_what_layers_share_and_what_has_either_sign_stays() -> None:
     sample, largest = sparse()
 

@@ -47,6 +47,7 @@ class Candidate:
     gammas: Tensor
     columns: Mapping[str, list[Any]]
     factors: FloatArray
+    shared: Mapping[str, float]
     recurs: bool = False
 
 
@@ -72,11 +73,19 @@ class Search:
         self.initial_steps = network.layer_steps().detach()
         self.columns: dict[str, list[Any]] = {}
         self.searched: list[str] = []
+        self.shared: dict[str, float] = {}
         for name, key in network._names.items():
             extra: Any = network.extra[key]
             self.columns[name] = [values.detach() for values in extra.by_layer(self.num_layers)]
-            if name not in ("momentum", "relaxation") and _is_searched(extra, self.num_layers):
+            if name in ("momentum", "relaxation") or not _is_positive(extra):
+                continue
+            if len(extra.raw) == self.num_layers:
                 self.searched.append(name)
+            elif extra.raw.ndim == 1:
+                self.shared[name] = 1.0
+        if self.searched:
+            # A candidate costs several passes then, too many to move what layers share as well.
+            self.shared = {}
         start = self.sample.start
         if start is None and isinstance(self.sample.target, Tensor):
             start = torch.zeros_like(self.sample.target)
@@ -99,27 +108,15 @@ class Search:
                 f"`max_passes` must be at least {least} for this network, got "
                 f"{self.budget / self.num_layers:g}"
             )
-        found = self.descend(FIRST_RATIO)
+        found = self.descend(FIRST_RATIO, self.shared)
         if self.may_recur() and self.spent + each + last <= self.budget:
-            other = self.descend(FIRST_RATIO, recurs=True)
+            other = self.descend(FIRST_RATIO, self.shared, recurs=True)
             # On a quadratic both are the same polynomial, and only rounding tells them apart.
             found = other if other.loss <= SAME * found.loss else found
-        factor = FIRST_FACTOR
-        while factor > LAST_FACTOR and self.spent + each + last <= self.budget:
-            before = found
-            for ratio in (_rounded(found.ratio / factor), _rounded(found.ratio * factor)):
-                if ratio in self.tried or self.spent + each + last > self.budget:
-                    continue
-                other = self.descend(ratio, recurs=found.recurs)
-                if other.loss < found.loss:
-                    found = other
-                    break
-            if found is before:
-                factor **= 0.5
+        found = self.near(found, each, last)
         if last:
-            found = min(
-                found, self.descend(found.ratio, found.factors, recurs=found.recurs), key=_loss
-            )
+            refined = self.descend(found.ratio, found.shared, found.factors, recurs=found.recurs)
+            found = min(found, refined, key=_loss)
         best = min(first, found, key=_loss)
         if not math.isfinite(best.loss):
             raise ArithmeticError(
@@ -127,6 +124,31 @@ class Search:
                 "values with which the iteration does not diverge"
             )
         return best
+
+    def near(self, found: Candidate, each: int, reserve: int) -> Candidate:
+        """The best ratio and shared values near by, by steps that become smaller."""
+        factor = FIRST_FACTOR
+        seen = {(found.ratio, *found.shared.values())}
+        while factor > LAST_FACTOR and self.spent + each + reserve <= self.budget:
+            before = found
+            for name in ("", *self.shared):
+                for by in (1 / factor, factor):
+                    ratio, shared = found.ratio, dict(found.shared)
+                    if name:
+                        shared[name] = _six_digits(by * shared[name])
+                    else:
+                        ratio = _six_digits(min(by * ratio, HIGHEST_RATIO))
+                    place = (ratio, *shared.values())
+                    if place in seen or self.spent + each + reserve > self.budget:
+                        continue
+                    seen.add(place)
+                    other = self.descend(ratio, shared, recurs=found.recurs)
+                    if other.loss < found.loss:
+                        found = other
+                        break
+            if found is before:
+                factor **= 0.5
+        return found
 
     def measured(self) -> Candidate:
         """The values before, after a measurement of the upper end along their trajectory.
@@ -151,7 +173,7 @@ class Search:
             )
         loss = self.judged(state) if _is_finite(state) else math.inf
         factors = np.ones((self.num_layers, len(self.searched)))
-        return Candidate(loss, 1.0, self.initial_steps, self.columns, factors)
+        return Candidate(loss, 1.0, self.initial_steps, self.columns, factors, self.shared)
 
     def upper_end(self, index: int, gamma: Tensor, state: Any, still: Mapping[str, Any]) -> float:
         """Largest real part of an eigenvalue of ``(I − J)/γ`` at a state."""
@@ -188,10 +210,15 @@ class Search:
         owned = len(self.columns.get("momentum", [])) and self.copies("momentum")
         return owned == len(self.network.steps) == self.num_layers > 1
 
-    def values(self, ratio: float, *, recurs: bool) -> tuple[Tensor, dict[str, list[Any]]]:
-        """Steps, and relaxations and momenta, of all layers."""
+    def values(
+        self, ratio: float, shared: Mapping[str, float], *, recurs: bool
+    ) -> tuple[Tensor, dict[str, list[Any]]]:
+        """Steps, and relaxations, momenta and shared values, of all layers."""
         bounds = SpectralBounds(ratio * self.upper, self.upper)
-        changed = {name: list(column) for name, column in self.columns.items()}
+        changed = {
+            name: [shared.get(name, 1.0) * each for each in column]
+            for name, column in self.columns.items()
+        }
 
         def spread(name: str, values: FloatArray) -> None:
             changed[name] = [
@@ -217,24 +244,29 @@ class Search:
         return torch.from_numpy(computed).to(self.initial_steps), changed
 
     def descend(
-        self, ratio: float, factors: FloatArray | None = None, *, recurs: bool = False
+        self,
+        ratio: float,
+        shared: Mapping[str, float],
+        near: FloatArray | None = None,
+        *,
+        recurs: bool = False,
     ) -> Candidate:
-        """The candidate of a ratio, with factors chosen layer by layer."""
-        gammas, columns = self.values(ratio, recurs=recurs)
+        """The candidate of a ratio, with factors chosen layer by layer, or near given ones."""
+        gammas, columns = self.values(ratio, shared, recurs=recurs)
         found = np.ones((self.num_layers, len(self.searched)))
         state, loss = self.start, math.inf
         for index, gamma in enumerate(gammas):
             row = np.ones(len(self.searched)) if index == 0 else found[index - 1].copy()
             choices = WIDE if index == 0 else COARSE
-            if factors is not None:
-                row, choices = factors[index].copy(), FINE
+            if near is not None:
+                row, choices = near[index].copy(), FINE
             state, loss, found[index] = self.stepped(index, gamma, columns, row, choices, state)
             for name, factor in zip(self.searched, found[index], strict=True):
                 columns[name][index] = self.columns[name][index] * float(factor)
             if state is None:
                 break
         self.tried[ratio] = min(loss, self.tried.get(ratio, math.inf))
-        return Candidate(loss, ratio, gammas, columns, found, recurs)
+        return Candidate(loss, ratio, gammas, columns, found, shared, recurs)
 
     def stepped(
         self,
@@ -287,14 +319,13 @@ def _loss(candidate: Candidate) -> float:
     return candidate.loss
 
 
-def _rounded(ratio: float) -> float:
-    # Up by a factor and down again is the same ratio, tried once.
-    return float(f"{min(ratio, HIGHEST_RATIO):.6g}")
+def _six_digits(value: float) -> float:
+    # Up by a factor and down again is the same value, tried once.
+    return float(f"{value:.6g}")
 
 
-def _is_searched(extra: Any, num_layers: int) -> bool:
-    """Whether every layer has a positive value of its own."""
-    return extra.is_positive and len(extra.raw) == num_layers and bool((extra.values() > 0).any())
+def _is_positive(extra: Any) -> bool:
+    return extra.is_positive and bool((extra.values() > 0).any())
 
 
 def _vectors(state: Any) -> list[Any]:

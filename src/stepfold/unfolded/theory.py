@@ -67,8 +67,9 @@ def theory_start(
     relaxations become Chebyshev's. A parameter called "momentum" becomes 0, for Chebyshev steps
     need none; or, if that is better and each layer has its own, steps and momentum become those of
     Chebyshev's recurrence (`SemiIteration`). Other positive parameters of which each layer has its
-    own are multiplied by a factor for each layer. What layers share, and what may be negative,
-    stays as it is. If no lower end gives a smaller error on the sample, all values stay.
+    own are multiplied by a factor for each layer; where there are none, positive numbers that
+    layers share are searched with the lower end. What may be negative stays as it is. If no lower
+    end gives a smaller error on the sample, all values stay.
 
     Args:
         network: T layers at values from which the iteration does not diverge, say steps of

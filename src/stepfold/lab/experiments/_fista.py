@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stepfold.lab.experiments._unfolded import best_weight
-
 if TYPE_CHECKING:
     from stepfold.unfolded import Sample
     from stepfold.unfolded.networks import Task
@@ -57,7 +55,7 @@ def fista_outputs(
         value = float(criterion(fista(plain, tuning, num_layers, weight), tuning))
         return value if np.isfinite(value) else np.inf
 
-    weight = best_weight(plain.weights, error)
+    weight = min(plain.weights, key=error)
     return [fista(plain, sample, num_layers, weight) for sample in samples], weight
 
 
