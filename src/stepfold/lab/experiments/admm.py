@@ -18,7 +18,7 @@ from stepfold.iterations import ProximalGradient
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS, tuned_chebyshev
-from stepfold.lab.experiments._unfolded import MiniBatches, best_weight, iterates, layers, trained
+from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained, unseen
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.experiments.deblurring import (
     CHEBYSHEV,
@@ -89,9 +89,7 @@ def admm(
         trained(task, num_iterations=num_iterations, seed=seed + 1, progress=progress)
         points[name] = [z for z, _ in layers(network, posed)]
 
-    tuning = BlurredPatches(photographs(TRAINING), side=48, batch_size=6)(
-        np.random.default_rng([2**32, 0])
-    )
+    tuning = unseen(BlurredPatches(photographs(TRAINING), side=48, batch_size=6), 0)
 
     def quality(pictures: Any, batch: Any = sample) -> float:
         found = peak_signal_to_noise_ratio(pictures, batch.target)
@@ -123,9 +121,7 @@ def admm(
         itertools.product(WEIGHTS[:13], STEPS),
         key=lambda pair: quality(by_admm(tuning, *pair)[-1], tuning),
     )
-    fista_weight = best_weight(
-        WEIGHTS, lambda weight: -quality(by_fista(tuning, weight)[-1], tuning)
-    )
+    fista_weight = max(WEIGHTS, key=lambda weight: quality(by_fista(tuning, weight)[-1], tuning))
     best = tuned_chebyshev(
         lambda steps, weight: -quality(by_steps(tuning, weight, steps)[-1], tuning),
         num_layers,
