@@ -28,7 +28,7 @@ SMALL = {
     "mri": {"side": 16, "num_coils": 2, "batch_size": 1},
     "logistic": {"num_unknowns": 4, "num_rows": 12, "batch_size": 4},
     "tista": {"num_unknowns": 16, "num_rows": 8, "batch_size": 4, "density": 0.5},
-    "tomography": {"side": 8, "num_angles": 4, "batch_size": 1},
+    "tomography": {"side": 16, "num_angles": 12, "batch_size": 2},
     "tpg_detector": {"num_sending": 5, "num_receiving": 4, "batch_size": 4},
 }
 

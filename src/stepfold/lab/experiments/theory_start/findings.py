@@ -66,9 +66,16 @@ def compared(name: str, seed: int, portion: float) -> Comparison:
 
     def made() -> Task:
         task = NETWORKS[name](**SIZES[name])
-        count = max(2, round(portion * task.training.num_iterations))
+        training, num_layers = task.training, task.network.num_layers
+        if training.start:
+            # All at once equal steps would stay equal. As much work: a stage has half the layers.
+            count = 2 * training.num_iterations // (num_layers + 1)
+            training = dataclasses.replace(
+                training, strategy="incremental", start=None, num_iterations=count
+            )
+        count = max(2, round(portion * training.num_iterations))
         return dataclasses.replace(
-            task, training=dataclasses.replace(task.training, num_iterations=count, seed=seed)
+            task, training=dataclasses.replace(training, num_iterations=count, seed=seed)
         )
 
     task = made()
