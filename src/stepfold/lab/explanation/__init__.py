@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._typing import FloatArray
+from stepfold.lab.explanation.own import explain_layers
 from stepfold.lab.explanation.sections import (
     prediction_section,
     spectrum_section,
@@ -30,7 +31,7 @@ from stepfold.schedules.optimal import longest_optimal_period
 from stepfold.solve import solve
 from stepfold.spectrum import SpectralBounds, exact_eigenvalues, fits_dense_eigensolver
 
-__all__ = ["explain_problem", "explain_run"]
+__all__ = ["explain_layers", "explain_problem", "explain_run"]
 
 
 def explain_problem(
