@@ -107,7 +107,7 @@ def test_a_shared_step_at_its_best_is_not_called_unfinished() -> None:
     assert np.abs(learned.slopes).max() < 1e-4
     assert learned.gap("optimal") > 10
     outcome = explain_run(run_with(best), measure)
-    assert "has found the best steps that repeat" in outcome.summary
+    assert "found the best schedule with this period" in outcome.summary
     assert "outside-in" not in str(outcome.sections)
 
 

@@ -271,7 +271,7 @@ def test_a_direct_method_is_recommended_where_its_operations_are_fewer(num_rows)
     values = np.linspace(1.0, 1e4, 20)
     advice = plan(LeastSquares(_least_squares(values, num_rows), np.ones(num_rows)))
     assert advice.num_steps > 10
-    assert advice.alternatives[-1].comment == "its operations are worth 10 of our steps"
+    assert advice.alternatives[-1].comment == "costs as much as about 10 steps"
 
 
 @pytest.mark.parametrize("rtol", [1e-1, 1e-3])

@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse
 import torch
 from scipy.optimize import lsq_linear, nnls
+from scipy.sparse.linalg import LinearOperator
 
 from stepfold import (
     L1,
@@ -239,8 +240,37 @@ def test_faces_keep_budgets_and_show_every_step() -> None:
             objective, rtol=1e-15, max_products=most, callback=lambda t, _: shown.append(t)
         )
         assert result.status is Status.BUDGET
-        assert result.history.num_products[-1] <= max(most, 3)
+        # The first look needs a step, and that bounds: they are spent whatever the budget is.
+        assert result.history.num_products[-1] <= max(most, 3 + objective.products_on_bounds)
         assert shown == list(range(1, result.num_steps + 1))
+
+
+def test_products_that_bounds_cost_are_in_the_count_of_the_run_that_needs_them() -> None:
+    rng = np.random.default_rng(0)
+    matrix, rhs = rng.standard_normal((600, 400)), rng.standard_normal(600)
+    calls = [0]
+
+    def counted(function: Any) -> Any:
+        def call(x: Any) -> Any:
+            calls[0] += 1
+            return function(x)
+
+        return call
+
+    operator = LinearOperator(
+        matrix.shape,
+        matvec=counted(matrix.__matmul__),
+        rmatvec=counted(matrix.T.__matmul__),
+        dtype=np.float64,
+    )
+    objective = lasso(operator, rhs, weight=50.0)
+    for _ in range(2):
+        calls[0] = 0
+        result = solve(objective, rtol=1e-6)
+        assert result.converged
+        # One product, with the transpose, is the linear term that another may have made before.
+        assert abs(int(result.history.num_products[-1]) - calls[0]) <= 2
+    assert objective.products_on_bounds > 0
 
 
 def test_data_whose_squares_overflow_are_refused() -> None:

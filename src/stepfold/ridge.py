@@ -35,11 +35,13 @@ import numpy as np
 
 from stepfold._arrays import dtype_kind, epsilon, from_host, largest_entry, norms, to_host
 from stepfold._checks import check_count, check_positive
+from stepfold._codec import JsonRecord
 from stepfold._krylov import Bidiagonal, golub_kahan
 from stepfold._typing import FloatArray
 from stepfold.operators import apply
 from stepfold.problems import LeastSquares
 from stepfold.spectrum import fits_dense_eigensolver
+from stepfold.spectrum.target import dense
 
 # Ridges that are tried lie between the rounding of the largest eigenvalue of AᵀA and so many times
 # that eigenvalue.
@@ -64,7 +66,7 @@ TINY = float(np.finfo(float).tiny)
 
 
 @dataclass(frozen=True, slots=True)
-class RidgeChoice:
+class RidgeChoice(JsonRecord):
     """A ridge and where it comes from.
 
     Args:
@@ -88,17 +90,6 @@ class RidgeChoice:
         kind = "given" if self.rule == DISCREPANCY else "estimated"
         how = f"{self.ridge:.4g} by {self.rule}, noise {self.noise:.4g} ({kind})"
         return " ".join((f"{how}.", *self.notes))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain Python values, ready for JSON."""
-        return {
-            "ridge": self.ridge,
-            "rule": self.rule,
-            "noise": self.noise,
-            "residual_norm": self.residual_norm,
-            "num_products": self.num_products,
-            "notes": list(self.notes),
-        }
 
 
 def choose_ridge(
@@ -227,14 +218,13 @@ def _check_largest(largest: float) -> float:
 
 
 def _exact_sums(problem: LeastSquares[Any], size: float) -> _Sums:
-    matrix: Any = problem.operator
-    dense = matrix.toarray() if hasattr(matrix, "toarray") else to_host(matrix)
-    dense = dense.astype(np.result_type(dense.dtype, np.float32), copy=False)
+    matrix = dense(problem.operator)
+    matrix = matrix.astype(np.result_type(matrix.dtype, np.float32), copy=False)
     rows = np.atleast_2d(to_host(problem.rhs)) / size
-    left, values, _ = np.linalg.svd(dense, full_matrices=False)
+    left, values, _ = np.linalg.svd(matrix, full_matrices=False)
     parts = rows @ left.conj()
     outside = float(np.linalg.norm(rows - parts @ left.T)) ** 2
-    num_rows = dense.shape[0]
+    num_rows = matrix.shape[0]
     return _Sums(
         _Measure(values**2, (np.abs(parts) ** 2).sum(0), outside),
         _Measure(values**2, np.ones(values.size), num_rows - values.size),

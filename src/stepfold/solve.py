@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_callable, check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.iterations import Fista, GradientDescent, Iteration
 from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.penalties import L1, Penalty
 from stepfold.result import Result
-from stepfold.run import Budgets, GradientNorm, Policy
+from stepfold.run import Budgets, GradientNorm, Policy, Terms
 from stepfold.run.maps import run_map
 from stepfold.run.policies.automatic import Automatic
 from stepfold.run.policies.cycle import Cycle
@@ -101,7 +100,7 @@ def solve(
         gap_rtol: With a penalty, stop when the duality gap is at most
             ``max(gap_rtol·(objective at 0), gap_atol)``. If ``rtol`` is given too, both must hold.
         gap_atol: See ``gap_rtol``.
-        max_steps: Budget of steps. A period that does not fit a budget is not begun.
+        max_steps: Budget of steps. No period starts that would exceed a budget.
         max_products: Budget of products with the operator or its transpose.
         max_seconds: Budget of time; no period starts unless the slowest one so far would still fit.
         guard: What to do about bounds that are wrong; None to trust them. With bounds that are
@@ -134,45 +133,27 @@ def solve(
     32
     """
     check_schedule(schedule)
-    check_callable("callback", callback)
-    for name, tolerance in (
-        ("rtol", rtol),
-        ("atol", atol),
-        ("error_rtol", error_rtol),
-        ("gap_rtol", gap_rtol),
-        ("gap_atol", gap_atol),
-    ):
-        if tolerance is not None or name.endswith("atol"):
-            check_nonnegative(name, tolerance)
     budgets = Budgets(max_steps, max_products, max_seconds)
+    terms = Terms(rtol, atol, error_rtol, gap_rtol, gap_atol, budgets, callback, keep_iterates)
+    not_for_all: dict[str, Any] = {"error_rtol": error_rtol, "low_precision": low_precision}
     if isinstance(problem, FixedPoint):
-        _check_map_options(
-            x0, iteration, error_rtol, gap_rtol, gap_atol, low_precision, keep_iterates
+        if x0 is None:
+            raise ValueError("`x0` must be given for a FixedPoint, got None: a map has no start")
+        _refuse(
+            "is not for a FixedPoint",
+            "leave it out",
+            iteration=iteration,
+            gap_rtol=gap_rtol,
+            gap_atol=gap_atol or None,
+            keep_iterates=keep_iterates or None,
+            **not_for_all,
         )
-        return run_map(
-            problem,
-            x0,
-            Relaxation(Account(schedule, None, None, guard=schedule is None or guard is not None)),
-            budgets,
-            (1e-8 if rtol is None else rtol, atol),
-            callback,
-            exploded=EXPLODED,
-        )
+        account = Account(schedule, None, None, guard=schedule is None or guard is not None)
+        terms = replace(terms, rtol=1e-8 if rtol is None else rtol)
+        return run_map(problem, x0, Relaxation(account), terms, exploded=EXPLODED)
     if isinstance(problem, Composite):
-        for name, value in (("error_rtol", error_rtol), ("low_precision", low_precision)):
-            if value is not None:
-                raise TypeError(f"`{name}` is for problems without a penalty, got {value!r}")
-        tolerances = {"rtol": rtol, "atol": atol, "gap_rtol": gap_rtol, "gap_atol": gap_atol}
-        return run_composite(
-            problem,
-            schedule,
-            x0,
-            iteration,
-            tolerances,
-            budgets,
-            callback,
-            keep_iterates=keep_iterates,
-        )
+        _refuse("is for problems without a penalty", "leave it out", **not_for_all)
+        return run_composite(problem, schedule, x0, iteration, terms)
     if not isinstance(problem, Problem):
         raise TypeError(
             f"`problem` must be a Problem, got {type(problem).__name__}; "
@@ -184,21 +165,18 @@ def solve(
         )
     method: Any = GradientDescent() if iteration is None else iteration
     if not isinstance(problem, QuadraticProblem):
-        _check_is_not_asked(problem, guard, error_rtol, low_precision)
+        _refuse(
+            f"needs a QuadraticProblem and not a {type(problem).__name__}, whose Hessian is not "
+            "the same everywhere, so that no bounds at one point hold at another",
+            "take `rtol`",
+            guard=None if guard is DEFAULT_GUARD else guard,
+            **not_for_all,
+        )
         if iteration is None and schedule is None:
             method = Fista(L1(0.0))
         else:
             _check_iteration(method)
-        return run_smooth(
-            problem,
-            schedule,
-            x0,
-            method,
-            (rtol, atol),
-            budgets,
-            callback,
-            keep_iterates=keep_iterates,
-        )
+        return run_smooth(problem, schedule, x0, method, terms)
     _check_iteration(method)
     asked: dict[str, Any] = {"iteration": iteration, "low_precision": low_precision}
     for name, value in asked.items():
@@ -211,7 +189,7 @@ def solve(
     units = in_units_near_one(problem)
     term = finite_term(units.problem.euclidean)
     confirms = guard is not None
-    measure = _gradient_norm(term, units, (rtol, atol, error_rtol), confirms=confirms)
+    measure = _gradient_norm(term, units, terms, confirms=confirms)
     if guard is not None and guard.bounds is not None:
         guard = replace(guard, bounds=scaled_bounds(guard.bounds, 1 / units.hessian))
     policy: Policy
@@ -235,28 +213,15 @@ def solve(
         measure.lower = max(measure.lower, bounds.lower)
     if error_rtol is not None:
         _check_certifiable(problem, measure.lower)
-    loop = run_quadratic(
-        units, x0, term, measure, policy, budgets, callback, keep_iterates=keep_iterates
-    )
+    loop = run_quadratic(units, x0, term, measure, policy, terms)
     return finished(loop, units, problem)
 
 
-def _check_is_not_asked(
-    problem: Problem[Any], guard: Guard | None, error_rtol: float | None, low: Any
-) -> None:
-    """Refuse what needs a quadratic."""
-    given = {
-        "error_rtol": error_rtol,
-        "low_precision": low,
-        "guard": None if guard is DEFAULT_GUARD else guard,
-    }
-    for name, value in given.items():
+def _refuse(rule: str, remedy: str, **options: Any) -> None:
+    """Refuse options that are given and are not for this kind of problem."""
+    for name, value in options.items():
         if value is not None:
-            raise TypeError(
-                f"`{name}` needs a QuadraticProblem, got {type(problem).__name__}: its Hessian is "
-                "not the same everywhere, so that no bounds at one point hold at another; "
-                "take `rtol`"
-            )
+            raise TypeError(f"`{name}` {rule}, got {value!r}; {remedy}")
 
 
 def _check_iteration(iteration: Any) -> None:
@@ -312,15 +277,6 @@ def _check_low_precision(problem: Any, low: Any, iteration: Iteration[Any, Any])
         )
 
 
-def _check_map_options(x0: Any, *others: Any) -> None:
-    if x0 is None:
-        raise ValueError("`x0` must be given for a FixedPoint, got None: a map has no start")
-    names = ("iteration", "error_rtol", "gap_rtol", "gap_atol", "low_precision", "keep_iterates")
-    for name, value in zip(names, others, strict=True):
-        if value:
-            raise TypeError(f"`{name}` is not for a FixedPoint, got {value!r}; leave it out")
-
-
 def _check_certifiable(problem: Any, lower: float | None) -> None:
     if problem.euclidean is not problem:
         raise ValueError(
@@ -335,22 +291,15 @@ def _check_certifiable(problem: Any, lower: float | None) -> None:
         )
 
 
-def _gradient_norm(
-    term: Any,
-    units: Units,
-    tolerances: tuple[float | None, float, float | None],
-    *,
-    confirms: bool,
-) -> GradientNorm:
+def _gradient_norm(term: Any, units: Units, terms: Terms, *, confirms: bool) -> GradientNorm:
     """The measure of a quadratic problem, in units near 1."""
-    problem = units.problem
-    rtol, atol, error_rtol = tolerances
+    problem, rtol = units.problem, terms.rtol
     if rtol is None:
-        rtol = default_rtol(term) if error_rtol is None else math.inf
+        rtol = default_rtol(term) if terms.error_rtol is None else math.inf
     return GradientNorm(
         rtol,
-        atol if units.gradient is None else atol / units.gradient,
-        error_rtol,
+        terms.atol if units.gradient is None else terms.atol / units.gradient,
+        terms.error_rtol,
         problem.gradient_norms(term, problem.precondition(term)),
         lower=problem.ridge if isinstance(problem, LeastSquares) else 0.0,
         confirms=confirms,

@@ -28,7 +28,7 @@ from stepfold.accelerate.implicit import (
 from stepfold.accelerate.rivals import anderson, constant_relaxation, plain_iteration, steffensen
 from stepfold.problems.fixed_point import FixedPoint, GradientWarning
 from stepfold.result import Result
-from stepfold.run import Budgets
+from stepfold.run import Budgets, Terms
 from stepfold.run.maps import run_map
 from stepfold.run.policies.relaxation import EXPLODED, Account, Relaxation
 from stepfold.schedules import Schedule
@@ -82,7 +82,8 @@ def accelerate(
         period: T; chosen from the bounds if not given.
         guard: Whether a period is turned down that did not bring the residual down. The run then
             goes back to where the period began, raises the lower bound, and pays with plain steps
-            before it tries again. With False, ``schedule`` or ``bounds`` are needed, and obeyed.
+            before it tries again. If False, pass ``schedule`` or
+            ``bounds``; they are used unchecked.
         batch: Whether the first axis of ``x0`` counts problems that do not touch each other. Each
             row then has its own tolerance and its own end, and rests from then on, while f is
             still asked about all rows. All share the relaxations.
@@ -97,15 +98,15 @@ def accelerate(
     Returns:
         The iterate that met the tolerance, or else that of the smallest residual; a status with
         advice; and the history, whose ``gradient_norms`` are residual norms and whose
-        ``num_products`` are evaluations of f, those included that check whether f is repeatable and
-        how accurate it is. STALLED means that the accuracy of f was measured and reached. With
+        ``num_products`` are evaluations of f, including those that check that f is deterministic
+        and how accurate it is. STALLED means that the accuracy of f was measured and reached. With
         ``batch`` each row is chosen by itself, and ``row_statuses`` and ``row_num_steps`` say how
         and when it ended.
 
     Raises:
         TypeError: If ``map`` is not callable, ``x0`` not an array, or f changes the dtype; or if
             ``x0`` is no tensor of torch and ``differentiable`` is true.
-        ValueError: If f changes the shape, writes into its argument or is not finite at ``x0``, or
+        ValueError: If f changes the shape, changes its argument or is not finite at ``x0``, or
             an argument is out of range.
 
     Warns:
@@ -126,9 +127,7 @@ def accelerate(
         problem,
         x0,
         Relaxation(account),
-        Budgets(max_products=max_products, max_seconds=max_seconds),
-        (rtol, atol),
-        callback,
+        Terms(rtol, atol, budgets=Budgets(None, max_products, max_seconds), callback=callback),
         stop=stop,
         batch=batch,
         differentiable=differentiable,

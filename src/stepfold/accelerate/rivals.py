@@ -17,7 +17,7 @@ from stepfold._checks import check_count
 from stepfold._typing import ArrayT
 from stepfold.problems.fixed_point import FixedPoint, relaxed, start_of
 from stepfold.result import Result
-from stepfold.run import Budgets, Loop
+from stepfold.run import Budgets, Loop, Terms
 from stepfold.run.maps import MapPolicy, run_map
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
@@ -41,8 +41,8 @@ def plain_iteration(
     >>> plain_iteration(np.cos, np.array([0.0, 1.0])).num_steps
     46
     """
-    limits = rtol, atol, max_products
-    return _iterate(map, x0, limits, stop, callback, "plain", lambda x, r: x + r)
+    terms = Terms(rtol, atol, budgets=Budgets(None, max_products), callback=callback)
+    return _iterate(map, x0, terms, stop, "plain", lambda x, r: x + r)
 
 
 def constant_relaxation(
@@ -62,11 +62,6 @@ def constant_relaxation(
         map: f.
         x0: Start.
         bounds: Interval [a, b] of the spectrum of ``B = I − J``; `jacobian_spectrum` finds it.
-        rtol: See `accelerate`.
-        atol: See `accelerate`.
-        max_products: See `accelerate`.
-        stop: See `accelerate`.
-        callback: See `accelerate`.
 
     >>> result = constant_relaxation(np.cos, np.zeros(1), bounds=SpectralBounds(1.67, 1.68))
     >>> result.status.name, result.num_steps
@@ -78,9 +73,9 @@ def constant_relaxation(
             "`jacobian_spectrum` finds them"
         )
     omega = 2 / (bounds.lower + bounds.upper)
-    limits = rtol, atol, max_products
+    terms = Terms(rtol, atol, budgets=Budgets(None, max_products), callback=callback)
     return _iterate(
-        map, x0, limits, stop, callback, "constant", lambda x, r: relaxed(x, omega, r), omega=omega
+        map, x0, terms, stop, "constant", lambda x, r: relaxed(x, omega, r), omega=omega
     )
 
 
@@ -104,11 +99,6 @@ def anderson(
         map: f.
         x0: Start.
         memory: Differences kept, at least 1; on linear maps n of them make it GMRES.
-        rtol: See `accelerate`.
-        atol: See `accelerate`.
-        max_products: See `accelerate`.
-        stop: See `accelerate`.
-        callback: See `accelerate`.
 
     References:
         Walker and Ni, Anderson acceleration for fixed-point iterations (SIAM J. Numer. Anal. 49,
@@ -118,9 +108,9 @@ def anderson(
     >>> result.status.name, result.x.round(6)
     ('CONVERGED', array([0.739085, 0.739085]))
     """
-    limits = rtol, atol, max_products
+    terms = Terms(rtol, atol, budgets=Budgets(None, max_products), callback=callback)
     mixing = _Mixing(check_count("memory", memory))
-    return _iterate(map, x0, limits, stop, callback, "Anderson", mixing)
+    return _iterate(map, x0, terms, stop, "Anderson", mixing)
 
 
 def steffensen(
@@ -146,8 +136,8 @@ def steffensen(
             f"`x0` must hold one number, got shape {tuple(start_of(x0).shape)}: Steffensen's "
             "method is for one dimension; take `anderson`"
         )
-    limits = rtol, atol, max_products
-    return _iterate(map, x0, limits, stop, callback, "Aitken", _Aitken())
+    terms = Terms(rtol, atol, budgets=Budgets(None, max_products), callback=callback)
+    return _iterate(map, x0, terms, stop, "Aitken", _Aitken())
 
 
 class _Aitken:
@@ -219,9 +209,8 @@ class _Steps(MapPolicy):
 def _iterate(
     map: FixedPoint[ArrayT] | Callable[[ArrayT], ArrayT],  # noqa: A002 (the field's word)
     x0: ArrayT,
-    limits: tuple[float, float, int],
+    terms: Terms,
     stop: Callable[[ArrayT], bool] | None,
-    callback: Callable[[int, ArrayT], None] | None,
     name: str,
     advance: Callable[[Any, Any], Any],
     *,
@@ -231,9 +220,7 @@ def _iterate(
         map if isinstance(map, FixedPoint) else FixedPoint(map),
         x0,
         _Steps(advance, Schedule(np.array([omega]), name)),
-        Budgets(max_products=limits[2]),
-        limits[:2],
-        callback,
+        terms,
         stop=stop,
         exploded="The residual grew without bounds; `accelerate` has a guard.",
     )

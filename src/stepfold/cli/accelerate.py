@@ -122,7 +122,7 @@ def accelerate(
         record |= {"solution": where, "seconds": seconds}
         click.echo(json.dumps(record, default=_pair))
     else:
-        sizes = history.residual_norms
+        sizes = history.gradient_norms
         click.echo(f"{result.status.name}: {in_options(result.advice)}")
         line = f"{last(history.num_products)} evaluations, {seconds:.2f} s"
         if len(sizes):

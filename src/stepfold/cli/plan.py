@@ -65,14 +65,7 @@ def _show(advice: Plan, why: str) -> None:
     show_table(
         "Other tools",
         ("method", "products, worst case", "better when"),
-        [
-            (
-                other.name,
-                "none" if other.num_products is None else _count(other.num_products),
-                other.comment,
-            )
-            for other in advice.alternatives
-        ],
+        [other.texts for other in advice.alternatives],
     )
     for sentence in advice.advice:
         click.echo(click.wrap_text(in_options(sentence), 100))
@@ -82,7 +75,3 @@ def _expectation(advice: Plan) -> str:
     if not math.isfinite(advice.num_steps):
         return "no number of steps can be promised"
     return f"{advice.num_steps:.0f} steps, {advice.num_products:.0f} products, in the worst case"
-
-
-def _count(number: float) -> str:
-    return f"{number:.0f}" if math.isfinite(number) else "no bound"

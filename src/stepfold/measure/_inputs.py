@@ -17,26 +17,26 @@ from stepfold._arrays import (
     is_sparse_tensor,
     to_host,
 )
-from stepfold._checks import check_finite
+from stepfold._checks import check_finite, check_square
 from stepfold._typing import FloatArray
+from stepfold.spectrum.exact import USE_GRAM
 from stepfold.spectrum.target import has_entries
 
 
 def to_numpy(name: str, array: Any) -> Any:
-    """Return a dense tensor as a float64 NumPy array, and what is no array as it is."""
-    array = to_float64(name, array)
+    """Return a dense tensor as a NumPy array, and what is no array as it is."""
+    array = to_float64(array)
+    if is_sparse_tensor(array):
+        raise TypeError(
+            f"`{name}` must be a dense tensor, got layout {array.layout}; pass `{name}.to_dense()`"
+        )
     return to_host(array) if is_array(array) else array
 
 
-def to_float64(name: str, array: Any) -> Any:
-    """Return a dense tensor in double precision, where it is if it can be; else what it is."""
+def to_float64(array: Any) -> Any:
+    """Return a tensor in double precision, where it is if it can be; anything else as it is."""
     if not is_foreign(array):
         return array
-    if is_sparse_tensor(array):
-        raise TypeError(
-            f"`{name}` must be a dense tensor, got layout {array.layout}; "
-            "convert it to a SciPy sparse array first"
-        )
     double = "complex128" if dtype_kind(array.dtype) == "c" else "float64"
     return cast(detached(array) if has_double(array) else to_host(array), double)
 
@@ -74,11 +74,7 @@ def like(matrix: Any, rows: FloatArray) -> Any:
 
 def check_symmetric(matrix: Any) -> None:
     """Refuse a matrix that is not square, or not symmetric as far as its entries are known."""
-    if matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(
-            f"`hessian` must be square, got shape {tuple(matrix.shape)}; "
-            "for least squares with this matrix pass `Gram(matrix)`"
-        )
+    check_square("hessian", matrix, USE_GRAM)
     if not has_entries(matrix):
         return  # two products more than the caller was promised; `estimate_bounds` spends them
     # Two products rather than a difference of matrices, which would take the memory of two more.

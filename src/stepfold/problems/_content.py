@@ -19,7 +19,7 @@ from stepfold.polynomial import residual_polynomial
 from stepfold.problems.base import QuadraticProblem
 from stepfold.problems.quadratic import LeastSquares
 from stepfold.spectrum import fits_dense_eigensolver
-from stepfold.spectrum.target import has_entries
+from stepfold.spectrum.target import dense, has_entries
 
 # Up to this many eigenvectors are computed: about a second.
 EIGENVECTORS_UP_TO = 1000
@@ -103,16 +103,16 @@ def gradient_content(problem: QuadraticProblem[Any]) -> GradientContent | None:
         return None
     matrix, exponent = _scaled(matrix)
     if least_squares is None:
-        values, vectors = np.linalg.eigh(_dense(matrix))
+        values, vectors = np.linalg.eigh(dense(matrix))
         coefficients = _rows(form.linear_term) @ vectors.conj()
         return _content(np.ldexp(values, exponent), coefficients)
     rhs = _rows(least_squares.rhs)
     if matrix.shape[0] >= matrix.shape[1]:
         adjoint = matrix.conj().T
-        values, vectors = np.linalg.eigh(_dense(adjoint @ matrix))
+        values, vectors = np.linalg.eigh(dense(adjoint @ matrix))
         coefficients = (adjoint @ rhs.T).T @ vectors.conj()
     else:
-        values, vectors = np.linalg.eigh(_dense(matrix @ matrix.conj().T))
+        values, vectors = np.linalg.eigh(dense(matrix @ matrix.conj().T))
         coefficients = np.sqrt(np.maximum(values, 0.0)) * (rhs @ vectors.conj())
     return _content(np.ldexp(values, 2 * exponent) + least_squares.ridge, coefficients)
 
@@ -141,7 +141,3 @@ def _rows(vectors: Any) -> Any:
     rows = rows.astype(np.complex128 if rows.dtype.kind == "c" else np.float64)
     peaks = np.abs(rows).max(axis=1, keepdims=True)
     return np.divide(rows, peaks, out=np.zeros_like(rows), where=peaks > 0)
-
-
-def _dense(matrix: Any) -> Any:
-    return matrix.toarray() if hasattr(matrix, "toarray") else matrix

@@ -15,7 +15,7 @@ from stepfold._typing import FloatArray
 from stepfold.problems.base import QuadraticProblem
 from stepfold.problems.quadratic import LeastSquares, Quadratic
 from stepfold.spectrum import Gram, fits_dense_eigensolver
-from stepfold.spectrum.target import has_entries
+from stepfold.spectrum.target import dense, has_entries
 
 # Up to this size matrices are factored.
 DENSE_UP_TO = 1500
@@ -43,7 +43,7 @@ def symmetric_form(
     if diagonal is None:
         if not has_entries(inverse):
             return None
-        root = np.linalg.cholesky(_dense(inverse))
+        root = np.linalg.cholesky(dense(inverse))
     else:
         root = 1 / np.sqrt(np.asarray(to_host(diagonal), dtype=np.float64))
     matrix = to_host(matrix) if is_foreign(matrix) else matrix
@@ -56,7 +56,7 @@ def symmetric_form(
     if has_ridge:
         # ½μ‖x‖² = ½‖√μ L y‖²: rows of their own.
         scaled = np.concatenate(
-            [_dense(scaled), np.sqrt(least_squares.ridge) * _times(np.eye(size), root)]
+            [dense(scaled), np.sqrt(least_squares.ridge) * _times(np.eye(size), root)]
         )
         rhs = np.concatenate([rhs, np.zeros((*rhs.shape[:-1], size), rhs.dtype)], axis=-1)
     return LeastSquares(scaled, rhs)
@@ -76,10 +76,10 @@ def check_definite(inverse: Any) -> None:
         raise _not_definite(f"its diagonal is {diagonal[index]:g} at index {index}")
     if inverse.shape[0] > DENSE_UP_TO:
         return
-    dense = _dense(inverse)
+    entries = dense(inverse)
     root = np.sqrt(diagonal)
-    dense = dense / root / root[:, None]
-    asymmetry = float(np.abs(dense - dense.conj().T).max())
+    entries = entries / root / root[:, None]
+    asymmetry = float(np.abs(entries - entries.conj().T).max())
     if asymmetry > 1e-4:
         raise ValueError(
             "`preconditioner` must be symmetric: entries differ from the transpose's by up to "
@@ -87,10 +87,10 @@ def check_definite(inverse: Any) -> None:
             "(incomplete Cholesky, symmetric Gauss–Seidel)"
         )
     try:
-        pivots = np.diag(np.linalg.cholesky((dense + dense.conj().T) / 2)).real ** 2
+        pivots = np.diag(np.linalg.cholesky((entries + entries.conj().T) / 2)).real ** 2
     except np.linalg.LinAlgError:
         raise _not_definite("it has an eigenvalue that is negative or 0") from None
-    if pivots.min() <= dense.shape[0] * np.finfo(np.float64).eps:
+    if pivots.min() <= entries.shape[0] * np.finfo(np.float64).eps:
         raise _not_definite("it is singular to rounding")
 
 
@@ -111,14 +111,10 @@ def _is_small(problem: QuadraticProblem[Any], more_rows: int) -> bool:
     return fits_dense_eigensolver(np.broadcast_to(0.0, (rows, hessian.shape[0])))
 
 
-def _dense(matrix: Any) -> Any:
-    return matrix.toarray() if hasattr(matrix, "toarray") else to_host(matrix)
-
-
 def _times(matrix: Any, root: FloatArray) -> Any:
     """``A L`` for a lower triangular L, or for a diagonal one of shape (n,)."""
     if root.ndim == 2:
-        return _dense(matrix) @ root
+        return dense(matrix) @ root
     root = root.astype(matrix.dtype)
     if hasattr(matrix, "tocsr"):
         from scipy.sparse import diags_array

@@ -61,6 +61,9 @@ class Composite(Generic[ArrayT]):
         TypeError: If ``problem`` is no problem or a preconditioned one, if ``penalty`` is no
             penalty, or one of real vectors where the data are complex.
 
+    Attributes:
+        products_on_bounds: Products spent so far on the bounds that steps are made from.
+
     >>> from stepfold import LeastSquares
     >>> objective = Composite(LeastSquares(np.eye(2), np.array([3.0, 0.5])), L1(1.0))
     >>> solution = np.array([2.0, 0.0])
@@ -77,6 +80,7 @@ class Composite(Generic[ArrayT]):
             )
         self.problem = problem
         self.penalty = check_penalty(penalty)
+        self.products_on_bounds = 0
         is_complex = dtype_kind(getattr(self.zero, "dtype", None)) == "c"
         if is_complex and not penalty.takes_complex:
             raise TypeError(
@@ -92,7 +96,11 @@ class Composite(Generic[ArrayT]):
     @functools.cached_property
     def _bounds(self) -> SpectralBounds:
         """Bounds of the Hessian of f, estimated when they are first asked for."""
-        return estimate_bounds(self.problem)
+        return self._counted(estimate_bounds(self.problem))
+
+    def _counted(self, bounds: SpectralBounds) -> SpectralBounds:
+        self.products_on_bounds += bounds.num_products
+        return bounds
 
     def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
         """Bounds of the Hessian of f: what `estimate_bounds` returns."""
@@ -135,7 +143,7 @@ class Composite(Generic[ArrayT]):
         quadratic: Any = self.problem
         if not isinstance(quadratic, QuadraticProblem):
             quadratic = Quadratic(hessian, 0 * diagonal)
-        upper = estimate_bounds(Preconditioned(quadratic, metric)).upper
+        upper = self._counted(estimate_bounds(Preconditioned(quadratic, metric))).upper
         return 1 / (upper * metric), upper
 
     def value(self, x: ArrayT) -> Any:

@@ -44,7 +44,7 @@ class FixedPoint(Generic[ArrayT]):
 
     Args:
         map: f, from arrays of NumPy or torch, of any shape, to arrays of the same shape and dtype.
-            It must not write into its argument.
+            It must not change its argument.
 
     Raises:
         TypeError: If ``map`` is not callable.
@@ -144,7 +144,7 @@ def first_residual(
     the map cannot do without.
 
     Raises:
-        ValueError: If the map writes into its argument, or is not finite at the start.
+        ValueError: If the map changes its argument, or is not finite at the start.
 
     Warns:
         StochasticMapWarning: If the two evaluations differ.
@@ -170,10 +170,7 @@ def first_residual(
         problem._differentiates = True
         again = bare_residual(problem, x)
     if not bool(namespace(x).all(given == x)):
-        raise ValueError(
-            "`map` must not write into its argument, got another argument back; "
-            "let it work on a copy"
-        )
+        raise ValueError("`map` changed its input array in place; return a new array")
     size = largest_entry(residual)
     if not np.isfinite(size):
         raise ValueError(

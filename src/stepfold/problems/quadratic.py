@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from stepfold._arrays import norms, take
-from stepfold._checks import check_matrix, check_nonnegative
+from stepfold._checks import check_matrix, check_nonnegative, check_square
 from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.kernels import Sweep, least_squares_sweep, quadratic_sweep
 from stepfold.operators import adjoint_of, apply, check_adjoint
@@ -189,11 +189,8 @@ class Quadratic(QuadraticProblem[ArrayT]):
         self._hessian: Any = check_matrix(
             "hessian", hessian, allow_complex=True, rows=rhs, is_square=True
         )
-        if self._hessian.shape[0] != self._hessian.shape[1]:
-            raise ValueError(
-                f"`hessian` must be square, got shape {tuple(self._hessian.shape)}; "
-                "for a rectangular matrix use `LeastSquares`"
-            )
+        remedy = "; for a rectangular matrix use `LeastSquares`"
+        check_square("hessian", self._hessian, remedy)
         self.rhs: ArrayT = check_rows("rhs", rhs, self._hessian.shape[0], "`hessian`")
         check_library("rhs", self.rhs, "`hessian`", self._hessian)
         self._sweep: Sweep | None = None

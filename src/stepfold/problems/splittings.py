@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from stepfold._arrays import from_host, is_array, is_sparse_tensor, namespace, solve_triangular
-from stepfold._checks import check_matrix, check_real
+from stepfold._checks import check_matrix, check_real, check_square
 from stepfold._typing import ArrayT, Operator
 from stepfold.kernels.relaxation import relax_rows
 from stepfold.operators import apply
@@ -95,8 +95,7 @@ class _System:
 
     def __init__(self, matrix: Any, rhs: Any) -> None:
         self.matrix: Any = check_matrix("matrix", matrix)
-        if self.matrix.shape[0] != self.matrix.shape[1]:
-            raise ValueError(f"`matrix` must be square, got shape {tuple(self.matrix.shape)}")
+        check_square("matrix", self.matrix)
         self._is_sparse = hasattr(self.matrix, "tocsr")
         if not (self._is_sparse or is_array(self.matrix)):
             raise TypeError(

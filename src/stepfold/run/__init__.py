@@ -1,6 +1,6 @@
 """The engine: a ledger, a loop, measures and policies, behind `solve` and `accelerate`."""
 
-from stepfold.run.ledger import Budgets, Ledger, Seen
+from stepfold.run.ledger import Budgets, Ledger, Seen, Terms
 from stepfold.run.loop import Loop, Policy
 from stepfold.run.measures import GradientNorm, Measure, ProximalStep
 
@@ -13,4 +13,5 @@ __all__ = [
     "Policy",
     "ProximalStep",
     "Seen",
+    "Terms",
 ]

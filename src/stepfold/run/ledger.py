@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._arrays import put_rows, take
-from stepfold._checks import check_count, check_nonnegative
+from stepfold._checks import check_callable, check_count, check_nonnegative
 from stepfold._typing import FloatArray
 from stepfold.result import History, Status
 from stepfold.run.thinned import Thinned
@@ -43,7 +43,7 @@ DIVERGED_BEYOND = 1e8
 
 @dataclass(frozen=True)
 class Budgets:
-    """What a run may spend; a period that does not fit is not begun.
+    """What a run may spend; no period starts that would exceed it.
 
     Args:
         max_steps: Most steps.
@@ -66,6 +66,43 @@ class Budgets:
                 check_count(name, getattr(self, name), minimum=0)
         if self.max_seconds is not None:
             check_nonnegative("max_seconds", self.max_seconds, allow_infinite=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """What a run is to come to, what it may spend, and what is to be seen of it.
+
+    Args:
+        rtol: Of `stepfold.solve`, as the other four tolerances are.
+        budgets: What may be spent.
+        callback: Called as ``callback(t, x)`` after each step.
+        keep_iterates: Whether the history keeps the iterates.
+
+    Raises:
+        TypeError: If a tolerance is no number, or the callback no function.
+        ValueError: If a tolerance is negative or not finite.
+    """
+
+    rtol: float | None = None
+    atol: float = 0.0
+    error_rtol: float | None = None
+    gap_rtol: float | None = None
+    gap_atol: float = 0.0
+    budgets: Budgets = Budgets()
+    callback: Callable[[int, Any], Any] | None = None
+    keep_iterates: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("rtol", "atol", "error_rtol", "gap_rtol", "gap_atol"):
+            tolerance = getattr(self, name)
+            if tolerance is not None or name.endswith("atol"):
+                check_nonnegative(name, tolerance)
+        check_callable("callback", self.callback)
+
+    def ledger(self, x0: Any) -> Ledger:
+        """The book of a run from ``x0``, of shape (n,) or (batch, n)."""
+        num_rows = x0.shape[0] if x0.ndim == 2 else None
+        return Ledger(x0, num_rows, self.budgets, keep_iterates=self.keep_iterates)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,8 +27,8 @@ from stepfold.problems.fixed_point import (
     start_of,
 )
 from stepfold.result import Result, Status
-from stepfold.run.ledger import Budgets, Ledger, Seen
-from stepfold.run.loop import Callback, Loop, Policy
+from stepfold.run.ledger import Ledger, Seen, Terms
+from stepfold.run.loop import Loop, Policy
 from stepfold.run.measures import Measure, Places
 
 # Residuals of so many roundings of the iterate: x equals f(x) in its dtype.
@@ -218,9 +218,7 @@ def run_map(
     problem: FixedPoint[Any],
     x0: Any,
     policy: MapPolicy,
-    budgets: Budgets,
-    tolerances: tuple[float, float],
-    callback: Callback | None,
+    terms: Terms,
     *,
     stop: Callable[[Any], bool] | None = None,
     batch: bool = False,
@@ -233,18 +231,14 @@ def run_map(
         problem: The map.
         x0: Start.
         policy: What a step is.
-        budgets: What may be spent, two evaluations at least.
-        tolerances: ``rtol`` and ``atol``.
-        callback: Called after each step.
+        terms: What is asked for; two evaluations must be allowed at least.
         stop: Asked whether an iterate is good enough.
         batch: Whether the first axis counts problems.
         differentiable: Whether somebody sees to gradients.
         exploded: What to say of residuals that grow beyond all bounds.
     """
     check_callable("stop", stop)
-    check_callable("callback", callback)
-    for name, tolerance in zip(("rtol", "atol"), tolerances, strict=True):
-        check_nonnegative(name, tolerance)
+    budgets, rtol = terms.budgets, check_nonnegative("rtol", terms.rtol)
     if budgets.max_products is not None:
         # That many are spent at the start, to see whether the map is repeatable.
         check_count("max_products", budgets.max_products, minimum=EVALUATIONS_AT_START)
@@ -260,9 +254,9 @@ def run_map(
             ledger.end(Status.INTERRUPTED)
     ledger.num_products = EVALUATIONS_AT_START
     measure = MapResidual(
-        *tolerances, stop, is_batch=batch, is_stochastic=is_stochastic, exploded=exploded
+        rtol, terms.atol, stop, is_batch=batch, is_stochastic=is_stochastic, exploded=exploded
     )
-    loop = Loop(problem, measure, policy, ledger, callback)
+    loop = Loop(problem, measure, policy, ledger, terms.callback)
     if residual is not None:
         loop.go(x, residual)
     if isinstance(ledger.best, np.generic):

@@ -269,12 +269,12 @@ class ProximalStep(Measure):
     def look(self, problem: Problem[Any], places: Places, x: Any, known: Any = None) -> Seen:
         del known
         composite, seen = self._composite, look(problem, x)
-        sizes = _numbers(optimality(composite.penalty, x, seen.gradient, self.steps))
+        sizes = numbers(optimality(composite.penalty, x, seen.gradient, self.steps))
         if self.is_scaled:
             sizes = sizes * self.upper**0.5
-        gaps = _numbers(composite.gap_at(x, seen)) if composite.has_gap else None
-        penalties = _numbers(composite.penalty.value(x))
-        values = _numbers(seen.value)
+        gaps = numbers(composite.gap_at(x, seen)) if composite.has_gap else None
+        penalties = numbers(composite.penalty.value(x))
+        values = numbers(seen.value)
         if self._tolerance is None:
             # Where 0 is infeasible its objective is infinite, and no measure for anything.
             objective = values + penalties
@@ -311,7 +311,7 @@ class ProximalStep(Measure):
 
     def _posed_sizes(self, x: Any, gradient: Any) -> FloatArray:
         composite = self._composite
-        return _numbers(optimality(composite.penalty, x, gradient, composite.step))
+        return numbers(optimality(composite.penalty, x, gradient, composite.step))
 
     def targets(self, places: Places, seen: Seen) -> FloatArray:
         """Sizes at which the criteria are likely to hold, for what sees the sizes only."""
@@ -352,6 +352,6 @@ class ProximalStep(Measure):
         ]
 
 
-def _numbers(values: Any) -> FloatArray:
+def numbers(values: Any) -> FloatArray:
     """One number per row, as float64 of shape (rows,)."""
     return np.atleast_1d(np.asarray(values.tolist(), dtype=np.float64))

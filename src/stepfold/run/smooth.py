@@ -10,7 +10,7 @@ from stepfold._arrays import all_finite, copy_of, norms
 from stepfold.iterations import Fista, Iteration
 from stepfold.problems import Composite, Problem, QuadraticProblem
 from stepfold.result import Result
-from stepfold.run.ledger import Budgets, Ledger
+from stepfold.run.ledger import Terms
 from stepfold.run.loop import Loop
 from stepfold.run.measures import GradientNorm, ProximalStep
 from stepfold.run.policies.cycle import Cycle
@@ -28,11 +28,7 @@ def run_smooth(
     schedule: Schedule | None,
     x0: Any,
     method: Iteration[Any, Any],
-    tolerances: tuple[float | None, float],
-    budgets: Budgets,
-    callback: Any,
-    *,
-    keep_iterates: bool,
+    terms: Terms,
 ) -> Result[Any]:
     """A smooth problem, by a schedule or by steps of one over its bound of curvature."""
     check_untracked(problem, None, x0)
@@ -46,16 +42,15 @@ def run_smooth(
         steps = np.full(STEPS_PER_LOOK, 1 / bound if bound > 0 else 1.0)
         schedule = Schedule(steps, "constant")
     x, zero = _first_point(problem, x0)
-    num_rows = len(x) if x.ndim == 2 else None
-    ledger = Ledger(x, num_rows, budgets, keep_iterates=keep_iterates)
-    reference = np.full(num_rows or 1, np.nan)
+    ledger = terms.ledger(x)
+    reference = np.full(ledger.active.size, np.nan)
     if zero is not None and x0 is not None:
         reference = norms(problem.gradient(zero))
         ledger.num_products = problem.products_per_gradient
-    rtol, atol = tolerances
-    measure = GradientNorm(default_rtol(x) if rtol is None else rtol, atol, None, reference)
+    rtol = default_rtol(x) if terms.rtol is None else terms.rtol
+    measure = GradientNorm(rtol, terms.atol, None, reference)
     measure.upper = 1 / float(schedule.steps.min())
-    loop = Loop(problem, measure, Cycle(schedule, method), ledger, callback)
+    loop = Loop(problem, measure, Cycle(schedule, method), ledger, terms.callback)
     loop.go(x)
     return finished(loop, Units(problem), problem)
 
@@ -77,17 +72,14 @@ def run_composite(
     schedule: Schedule | None,
     x0: Any,
     iteration: Any,
-    tolerances: dict[str, Any],
-    budgets: Budgets,
-    callback: Any,
-    *,
-    keep_iterates: bool,
+    terms: Terms,
 ) -> Result[Any]:
     """A problem with a penalty: proximal steps, from 0 or from ``x0``."""
     # 0 times what overflows is NaN.
     if isinstance(composite.problem, QuadraticProblem) and not all_finite(composite.zero):
         finite_term(composite.problem)
     is_automatic = schedule is None and iteration is None
+    spent_before = composite.products_on_bounds
     if schedule is None:
         schedule = Schedule(np.full(STEPS_PER_LOOK, composite.step), "constant")
     make = Fista if iteration is None else iteration
@@ -100,27 +92,24 @@ def run_composite(
     problem = composite.problem
     check_untracked(problem, None, x0)
     x, zero = _first_point(composite, x0)
-    asked = dict(tolerances)
-    if (
-        asked["rtol"] is None
-        and asked["gap_rtol"] is None
-        and not (asked["atol"] or asked["gap_atol"])
-    ):
-        asked["rtol"] = default_rtol(x)
+    rtol = terms.rtol
+    if rtol is None and terms.gap_rtol is None and not (terms.atol or terms.gap_atol):
+        rtol = default_rtol(x)
     steps: Any = composite.steps if is_automatic else float(schedule.steps[-1])
     upper = composite.scaled_upper if is_automatic else 1 / steps
-    measure = ProximalStep(composite, steps, upper, **asked)
+    asked = rtol, terms.atol, terms.gap_rtol, terms.gap_atol
+    measure = ProximalStep(composite, steps, upper, *asked)
     if measure.on_gap and not composite.has_gap:
         raise ValueError(
             f"`gap_rtol` and `gap_atol` need a duality gap, and none is known for "
             f"{type(composite.penalty).__name__} on {type(composite.problem).__name__}; give "
             "`rtol`, or add a ridge term to least squares"
         )
-    num_rows = len(x) if x.ndim == 2 else None
-    ledger = Ledger(x, num_rows, budgets, keep_iterates=keep_iterates)
+    ledger = terms.ledger(x)
     policy = Proximal(composite, measure) if is_automatic else Cycle(schedule, method)
-    loop = Loop(problem, measure, policy, ledger, callback)
+    loop = Loop(problem, measure, policy, ledger, terms.callback)
     if isinstance(problem, QuadraticProblem):
         ledger.num_products = problem.products_per_gradient - 1  # those of the linear term
+    ledger.num_products += composite.products_on_bounds - spent_before
     loop.go(x, zero=None if x0 is None else zero)
     return finished(loop, Units(problem), problem)

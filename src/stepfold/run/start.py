@@ -24,7 +24,7 @@ from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
 from stepfold.problems.base import check_library, check_rows
 from stepfold.result import Result, Status
 from stepfold.run.diagnosis import diagnose
-from stepfold.run.ledger import Budgets, Ledger
+from stepfold.run.ledger import Terms
 from stepfold.run.loop import Loop, Policy
 from stepfold.run.measures import Measure
 from stepfold.run.units import Units
@@ -45,10 +45,7 @@ def run_quadratic(
     term: Any,
     measure: Measure,
     policy: Policy,
-    budgets: Budgets,
-    callback: Callable[[int, Any], None] | None,
-    *,
-    keep_iterates: bool = False,
+    terms: Terms,
 ) -> Loop:
     """Run a policy on a quadratic problem, from 0 or from ``x0``, to its end.
 
@@ -58,19 +55,16 @@ def run_quadratic(
         term: Its linear term in the usual inner product, in units near 1.
         measure: What is looked at.
         policy: What a period is.
-        budgets: What may be spent.
-        callback: Called after each step with an iterate in the units of the problem.
-        keep_iterates: Whether the history keeps iterates.
+        terms: What is asked for; the callback gets iterates in the units of the problem.
     """
     problem = units.problem
     zero = 0 * term
     # A copy: the result may be the start, and must not share memory with the caller's.
     x = zero if x0 is None else units.scaled(copy_of(check_start(x0, zero)))
-    num_rows = x.shape[0] if x.ndim == 2 else None
-    ledger = Ledger(x, num_rows, budgets, keep_iterates=keep_iterates)
+    ledger = terms.ledger(x)
     # A gradient costs one product more than the linear term: Aᵀ(Ax − b) beside Aᵀb.
     ledger.num_products = problem.products_per_gradient - 1
-    shown = callback
+    callback = shown = terms.callback
     if callback is not None and units.solution is not None:
 
         def shown(count: int, x: Any) -> None:

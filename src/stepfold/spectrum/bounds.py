@@ -1,4 +1,4 @@
-"""The interval that holds the eigenvalues of a Hessian, and how far each end can be relied upon.
+"""The interval that holds the eigenvalues of a Hessian, and how reliable each end is.
 
 An upper end that is too low makes every schedule diverge; one that is a little too high costs
 almost nothing. A lower end that is too low only slows. So ends lie outside the spectrum, and what
@@ -18,7 +18,7 @@ from stepfold._codec import JsonRecord
 
 
 class Certainty(enum.StrEnum):
-    """How far an end of the interval can be relied upon."""
+    """How reliable an end of the interval is."""
 
     GUARANTEED = "guaranteed"
     """Computed from all eigenvalues, or proved: no eigenvalue lies beyond, up to rounding."""
@@ -39,8 +39,8 @@ class SpectralBounds(JsonRecord):
         lower: Lower end, at least 0. A lower end of 0 (or of the shift of a `Gram`) is what
             semidefiniteness alone gives; with ``reached_lower`` above it, it means *unknown*.
         upper: Upper end, at least ``lower`` and finite.
-        lower_certainty: How far the lower end can be relied upon.
-        upper_certainty: How far the upper end can be relied upon.
+        lower_certainty: How reliable the lower end is.
+        upper_certainty: How reliable the upper end is.
         method: What the ends come from, for people to read.
         num_products: Products with the operator (and with its transpose, counted singly) spent;
             a pass over the entries counts as one.

@@ -13,13 +13,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from stepfold._checks import check_count, check_matrix
+from stepfold._checks import check_count, check_matrix, check_square
 from stepfold._typing import Operator
 from stepfold.operators import linear_map
 from stepfold.spectrum.bounds import Certainty, SpectralBounds, tightest
 from stepfold.spectrum.complex_form import is_complex
 from stepfold.spectrum.entries import Gershgorin
-from stepfold.spectrum.exact import Exact, check_square
+from stepfold.spectrum.exact import USE_GRAM, Exact
 from stepfold.spectrum.gram import Gram
 from stepfold.spectrum.lanczos import Lanczos
 from stepfold.spectrum.target import Target, has_entries
@@ -185,12 +185,12 @@ def _operator(hessian: Any, shape: tuple[int, int] | None, like: Any) -> Any:
         if shape is not None:
             shape = tuple(check_count("shape", length) for length in shape)  # type: ignore[assignment]
         operator = check_matrix("hessian", hessian, allow_complex=True, shape=shape, like=like)
-    check_square(operator.shape)
+    check_square("hessian", operator, USE_GRAM)
     return operator
 
 
 def fits_dense_eigensolver(hessian: Operator) -> bool:
-    """Whether all eigenvalues are to be had in a second or two: entries known and few enough.
+    """Whether a dense eigensolver takes about two seconds at most; the entries must be known.
 
     >>> fits_dense_eigensolver(np.eye(3)), fits_dense_eigensolver(np.eye(2000))
     (True, False)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from stepfold._arrays import dtype_kind
-from stepfold._checks import check_matrix
+from stepfold._checks import check_matrix, check_square
 from stepfold._typing import FloatArray, Operator
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
 from stepfold.spectrum.gram import Gram
@@ -44,7 +44,7 @@ def exact_eigenvalues(hessian: Operator) -> FloatArray:
     """
     if not isinstance(hessian, Gram):
         hessian = check_matrix("hessian", hessian, allow_complex=True)
-        check_square(hessian.shape)
+        check_square("hessian", hessian, USE_GRAM)
     return _spectrum(hessian)[0]
 
 
@@ -98,13 +98,8 @@ def check_range(norm: float, square: float) -> None:
         )
 
 
-def check_square(shape: tuple[int, int]) -> None:
-    """Raise unless a Hessian is square."""
-    if shape[0] != shape[1]:
-        raise ValueError(
-            f"`hessian` must be square, got shape {tuple(shape)}; "
-            "for least squares with this matrix pass `Gram(matrix)`"
-        )
+USE_GRAM = "; for least squares with this matrix pass `Gram(matrix)`"
+"""What to do with a Hessian that is not square."""
 
 
 def not_symmetric(evidence: str) -> ValueError:

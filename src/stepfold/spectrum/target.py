@@ -85,6 +85,11 @@ def has_entries(matrix: Any) -> bool:
     return (is_array(matrix) and not is_sparse_tensor(matrix)) or hasattr(matrix, "toarray")
 
 
+def dense(matrix: Any) -> Any:
+    """A matrix with entries as a dense array of NumPy."""
+    return matrix.toarray() if hasattr(matrix, "toarray") else to_host(matrix)
+
+
 def on_host(matrix: Any) -> tuple[Any, float]:
     """A matrix with entries as one of NumPy or SciPy, and the precision of its dtype."""
     eps = epsilon(matrix) if dtype_kind(matrix.dtype) in "fc" else 0.0

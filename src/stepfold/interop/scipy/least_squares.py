@@ -22,7 +22,7 @@ from stepfold.interop.scipy._inputs import (
 from stepfold.interop.scipy.linear import known_steps
 from stepfold.problems import LeastSquares
 from stepfold.result import Status
-from stepfold.run import Budgets, Measure, Policy, Seen
+from stepfold.run import Budgets, Measure, Policy, Seen, Terms
 from stepfold.run.measures import RESTING, Places
 from stepfold.run.policies.automatic import Automatic
 from stepfold.run.start import run_quadratic, scaled_bounds
@@ -147,8 +147,8 @@ def lsq_chebyshev(
     if bounds is not None:
         policy = known_steps(scaled_bounds(bounds, 1 / units.hessian), reduction, limit)
         measure.upper = bounds.upper / units.hessian
-    budgets = Budgets(max_steps=limit)
-    loop = run_quadratic(units, None, inner.linear_term, measure, policy, budgets, None)
+    terms = Terms(budgets=Budgets(max_steps=limit))
+    loop = run_quadratic(units, None, inner.linear_term, measure, policy, terms)
     ledger = loop.ledger
     if ledger.status is not Status.CONVERGED:
         # The best iterate need not be the one looked at last.

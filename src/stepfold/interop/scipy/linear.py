@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._arrays import epsilon, norms, row_dots
-from stepfold._checks import check_callable, check_count, check_entries
+from stepfold._checks import check_callable, check_count, check_entries, check_square
 from stepfold._typing import FloatArray
 from stepfold.interop.scipy._inputs import (
     as_matrix,
@@ -24,7 +24,7 @@ from stepfold.iterations import GradientDescent
 from stepfold.planner import shortest_good_period
 from stepfold.problems import Preconditioned, Quadratic, QuadraticProblem
 from stepfold.result import Status
-from stepfold.run import Budgets, Measure, Policy, Seen
+from stepfold.run import Budgets, Measure, Policy, Seen, Terms
 from stepfold.run.measures import RESTING, Places
 from stepfold.run.policies.automatic import Automatic
 from stepfold.run.policies.cycle import Cycle
@@ -88,9 +88,8 @@ def chebyshev(
     (array([1., 1., 1.]), 0)
     """
     matrix = as_matrix("A", A)
+    check_square("A", matrix)
     size = matrix.shape[0]
-    if matrix.shape != (size, size):
-        raise ValueError(f"`A` must be square, got shape {tuple(matrix.shape)}")
     inverse = None if M is None else as_matrix("M", M)
     check_entries("M", inverse)
     if inverse is not None and inverse.shape != matrix.shape:
@@ -127,8 +126,8 @@ def chebyshev(
     watch = None if callback is None else (lambda _, x: callback(x))
     policy = _policy(bounds, units, tolerances[0], limit)
     scaled = Units(inner, units.hessian, units.solution, units.gradient)
-    budgets = Budgets(max_steps=limit)
-    loop = run_quadratic(scaled, start, term, measure, policy, budgets, watch)
+    terms = Terms(budgets=Budgets(max_steps=limit), callback=watch)
+    loop = run_quadratic(scaled, start, term, measure, policy, terms)
     if policy.indefinite is not None:
         raise ValueError(
             "`A` must be positive definite, got a direction p with pᴴAp/pᴴp = "

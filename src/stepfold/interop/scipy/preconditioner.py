@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._checks import check_square
 from stepfold.interop.scipy._inputs import as_matrix, convert, system_dtype
 from stepfold.polynomial import extrema_between, residual_polynomial
 from stepfold.schedules import Schedule
@@ -53,8 +54,7 @@ def as_preconditioner(A: Any, schedule: Schedule, *, bounds: SpectralBounds | No
 
     check_schedule(schedule, or_none=False)
     matrix = as_matrix("A", A)
-    if matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"`A` must be square, got shape {tuple(matrix.shape)}")
+    check_square("A", matrix)
     dtype = system_dtype(matrix.dtype)
     if bounds is None:
         if dtype.kind == "c":

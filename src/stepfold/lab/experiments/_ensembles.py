@@ -20,15 +20,17 @@ CORRELATION = 0.7
 
 
 def spectra(
-    ensemble: str,
+    ensemble: str = "gaussian",
     *,
-    num_unknowns: int,
-    num_rows: int,
-    num_matrices: int,
-    matrix_seed: int,
+    num_unknowns: int = 300,
+    num_rows: int = 600,
+    num_matrices: int = 1,
+    matrix_seed: int = 12,
     matrix: str = "",
 ) -> list[SpectralMeasure]:
     """Equal weights on the eigenvalues of each matrix: errors that are alike in every direction.
+
+    That of the published matrix if nothing is given.
 
     Args:
         ensemble: "gaussian": independent entries of variance 1/n. "autoregressive": the same, but
@@ -97,19 +99,19 @@ def _autoregressive(seed: int, num_unknowns: int, num_rows: int) -> FloatArray:
     return exact_eigenvalues(Gram(rows / math.sqrt(num_unknowns)))
 
 
-def _ends(num_unknowns: int, num_rows: int) -> tuple[float, float]:
+def ends(num_unknowns: int, num_rows: int) -> tuple[float, float]:
     """Ends of the Marchenko–Pastur law of the Gaussian matrices of this shape."""
     mean, root = num_rows / num_unknowns, math.sqrt(num_unknowns / num_rows)
     return mean * (1 - root) ** 2, mean * (1 + root) ** 2
 
 
 def _uniform(seed: int, num_unknowns: int, num_rows: int) -> FloatArray:
-    ends = _ends(num_unknowns, num_rows)
-    return np.sort(np.random.default_rng(seed).uniform(*ends, num_unknowns))
+    draws = np.random.default_rng(seed).uniform(*ends(num_unknowns, num_rows), num_unknowns)
+    return np.sort(draws)
 
 
 def _log_uniform(seed: int, num_unknowns: int, num_rows: int) -> FloatArray:
-    low, high = np.log(_ends(num_unknowns, num_rows))
+    low, high = np.log(ends(num_unknowns, num_rows))
     return np.sort(np.exp(np.random.default_rng(seed).uniform(low, high, num_unknowns)))
 
 

@@ -1,4 +1,4 @@
-"""The published setting, which experiments share: the matrix and its spectrum."""
+"""The published setting, which experiments share: the matrix and the length of a training."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import numpy as np
 
 from stepfold._typing import FloatArray
 from stepfold.lab.parameters import Between
-from stepfold.measure import SpectralMeasure
-from stepfold.spectrum import Gram, exact_eigenvalues
 
 Seed = Annotated[int, Between(0, 2**32 - 1)]
 
@@ -23,11 +21,3 @@ def published_matrix(seed: int = 12, num_unknowns: int = 300, num_rows: int = 60
     shape = (num_unknowns, num_rows)
     matrix: FloatArray = legacy.normal(0, 1 / np.sqrt(num_unknowns), shape).T
     return matrix
-
-
-def published_measure(
-    seed: int = 12, num_unknowns: int = 300, num_rows: int = 600
-) -> SpectralMeasure:
-    """Equal weight on the eigenvalues of HᵀH: errors that are the same in every direction."""
-    matrix = published_matrix(seed, num_unknowns, num_rows)
-    return SpectralMeasure.from_eigenvalues(exact_eigenvalues(Gram(matrix)))

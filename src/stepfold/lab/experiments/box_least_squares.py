@@ -49,7 +49,6 @@ def box_least_squares(
         num_iterations: Mini-batches per stage.
         spread: Standard deviation of the data; 1 was published, where the box hardly matters.
         seed: Seed of the training data.
-        progress: Whether to show a progress bar.
     """
     from stepfold.unfolded.networks.box import BoxLeastSquares, box
 
@@ -164,7 +163,6 @@ def binary_least_squares(
         num_iterations: Mini-batches per stage.
         noise: Standard deviation of the noise.
         seed: Seed of the training data.
-        progress: Whether to show a progress bar.
     """
     import torch
 

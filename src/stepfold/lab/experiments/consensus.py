@@ -44,7 +44,6 @@ def consensus(
         num_layers: T, rounds of talking to all neighbours.
         num_iterations: Mini-batches per stage; training from theory has as many in all.
         seed: Seed of the training data.
-        progress: Whether to show a progress bar.
     """
     from stepfold.unfolded import train_exactly
     from stepfold.unfolded.networks.relaxation import consensus as build

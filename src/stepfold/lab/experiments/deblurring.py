@@ -57,7 +57,6 @@ def deblurring(
         num_iterations: Mini-batches.
         noise: Standard deviation of the noise; values are from 0 to 1.
         seed: Seed of the training data.
-        progress: Whether to show a progress bar.
     """
     from stepfold.unfolded.networks import deblurring as network
     from stepfold.unfolded.networks.blur import BlurredPatches, held_out

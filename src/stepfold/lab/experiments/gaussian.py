@@ -13,13 +13,16 @@ from typing import Annotated
 import numpy as np
 
 from stepfold.lab.curves import curves
-from stepfold.lab.experiments._published import Seed, published_measure
+from stepfold.lab.experiments._computed import BUILDERS, Builder, by_period
+from stepfold.lab.experiments._ensembles import ends, spectra
+from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.formula import Formula
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
 from stepfold.lab.sources import OWN, Source
+from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import (
     marchenko_pastur_mean_squared_error,
     mean_squared_error,
@@ -53,40 +56,24 @@ def gaussian(
         matrix_seed: Seed of the first, the published one; the others follow.
     """
     ratio = num_unknowns / num_rows
-    if ratio >= 1:
-        raise ValueError(
-            f"`num_rows` must be above `num_unknowns`, got {num_rows} and {num_unknowns}: "
-            "otherwise HᵀH is singular, and the law another one"
-        )
-    scale = num_rows / num_unknowns  # published entries have variance 1/n, the law is for 1/m
-    law = SpectralBounds(scale * (1 - ratio**0.5) ** 2, scale * (1 + ratio**0.5) ** 2)
-    measures = [
-        published_measure(matrix_seed + k, num_unknowns, num_rows) for k in range(num_matrices)
-    ]
+    measures = spectra(
+        num_unknowns=num_unknowns,
+        num_rows=num_rows,
+        num_matrices=num_matrices,
+        matrix_seed=matrix_seed,
+    )
+    law = SpectralBounds(*ends(num_unknowns, num_rows))
     depths = np.arange(1, max_steps + 1)
     counts = range(1, max_steps + 1)
     optimum = np.array([[optimal_mean_squared_error(m, t) for t in counts] for m in measures])
-    schedules = {
-        "second kind, from n/m alone": [
-            [chebyshev_steps(law, t, kind=2) for t in counts] for _ in measures
-        ],
-        "first kind, from the matrix's bounds": [
-            [chebyshev_steps(m.bounds, t) for t in counts] for m in measures
-        ],
+    builders: dict[str, Builder] = {
+        "second kind, from n/m alone": lambda _, t: chebyshev_steps(law, t, kind=2),
+        "first kind, from the matrix's bounds": BUILDERS["Chebyshev"],
     }
-    errors = {
-        name: np.array(
-            [
-                [mean_squared_error(schedule, m) for schedule in row]
-                for m, row in zip(measures, rows, strict=True)
-            ]
-        )
-        for name, rows in schedules.items()
-    }
-    first_optimal = [optimal_steps(measures[0], t) for t in counts]
+    errors = by_period(mean_squared_error, builders, measures, counts)
     deviation = {
-        name: np.array([_deviation(*pair) for pair in zip(rows[0], first_optimal, strict=True)])
-        for name, rows in schedules.items()
+        name: rows[0]
+        for name, rows in by_period(_deviation, builders, measures[:1], counts).items()
     }
     surplus = {name: np.median(rows / optimum, axis=0) for name, rows in errors.items()}
     predicted = np.array([marchenko_pastur_mean_squared_error(ratio, t) for t in counts])
@@ -211,6 +198,7 @@ def gaussian(
     )
 
 
-def _deviation(schedule: Schedule, optimal: Schedule) -> float:
+def _deviation(schedule: Schedule, measure: SpectralMeasure) -> float:
     """Largest relative difference of a step from the optimal one of its rank."""
-    return float(np.abs(np.sort(schedule.steps) / np.sort(optimal.steps) - 1).max())
+    best = optimal_steps(measure, schedule.period)
+    return float(np.abs(np.sort(schedule.steps) / np.sort(best.steps) - 1).max())

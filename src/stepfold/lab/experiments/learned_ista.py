@@ -39,7 +39,6 @@ def learned_ista(
         num_layers: T, the number of layers.
         num_iterations: Mini-batches per stage.
         seed: Seed of the training data.
-        progress: Whether to show a progress bar.
     """
     from stepfold.unfolded.networks import learned_ista as networks
     from stepfold.unfolded.networks.sparse_signals import SparseSignals, normalised_error

@@ -44,7 +44,6 @@ def learned_sor(
         num_layers: Iterations in training.
         num_iterations: Mini-batches for each iteration; both trainings have as many in all.
         seed: Seed of the training data.
-        progress: Whether to show a progress bar.
     """
     from stepfold.unfolded.networks.relaxation import JacobiSystems
     from stepfold.unfolded.networks.relaxation import learned_sor as build

@@ -65,7 +65,6 @@ def mimo_detection(
         batch_size: Receptions in a mini-batch.
         num_channels: Channels on which errors are counted.
         seed: Seed of the training data.
-        progress: Whether to show a progress bar.
     """
     from stepfold.unfolded.networks.mimo import OverloadedMimo, error_rates, tpg_detector
 

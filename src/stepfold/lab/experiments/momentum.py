@@ -19,7 +19,8 @@ from stepfold.iterations import GradientDescent, Iteration, heavy_ball, nesterov
 from stepfold.iterations.momentum import Pair
 from stepfold.iterations.semi_iteration import next_weight
 from stepfold.lab.curves import curves
-from stepfold.lab.experiments._published import Seed, published_measure
+from stepfold.lab.experiments._ensembles import spectra
+from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -56,7 +57,7 @@ def momentum(
         num_rows: Rows of H; it has 300 columns.
         matrix_seed: Seed of its draw; the published one is 32.
     """
-    eigenvalues = published_measure(matrix_seed, 300, num_rows).nodes
+    eigenvalues = spectra(num_rows=num_rows, matrix_seed=matrix_seed)[0].nodes
     bounds = SpectralBounds(eigenvalues[0], eigenvalues[-1])
     last = period * num_periods
     problem = Quadratic(np.diag(eigenvalues), np.zeros(eigenvalues.size))

@@ -14,7 +14,8 @@ import numpy as np
 
 from stepfold._typing import FloatArray
 from stepfold.lab.curves import curves
-from stepfold.lab.experiments._published import Seed, published_matrix, published_measure
+from stepfold.lab.experiments._ensembles import spectra
+from stepfold.lab.experiments._published import Seed, published_matrix
 from stepfold.lab.experiments._trainings import EARLIER, THEORY
 from stepfold.lab.experiments._unfolded import MiniBatches, trained
 from stepfold.lab.experiments.base import experiment
@@ -61,12 +62,11 @@ def noise(
         num_iterations: Mini-batches per stage; claims about the training are tested from 150 on.
         num_draws: Random problems for the comparison with the predicted error.
         seed: Seed of the data.
-        progress: Whether to show a progress bar.
     """
     from stepfold.unfolded.networks.dugd import dugd
     from stepfold.unfolded.networks.ridge import du_ridge, ridge_error
 
-    measure, depths = published_measure(), range(1, num_layers + 1)
+    measure, depths = spectra()[0], range(1, num_layers + 1)
     aware = dugd(num_layers=num_layers, noise=noise)
     run = trained(aware, num_iterations=num_iterations, seed=seed, progress=progress)
     ridge = du_ridge(num_layers=num_layers, noise=noise)

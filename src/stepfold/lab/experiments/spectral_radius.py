@@ -8,6 +8,7 @@ Theoretical Interpretation of Learned Step Size in Deep-Unfolded Gradient Descen
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from stepfold._typing import FloatArray
 from stepfold.lab.curves import curves
+from stepfold.lab.experiments._computed import BUILDERS, by_period
 from stepfold.lab.experiments._ensembles import spectra
 from stepfold.lab.experiments._published import NUM_ITERATIONS, Seed
 from stepfold.lab.experiments._trainings import (
@@ -39,7 +41,7 @@ from stepfold.polynomial import (
     mean_squared_error,
     spectral_radius,
 )
-from stepfold.schedules import Schedule, chebyshev_steps, constant_steps, optimal_steps
+from stepfold.schedules import Schedule, optimal_steps
 
 if TYPE_CHECKING:
     from stepfold.unfolded import Progress, Replicas
@@ -69,40 +71,22 @@ class Found:
         return self.fell & (np.diff(self.replicas.spectral_radii, axis=2) > 0)
 
     @cached_property
-    def schedules(self) -> dict[str, list[list[Schedule]]]:
-        """Computed schedules by name, for each matrix and number of steps."""
-        depths = range(1, self.replicas.steps.shape[2] + 1)
-        return {
-            "Chebyshev": [[chebyshev_steps(m.bounds, t) for t in depths] for m in self.measures],
-            "optimal": [[optimal_steps(m, t) for t in depths] for m in self.measures],
-            "constant": [[constant_steps(m.bounds, t) for t in depths] for m in self.measures],
-        }
-
-    @cached_property
     def radii(self) -> dict[str, FloatArray]:
         """Spectral radius by number of steps, shape (R or M, T)."""
-        return {"learned": self.replicas.spectral_radii[:, :, -1]} | {
-            name: np.array(
-                [
-                    [spectral_radius(s, m.nodes) for s in row]
-                    for row, m in zip(rows, self.measures, strict=True)
-                ]
-            )
-            for name, rows in self.schedules.items()
-        }
+        found = {"learned": self.replicas.spectral_radii[:, :, -1]}
+        return found | self._computed(lambda s, m: spectral_radius(s, m.nodes))
 
     @cached_property
     def errors(self) -> dict[str, FloatArray]:
         """Mean squared error of the computed schedules, shape (M, T)."""
-        return {
-            name: np.array(
-                [
-                    [mean_squared_error(s, m) for s in row]
-                    for row, m in zip(rows, self.measures, strict=True)
-                ]
-            )
-            for name, rows in self.schedules.items()
-        }
+        return self._computed(mean_squared_error)
+
+    def _computed(
+        self, figure: Callable[[Schedule, SpectralMeasure], float]
+    ) -> dict[str, FloatArray]:
+        periods = range(1, self.replicas.steps.shape[2] + 1)
+        builders = {name: BUILDERS[name] for name in ("Chebyshev", "optimal", "constant")}
+        return by_period(figure, builders, self.measures, periods)
 
     @cached_property
     def correlated(self) -> list[tuple[int, float, float]]:
@@ -142,17 +126,10 @@ def spectral_radius_over_training(
         num_iterations: Mini-batches per stage; claims about the training are tested at 500.
         matrix_seed: Seed of the first matrix; 12 is the published one.
         seed: Seed of the first training's data.
-        progress: Whether to show a progress bar.
     """
     from stepfold.unfolded import train_replicas
 
-    measures = spectra(
-        "gaussian",
-        num_unknowns=300,
-        num_rows=600,
-        num_matrices=num_matrices,
-        matrix_seed=matrix_seed,
-    )
+    measures = spectra(num_matrices=num_matrices, matrix_seed=matrix_seed)
     replicas = train_replicas(
         measures,
         period,

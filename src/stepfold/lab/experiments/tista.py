@@ -149,7 +149,6 @@ def tista(
         num_iterations: Mini-batches per stage.
         batch_size: Signals in a mini-batch.
         seed: Seed of the training data.
-        progress: Whether to show a progress bar.
     """
     from stepfold.unfolded.networks.sparse_signals import SparseSignals, normalised_error
     from stepfold.unfolded.networks.tista import tista as build

@@ -75,8 +75,8 @@ def _advice(learned: Learned) -> str:
         return _found(learned, builder)
     if learned.verdict is Verdict.SHARED:
         return (
-            "Training has found the best steps that repeat so. If layers share them on purpose, "
-            "the rest of the way to the optimum is the price. If they do not, they were equal at "
+            "Training found the best schedule with this period. If layers share steps on purpose, "
+            "the distance to the optimum is the price. If they do not, they were equal at "
             "the start, and equal steps move together: start from Chebyshev steps, or those of "
             f"{builder}, instead."
         )

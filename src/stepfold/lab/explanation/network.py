@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Loss falling by less than this over the last tenth of a stage is called settled.
 SETTLED = 0.01
 UNKNOWN = (
-    "Nobody knows the optimum of such a network: compare several seeds, and starts from Chebyshev "
+    "The optimum of such a network is not known: compare several seeds, and starts from Chebyshev "
     "steps."
 )
 

@@ -83,7 +83,8 @@ class Automatic(Policy):
 
     @property
     def indefinite(self) -> float | None:
-        return self._conjugate.indefinite
+        # A run may end before its first step.
+        return None if self._longest is None else self._conjugate.indefinite
 
     @property
     def schedule(self) -> Schedule:

@@ -24,6 +24,7 @@ from stepfold._arrays import column, namespace, norms, row_dots
 from stepfold._typing import FloatArray
 from stepfold.problems.penalties import SeparablePenalty
 from stepfold.run.loop import Loop
+from stepfold.run.measures import numbers
 
 # Resting entries must want to move this much more than free ones for a face to be left.
 DISPROPORTION = 3.0
@@ -83,10 +84,10 @@ def descend(
             change = clipped - x
             changed = gradient + problem.product(change)
             spent += cost
-            rise = _host(penalty.value(clipped) - penalty.value(x))
+            rise = numbers(penalty.value(clipped) - penalty.value(x))
             falls = row_dots(gradient + changed, change) / 2 + rise < 0
             reach = _reach(xp, x, direction, face.lower, face.upper)
-            ends = column(np.where(crossing & ~falls, _host(xp.min(reach, axis=-1)), 0.0), x)
+            ends = column(np.where(crossing & ~falls, numbers(xp.min(reach, axis=-1)), 0.0), x)
             cut = xp.where(reach <= ends, clipped, x + ends * direction)
             whole = _chosen(xp, crossing, cut, after)
             whole_gradient = gradient + _chosen(xp, crossing, 0 * x + ends, 0 * x + size) * image
@@ -118,7 +119,3 @@ def _chosen(xp: Any, rows: NDArray[np.bool_], one: Any, other: Any) -> Any:
     if one.ndim == 1:
         return one if rows[0] else other
     return xp.where(column(rows.astype(np.float64), one) > 0, one, other)
-
-
-def _host(numbers: Any) -> FloatArray:
-    return np.atleast_1d(np.asarray(numbers.tolist(), dtype=np.float64))

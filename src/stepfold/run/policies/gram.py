@@ -28,7 +28,7 @@ from stepfold.spectrum import Certainty, SpectralBounds
 # Products of the factor's rounding and the condition number up to which corrections converge fast.
 MOST_ROUNDING = 1e-3
 # For the ends of the spectrum; the upper one is put a little farther out.
-LANCZOS_STEPS, MARGIN = 30, 0.02
+LANCZOS_STEPS, MARGIN = 20, 0.02
 # Refinements, each a gradient in full precision, that a run makes.
 NUM_REFINEMENTS = 4
 
@@ -122,13 +122,11 @@ class FactoredGram:
 
     def bounds(self) -> SpectralBounds:
         """Ends of the spectrum of the Hessian, by Lanczos steps with the factor and its inverse."""
-        from scipy.linalg import cho_solve
-
         factor, _ = self._factor
         upper = np.triu(factor)
         start = np.random.default_rng(0).standard_normal(len(factor)).astype(factor.dtype)
         largest = lanczos(lambda v: upper.T @ (upper @ v), start, LANCZOS_STEPS).ends()
-        inverse = lanczos(lambda v: cho_solve(self._factor, v), start, LANCZOS_STEPS).ends()
+        inverse = lanczos(self._inverse_product, start, LANCZOS_STEPS).ends()
         unit = self._unit**2
         high = float(largest.high + largest.high_residual)
         low = 1 / float(inverse.high + inverse.high_residual)
@@ -139,6 +137,11 @@ class FactoredGram:
             Certainty.ESTIMATED,
             method="a factored Gram matrix",
         )
+
+    def _inverse_product(self, vector: Any) -> Any:
+        from scipy.linalg import cho_solve
+
+        return cho_solve(self._factor, vector, check_finite=False)
 
     def correction(self, problem: LeastSquares[Any], residual: Any, gradient: Any) -> Any:
         """The change of x that brings the gradient to 0, up to rounding in few bits.

@@ -70,7 +70,8 @@ class Guard:
         max_events: How often an end may be moved.
 
     Raises:
-        TypeError: If ``bounds`` are none, or ``rebuild`` cannot be called.
+        TypeError: If ``bounds`` is neither `SpectralBounds` nor None, or ``rebuild`` cannot be
+            called.
         ValueError: If ``max_events`` is negative.
 
     >>> from stepfold import Quadratic, solve

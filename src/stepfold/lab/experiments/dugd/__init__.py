@@ -75,7 +75,6 @@ def dugd(
             published.
         matrix_seed: Seed of the first matrix; 12 is the published one.
         seed: Seed of the first training's data.
-        progress: Whether to show a progress bar.
     """
     from stepfold.unfolded import train_replicas
 

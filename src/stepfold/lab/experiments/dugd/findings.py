@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._typing import FloatArray
+from stepfold.lab.experiments._computed import BUILDERS, by_period
 from stepfold.lab.experiments._ensembles import spectra
 from stepfold.lab.experiments._trainings import (
     pairs_are_outside_in,
@@ -25,15 +26,15 @@ from stepfold.polynomial import (
     optimal_mean_squared_error,
     spectral_radius,
 )
-from stepfold.schedules import Schedule, chebyshev_steps, constant_steps, optimal_steps
+from stepfold.schedules import Schedule
 
 if TYPE_CHECKING:
     from stepfold.unfolded import Replicas
 
-COMPUTED: dict[str, Callable[[SpectralMeasure, int], Schedule]] = {
-    "Chebyshev": lambda measure, period: chebyshev_steps(measure.bounds, period),
-    "optimal": optimal_steps,
-    "constant (GD)": lambda measure, period: constant_steps(measure.bounds, period),
+COMPUTED = {
+    "Chebyshev": BUILDERS["Chebyshev"],
+    "optimal": BUILDERS["optimal"],
+    "constant (GD)": BUILDERS["constant"],
 }
 LEARNED = "learned (DUGD)"
 
@@ -82,23 +83,13 @@ class Findings:
     def errors(self) -> dict[str, FloatArray]:
         """Mean squared errors after T steps: (R,) of the learned ones, (M,) of the others."""
         found = {LEARNED: self.replicas.mean_squared_error_path[:, -1, -1]}
-        return found | {
-            name: np.array(
-                [mean_squared_error(s, m) for s, m in zip(row, self.measures, strict=True)]
-            )
-            for name, row in self.computed.items()
-        }
+        return found | self._of_computed(mean_squared_error)
 
     @cached_property
     def radii(self) -> dict[str, FloatArray]:
         """Spectral radii after T steps, likewise."""
         found = {LEARNED: self.replicas.spectral_radii[:, -1, -1]}
-        return found | {
-            name: np.array(
-                [spectral_radius(s, m.nodes) for s, m in zip(row, self.measures, strict=True)]
-            )
-            for name, row in self.computed.items()
-        }
+        return found | self._of_computed(lambda s, m: spectral_radius(s, m.nodes))
 
     @cached_property
     def paths(self) -> dict[str, FloatArray]:
@@ -106,10 +97,14 @@ class Findings:
         owners = [self.measures[k] for k in self.owner]
         learned = zip(self.replicas.steps[:, -1], owners, strict=True)
         found = {LEARNED: np.array([_path(steps, measure) for steps, measure in learned])}
-        return found | {
-            name: np.array([_path(s.steps, m) for s, m in zip(row, self.measures, strict=True)])
-            for name, row in self.computed.items()
-        }
+        return found | self._of_computed(lambda s, m: _path(s.steps, m))
+
+    def _of_computed(
+        self, figure: Callable[[Schedule, SpectralMeasure], Any]
+    ) -> dict[str, FloatArray]:
+        """A figure of merit of the computed schedules, for each matrix."""
+        found = by_period(figure, COMPUTED, self.measures, [self.period])
+        return {name: rows[:, 0] for name, rows in found.items()}
 
     @cached_property
     def surplus(self) -> FloatArray:
@@ -193,7 +188,7 @@ class Ensemble:
         """Train on three spectra of 300 unknowns and 600 rows, scaled to the largest ``upper``."""
         from stepfold.unfolded import train_replicas
 
-        drawn = spectra(name, num_unknowns=300, num_rows=600, num_matrices=3, matrix_seed=12)
+        drawn = spectra(name, num_matrices=3)
         measures = [
             SpectralMeasure.from_eigenvalues(each.nodes * (upper / each.bounds.upper))
             for each in drawn
