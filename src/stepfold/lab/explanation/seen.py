@@ -136,7 +136,7 @@ def nearest_interval(steps: FloatArray) -> SpectralBounds:
         return float(np.square(theirs - logarithms).sum())
 
     start = np.array([ends[0] - 0.1, math.log(math.expm1(ends[1] - ends[0] + 0.2))])
-    options = {"xatol": 1e-10, "fatol": 1e-16, "maxiter": 4000, "maxfev": 4000}
+    options: Any = {"xatol": 1e-10, "fatol": 1e-16, "maxiter": 4000, "maxfev": 4000}
     found = minimize(distance, start, method="Nelder-Mead", options=options)
     return bounds_of(found.x)
 
