@@ -267,7 +267,9 @@ class _Trajectory:
         def look(tensor: Tensor) -> Tensor:
             if self.is_followed(tensor):
                 row = tensor if self.batch is None else tensor[0]
-                rows.append((torch.view_as_real(row) if row.is_complex() else row).reshape(-1))
+                if row.is_complex():
+                    row = torch.view_as_real(row.resolve_conj())
+                rows.append(row.reshape(-1))
             return tensor
 
         _mapped(state, look)

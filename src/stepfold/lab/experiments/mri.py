@@ -265,13 +265,10 @@ def mri(
         ),
         parameters={"coils": 4},
         records={
-            "learned": {
-                name: {key: values.tolist() for key, values in each.items()}
-                for name, each in learned.items()
-            },
+            "learned": learned,
             "theory": {
                 "passes": found.num_passes,
-                **{key: values.tolist() for key, values in found.parameters.items()},
+                **found.parameters,
             },
             "errors": {**rows, "weights": weights, "FISTA, longer": longer},
         },

@@ -253,7 +253,7 @@ def tomography(
             else []
         ),
         records={
-            "schedules": {name: each.to_dict() for name, each in schedules.items()},
+            "schedules": schedules,
             "quality": {**rows, "random phantoms": means, "FISTA, longer": longer},
         },
     )

@@ -76,12 +76,10 @@ def explain_problem(
         sections=sections,
         parameters={"matrix": name, "rtol": rtol, "period": advice.schedule.period},
         records={
-            "plan": advice.to_dict(),
-            "spectrum": measure.to_dict(),
+            "plan": advice,
+            "spectrum": measure,
             **{
-                f"schedules/{schedule.name.replace(', ', '-').replace(' ', '-').lower()}": (
-                    schedule.to_dict()
-                )
+                f"schedules/{schedule.name.replace(', ', '-').replace(' ', '-').lower()}": schedule
                 for schedule in subject.schedules.values()
             },
         },

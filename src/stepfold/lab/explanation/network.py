@@ -116,7 +116,7 @@ def explain_network(
     records: dict[str, Any] = {}
     if run is not None:
         shown["seed"] = run.seed
-        records["schedules/learned"] = run.schedule.to_dict()
+        records["schedules/learned"] = run.schedule
     return Outcome(
         name="explain-run",
         title=f"What {name} learned",

@@ -101,8 +101,8 @@ def learned_steps(
             trained_in_full=num_iterations >= NUM_ITERATIONS and longer_iterations >= 5000,
         ),
         records={
-            "deviations": {name: rows.tolist() for name, rows in found.deviations.items()},
-            "schedules/learned": replicas.run(0).schedule.to_dict(),
-            "schedules/learned-longer": longer.run(0).schedule.to_dict(),
+            "deviations": found.deviations,
+            "schedules/learned": replicas.run(0).schedule,
+            "schedules/learned-longer": longer.run(0).schedule,
         },
     )
