@@ -144,6 +144,7 @@ def check_matrix(
     rows: Any = None,
     like: Any = None,
     is_square: bool = False,
+    looks: bool = True,
 ) -> Any:
     """Return a linear map ready for products; array-likes of integers become float64.
 
@@ -160,6 +161,7 @@ def check_matrix(
         rows: Arrays such as products are, of length m, where the caller has some.
         like: An array such as vectors are, or its dtype, where the caller knows.
         is_square: Whether m = n, which gives the shape where nothing else does.
+        looks: Whether entries are looked at; else somebody else sees to that.
     """
     if _is_nested_list(matrix):
         # Products of an `np.matrix`, which `todense` of a sparse matrix returns, stay matrices.
@@ -190,7 +192,8 @@ def check_matrix(
         matrix = _as_float64(matrix)
     if is_sparse and not matrix.dtype.isnative:
         matrix = matrix.astype(matrix.dtype.newbyteorder("="))
-    check_entries(name, matrix)
+    if looks:
+        check_entries(name, matrix)
     return matrix
 
 
