@@ -132,6 +132,11 @@ def solve(
     >>> solve(problem, chebyshev_steps(estimate_bounds(problem.hessian), 8)).num_steps
     32
     """
+    if not isinstance(problem, (Problem, Composite, FixedPoint)):
+        raise TypeError(
+            f"`problem` must be a Problem, got {type(problem).__name__}; "
+            "pose it as `LeastSquares(matrix, rhs)` or `Quadratic(matrix, rhs)`"
+        )
     check_schedule(schedule)
     budgets = Budgets(max_steps, max_products, max_seconds)
     terms = Terms(rtol, atol, error_rtol, gap_rtol, gap_atol, budgets, callback, keep_iterates)
@@ -154,11 +159,6 @@ def solve(
     if isinstance(problem, Composite):
         _refuse("is for problems without a penalty", "leave it out", **not_for_all)
         return run_composite(problem, schedule, x0, iteration, terms)
-    if not isinstance(problem, Problem):
-        raise TypeError(
-            f"`problem` must be a Problem, got {type(problem).__name__}; "
-            "pose it as `LeastSquares(matrix, rhs)` or `Quadratic(matrix, rhs)`"
-        )
     if gap_rtol is not None or gap_atol > 0:
         raise TypeError(
             f"`gap_rtol` is for problems with a penalty, got {type(problem).__name__}; take `rtol`"
