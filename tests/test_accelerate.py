@@ -167,9 +167,9 @@ def test_the_dtype_is_kept_and_a_tolerance_below_rounding_ends_at_rounding(
     assert result.x.dtype == dtype
     # A residual of exactly 0 meets a tolerance of 0; whether a run comes upon one is chance.
     stalled = result.status is Status.STALLED
-    assert stalled or result.history.residual_norms[-1] == 0
+    assert stalled or result.history.gradient_norms[-1] == 0
     assert ("precision of the arithmetic" in result.advice) is stalled
-    assert result.history.residual_norms.min() <= 1e4 * np.finfo(dtype).eps
+    assert result.history.gradient_norms.min() <= 1e4 * np.finfo(dtype).eps
 
 
 def test_a_start_at_the_fixed_point_ends_at_once() -> None:
@@ -419,7 +419,7 @@ def test_without_guard_each_period_is_the_chebyshev_polynomial(
     _, basis = np.linalg.eigh(matrix)
     error = basis.T @ (START - np.linalg.solve(matrix, np.ones(60)))
     expected = np.linalg.norm(EIGENVALUES * polynomial**2 * error)
-    assert result.history.residual_norms[-1] == pytest.approx(expected, rel=1e-6)
+    assert result.history.gradient_norms[-1] == pytest.approx(expected, rel=1e-6)
 
 
 def test_with_right_bounds_the_guard_changes_no_step(matrix: np.ndarray) -> None:

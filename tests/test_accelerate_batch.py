@@ -70,7 +70,7 @@ def test_a_row_that_has_converged_rests_to_the_last_bit() -> None:
 
 def test_the_history_has_a_column_for_each_row_which_stops_with_it() -> None:
     result = accelerate(_map, START, batch=True)
-    norms = result.history.residual_norms
+    norms = result.history.gradient_norms
     assert norms.shape == (len(result.history.num_steps), 3)
     np.testing.assert_allclose(norms[0], _sizes(START))
     np.testing.assert_allclose(norms[-1], _sizes(result.x), rtol=1e-6)
@@ -132,7 +132,7 @@ def test_a_row_without_a_fixed_point_spends_the_budget_alone() -> None:
 def test_a_budget_ends_the_rows_that_are_left_with_their_best() -> None:
     result = accelerate(_map, START, batch=True, max_products=30)
     assert result.row_statuses == (Status.CONVERGED, Status.BUDGET, Status.BUDGET)
-    assert (_sizes(result.x) <= result.history.residual_norms.min(axis=0) * (1 + 1e-6)).all()
+    assert (_sizes(result.x) <= result.history.gradient_norms.min(axis=0) * (1 + 1e-6)).all()
 
 
 @pytest.mark.parametrize("at", [1, 2, 25])
@@ -150,7 +150,7 @@ def test_an_interrupt_keeps_what_has_converged(at: int) -> None:
     first = Status.CONVERGED if at == 25 else Status.INTERRUPTED
     assert result.row_statuses == (first, Status.INTERRUPTED, Status.INTERRUPTED)
     assert result.status is Status.INTERRUPTED
-    assert result.history.residual_norms.shape[1] == 3
+    assert result.history.gradient_norms.shape[1] == 3
 
 
 def test_rows_that_start_at_their_fixed_points_take_no_step() -> None:

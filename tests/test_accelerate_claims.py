@@ -36,7 +36,7 @@ def test_in_the_long_run_nine_tenths_of_the_predicted_rate_are_reached(kappa: fl
     eigenvalues = np.geomspace(1 / kappa, 1.0, 200)
     start = np.random.default_rng(0).standard_normal(200)
     result = accelerate(lambda x: x - eigenvalues * x, start, rtol=1e-11)
-    norms, counts = result.history.residual_norms, result.history.num_products
+    norms, counts = result.history.gradient_norms, result.history.num_products
     late = np.flatnonzero(norms <= 1e-5 * norms[0])[0]
     seen = math.log(norms[-1] / norms[late]) / (counts[-1] - counts[late])
     period = min(math.ceil(1.5 * math.sqrt(kappa)), LONGEST_PERIOD)

@@ -200,10 +200,11 @@ def test_padding_of_a_stored_diagonal_is_no_entry() -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.filterwarnings("ignore:Sparse .* beta state:UserWarning")
-def test_sparse_tensors_become_coordinates(layout: str) -> None:
+def test_sparse_tensors_are_stored_by_rows(layout: str) -> None:
     dense = torch.tensor([[1, 2], [0, 3]])
     matrix = check_matrix("operator", LAYOUTS[layout](dense))
-    assert (matrix.layout, matrix.dtype) == (torch.sparse_coo, torch.float64)
+    assert (matrix.layout, matrix.dtype) == (torch.sparse_csr, torch.float64)
+    assert matrix.col_indices().dtype == torch.int32
     assert matrix.to_dense().tolist() == dense.tolist()
 
 

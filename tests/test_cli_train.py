@@ -194,7 +194,7 @@ BAD_FILES = {
     "no TOML": ("network = ", "is not TOML"),
     "no network": ("[training]\nseed = 1", 'must say which network, as in network = "dugd"'),
     "unknown network": ('network = "dugb"', "there is no network 'dugb'; did you mean dugd"),
-    "unknown table": ('network = "dugd"\n[trainig]', "no setting 'trainig'; did you mean 'tr"),
+    "unknown table": ('network = "dugd"\n[trainig]', "no setting 'trainig'; did you mean tr"),
     "unknown parameter": (FILE.replace("num_layers", "layers"), "no setting 'layers'; did you"),
     "unknown training": (FILE.replace("num_iterations", "epochs"), "no setting 'epochs'; there"),
     "no table": ('network = "dugd"\ntraining = 3', "training must be a table, [training]"),

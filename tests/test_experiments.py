@@ -55,7 +55,9 @@ WITH_PRIOR = (
     "lasso",
     "learned_ista",
     "mimo_detection",
+    "mri",
     "tista",
+    "tomography",
 )
 
 

@@ -81,7 +81,7 @@ def test_a_name_unlike_any_is_refused_with_all() -> None:
 
 
 def test_an_experiment_without_parameters_says_so() -> None:
-    with pytest.raises(ValueError, match=r"the experiment has none"):
+    with pytest.raises(ValueError, match=r"there are none"):
         SMALL["failing"].run({"seed": 1})
 
 

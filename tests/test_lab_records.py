@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from test_lab_figure import HOSTILE
 
+from stepfold import Schedule
 from stepfold.lab import (
     Axis,
     Check,
@@ -82,6 +83,16 @@ def test_an_outcome_comes_back_from_json_as_it_was() -> None:
         section.paragraphs for section in outcome.sections
     ]
     assert again.sections[1].table == outcome.sections[1].table
+
+
+def test_arrays_and_schedules_to_keep_become_json_values() -> None:
+    schedule = Schedule([0.5, 1.0])
+    kept = {"schedule": schedule, "rows": {"a": np.array([1.5, np.nan])}, "count": np.int64(3)}
+    records = Outcome("t", "s", (), records=kept).records
+    assert _through_json(records) == records
+    assert Schedule.from_dict(records["schedule"]) == schedule
+    assert records["rows"] == {"a": [1.5, None]}
+    assert records["count"] == 3
 
 
 def test_numbers_of_curves_come_back_bit_for_bit_and_gaps_as_gaps() -> None:

@@ -156,10 +156,9 @@ def test_a_failing_rename_keeps_the_run_that_it_should_replace(run, failing_call
     assert os.listdir(run.parent) == ["run"]
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_records_that_are_not_json_leave_nothing(tmp_path, value) -> None:
-    outcome = _outcome(figures=0, records={"data": [float(value)]})
-    with pytest.raises(ValueError, match=r"not JSON compliant"):
+def test_records_that_are_not_json_leave_nothing(tmp_path) -> None:
+    outcome = _outcome(figures=0, records={"data": [object()]})
+    with pytest.raises(TypeError, match=r"not JSON serializable"):
         write_run(outcome, tmp_path / "run", seconds=1.0)
     assert os.listdir(tmp_path) == []
 

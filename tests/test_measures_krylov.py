@@ -398,9 +398,13 @@ def test_an_empty_batch_is_refused() -> None:
         error_measure(HESSIAN, np.empty((0, 40)), num_steps=1)
 
 
-def test_sparse_tensors_are_refused_with_a_way_out() -> None:
-    with pytest.raises(TypeError, match=r"`hessian` must be a dense tensor.*SciPy sparse array"):
-        lanczos_measure(torch.eye(3).to_sparse(), num_nodes=2)  # type: ignore[arg-type]
+def test_a_sparse_tensor_has_the_measure_of_the_dense_one() -> None:
+    dense = torch.tensor(HESSIAN)
+    matrices = (dense.to_sparse(), dense)
+    found, wanted = (lanczos_measure(each, num_nodes=6, num_probes=1) for each in matrices)
+    np.testing.assert_allclose(found.nodes, wanted.nodes, rtol=1e-10)
+    with pytest.raises(TypeError, match=r"`start` must be a dense tensor.*to_dense\(\)"):
+        lanczos_measure(dense, num_nodes=2, start=dense.to_sparse())
 
 
 def test_zero_nodes_are_refused() -> None:

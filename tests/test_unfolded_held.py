@@ -577,7 +577,7 @@ def test_a_parameter_of_the_optimizer_alone_is_cleared_and_clipped() -> None:
 
     def draw(rng: np.random.Generator) -> Sample:
         y = torch.from_numpy(rng.standard_normal((16, SIZE)))
-        return Sample(y, 2 * y, hidden["weight"] * y)
+        return Sample(y, 3 * y, 2 * hidden["weight"] * y)
 
     hidden["weight"] = weight
     norms: list[float] = []

@@ -119,6 +119,7 @@ def test_a_skipped_iteration_leaves_no_trace_in_buffers() -> None:
 
 @pytest.mark.parametrize("stages", [[Stage(1, 5)], [Stage(3, 5), Stage(1, 5)]], ids=["one", "two"])
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW])
+@pytest.mark.filterwarnings("ignore:steps .* are equal")
 def test_layers_outside_a_stage_keep_their_values(optimizer, stages) -> None:
     def make(parameters: Any) -> torch.optim.Optimizer:
         settings = {"weight_decay": 0.5} if optimizer is torch.optim.AdamW else {}

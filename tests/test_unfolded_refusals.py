@@ -244,7 +244,7 @@ def test_a_criterion_that_returns_a_vector_is_refused(discount) -> None:
             lambda: DataSetSampler([1.0, 2.0], batch_size=1, pose=None),
             r"`pose` must be a function of a batch, got NoneType",
         ),
-        (lambda: Trainable(0.1, constraint="positive"), r"`constraint` must make a module, .*str"),
+        (lambda: Trainable(0.1, constraint="positive"), r"`constraint` must be a module, .*str"),
         (lambda: UnfoldedIteration(Schedule([0.3]), dtype=torch.int64), r"`dtype` must be a real"),
         (
             lambda: UnfoldedIteration(Schedule([0.3]), iteration=_unwanted, parameters=["a"]),

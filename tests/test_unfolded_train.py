@@ -99,6 +99,7 @@ def test_averaged_batches_are_the_mean_of_their_losses() -> None:
     assert losses[1].mean() == pytest.approx(losses[0].mean(), rel=0.1)
 
 
+@pytest.mark.filterwarnings("ignore:steps .* are equal")
 def test_gradients_are_clipped_to_their_length() -> None:
     network = _network()
     before = network.steps.detach().clone()
@@ -136,6 +137,7 @@ def test_a_gradient_that_is_not_finite_is_skipped_though_its_loss_is() -> None:
     assert network.steps.tolist() == [0.3]
 
 
+@pytest.mark.filterwarnings("ignore:steps .* are equal")
 def test_a_held_out_loss_ends_a_stage_and_brings_its_best_values_back() -> None:
     wild = functools.partial(torch.optim.Adam, lr=0.2)
     held_out = HeldOut(SpectralLoss(MEASURE), every=2, patience=3)
@@ -227,6 +229,7 @@ def test_a_discounted_loss_is_the_weighted_mean_over_layers() -> None:
 
 
 @pytest.mark.parametrize("kind", ["problem", "fixed point"])
+@pytest.mark.filterwarnings("ignore:steps .* are equal")
 def test_training_without_targets_lowers_the_residual(kind) -> None:
     def sampler(rng: np.random.Generator) -> Sample:
         draw = torch.from_numpy(rng.standard_normal((8, 2)))
@@ -417,6 +420,7 @@ def test_a_noise_out_of_range_is_refused(noise) -> None:
         GaussianLeastSquares(np.eye(2), noise=noise)
 
 
+@pytest.mark.filterwarnings("ignore:steps .* are equal")
 def test_relative_gradients_are_those_of_the_logarithm() -> None:
     taken = []
     for scale, relative in ((1.0, True), (1e-30, True), (1.0, False)):

@@ -22,7 +22,7 @@ from stepfold._arrays import (
     reshaped,
 )
 from stepfold._typing import FloatArray
-from stepfold.operators import LinearMap, OwnOperator, map_named
+from stepfold.operators import LinearMap, OwnOperator, map_named, stored_by_rows
 
 
 def check_count(name: str, value: int, *, minimum: int = 1) -> int:
@@ -149,8 +149,8 @@ def check_matrix(
 
     Entries are looked at where they are known (ndarray, sparse array, torch tensor). Sparse arrays
     in the other byte order, for which SciPy has no products, are copied into this machine's; sparse
-    tensors in rows, columns or blocks, of which torch has no transpose, become lists of
-    coordinates. Everything else but SciPy's operators and our own is wrapped as a `LinearMap`.
+    tensors are stored by rows. Everything else but SciPy's operators and our own is wrapped as a
+    `LinearMap`.
 
     Args:
         name: What messages call it.
@@ -185,8 +185,8 @@ def check_matrix(
     if is_sparse and matrix.format not in ("csr", "csc"):
         matrix = matrix.tocsr()
     if is_sparse_tensor(matrix):
-        matrix = matrix.to_sparse_coo().coalesce()
-    if kind in "bui":
+        matrix = stored_by_rows(matrix if kind not in "bui" else _as_float64(matrix))
+    elif kind in "bui":
         matrix = _as_float64(matrix)
     if is_sparse and not matrix.dtype.isnative:
         matrix = matrix.astype(matrix.dtype.newbyteorder("="))
@@ -297,12 +297,13 @@ def check_entries(name: str, array: Any) -> None:
     elif is_torch(array):
         is_sparse = is_sparse_tensor(array)
         values = array.values() if is_sparse else array
-        finite = values.isfinite()
+        # torch looks for the parts of a complex entry in the layout that the values come from.
+        finite = (values.abs() if is_sparse and values.is_complex() else values).isfinite()
         if not bool(finite.all()):
             first = finite.logical_not().nonzero()[0].tolist()
             value = values[tuple(first)].item()
             if is_sparse:
-                first[:1] = array.indices()[:, first[0]].tolist()
+                first[:1] = array.to_sparse_coo().indices()[:, first[0]].tolist()
             raise _not_finite(name, value, tuple(first))
     elif is_array(array) and not all_finite(array):
         raise ValueError(

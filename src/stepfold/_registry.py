@@ -5,11 +5,24 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar, cast
 
 Member = TypeVar("Member")
 Exact = TypeVar("Exact")
+
+
+def suggestion(name: object, known: Iterable[str]) -> str:
+    """What may have been meant by an unknown name, or what there is.
+
+    >>> suggestion("lebedew", ["leja", "lebedev"]), suggestion("x", ["leja"])
+    ('did you mean lebedev?', 'there are leja')
+    """
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"there are {', '.join(known) or 'none'}"
 
 
 class Registry(Mapping[str, Member]):
@@ -55,11 +68,7 @@ class Registry(Mapping[str, Member]):
     def __getitem__(self, name: str) -> Member:
         members = self._discover()
         if name not in members:
-            near = difflib.get_close_matches(str(name), members, n=3, cutoff=0.4)
-            raise KeyError(
-                f"there is no {self._noun} {name!r}; "
-                + (f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(self)}")
-            )
+            raise KeyError(f"there is no {self._noun} {name!r}; {suggestion(name, self)}")
         return members[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -62,11 +62,6 @@ def constant_relaxation(
         map: f.
         x0: Start.
         bounds: Interval [a, b] of the spectrum of ``B = I − J``; `jacobian_spectrum` finds it.
-        rtol: See `accelerate`.
-        atol: See `accelerate`.
-        max_products: See `accelerate`.
-        stop: See `accelerate`.
-        callback: See `accelerate`.
 
     >>> result = constant_relaxation(np.cos, np.zeros(1), bounds=SpectralBounds(1.67, 1.68))
     >>> result.status.name, result.num_steps
@@ -104,11 +99,6 @@ def anderson(
         map: f.
         x0: Start.
         memory: Differences kept, at least 1; on linear maps n of them make it GMRES.
-        rtol: See `accelerate`.
-        atol: See `accelerate`.
-        max_products: See `accelerate`.
-        stop: See `accelerate`.
-        callback: See `accelerate`.
 
     References:
         Walker and Ni, Anderson acceleration for fixed-point iterations (SIAM J. Numer. Anal. 49,

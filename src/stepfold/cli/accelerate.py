@@ -14,7 +14,7 @@ import numpy as np
 from stepfold.accelerate import accelerate as run_accelerate
 from stepfold.accelerate import anderson, plain_iteration, steffensen
 from stepfold.cli.files import load_array, save_vector
-from stepfold.cli.options import FILE, given_bounds, output_option, output_options
+from stepfold.cli.options import FILE, choice_option, given_bounds, output_option, output_options
 from stepfold.cli.output import PERIOD, check_output, last
 from stepfold.cli.user_function import load_function, plain_warnings
 from stepfold.cli.wording import in_options
@@ -34,13 +34,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "--x0", "start", type=FILE, required=True, help="Start, of any shape (.npy, .npz or .csv)."
 )
 @output_option("Where to write the fixed point (.npy).")
-@click.option(
-    "--method",
-    type=click.Choice(sorted(METHODS)),
-    default="relaxation",
-    show_default=True,
-    help="Guarded Chebyshev relaxation, or a rival of it.",
-)
+@choice_option("--method", METHODS, "Guarded Chebyshev relaxation, or a rival of it.", "relaxation")
 @click.option(
     "--rtol",
     type=float,
@@ -122,7 +116,7 @@ def accelerate(
         record |= {"solution": where, "seconds": seconds}
         click.echo(json.dumps(record, default=_pair))
     else:
-        sizes = history.residual_norms
+        sizes = history.gradient_norms
         click.echo(f"{result.status.name}: {in_options(result.advice)}")
         line = f"{last(history.num_products)} evaluations, {seconds:.2f} s"
         if len(sizes):

@@ -14,7 +14,7 @@ import numpy as np
 
 from stepfold.accelerate import accelerate
 from stepfold.cli.files import load_matrix, load_vector, save_vector
-from stepfold.cli.options import budget_options, output_options, system_options
+from stepfold.cli.options import budget_options, choice_option, output_options, system_options
 from stepfold.cli.output import check_output, last
 from stepfold.cli.wording import in_options
 from stepfold.iterations import Fista, ProximalGradient
@@ -37,12 +37,11 @@ METHODS = {
 @click.option("--weight", type=float, help="Weight of the L1 norm.")
 @click.option("--ratio", type=float, help="The same, in units of max|Aᵀb|, where all becomes 0.")
 @click.option("--ridge", type=float, default=0.0, help="Weight μ ≥ 0 of a term ½μ‖x‖².")
-@click.option(
+@choice_option(
     "--method",
-    type=click.Choice(sorted(METHODS)),
-    default="auto",
-    show_default=True,
-    help="; ".join(f"{name}: {text}" for name, text in METHODS.items()) + ".",
+    METHODS,
+    "; ".join(f"{name}: {text}" for name, text in METHODS.items()) + ".",
+    "auto",
 )
 @click.option(
     "--gap",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,14 @@ FILE = click.Path(path_type=Path)
 def output_option(text: str, **options: Any) -> Callable[..., Any]:
     """``-o``, where to write what ``text`` says."""
     return click.option("-o", "--output", type=FILE, help=text, **options)
+
+
+def choice_option(
+    flag: str, choices: Iterable[str], text: str, default: str | None = None
+) -> Callable[..., Any]:
+    """An option that takes one of several words; its default, if it has one, is in the help."""
+    kind = click.Choice(sorted(choices))
+    return click.option(flag, type=kind, default=default, show_default=bool(default), help=text)
 
 
 def system_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -95,18 +103,11 @@ def problem_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(asked=Asked(rtol, kind, ridge, noise, bounds, period), **others)
 
     options = (
-        click.option(
-            "--rtol",
-            type=float,
-            help="Tolerance on the gradient norm, relative to that at 0.  [default: 1e-8, in "
-            "single precision 1e-4]",
-        ),
-        click.option(
+        choice_option(
             "--kind",
-            type=click.Choice(KINDS),
-            default="auto",
-            show_default=True,
-            help="What MATRIX poses; auto: a symmetric system if it is one and not indefinite.",
+            KINDS,
+            "What MATRIX poses; auto: a symmetric system if it is one and not indefinite.",
+            "auto",
         ),
         click.option(
             "--ridge",
@@ -117,6 +118,12 @@ def problem_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--lower", type=float, help="Smallest eigenvalue of the Hessian, if known."),
         click.option("--upper", type=float, help="Largest eigenvalue of the Hessian, if known."),
         click.option("--period", type=PERIOD, help="T, the period; chosen if not given."),
+        click.option(
+            "--rtol",
+            type=float,
+            help="Tolerance on the gradient norm, relative to that at 0.  [default: 1e-8, in "
+            "single precision 1e-4]",
+        ),
     )
     return _with(options, called)
 

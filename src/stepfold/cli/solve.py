@@ -14,6 +14,7 @@ from stepfold.cli.files import load_matrix, load_schedule, load_vector, save_vec
 from stepfold.cli.options import (
     FILE,
     budget_options,
+    choice_option,
     noise_option,
     output_options,
     problem_options,
@@ -36,12 +37,11 @@ UNSOLVED = 1e-6
 
 @click.command()
 @system_options
-@click.option(
-    "--method",
-    type=click.Choice(sorted(SCHEDULES)),
-    help="Known steps of this family, in place of conjugate gradients.",
+@choice_option(
+    "--method", SCHEDULES, "Known steps of this family, in place of conjugate gradients."
 )
 @click.option("--schedule", "schedule_file", type=FILE, help="Known steps from a JSON file.")
+@problem_options
 @click.option("--atol", type=float, default=0.0, help="The same, absolute; the larger one counts.")
 @click.option(
     "--error-rtol",
@@ -49,7 +49,6 @@ UNSOLVED = 1e-6
     help="Tolerance on the error of x, relative and certain; needs a ridge, or --lower above 0.",
 )
 @budget_options
-@problem_options
 @noise_option
 @output_options
 def solve(

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from stepfold.cli.options import given_bounds, output_option
+from stepfold.cli.options import choice_option, given_bounds, output_option
 from stepfold.cli.output import PERIOD, check_output, show_table, write_whole
 from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import (
@@ -29,21 +29,9 @@ MEASURES = {
 @click.option("--lower", type=float, required=True, help="Smallest eigenvalue of the Hessian.")
 @click.option("--upper", type=float, required=True, help="Largest eigenvalue of the Hessian.")
 @click.option("--period", type=PERIOD, required=True, help="T, the number of steps.")
-@click.option(
-    "--method",
-    type=click.Choice(sorted(SCHEDULES)),
-    default="chebyshev",
-    show_default=True,
-    help="Family of schedules.",
-)
-@click.option(
-    "--measure",
-    type=click.Choice(sorted(MEASURES)),
-    default="uniform",
-    show_default=True,
-    help="What optimal steps are averaged over.",
-)
-@click.option("--order", type=click.Choice(sorted(ORDERS)), help="Order; a safe one by default.")
+@choice_option("--method", SCHEDULES, "Family of schedules.", "chebyshev")
+@choice_option("--measure", MEASURES, "What optimal steps are averaged over.", "uniform")
+@choice_option("--order", ORDERS, "Order; a safe one by default.")
 @output_option("Save as JSON.")
 @click.option("--force", is_flag=True, help="Replace the output file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the schedule as JSON.")

@@ -11,7 +11,6 @@ num_iterations = 300
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import tomllib
 import typing
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from stepfold._registry import suggestion
 from stepfold.cli.files import load_matrix
 
 if TYPE_CHECKING:
@@ -105,11 +105,7 @@ def _types(build: Any) -> dict[str, Any]:
 def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str], place: str) -> None:
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise click.UsageError(
-                f"{place} has no setting {name!r}; "
-                + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}")
-            )
+            raise click.UsageError(f"{place} has no setting {name!r}; {suggestion(name, known)}")
 
 
 def _checked(

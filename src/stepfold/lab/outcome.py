@@ -146,7 +146,8 @@ class Outcome(JsonRecord):
         checks: Claims that were tested.
         parameters: Settings and facts to show, by name; JSON values. `Experiment.run` puts those of
             the experiment before them.
-        records: Data to keep, by path below the run's folder without ".json"; JSON values.
+        records: Data to keep, by path below the run's folder without ".json": JSON values, arrays,
+            and records such as a `Schedule`, which become JSON values.
         name: What was run; `Experiment.run` fills in the experiment's name.
         source: Which part of which paper is reproduced; `Experiment.run` fills in the experiment's.
 
@@ -169,6 +170,7 @@ class Outcome(JsonRecord):
         names = [figure.name for figure in self.figures]
         if len(set(names)) < len(names):
             raise ValueError(f"figures must have different names, got {', '.join(names)}")
+        object.__setattr__(self, "records", to_json(self.records))
         for path in self.records:
             if not re.fullmatch(r"[\w-]+(/[\w-]+)*", path):
                 raise ValueError(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os.path import isfile
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from stepfold._registry import suggestion
 
 Value = bool | int | float | str
 
@@ -158,17 +159,7 @@ def checked_values(
     """
     for name in given:
         if name not in parameters:
-            near = difflib.get_close_matches(name, parameters, n=2, cutoff=0.4)
-            raise ValueError(
-                f"there is no parameter {name!r}; "
-                + (
-                    f"did you mean {' or '.join(near)}?"
-                    if near
-                    else f"there are {', '.join(parameters)}"
-                    if parameters
-                    else "the experiment has none"
-                )
-            )
+            raise ValueError(f"there is no parameter {name!r}; {suggestion(name, parameters)}")
     return {
         name: parameter.check(given.get(name, parameter.default))
         for name, parameter in parameters.items()

@@ -24,20 +24,19 @@ from stepfold.spectrum.target import has_entries
 
 
 def to_numpy(name: str, array: Any) -> Any:
-    """Return a dense tensor as a float64 NumPy array, and what is no array as it is."""
-    array = to_float64(name, array)
+    """Return a dense tensor as a NumPy array, and what is no array as it is."""
+    array = to_float64(array)
+    if is_sparse_tensor(array):
+        raise TypeError(
+            f"`{name}` must be a dense tensor, got layout {array.layout}; pass `{name}.to_dense()`"
+        )
     return to_host(array) if is_array(array) else array
 
 
-def to_float64(name: str, array: Any) -> Any:
-    """Return a dense tensor in double precision, where it is if it can be; else what it is."""
+def to_float64(array: Any) -> Any:
+    """Return a tensor in double precision, where it is if it can be; anything else as it is."""
     if not is_foreign(array):
         return array
-    if is_sparse_tensor(array):
-        raise TypeError(
-            f"`{name}` must be a dense tensor, got layout {array.layout}; "
-            "convert it to a SciPy sparse array first"
-        )
     double = "complex128" if dtype_kind(array.dtype) == "c" else "float64"
     return cast(detached(array) if has_double(array) else to_host(array), double)
 

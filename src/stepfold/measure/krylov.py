@@ -187,7 +187,7 @@ def residual_measure(
     """
     num_nodes = check_count("num_nodes", num_nodes)
     check_nonnegative("misfit", misfit)
-    operator = to_float64("operator", operator)
+    operator = to_float64(operator)
     matrix = check_matrix("operator", operator, allow_complex=True, rows=residual)
     transposed = adjoint_of(real_form(matrix))
     left = _Rows(Gram.of_checked(transposed))
@@ -227,7 +227,7 @@ class _Rows:
             self._shift = hessian.shift
             hessian = hessian.factor
         matrix = check_matrix(
-            "hessian", to_float64("hessian", hessian), allow_complex=True, shape=shape, like=like
+            "hessian", to_float64(hessian), allow_complex=True, shape=shape, like=like
         )
         self._is_complex = is_complex(matrix)
         self._matrix = real_form(matrix)

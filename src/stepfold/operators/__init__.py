@@ -23,6 +23,7 @@ from stepfold.operators.maps import (
     flipped,
 )
 from stepfold.operators.products import without_derivatives
+from stepfold.operators.sparse import stored_by_rows
 
 __all__ = [
     "LinearMap",
@@ -33,5 +34,6 @@ __all__ = [
     "flipped",
     "linear_map",
     "map_named",
+    "stored_by_rows",
     "without_derivatives",
 ]

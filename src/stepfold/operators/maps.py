@@ -7,9 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import conjugate, dtype_kind, from_host, is_array, is_torch, reshaped
+from stepfold._arrays import (
+    conjugate,
+    dtype_kind,
+    from_host,
+    is_array,
+    is_sparse_tensor,
+    is_torch,
+    reshaped,
+)
 from stepfold.operators.adjoint import AdjointTest
 from stepfold.operators.products import NO_ADJOINT, Products, without_derivatives
+from stepfold.operators.sparse import sparse_product, stored_adjoint
 from stepfold.operators.vectors import Vectors
 
 
@@ -188,6 +197,8 @@ class Conjugated(OwnOperator):
 
 def adjoint_of(operator: Any) -> Any:
     """The conjugate transpose of a checked operator, for products; no conjugate is stored."""
+    if is_sparse_tensor(operator):
+        return stored_adjoint(operator)
     if is_array(operator) or hasattr(operator, "tocsr"):
         return Conjugated(operator.T) if dtype_kind(operator.dtype) == "c" else operator.T
     if hasattr(operator, "H"):
@@ -198,13 +209,17 @@ def adjoint_of(operator: Any) -> Any:
 
 def flipped(operator: Any) -> Any:
     """An operator with the same singular values and the other shape: a transpose, or an adjoint."""
-    return operator.H if isinstance(operator, LinearMap) else operator.T
+    if isinstance(operator, LinearMap) or is_sparse_tensor(operator):
+        return adjoint_of(operator)
+    return operator.T
 
 
 def apply(operator: Any, x: Any) -> Any:
     """Product with a row vector (n,) or with each row of a batch (batch, n)."""
     if isinstance(operator, LinearMap):
         return operator.rows(x)
+    if is_sparse_tensor(operator):
+        return sparse_product(operator, x) if x.ndim == 1 else sparse_product(operator, x.T).T
     return operator @ x if x.ndim == 1 else (operator @ x.T).T
 
 

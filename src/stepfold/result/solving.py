@@ -45,8 +45,8 @@ class History(JsonRecord):
 
     Args:
         num_steps: Steps taken so far, shape (checks,).
-        gradient_norms: ‖∇f(x)‖ at the iterate, shape (checks,), or (checks, batch); a row that has
-            ended keeps its last norm.
+        gradient_norms: ‖∇f(x)‖ at the iterate, ‖f(x) − x‖ for a fixed point, shape (checks,), or
+            (checks, batch); a row that has ended keeps its last norm.
         num_products: Products with the operator or its transpose so far, shape (checks,), all of
             them: the one for ``Aᵀb`` and those of the guard too; for a fixed point, evaluations of
             the map. One with a batch counts once.
@@ -71,11 +71,6 @@ class History(JsonRecord):
             values = np.array(getattr(self, name))
             values.flags.writeable = False
             object.__setattr__(self, name, values)
-
-    @property
-    def residual_norms(self) -> FloatArray:
-        """``gradient_norms`` by the name they have for a fixed point: ‖f(x) − x‖."""
-        return self.gradient_norms
 
 
 @dataclass(frozen=True)

@@ -73,11 +73,7 @@ class Terms:
     """What a run is to come to, what it may spend, and what is to be seen of it.
 
     Args:
-        rtol: This and the other tolerances as of `stepfold.solve`.
-        atol: See there.
-        error_rtol: See there.
-        gap_rtol: See there.
-        gap_atol: See there.
+        rtol: Of `stepfold.solve`, as the other four tolerances are.
         budgets: What may be spent.
         callback: Called as ``callback(t, x)`` after each step.
         keep_iterates: Whether the history keeps the iterates.

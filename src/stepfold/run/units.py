@@ -115,7 +115,7 @@ def _size_of_entries(matrix: Any) -> float:
         largest = float(abs(sample).max(initial=0.0))
         return largest if largest > 0 else float(abs(flat).max(initial=0.0))
     if is_array(matrix):
-        values = matrix.coalesce().values() if is_sparse_tensor(matrix) else matrix
+        values = matrix.values() if is_sparse_tensor(matrix) else matrix
         return largest_entry(values) if math.prod(values.shape) else 0.0
     return 0.0
 

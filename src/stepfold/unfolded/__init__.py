@@ -12,6 +12,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
+from stepfold.unfolded._doubts import TrainingWarning
 from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.choice import loss_for
 from stepfold.unfolded.criteria import squared_error, squared_residual
@@ -49,6 +50,7 @@ __all__ = [
     "Stage",
     "TheoryStart",
     "Trainable",
+    "TrainingWarning",
     "UnfoldedIteration",
     "all_at_once",
     "fixed_point",

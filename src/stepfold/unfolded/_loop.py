@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from stepfold.iterations import Iteration
 from stepfold.unfolded import distributed
+from stepfold.unfolded._doubts import Doubts, first_not_finite
 from stepfold.unfolded._held import described, leaves_of
 from stepfold.unfolded._layers import tensors_in
 from stepfold.unfolded._objective import Objective
@@ -51,8 +52,10 @@ class Loop:
         self._objective = distributed.wrapped(objective, self.device, may_leave_out=not plain)
         self._is_shared = distributed.num_processes() > 1
         self._buffers = list(objective.buffers())
+        self._doubts = Doubts(network, quiet=distributed.rank() > 0)
         self._is_seen = False
-        stacked = {id(raw) for raw in network.stacked_parameters()}
+        self._stacked = network.stacked_parameters()
+        stacked = {id(raw) for raw in self._stacked}
         self._weights = [each for each in self.state.trained if id(each) not in stacked]
         frozen = any(stage.first_layer for stage in options.stages)
         if hasattr(network, "_orig_mod") and self._weights and frozen:
@@ -72,6 +75,7 @@ class Loop:
             stage = options.stages[counts.stage]
             if counts.iteration == 0:
                 self._begin(stage)
+            self._kept = self._left_alone(stage)
             while counts.iteration < stage.num_iterations and not self._is_stale():
                 loss = self._iterate(stage)
                 if watch and watch(self._progress(stage, loss)):
@@ -100,6 +104,7 @@ class Loop:
         state, self._is_seen = self.state, False
         if self.options.restart_optimizer and state.counts.stage:
             state.make_optimizer()
+        self._doubts.begin()
         state.counts.best_loss, state.counts.num_looks, state.best = math.inf, 0, None
         if self.options.held_out:
             self._look(stage)
@@ -116,6 +121,7 @@ class Loop:
                 )
             for name, values in state.best.items():
                 getattr(state.objective, name).load_state_dict(values)
+            torch.clear_autocast_cache()
         row = self.row()
         if row["num_skipped"] == state.counts.iteration > 0:
             raise ArithmeticError(
@@ -124,6 +130,7 @@ class Loop:
                 "data, or lower the initial steps"
             )
         state.rows.append(row)
+        self._doubts.end(state.counts.stage, state.losses[state.counts.stage])
         state.counts.stage += 1
         state.counts.iteration = 0
 
@@ -132,24 +139,30 @@ class Loop:
         for parameter in state.trained:
             parameter.grad = None
         before = [values.clone() for values in self._buffers]
-        total = 0.0
         self._late: set[int] = set()
+        levels = []
         for index, batch in enumerate(state.rngs, start=1):
             if index < len(state.rngs) and self._is_shared:
                 with self._objective.no_sync():  # type: ignore[operator]
-                    total += self._backward(stage, batch)
+                    levels.append(self._backward(stage, batch))
             else:
-                total += self._backward(stage, batch)
-        (total,) = distributed.summed([total], self.device)
-        loss = total / self.options.batches_per_step
+                levels.append(self._backward(stage, batch))
+        if stage.first_layer:
+            self._leave_first_layers(stage)
+        if state.scaler is not None:
+            state.scaler.unscale_(state.optimizer)
+        loss, is_finite = self._read(levels)
         state.losses[counts.stage][counts.iteration] = loss
-        if math.isfinite(loss) and all(_is_finite(p.grad) for p in state.trained):
+        if is_finite:
+            self._doubts.look(stage, loss)
             counts.num_skipped_in_a_row = 0
-            self._step(stage, loss)
+            self._step(loss)
         else:
             for values, value in zip(self._buffers, before, strict=True):
                 values.copy_(value)
-            self._skip(loss)
+            self._skip(stage, loss)
+        if state.scaler is not None:
+            state.scaler.update()
         counts.iteration += 1
         held_out = self.options.held_out
         if held_out is None:
@@ -160,10 +173,22 @@ class Loop:
             self._look(stage)
         return loss
 
-    def _backward(self, stage: Stage, batch: int) -> float:
+    def _read(self, levels: list[Tensor]) -> tuple[float, bool]:
+        """The loss, and whether it and all gradients are finite: one read from the device."""
+        gradients = [each.grad for each in self.state.trained if each.grad is not None]
+        norm = _norm(gradients)
+        *losses, length = torch.stack([*levels, norm.to(levels[0])]).tolist()
+        (total,) = distributed.summed([sum(losses)], self.device)
+        # The norm of finite gradients may overflow.
+        is_finite = math.isfinite(length) or all(bool(x.isfinite().all()) for x in gradients)
+        return total / self.options.batches_per_step, math.isfinite(total) and is_finite
+
+    def _backward(self, stage: Stage, batch: int) -> Tensor:
         # Torch's generators, too, depend on the batch alone, not on who computes it, or when.
-        counts = self.state.counts
+        counts, scaler = self.state.counts, self.state.scaler
         _seed(self.device, self.options.seed, batch, counts.stage, counts.iteration)
+        # Casts of weights that have moved since, or that were cast where no gradients were asked.
+        torch.clear_autocast_cache()
         value = check_loss_value(self._value(stage, batch))
         if not value.requires_grad:
             raise ValueError(
@@ -172,10 +197,13 @@ class Loop:
             )
         if not self._is_seen:
             self._look_at(value)
-        level = value.item()
-        # A loss of 0 has no logarithm; its gradient is 0 in any case.
-        scale = len(self.state.rngs) * (abs(level) or 1.0 if self.options.relative else 1.0)
-        (value if scale == 1 else value / scale).backward()
+        level = value.detach()
+        if self.options.relative:
+            # A loss of 0 has no logarithm; its gradient is 0 in any case.
+            value = value / torch.where(level == 0, 1.0, level.abs())
+        if len(self.state.rngs) > 1:
+            value = value / len(self.state.rngs)
+        (value if scaler is None else scaler.scale(value)).backward()
         return level
 
     def _value(self, stage: Stage, batch: int) -> Any:
@@ -209,23 +237,27 @@ class Loop:
                 "`requires_grad_(False)`"
             )
 
-    def _step(self, stage: Stage, loss: float) -> None:
+    def _leave_first_layers(self, stage: Stage) -> None:
+        """Drop gradients that would count in the norm, and in the optimiser's moments."""
+        for each in self._stacked:
+            if each.grad is not None and len(each) == self.network.num_layers:
+                each.grad[: stage.first_layer] = 0
+        for each in self._weights:
+            if id(each) not in self._late:
+                each.grad = None
+
+    def _step(self, loss: float) -> None:
         state = self.state
-        stacked = self.network.stacked_parameters()
-        if stage.first_layer:  # else they would count in the norm, and in the optimiser's moments
-            for each in stacked:
-                if each.grad is not None and len(each) == self.network.num_layers:
-                    each.grad[: stage.first_layer] = 0
-            for each in self._weights:
-                if id(each) not in self._late:
-                    each.grad = None
         if self.options.clip_norm is not None:
             nn.utils.clip_grad_norm_(state.trained, self.options.clip_norm)
-        kept = [rows for each in stacked for rows in self._left_alone(each.detach(), stage)]
-        before = [rows.clone() for rows in kept]
-        state.optimizer.step()
+        before = [rows.clone() for rows in self._kept]
+        if state.scaler is None:
+            state.optimizer.step()
+        else:
+            state.scaler.step(state.optimizer)
+        torch.clear_autocast_cache()
         # Gradients of 0 would not do: momentum goes on, and so does weight decay.
-        for rows, values in zip(kept, before, strict=True):
+        for rows, values in zip(self._kept, before, strict=True):
             rows.copy_(values)
         if isinstance(state.scheduler, ReduceLROnPlateau):
             if self.options.held_out is None:
@@ -233,14 +265,16 @@ class Loop:
         elif state.scheduler is not None:
             state.scheduler.step()
 
-    def _left_alone(self, values: Tensor, stage: Stage) -> list[Tensor]:
+    def _left_alone(self, stage: Stage) -> list[Tensor]:
         """Copies that only layers outside the stage use; views."""
-        outside = [values[stage.num_layers :]]
-        if len(values) == self.network.num_layers:
-            outside.append(values[: stage.first_layer])
+        outside = []
+        for values in (each.detach() for each in self._stacked):
+            outside.append(values[stage.num_layers :])
+            if len(values) == self.network.num_layers:
+                outside.append(values[: stage.first_layer])
         return [rows for rows in outside if len(rows)]
 
-    def _skip(self, loss: float) -> None:
+    def _skip(self, stage: Stage, loss: float) -> None:
         counts = self.state.counts
         counts.num_skipped += 1
         counts.num_skipped_in_a_row += 1
@@ -255,6 +289,7 @@ class Loop:
                 f"the {what}{again} in stage {counts.stage + 1}, iteration "
                 f"{counts.iteration}; look for NaN in the data, or begin anew with a lower "
                 "learning rate or smaller steps"
+                f"{first_not_finite(self.network, self.loss, stage.num_layers)}"
             )
 
     def _look(self, stage: Stage) -> None:
@@ -262,6 +297,7 @@ class Loop:
         if held_out is None or self._held_out_loss is None:
             return
         _seed(self.device, held_out.seed)
+        torch.clear_autocast_cache()
         with torch.no_grad(), _evaluated(self.network):
             rng = np.random.default_rng(held_out.seed)
             loss = self._held_out_loss(self.network, stage.num_layers, rng)
@@ -323,8 +359,12 @@ def _evaluated(network: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _is_finite(gradient: Tensor | None) -> bool:
-    # A finite sum has finite terms, and is one pass; finite terms may have a sum that is not.
-    if gradient is None or math.isfinite(abs(gradient.sum().item())):
-        return True
-    return bool(gradient.isfinite().all())
+def _norm(gradients: list[Tensor]) -> Tensor:
+    """Length of all gradients together, without a read from the device."""
+    plain = [x.coalesce().values() if x.is_sparse else x for x in gradients]
+    values = plain[0]
+    if len(plain) > 1:
+        norms = torch._foreach_norm(plain)
+        values = torch.stack([x.to(norms[0]) for x in norms])
+    length: Tensor = torch.linalg.vector_norm(values)
+    return length

@@ -42,6 +42,7 @@ class State:
         trained: What the optimiser changes, parameters that it alone has included.
         optimizer: Of the stage under way.
         scheduler: Of its learning rate, where there is one.
+        scaler: Of the loss, where there is one.
         rngs: Generators of the mini-batches that fall to this process, by their numbers.
         counts: Where the training is.
         best: Values of the network with which the held-out loss of the stage was smallest.
@@ -56,6 +57,7 @@ class State:
         if not self._own:
             raise ValueError("`network` must have something to train; its steps are fixed")
         self._options = options
+        self.scaler = options.scaler
         first, size = distributed.rank(), distributed.num_processes()
         self.rngs = {
             batch: _generator(options.seed, batch)
@@ -171,6 +173,7 @@ class State:
             **self.values(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler else None,
+            "scaler": self.scaler.state_dict() if self.scaler else None,
             "loss": self.loss.state_dict() if hasattr(self.loss, "state_dict") else None,
             "data": {batch: s for states in generators for batch, s in states.items()},
             "best": self.best,
@@ -187,6 +190,8 @@ class State:
         _restore(self.optimizer, state["optimizer"])
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])
+        if self.scaler:
+            self.scaler.load_state_dict(state["scaler"])
         if hasattr(self.loss, "load_state_dict"):
             self.loss.load_state_dict(state["loss"])
         for batch, rng in self.rngs.items():

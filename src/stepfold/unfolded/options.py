@@ -69,7 +69,8 @@ class Options:
     seed: int
     checkpoint: Path | None
     checkpoint_every: int | None
-    groups: Mapping[str, Mapping[str, Any]] | None = None
+    groups: Mapping[str, Mapping[str, Any]] | None
+    scaler: Any
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -86,6 +87,11 @@ class Options:
             raise TypeError(
                 f"`held_out` must be a HeldOut, got {type(self.held_out).__name__}; write "
                 "`HeldOut(loss)`"
+            )
+        if self.scaler is not None and not hasattr(self.scaler, "unscale_"):
+            raise TypeError(
+                "`scaler` must be a torch.amp.GradScaler, got "
+                f'{type(self.scaler).__name__}; write `torch.amp.GradScaler("cuda")`'
             )
         if self.groups is not None and not (
             isinstance(self.groups, Mapping)
@@ -137,6 +143,7 @@ def settings_of(
         "criterion": _shapes(objective.criterion),
         "stages": [dataclasses.astuple(stage) for stage in options.stages],
         "optimizer": _class_and_numbers(optimizer, optimizer.defaults),
+        "scaler": None if options.scaler is None else describe(type(options.scaler)),
         "scheduler": scheduler and _class_and_numbers(scheduler, scheduler.state_dict()),
         **{name: describe(getattr(options, name)) for name in compared},
     }

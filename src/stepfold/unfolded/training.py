@@ -45,6 +45,7 @@ def train(
     restart_optimizer: bool = False,
     relative: bool = False,
     clip_norm: float | None = None,
+    scaler: Any = None,
     held_out: HeldOut | None = None,
     batches_per_step: int | None = None,
     most_skipped: int = 10,
@@ -85,6 +86,8 @@ def train(
             logarithm. Losses that fall by many orders keep Adam moving then; it stops where they
             are small beside its ``eps``, 1e-8. Recorded losses stay as they are.
         clip_norm: Longest gradient; longer ones are shortened to it.
+        scaler: A ``torch.amp.GradScaler``, for float16 under ``torch.autocast``: it scales the loss
+            before the backward pass; iterations that it finds too large are skipped and counted.
         held_out: When to end a stage early.
         batches_per_step: Mini-batches whose gradients are averaged in each step, a multiple of the
             number of processes, which is the default. Batch k has a generator of its own, so that
@@ -150,6 +153,7 @@ def train(
         stages=list(stages),
         optimizer=optimizer or functools.partial(torch.optim.Adam, lr=0.002),
         groups=groups,
+        scaler=scaler,
         scheduler=scheduler,
         restart_optimizer=restart_optimizer,
         relative=relative,

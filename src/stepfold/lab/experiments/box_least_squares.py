@@ -104,8 +104,8 @@ def box_least_squares(
                     "Minimise ‖Ax − y‖ with all entries of x between −1 and 1; A has 20 rows and "
                     "10 columns. Every iteration is a gradient step, clipped to the box. "
                     "Chebyshev steps are the best, in the worst case, for the problem without the "
-                    "box. With it nobody guarantees them anything: clipping comes between the "
-                    "factors whose product they make small. Learned steps know the box.",
+                    "box. With it they have no guarantee: clipping comes between the factors "
+                    "whose product they make small. Learned steps know the box.",
                     f"With data of standard deviation {spread:g}, {share:.1%} of the solutions' "
                     "entries are at an end of the box.",
                 ),
@@ -136,8 +136,8 @@ def box_least_squares(
             ),
         ],
         records={
-            "schedules/learned": run.schedule.to_dict(),
-            "distances": {name: row.tolist() for name, row in rows.items()},
+            "schedules/learned": run.schedule,
+            "distances": rows,
         },
     )
 
@@ -283,8 +283,8 @@ def binary_least_squares(
             else []
         ),
         records={
-            "schedules/learned": run.schedule.to_dict(),
-            "bit_error_rates": {name: row.tolist() for name, row in rows.items()},
+            "schedules/learned": run.schedule,
+            "bit_error_rates": rows,
         },
     )
 

@@ -98,7 +98,7 @@ def consensus(
                     f"from {bounds.lower:.3f} to {bounds.upper:.2f}. Each depth has steps of its "
                     "own.",
                     "Incremental training keeps up with the optimum for some rounds and is then "
-                    "overtaken by Chebyshev steps, which nobody trained. Trained from those, with "
+                    "overtaken by Chebyshev steps, which are not trained. Trained from those, with "
                     "as many mini-batches, steps are better than Chebyshev's at every depth. At "
                     "great depth they still stop short of the optimum: the largest eigenvalues "
                     "stand alone, each wants one step to itself, and training leaves two steps "
@@ -171,8 +171,8 @@ def consensus(
             ),
         ],
         records={
-            "schedules/learned": schedules[LEARNED][-1].to_dict(),
-            "schedules/learned_incrementally": run.schedule.to_dict(),
-            "distances": {name: row.tolist() for name, row in rows.items()},
+            "schedules/learned": schedules[LEARNED][-1],
+            "schedules/learned_incrementally": run.schedule,
+            "distances": rows,
         },
     )

@@ -228,8 +228,8 @@ def deblurring(
         ],
         parameters={"width of the blur": 1.5},
         records={
-            "schedules/learned": run.schedule.to_dict(),
-            **{name: values.tolist() for name, values in task.network.learned().items()},
+            "schedules/learned": run.schedule,
+            **task.network.learned(),
             "quality": {**rows, "weights": weights, "FISTA, longer": longer},
         },
     )

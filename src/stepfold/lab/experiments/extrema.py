@@ -170,7 +170,7 @@ def extrema(
             ),
         ],
         checks=_checks(period, rate, values, (places - known) / (2 * radius), excess, deviation),
-        records={"schedules/chebyshev": schedule.to_dict()},
+        records={"schedules/chebyshev": schedule},
     )
 
 

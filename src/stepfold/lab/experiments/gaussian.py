@@ -194,7 +194,7 @@ def gaussian(
                 else []
             ),
         ],
-        records={"schedules/second-kind": chebyshev_steps(law, max_steps, kind=2).to_dict()},
+        records={"schedules/second-kind": chebyshev_steps(law, max_steps, kind=2)},
     )
 
 

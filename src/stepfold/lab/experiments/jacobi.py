@@ -131,7 +131,7 @@ def jacobi(
             ),
         ],
         parameters={"smallest eigenvalue": bounds.lower, "largest eigenvalue": bounds.upper},
-        records={"schedules/chebyshev": chebyshev_steps(bounds, period).to_dict()},
+        records={"schedules/chebyshev": chebyshev_steps(bounds, period)},
     )
 
 

@@ -148,5 +148,5 @@ def known_steps(
             ),
             Check.above("silver's rate over Chebyshev's, longest period", 1, ratio),
         ],
-        records={"schedules/silver": silver[-1].to_dict()},
+        records={"schedules/silver": silver[-1]},
     )

@@ -173,7 +173,7 @@ def landweber(
                 why="it must be stopped",
             ),
         ],
-        records={"schedules/fourth-kind": {"steps": schedules[fourth].tolist()}},
+        records={"schedules/fourth-kind": {"steps": schedules[fourth]}},
     )
 
 

@@ -139,7 +139,7 @@ def lasso(
             ),
         ],
         parameters={"size of the support": support.size},
-        records={"schedules/chebyshev": chebyshev_steps(bounds, period).to_dict()},
+        records={"schedules/chebyshev": chebyshev_steps(bounds, period)},
     )
 
 

@@ -143,7 +143,5 @@ def learned_ista(
             ),
         ],
         parameters={"unknowns": 128, "rows": 64},
-        records={
-            "errors": {name: [float(value) for value in values] for name, values in rows.items()}
-        },
+        records={"errors": rows},
     )

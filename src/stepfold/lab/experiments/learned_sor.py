@@ -157,17 +157,17 @@ def learned_sor(
             ),
         ],
         records={
-            "schedules/learned_8": factors["from theory"][8].to_dict(),
-            "schedules/learned_8_as_published": factors["as published"][8].to_dict(),
+            "schedules/learned_8": factors["from theory"][8],
+            "schedules/learned_8_as_published": factors["as published"][8],
             "errors": {
-                "Jacobi": jacobi.tolist(),
+                "Jacobi": jacobi,
                 **{
-                    f"{name}, T = {period}": row.tolist()
+                    f"{name}, T = {period}": row
                     for name, each in errors.items()
                     for period, row in each.items()
                 },
             },
-            "rates": {name: {str(p): r for p, r in each.items()} for name, each in rates.items()},
+            "rates": rates,
         },
     )
 

@@ -236,8 +236,8 @@ def logistic(
             ),
         ],
         records={
-            "schedules/learned": ball.network.schedule().to_dict(),
-            "momentum": ball.network.learned()["momentum"].tolist(),
+            "schedules/learned": ball.network.schedule(),
+            "momentum": ball.network.learned()["momentum"],
             "errors": rows,
         },
     )

@@ -168,10 +168,10 @@ def mimo_detection(
         ],
         parameters={"SNR in training, dB": 20.0},
         records={
-            "schedules/learned": run.schedule.to_dict(),
+            "schedules/learned": run.schedule,
             "bit_error_rates": {
                 "SNR in dB": list(RATIOS),
-                **{name: row.tolist() for name, row in rows.items()},
+                **rows,
             },
         },
     )

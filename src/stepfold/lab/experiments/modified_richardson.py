@@ -143,5 +143,5 @@ def modified_richardson(*, period: Annotated[int, Between(2, 64)] = 8) -> Outcom
                 weighted[names[2]] / weighted[names[0]],
             ),
         ],
-        records={"schedules/fourth-kind": chebyshev_steps(bounds, period, kind=4).to_dict()},
+        records={"schedules/fourth-kind": chebyshev_steps(bounds, period, kind=4)},
     )

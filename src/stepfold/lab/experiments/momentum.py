@@ -103,7 +103,7 @@ def momentum(
             published_setting=((period, num_periods, num_rows, matrix_seed) == (16, 4, 450, 32)),
         ),
         parameters={"unknowns": 300, "condition number": bounds.condition_number},
-        records={"schedules/chebyshev": chebyshev.to_dict()},
+        records={"schedules/chebyshev": chebyshev},
     )
 
 

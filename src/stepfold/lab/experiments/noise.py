@@ -156,10 +156,10 @@ def noise(
             *(_training_checks(rows) if num_iterations >= 150 else []),
         ],
         records={
-            "schedules/learned": run.schedule.to_dict(),
-            "schedules/learned_ridge": ridge.network.schedule().to_dict(),
-            "schedules/noise-aware": steps[AWARE][-1].to_dict(),
-            "errors": {name: row.tolist() for name, row in rows.items()},
+            "schedules/learned": run.schedule,
+            "schedules/learned_ridge": ridge.network.schedule(),
+            "schedules/noise-aware": steps[AWARE][-1],
+            "errors": rows,
         },
     )
 

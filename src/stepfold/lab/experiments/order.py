@@ -134,9 +134,7 @@ def order(
             ),
         ],
         records={
-            f"schedules/{name}": schedule.to_dict()
-            for name, schedule in schedules.items()
-            if name in SAFE
+            f"schedules/{name}": schedule for name, schedule in schedules.items() if name in SAFE
         },
     )
 

@@ -122,7 +122,7 @@ def planar_map(
                 promised ** (1 / period) / constant_rate(bounds),
             ),
         ],
-        records={"schedules/chebyshev": chebyshev_steps(bounds, period).to_dict()},
+        records={"schedules/chebyshev": chebyshev_steps(bounds, period)},
     )
 
 

@@ -158,7 +158,7 @@ def spectral_radius_over_training(
             _by_depth(found),
         ],
         checks=_checks(found, shares, trained_in_full=num_iterations >= NUM_ITERATIONS),
-        records={"shares": shares.tolist()},
+        records={"shares": shares},
     )
 
 

@@ -153,7 +153,7 @@ def tanh_network(
                 evaluations[GUARDED] / evaluations["plain"],
             ),
         ],
-        records={"schedules/chebyshev": schedule.to_dict()},
+        records={"schedules/chebyshev": schedule},
     )
 
 

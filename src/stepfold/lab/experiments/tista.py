@@ -102,7 +102,7 @@ def tista_rivals(signals: SparseSignals, sample: Any, tuning: Any, num_layers: i
 
 
 def known_support_error(signals: SparseSignals, sample: Any, *, num_signals: int = 100) -> float:
-    """Error in dB of the posterior mean for somebody who knows which entries are not 0."""
+    """Error in dB of the posterior mean where it is known which entries are not 0."""
     matrix = signals.matrix.double().numpy()
     errors = powers = 0.0
     for target, seen in zip(
@@ -193,8 +193,8 @@ def tista(
             f"{learned[-1]:.2f} dB with learned steps, {chebyshev:.2f} dB with Chebyshev steps and "
             f"{final['TISTA, best constant step']:.2f} dB with one step, both tuned. ISTA with "
             f"Chebyshev steps is at {final['ISTA, Chebyshev steps']:.2f} dB, FISTA at "
-            f"{final['FISTA']:.2f} dB. Somebody who knew which entries are not 0 would reach "
-            f"{bound:.2f} dB."
+            f"{final['FISTA']:.2f} dB. If it were known which entries are not 0, the error would "
+            f"be {bound:.2f} dB."
         ),
         sections=[
             Section(
@@ -288,10 +288,8 @@ def tista(
         ],
         parameters={"learning rate": 0.04},
         records={
-            "schedules/learned": run.schedule.to_dict(),
-            "errors": {
-                name: [float(value) for value in rival.errors] for name, rival in rows.items()
-            },
+            "schedules/learned": run.schedule,
+            "errors": {name: rival.errors for name, rival in rows.items()},
         },
     )
 

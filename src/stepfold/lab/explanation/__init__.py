@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stepfold._typing import FloatArray
 from stepfold.lab.explanation.sections import (
     prediction_section,
     spectrum_section,
@@ -79,12 +75,10 @@ def explain_problem(
         sections=sections,
         parameters={"matrix": name, "rtol": rtol, "period": advice.schedule.period},
         records={
-            "plan": advice.to_dict(),
-            "spectrum": measure.to_dict(),
+            "plan": advice,
+            "spectrum": measure,
             **{
-                f"schedules/{schedule.name.replace(', ', '-').replace(' ', '-').lower()}": (
-                    schedule.to_dict()
-                )
+                f"schedules/{schedule.name.replace(', ', '-').replace(' ', '-').lower()}": schedule
                 for schedule in subject.schedules.values()
             },
         },
@@ -131,40 +125,5 @@ def _tried(subject: Subject) -> Subject:
         )
         for label, schedule in subject.schedules.items()
     }
-    return dataclasses.replace(
-        subject,
-        runs=runs,
-        conjugate_gradients=_conjugate_gradients(
-            subject.problem, subject.bounds.upper, rtol, budget
-        ),
-    )
-
-
-def _conjugate_gradients(
-    problem: QuadraticProblem[Any], upper: float, rtol: float, budget: int
-) -> tuple[NDArray[Any], FloatArray] | None:
-    """Products and gradient norms of SciPy's ``cg`` on the Hessian; None for many right sides."""
-    from scipy.sparse.linalg import LinearOperator, cg
-
-    hessian: Any = problem.hessian
-    if problem.linear_term.ndim != 1:
-        return None
-    # In units in which neither the Hessian nor the right-hand side can make a square overflow.
-    term = np.asarray(problem.linear_term, dtype=np.float64)
-    term = term / np.abs(term).max()
-    term /= np.linalg.norm(term)
-    scaled = LinearOperator(
-        hessian.shape, matvec=lambda v: (hessian @ v.ravel()) / upper, dtype=np.float64
-    )
-    norms = [1.0]
-    # On a singular system without a solution they divide by 0 sooner or later.
-    with np.errstate(all="ignore"):
-        cg(
-            scaled,
-            term,
-            rtol=rtol,
-            maxiter=budget,
-            callback=lambda x: norms.append(float(np.linalg.norm(scaled @ x - term))),
-        )
-    norms = list(itertools.takewhile(math.isfinite, norms))
-    return problem.products_per_gradient * np.arange(len(norms)), np.array(norms)
+    runs["conjugate gradients"] = solve(subject.problem, rtol=rtol, max_steps=budget)
+    return dataclasses.replace(subject, runs=runs)

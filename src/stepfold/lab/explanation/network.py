@@ -81,7 +81,7 @@ def explain_network(
             *([_merit_section(figures_of_merit)] if figures_of_merit else []),
         ],
         parameters={"run": name, "num_layers": run.schedule.period, "seed": run.seed},
-        records={"schedules/learned": run.schedule.to_dict()},
+        records={"schedules/learned": run.schedule},
     )
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stepfold.lab.explanation.subject import TRIAL_PATIENCE, TRIAL_STEPS, Subject
 from stepfold.lab.figure import Axis, Curve, Figure
@@ -19,7 +17,7 @@ from stepfold.polynomial import (
     residual_polynomial,
     worst_case_period_rate,
 )
-from stepfold.schedules import roundoff_amplification
+from stepfold.schedules import Schedule, roundoff_amplification
 from stepfold.spectrum import SpectralBounds
 
 
@@ -115,7 +113,7 @@ def prediction_section(subject: Subject) -> Section:
         mean = math.sqrt(mean_squared_error(schedule, subject.measure))
         rows.append(
             (
-                f"{schedule.name} ({label})" if label != schedule.name else label,
+                _named(label, schedule),
                 str(schedule.period),
                 f"{rate ** (1 / schedule.period):.6f}",
                 f"{mean ** (1 / schedule.period):.6f}",
@@ -160,18 +158,22 @@ def prediction_section(subject: Subject) -> Section:
     )
 
 
+def _named(label: str, schedule: Schedule) -> str:
+    return f"{schedule.name} ({label})" if label != schedule.name else label
+
+
 def trial_section(subject: Subject) -> Section:
     """What the schedules did on the right-hand side, beside conjugate gradients."""
     rows: list[tuple[str, ...]] = []
     curves: list[Curve] = []
-    products: NDArray[Any]
     for label, run in subject.runs.items():
         norms = run.history.gradient_norms.reshape(len(run.history.num_steps), -1).max(axis=1)
         products = run.history.num_products
         start = norms[0] or 1.0
+        schedule = subject.schedules.get(label)
         rows.append(
             (
-                f"{run.schedule.name} ({label})" if label != run.schedule.name else label,
+                label if schedule is None else _named(label, schedule),
                 str(run.num_steps),
                 str(products[-1]),
                 f"{norms.min() / start:.3g}",
@@ -180,19 +182,13 @@ def trial_section(subject: Subject) -> Section:
         )
         curves.append(
             Curve(
-                f"{run.schedule.name}, period {run.schedule.period}",
+                label if schedule is None else f"{schedule.name}, period {schedule.period}",
                 products,
                 norms / start,
                 style="both" if norms.size <= 40 else "line",
                 emphasis=label == "recommended",
             )
         )
-    if subject.conjugate_gradients is not None:
-        products, norms = subject.conjugate_gradients
-        relative = norms / (norms[0] or 1.0)
-        last = (str(norms.size - 1), str(products[-1]), f"{relative.min():.3g}")
-        rows.append(("conjugate gradients (SciPy)", *last, ""))
-        curves.append(Curve("conjugate gradients", products, relative))
     return Section(
         "On the given right-hand side",
         (

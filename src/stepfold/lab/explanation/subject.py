@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from numpy.typing import NDArray
-
-from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
 from stepfold.planner import Plan
 from stepfold.problems import QuadraticProblem
@@ -34,7 +31,6 @@ class Subject:
     measure: SpectralMeasure
     schedules: dict[str, Schedule]
     runs: dict[str, Result[Any]] = field(default_factory=dict)
-    conjugate_gradients: tuple[NDArray[Any], FloatArray] | None = None
 
     @property
     def bounds(self) -> SpectralBounds:

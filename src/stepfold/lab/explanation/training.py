@@ -7,7 +7,6 @@ import math
 import numpy as np
 
 from stepfold._checks import check_nonnegative
-from stepfold._codec import to_json
 from stepfold._typing import FloatArray
 from stepfold.lab.explanation.advice import smallest, summary
 from stepfold.lab.explanation.learned import Learned
@@ -81,15 +80,15 @@ def explain_run(
             "distances": {
                 "verdict": learned.verdict.name,
                 "period": learned.period,
-                "gap": to_json(learned.gap(learned.best)),
-                "gap_within_period": to_json(learned.gap(learned.aim)),
+                "gap": learned.gap(learned.best),
+                "gap_within_period": learned.gap(learned.aim),
                 "equivalent_steps": learned.equivalent_steps,
-                "mean_squared_errors": to_json(learned.errors),
-                "spectral_radii": to_json(learned.radii),
-                "slopes": to_json(learned.slopes),
+                "mean_squared_errors": learned.errors,
+                "spectral_radii": learned.radii,
+                "slopes": learned.slopes,
             },
             **{
-                f"schedules/{label.lower().replace(' ', '-')}": schedule.to_dict()
+                f"schedules/{label.lower().replace(' ', '-')}": schedule
                 for label, schedule in learned.schedules.items()
             },
         },

@@ -6,7 +6,7 @@ Descent (arXiv:2001.05142), Figure 1: what training finds, in many trainings on 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -135,13 +135,13 @@ def dugd(
     learned = found.errors[LEARNED]
     diverged = int(found.diverged.sum())
     gains = found.errors["constant (GD)"][found.owner] / learned
-    records = {
-        f"schedules/{name.split()[0].lower()}": schedules[0].to_dict()
+    records: dict[str, Any] = {
+        f"schedules/{name.split()[0].lower()}": schedules[0]
         for name, schedules in found.computed.items()
     }
     if not replicas.diverged[0]:
         run = replicas.run(0)
-        records |= {"schedules/learned": run.schedule.to_dict(), "training": run.to_dict()}
+        records |= {"schedules/learned": run.schedule, "training": run}
     return Outcome(
         title="What deep-unfolded gradient descent learns",
         summary=(
@@ -160,7 +160,7 @@ def dugd(
         checks=checks(found, matrix=as_published and matrix_seed == 12, trained_in_full=in_full),
         records={
             **records,
-            "spectrum": measures[0].to_dict(),
+            "spectrum": measures[0],
             "trainings": _trainings(found),
         },
     )
