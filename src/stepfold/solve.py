@@ -271,10 +271,6 @@ def _check_low_precision(problem: Any, low: Any, iteration: Iteration[Any, Any])
             f"`low_precision` must have a Hessian of shape {tuple(problem.hessian.shape)}, got "
             f"{tuple(low.hessian.shape)}; it must be the same problem in fewer bits"
         )
-    if getattr(low.hessian, "dtype", None) is None:
-        raise TypeError(
-            "`low_precision` must have an operator with a `dtype`, got None; give its operator one"
-        )
 
 
 def _check_certifiable(problem: Any, lower: float | None) -> None:
