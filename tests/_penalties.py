@@ -25,12 +25,13 @@ EXAMPLES: dict[str, tuple[str, Callable[[], Penalty]]] = {
     "point": ("ball", lambda: PENALTIES["ball"](0.0, np.linspace(-1.0, 1.0, SIZE))),
     "simplex": ("simplex", lambda: PENALTIES["simplex"]()),
     "simplex of total 3": ("simplex", lambda: PENALTIES["simplex"](3.0)),
-    "total variation": ("total_variation", lambda: PENALTIES["total_variation"](0.4)),
+    "total variation": ("total_variation", lambda: PENALTIES["total_variation"](0.4, rtol=0.0)),
     "total variation of a picture": (
         "total_variation",
-        lambda: PENALTIES["total_variation"](0.4, (4, 2)),
+        lambda: PENALTIES["total_variation"](0.4, (4, 2), rtol=0.0),
     ),
 }
+# Those whose proximal operator is a formula.
 PLAIN = tuple(name for name, (member, _) in EXAMPLES.items() if member != "total_variation")
 
 

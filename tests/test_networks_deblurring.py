@@ -87,7 +87,7 @@ def test_training_maximises_the_mean_ratio_of_the_pictures() -> None:
     assert -10 * math.log10(error.item()) == pytest.approx(ratio)
 
 
-def test_the_total_variation_of_pictures_is_that_of_pyproximal() -> None:
+def test_the_total_variation_of_pictures_is_that_of_rows() -> None:
     x, ours = picture(), _PictureVariation(0.05)
     theirs = TotalVariation(0.05, (7, 9))
     rows = x.numpy().reshape(2, -1)

@@ -111,7 +111,7 @@ def test_layers_that_hand_on_more_than_they_were_given_are_refused() -> None:
 
 def test_too_many_unknowns_are_refused() -> None:
     network = UnfoldedIteration(Schedule([0.5]))
-    with pytest.raises(ValueError, match=r"at most 2048 entries, .*got 3000"):
+    with pytest.raises(ValueError, match=r"at most 2048 real entries, .*got 3000"):
         local_spectra(network, None, torch.zeros(3000))
 
 

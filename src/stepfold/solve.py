@@ -129,7 +129,7 @@ def solve(
     >>> result = solve(problem)
     >>> result.status.name, result.num_steps, result.x.round(6)
     ('CONVERGED', 3, array([1., 1., 1.]))
-    >>> solve(problem, chebyshev_steps(estimate_bounds(problem.hessian), 8)).num_steps
+    >>> solve(problem, chebyshev_steps(estimate_bounds(problem), 8)).num_steps
     32
     """
     if not isinstance(problem, (Problem, Composite, FixedPoint)):

@@ -18,6 +18,7 @@ from typing import Any, Generic, NamedTuple
 from stepfold._typing import ArrayT
 from stepfold.iterations.base import Iteration
 from stepfold.problems import Problem
+from stepfold.problems._rows import real_products, squares
 from stepfold.schedules import Schedule
 from stepfold.schedules.base import check_upper
 from stepfold.schedules.constant import inverse_upper_bound_steps
@@ -87,14 +88,9 @@ class BarzilaiBorwein(Iteration[Secant[ArrayT], ArrayT]):
         length, height = (abs(rows).max() for rows in (move, change))
         move = move / (length + (length == 0))
         change = change / (height + (height == 0))
-        slope = (move * change).sum(-1)
+        slope = real_products(move, change)
         above, below = (
-            (slope, (change * change).sum(-1))
-            if self.short
-            else (
-                (move * move).sum(-1),
-                slope,
-            )
+            (slope, squares(change).sum(-1)) if self.short else (squares(move).sum(-1), slope)
         )
         # Booleans keep the rule free of branches: the same line serves arrays, batches and tensors.
         usable = slope > 0

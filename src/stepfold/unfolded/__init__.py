@@ -19,6 +19,7 @@ from stepfold.unfolded.criteria import squared_error, squared_residual
 from stepfold.unfolded.distributed import process_group
 from stepfold.unfolded.exact import train_exactly
 from stepfold.unfolded.fixed_point import fixed_point
+from stepfold.unfolded.loaders import LoaderSampler
 from stepfold.unfolded.local import LocalSpectra, local_spectra
 from stepfold.unfolded.losses import Loss, SampledLoss, SpectralLoss
 from stepfold.unfolded.module import UnfoldedIteration
@@ -39,6 +40,7 @@ __all__ = [
     "GaussianLeastSquares",
     "HeldOut",
     "LayerParameters",
+    "LoaderSampler",
     "LocalSpectra",
     "Loss",
     "Positive",

@@ -43,6 +43,11 @@ class Loop:
         self.loss = as_loss(network, loss)
         held_out = options.held_out
         self._held_out_loss = None if held_out is None else as_loss(network, held_out.loss)
+        # Held-out data that remember: each look begins where the first did.
+        sampler = getattr(self._held_out_loss, "sampler", None)
+        self._held_out_data = sampler if hasattr(sampler, "load_state_dict") else None
+        if self._held_out_data is not None:
+            self._first = copy.deepcopy(self._held_out_data.state_dict())
         self.options = options
         objective = Objective(network, self.loss)
         self.state = State(objective, options)
@@ -298,7 +303,7 @@ class Loop:
             return
         _seed(self.device, held_out.seed)
         torch.clear_autocast_cache()
-        with torch.no_grad(), _evaluated(self.network):
+        with torch.no_grad(), _evaluated(self.network), self._from_the_first():
             rng = np.random.default_rng(held_out.seed)
             loss = self._held_out_loss(self.network, stage.num_layers, rng)
         value = check_loss_value(loss).item()
@@ -312,6 +317,20 @@ class Loop:
             counts.num_looks += 1
         if isinstance(self.state.scheduler, ReduceLROnPlateau):
             self.state.scheduler.step(value)
+
+    @contextlib.contextmanager
+    def _from_the_first(self) -> Iterator[None]:
+        """Let held-out data that remember begin where they began, without a trace."""
+        data = self._held_out_data
+        if data is None:
+            yield
+            return
+        before = copy.deepcopy(data.state_dict())
+        data.load_state_dict(self._first)
+        try:
+            yield
+        finally:
+            data.load_state_dict(before)
 
     def _is_stale(self) -> bool:
         held_out = self.options.held_out

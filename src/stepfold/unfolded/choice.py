@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
-from torch import nn
-
 from stepfold.iterations import GradientDescent
-from stepfold.unfolded.losses import Loss, SampledLoss, SpectralLoss
+from stepfold.unfolded.losses import Loss, SampledLoss, SpectralLoss, num_needed
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.samplers import GaussianLeastSquares, Sampler
 
@@ -43,20 +40,6 @@ def as_loss(network: UnfoldedIteration, given: Loss | Sampler) -> Loss:
     >>> type(as_loss(network, lambda rng: rng.normal())).__name__
     'SampledLoss'
     """
-    chosen: Any = loss_for(network, given) if _takes_one(given) else given  # type: ignore[arg-type]
+    chosen: Any = loss_for(network, given) if num_needed(given) == 1 else given  # type: ignore[arg-type]
     loss: Loss = chosen
     return loss
-
-
-def _takes_one(function: Any) -> bool:
-    if isinstance(function, nn.Module):
-        function = function.forward  # calls of a module take anything and pass it on
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # it does not tell
-        return False
-    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
-        return False
-    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = [each for each in parameters if each.default is each.empty and each.kind in places]
-    return len(needed) == 1

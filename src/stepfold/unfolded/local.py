@@ -6,6 +6,9 @@ the penalty lets move, and ``1/γₜ`` on what it holds still. For layers that d
 no such meaning: ``I − γₜ`` times it is J, no more. Layers with a memory, such as momentum, are maps
 of the iterate and what they remember together. The product of all Jacobians says how much of a
 small error at the start is left at the end.
+
+A layer that shrinks moduli has no complex derivative. Complex vectors are taken as their real and
+imaginary parts, and every eigenvalue of a Hermitian Hessian is there twice.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ class LocalSpectra:
 
     Args:
         eigenvalues: Real parts of those of ``(I − J)/γₜ``, ascending, shape (T, n); with a memory
-            (T, kn), k the number of vectors that layers hand on.
+            (T, kn), k the number of vectors that layers hand on. Complex entries count twice.
         largest_imaginary: Largest imaginary part among them for each layer, shape (T,).
         radii: Spectral radius of J for each layer, shape (T,).
         gains: Largest singular value of the derivative of the t-th iterate with respect to the
@@ -63,7 +66,7 @@ def local_spectra(network: UnfoldedIteration, problem: Any, x0: Any = None) -> L
 
     Raises:
         TypeError: If layers hand on something else.
-        ValueError: If there are more than 2048 unknowns, or a Jacobian is not finite.
+        ValueError: If there are more than 2048 real unknowns, or a Jacobian is not finite.
 
     >>> from stepfold import Quadratic, Schedule
     >>> hessian = torch.diag(torch.tensor([1.0, 3.0], dtype=torch.float64))
@@ -74,22 +77,21 @@ def local_spectra(network: UnfoldedIteration, problem: Any, x0: Any = None) -> L
     """
     iterate: Tensor = 0 * problem.linear_term if x0 is None else x0
     is_alone = iterate.ndim == 1
-    row = iterate if is_alone else iterate[0]
+    row = _parts_of(iterate if is_alone else iterate[0])
     kind = layers_of(network.iteration)
     state = kind.start(problem, iterate)
     size = _flat(state, iterate).numel()
     if size > MOST_UNKNOWNS:
         raise ValueError(
-            f"`x0` must have at most {MOST_UNKNOWNS} entries, with what layers remember of it, for "
-            f"dense Jacobians, got {size}; `stepfold.accelerate` looks at larger maps by their "
-            "products"
+            f"`x0` must have at most {MOST_UNKNOWNS} real entries, with what layers remember of "
+            f"it, for dense Jacobians, got {size}; `stepfold.accelerate` looks at larger maps by "
+            "their products"
         )
     steps = network.layer_steps().detach()
-    identity = torch.eye(size, dtype=iterate.dtype, device=iterate.device)
+    identity = torch.eye(size, dtype=row.dtype, device=iterate.device)
 
     def begun(v: Tensor) -> Tensor:
-        start = v if is_alone else torch.cat([v[None], iterate[1:]])
-        return _flat(kind.start(problem, start), iterate)
+        return _flat(kind.start(problem, _with_row(iterate, v)), iterate)
 
     # Reverse mode, which every operation has; forward mode some lack.
     product = jacobian(begun, row).reshape(size, -1)
@@ -103,7 +105,7 @@ def local_spectra(network: UnfoldedIteration, problem: Any, x0: Any = None) -> L
 
         def seen(v: Tensor, state: Any = state) -> Tensor:
             output: Tensor = kind.iterate(_replaced(state, v, iterate))
-            return output if is_alone else output[0]
+            return _parts_of(output if is_alone else output[0])
 
         flat = _flat(state, iterate).detach()
         matrix = jacobian(moved, flat)
@@ -156,20 +158,32 @@ def _flat(state: Any, iterate: Tensor) -> Tensor:
     """What a state holds of the row that is followed, as one vector."""
     parts = [part for part in _parts(state, iterate) if _is_vector(part, iterate)]
     rows = parts if iterate.ndim == 1 else [part[0] for part in parts]
-    return torch.cat([row.reshape(-1) for row in rows])
+    return torch.cat([_parts_of(row) for row in rows])
+
+
+def _parts_of(row: Tensor) -> Tensor:
+    """A row as one vector; a complex one as the parts of its entries in turn."""
+    flat = row.reshape(-1)
+    return torch.view_as_real(flat.resolve_conj()).reshape(-1) if flat.is_complex() else flat
+
+
+def _with_row(tensor: Tensor, vector: Tensor) -> Tensor:
+    """The tensor, with the row that is followed taken from such a vector."""
+    if tensor.is_complex():
+        vector = torch.view_as_complex(vector.reshape(-1, 2).contiguous())
+    if tensor.ndim == 1:
+        return vector
+    return torch.cat([vector.reshape(tensor[:1].shape), tensor[1:]])
 
 
 def _replaced(state: Any, vector: Tensor, iterate: Tensor) -> Any:
     """The state with the row that is followed taken from a vector."""
     parts = _parts(state, iterate)
-    size = iterate.numel() if iterate.ndim == 1 else iterate[0].numel()
+    size = _parts_of(iterate if iterate.ndim == 1 else iterate[0]).numel()
     pieces = iter(vector.split(size))
     for place, part in enumerate(parts):
         if _is_vector(part, iterate):
-            piece = next(pieces)
-            parts[place] = (
-                piece if iterate.ndim == 1 else torch.cat([piece.reshape(part[:1].shape), part[1:]])
-            )
+            parts[place] = _with_row(part, next(pieces))
     if not isinstance(state, tuple):
         return parts[0]
     return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)

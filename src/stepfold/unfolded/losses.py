@@ -8,11 +8,13 @@ evaluation costs T·n operations instead of T products with the matrix for the w
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from stepfold._checks import check_count, check_nonnegative
 from stepfold.iterations import GradientDescent, Iteration
@@ -59,12 +61,55 @@ def measure_of(loss: Loss) -> SpectralMeasure | None:
 
 def check_loss(name: str, loss: Any) -> None:
     """Raise unless it can be called, as a sampler can, and knows its measure or none."""
+    if isinstance(loss, (DataLoader, Dataset)):
+        way = (
+            "`LoaderSampler(loader, pose)`, or its data set in a `DataSetSampler"
+            if isinstance(loss, DataLoader)
+            else "`DataSetSampler"
+        )
+        raise TypeError(
+            f"`{name}` must be a loss or a sampler, got {type(loss).__name__}; wrap it as {way}"
+            "(data, batch_size=…, pose=…)`, where `pose` makes a `Sample(data, target)` of a batch"
+        )
+    if _is_criterion(loss):
+        kind = loss if hasattr(loss, "__name__") else type(loss)
+        raise TypeError(
+            f"`{name}` must be a function `(network, num_layers, rng)`, or a sampler `(rng)`, got "
+            f"{kind.__name__}, which compares an output with a target; give it as a criterion: "
+            "`SampledLoss(sampler, criterion=lambda output, sample: criterion(output, "
+            "sample.target))`"
+        )
     if not callable(loss):
         raise TypeError(
             f"`{name}` must be a function `(network, num_layers, rng)` that returns a scalar "
             f"tensor, or a sampler, got {type(loss).__name__}"
         )
     measure_of(loss)
+
+
+def _is_criterion(function: Any) -> bool:
+    """Whether it is one of torch's losses, or needs two arguments, as they do."""
+    kind = function if isinstance(function, type) else type(function)
+    # All of torch's losses that are modules have this base.
+    if any(each.__name__ == "_Loss" for each in kind.__mro__):
+        return True
+    if getattr(function, "__module__", None) == "torch.nn.functional":
+        return True
+    return num_needed(function) == 2
+
+
+def num_needed(function: Any) -> int | None:
+    """How many places a function needs filled; None if it does not tell, or takes any number."""
+    if isinstance(function, nn.Module):
+        function = function.forward  # calls of a module take anything and pass it on
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        return None
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.default is each.empty and each.kind in places for each in parameters)
 
 
 def check_loss_value(value: Any) -> Tensor:
@@ -137,6 +182,12 @@ class SampledLoss:
         device = network.layer_steps(1).device
         if device.type != "cpu":
             sample = moved(sample, device)
+        for what, value in zip(Sample._fields, sample, strict=True):
+            if isinstance(value, Tensor) and value.device != device:
+                raise ValueError(
+                    f"the sampler must yield `{what}` on {device}, where the network is, got "
+                    f"{value.device}; move the network by `network.to({str(value.device)!r})`"
+                )
         start = sample.start
         if start is None and isinstance(sample.target, Tensor):
             start = torch.zeros_like(sample.target)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import multiprocessing
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -37,6 +39,12 @@ class Progress:
     seconds: float
 
 
+def in_terminal() -> bool:
+    """Whether somebody watches: standard error is a terminal, and this no worker process."""
+    is_worker = multiprocessing.parent_process() is not None
+    return sys.stderr is not None and sys.stderr.isatty() and not is_worker
+
+
 @contextlib.contextmanager
 def progress_bar(total: int, done: int, *, shown: bool) -> Iterator[Callable[[Progress], None]]:
     """A bar on standard error with loss, best loss and time left; nothing unless ``shown``."""
@@ -44,6 +52,7 @@ def progress_bar(total: int, done: int, *, shown: bool) -> Iterator[Callable[[Pr
         yield lambda _progress: None
         return
     from rich.console import Console
+    from rich.errors import LiveError
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
@@ -54,11 +63,13 @@ def progress_bar(total: int, done: int, *, shown: bool) -> Iterator[Callable[[Pr
         TextColumn("{task.fields[skipped]}"),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(
-            "", total=total, completed=done, layers=1, loss=math.nan, best=math.nan, skipped=""
-        )
-        yield lambda now: bars.update(
+    bars = Bars(*columns, console=Console(stderr=True), transient=True)
+    task = bars.add_task(
+        "", total=total, completed=done, layers=1, loss=math.nan, best=math.nan, skipped=""
+    )
+
+    def show(now: Progress) -> None:
+        bars.update(
             task,
             completed=now.done,
             layers=now.num_layers,
@@ -66,3 +77,10 @@ def progress_bar(total: int, done: int, *, shown: bool) -> Iterator[Callable[[Pr
             best=now.best_loss,
             skipped=f"{now.num_skipped} skipped" if now.num_skipped else "",
         )
+
+    with contextlib.suppress(LiveError):  # another display is shown already
+        bars.start()
+    try:
+        yield show
+    finally:
+        bars.stop()

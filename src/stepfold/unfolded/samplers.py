@@ -7,7 +7,8 @@ goes on with the draws that it would have seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,7 +135,7 @@ class DataSetSampler:
         if isinstance(data, IterableDataset) or not hasattr(data, "__len__"):
             raise TypeError(
                 f"`data` must be a data set with items and a length, got {type(data).__name__}; "
-                "write a sampler that draws from a stream"
+                "use `LoaderSampler` for a DataLoader, or one around a stream"
             )
         self._data: Any = data
         self._batch_size = check_count("batch_size", batch_size)
@@ -152,4 +153,23 @@ class DataSetSampler:
     def __call__(self, rng: np.random.Generator) -> Sample | tuple[Any, Any]:
         """A batch of different items, in random order."""
         chosen = rng.choice(len(self._data), self._batch_size, replace=False)
-        return self._pose(default_collate([self._data[int(index)] for index in chosen]))
+        with collating():
+            batch = default_collate([self._data[int(index)] for index in chosen])
+        return self._pose(batch)
+
+
+@contextlib.contextmanager
+def collating() -> Iterator[None]:
+    """Say what to do where the items of a mini-batch do not fit together."""
+    try:
+        yield
+    except (RuntimeError, TypeError) as error:
+        text = str(error)
+        if not any(word in text for word in ("equal size", "equal length", "default_collate")):
+            raise
+        reason = text.strip().splitlines()[-1]
+        raise ValueError(
+            f"items of a data set must be tensors of one shape each to make a batch ({reason}); "
+            "crop or pad them in the data set, or use a DataLoader with a `collate_fn` in a "
+            "`LoaderSampler`"
+        ) from error

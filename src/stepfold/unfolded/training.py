@@ -27,7 +27,7 @@ from stepfold.unfolded.options import (
     Options,
     SchedulerFactory,
 )
-from stepfold.unfolded.progress import Progress, progress_bar
+from stepfold.unfolded.progress import Progress, in_terminal, progress_bar
 from stepfold.unfolded.samplers import Sampler
 from stepfold.unfolded.stages import Stage, incremental
 from stepfold.unfolded.theory import start_from_theory
@@ -51,7 +51,7 @@ def train(
     most_skipped: int = 10,
     seed: int = 0,
     callback: Callback | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | None = None,
     resume: bool = False,
@@ -98,7 +98,7 @@ def train(
             run.
         callback: Sees a `Progress` after every iteration; if it returns True the training stops
             there, with its checkpoint written.
-        progress: Whether to show a progress bar on standard error.
+        progress: Whether to show a progress bar on standard error; if not given, in a terminal.
         checkpoint: File to keep at the end of every stage, replaced as a whole.
         checkpoint_every: Iterations within a stage after which it is replaced, too.
         resume: Whether to go on from the checkpoint, if there is one; the run then ends with the
@@ -196,7 +196,7 @@ def train(
     return outcome_of(loop, finished=finished)
 
 
-def _run(loop: Loop, *, resume: bool, callback: Callback | None, progress: bool) -> bool:
+def _run(loop: Loop, *, resume: bool, callback: Callback | None, progress: bool | None) -> bool:
     options = loop.options
     if options.checkpoint is not None and options.checkpoint.exists():
         if not resume:
@@ -207,7 +207,7 @@ def _run(loop: Loop, *, resume: bool, callback: Callback | None, progress: bool)
     distributed.wait()  # nobody writes a checkpoint before everybody has looked for one
     done = sum(stage.num_iterations for stage in options.stages[: loop.state.counts.stage])
     total = sum(stage.num_iterations for stage in options.stages)
-    shown = progress and distributed.rank() == 0
+    shown = (in_terminal() if progress is None else progress) and distributed.rank() == 0
     with progress_bar(total, done + loop.state.counts.iteration, shown=shown) as show:
 
         def watch(now: Progress) -> bool:
@@ -227,7 +227,7 @@ def train_incrementally(
     num_iterations: int = 500,
     optimizer: OptimizerFactory | None = None,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> TrainingRun:
     """Train the steps of an unfolded network layer by layer, as published.
 
@@ -241,7 +241,7 @@ def train_incrementally(
         optimizer: Makes a torch optimiser of the parameters; Adam with learning rate 0.002, the
             published one, if not given.
         seed: Seed of the data; the same seed gives the same run.
-        progress: Whether to show a progress bar on standard error.
+        progress: Whether to show a progress bar on standard error; if not given, in a terminal.
 
     Returns:
         The learned schedule and, for every stage, its steps, losses and, where

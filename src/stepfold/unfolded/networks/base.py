@@ -152,6 +152,7 @@ class Task:
             "held_out": held_out,
             "batches_per_step": settings.batches_per_step,
             "seed": settings.seed,
+            "progress": False,
         }
         return train(self.network, self.loss, stages, **{**chosen, **options})
 

@@ -37,7 +37,8 @@ from stepfold.unfolded.samplers import Sample
 _UNIT = 0.01  # thresholds are trained in hundredths of the range of values
 
 
-def _cosines() -> Tensor:
+def cosines() -> Tensor:
+    """The nine cosine windows of 3×3 pixels, rows first, shape (9, 1, 3, 3); the first is flat."""
     lines = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]])
     lines /= np.linalg.norm(lines, axis=1, keepdims=True)
     windows = np.einsum("ai,bj->abij", lines, lines).reshape(9, 1, 3, 3)
@@ -47,7 +48,7 @@ def _cosines() -> Tensor:
 def coefficients(pictures: Tensor) -> Tensor:
     """Cosine coefficients of all 3×3 windows of the mirrored pictures, nine planes for each."""
     mirrored = functional.pad(pictures[:, None], (2, 2, 2, 2), mode="reflect")
-    return functional.conv2d(mirrored, _cosines().to(pictures.dtype))
+    return functional.conv2d(mirrored, cosines().to(pictures.dtype))
 
 
 def shrink(pictures: Tensor, thresholds: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ def shrink(pictures: Tensor, thresholds: Tensor) -> Tensor:
     planes = coefficients(pictures)
     moved = soft_threshold(planes[:, 1:], thresholds.reshape(-1, 1, 1))
     planes = torch.cat([planes[:, :1], moved], dim=1)
-    averaged = functional.conv_transpose2d(planes, _cosines().to(pictures.dtype)) / 9
+    averaged = functional.conv_transpose2d(planes, cosines().to(pictures.dtype)) / 9
     return averaged[:, 0, 2:-2, 2:-2]
 
 
