@@ -166,7 +166,9 @@ def check_matrix(
     if _is_nested_list(matrix):
         # Products of an `np.matrix`, which `todense` of a sparse matrix returns, stay matrices.
         matrix = np.asarray(matrix)
-    kind = dtype_kind(getattr(matrix, "dtype", None))
+    # One that is wrapped finds its dtype by a product, which nobody asked for here.
+    is_known = isinstance(matrix, LinearMap) and allow_complex
+    kind = dtype_kind(None if is_known else getattr(matrix, "dtype", None))
     _check_kind(name, kind, matrix, allow_complex)
     if not _is_ready(matrix):
         matrix = _wrapped(name, matrix, shape, rows, like, is_square=is_square)
