@@ -15,6 +15,7 @@ from stepfold.schedules import optimal_steps
 from stepfold.unfolded.networks import NETWORKS
 
 SMALL = {
+    "admm": {"side": 12, "num_channels": 4, "batch_size": 2},
     "binary_least_squares": {"num_unknowns": 12, "num_rows": 12, "batch_size": 4},
     "box_least_squares": {"num_problems": 20, "batch_size": 4},
     "consensus": {"batch_size": 4},

@@ -38,6 +38,7 @@ from stepfold._checks import check_count, check_positive
 from stepfold._codec import JsonRecord
 from stepfold._krylov import Bidiagonal, golub_kahan
 from stepfold._typing import FloatArray
+from stepfold.measure._rules import from_bidiagonal, gauss_rule, radau_rule
 from stepfold.operators import apply
 from stepfold.problems import LeastSquares
 from stepfold.spectrum import fits_dense_eigensolver
@@ -252,7 +253,7 @@ def _choose_by_steps(
             start = from_host(signs, problem.rhs)
             runs.append(_golub_kahan(problem, start, steps, of_adjoint=num_rows <= num_columns))
         num_products += sum(2 * run.diagonal.size for run in runs)
-        largest = _check_largest(float(np.linalg.norm(_bidiagonal(runs[0]), 2)) ** 2)
+        largest = _check_largest(float(radau_rule(from_bidiagonal(runs[0]))[0][-1]))
         low, high = (
             _Sums(
                 _rule(runs[0], 1.0, 0.0, radau=radau),
@@ -303,22 +304,11 @@ def _golub_kahan(
     )
 
 
-def _bidiagonal(run: Bidiagonal) -> FloatArray:
-    """The bidiagonal matrix, with the coupling to the next step as a last column."""
-    count = run.diagonal.size
-    matrix = np.zeros((count, count + 1))
-    places = np.arange(count)
-    matrix[places, places], matrix[places, places + 1] = run.diagonal, run.off_diagonal
-    return matrix
-
-
 def _rule(run: Bidiagonal, mass: float, mass_at_zero: float, *, radau: bool) -> _Measure:
     """Gauss' rule, or Radau's with a node at 0."""
-    matrix = _bidiagonal(run)
-    values, right = np.linalg.svd(matrix if radau else matrix[:, :-1])[1:]
-    nodes = np.zeros(len(right))
-    nodes[: values.size] = values**2
-    return _Measure(nodes, mass * right[:, 0] ** 2, mass_at_zero)
+    factor = from_bidiagonal(run)
+    nodes, weights = radau_rule(factor) if radau else gauss_rule(factor)
+    return _Measure(nodes, mass * weights, mass_at_zero)
 
 
 def _best(sums: _Sums, target: float | None) -> float:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
 
 from stepfold.iterations import Iteration
 from stepfold.lab.parameters import Between
@@ -59,6 +61,6 @@ def iterates(
     return seen
 
 
-def best_weight(weights: Sequence[float], final_error: Callable[[float], float]) -> float:
-    """The weight of a penalty with the smallest error: rivals get theirs tuned, too."""
-    return min(weights, key=final_error)
+def unseen(sampler: Callable[[np.random.Generator], Any], number: int) -> Any:
+    """One of the batches that no training draws: for tests, and for tuning rivals."""
+    return sampler(np.random.default_rng([2**32, number]))

@@ -14,7 +14,7 @@ from stepfold.iterations import Fista, ProximalGradient
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS, tuned_chebyshev
-from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained
+from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained, unseen
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -173,11 +173,11 @@ def binary_least_squares(
     task = binary(num_layers=num_layers, noise=noise)
     run = trained(task, num_iterations=num_iterations, seed=seed, progress=progress)
     signals = BinarySignals(noise=noise, batch_size=2000)
-    sample = signals(np.random.default_rng([2**32, 0]))
+    sample = unseen(signals, 0)
     start = 0 * sample.target
     matrix = signals.matrix
     short = [1 / lipschitz_constant(matrix)] * num_layers
-    tuning = BinarySignals(noise=noise, batch_size=500)(np.random.default_rng([2**32, 1]))
+    tuning = unseen(BinarySignals(noise=noise, batch_size=500), 1)
 
     def cost(steps: Any, slope: float) -> float:
         points = _sloped(steps, slope, signals, tuning)

@@ -16,7 +16,7 @@ from stepfold.iterations import Fista, Iteration, ProximalGradient
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS, tuned_chebyshev
-from stepfold.lab.experiments._unfolded import MiniBatches, best_weight, iterates, layers, trained
+from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained, unseen
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -65,12 +65,10 @@ def deblurring(
     task = network.deblurring(num_layers=num_layers, noise=noise)
     run = trained(task, num_iterations=num_iterations, seed=seed, progress=progress)
     sample = held_out(noise=noise)
-    tuning = BlurredPatches(photographs(TRAINING), side=96, noise=noise, batch_size=6)(
-        np.random.default_rng([2**32, 0])
-    )
+    tuning = unseen(BlurredPatches(photographs(TRAINING), side=96, noise=noise, batch_size=6), 0)
     methods: dict[str, Callable[[float], Iteration[Any, Any]]] = {
-        VARIATION: lambda weight: _plain_fista(_PictureVariation(weight)),
-        FISTA: lambda weight: _plain_fista(network.WindowCosines(weight)),
+        VARIATION: lambda weight: plain_fista(_PictureVariation(weight)),
+        FISTA: lambda weight: plain_fista(network.WindowCosines(weight)),
         ISTA: lambda weight: ProximalGradient(network.WindowCosines(weight)),
     }
     points = {LEARNED: layers(task.network, sample)}
@@ -84,13 +82,11 @@ def deblurring(
         def loss(weight: float, restored: Any = restored) -> float:
             return -network.peak_signal_to_noise_ratio(restored(tuning, weight)[-1], tuning.target)
 
-        weights[name] = best_weight(WEIGHTS, loss)
+        weights[name] = min(WEIGHTS, key=loss)
         points[name] = restored(sample, weights[name])
     projected = methods[ISTA]
     # Parts of the same photographs: hundreds of intervals and weights are tried.
-    parts = BlurredPatches(photographs(TRAINING), side=48, noise=noise, batch_size=6)(
-        np.random.default_rng([2**32, 0])
-    )
+    parts = unseen(BlurredPatches(photographs(TRAINING), side=48, noise=noise, batch_size=6), 0)
 
     def cost(steps: Any, weight: float) -> float:
         seen = iterates(projected(weight), parts.data, parts.start, steps)
@@ -110,7 +106,7 @@ def deblurring(
     longer = [network.peak_signal_to_noise_ratio(x, sample.target) for x in long_run]
     last = {name: row[-1] for name, row in rows.items()}
     is_default = (num_layers, noise) == (10, 0.004) and num_iterations >= 400
-    blurred, equal = rows[LEARNED][0], _first_above(longer, last[LEARNED])
+    blurred, equal = rows[LEARNED][0], first_above(longer, last[LEARNED])
     return Outcome(
         title="Photographs deblurred in a few learned layers",
         summary=(
@@ -256,12 +252,14 @@ class _PictureVariation(Penalty):
         return v.new_tensor(moved)
 
 
-def _first_above(qualities: Sequence[float], level: float) -> str:
+def first_above(qualities: Sequence[float], level: float) -> str:
+    """The first place where a quality reaches a level, in words."""
     reached = [k for k, quality in enumerate(qualities) if quality >= level]
     return str(reached[0]) if reached else f"more than {len(qualities) - 1}"
 
 
-def _plain_fista(penalty: Penalty) -> Fista[Any]:
+def plain_fista(penalty: Penalty) -> Fista[Any]:
+    """FISTA without a restart."""
     # The restart looks at rows of a batch of vectors; here an entry of a batch is a picture.
     return Fista(penalty, restart=False)
 

@@ -11,7 +11,7 @@ import numpy as np
 from stepfold.accelerate import accelerate
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
-from stepfold.lab.experiments._unfolded import MiniBatches, trained
+from stepfold.lab.experiments._unfolded import MiniBatches, trained, unseen
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -61,7 +61,6 @@ def equilibrium(
         side: Rows and columns of a training patch.
         size: Rows and columns of a picture that training does not see.
         seed: Seed of the training data.
-        progress: Whether to show a progress bar.
     """
     import torch
 
@@ -81,9 +80,12 @@ def equilibrium(
         np.stack([picture[cut, cut] for picture in photographs(HELD_OUT)]),
         np.random.default_rng([2**32, 0]),
     )
-    tuning = networks.NoisyPatches(
-        photographs(TRAINING), side=max(side, size // 2), noise=NOISE, batch_size=4
-    )(np.random.default_rng([2**32, 1]))
+    tuning = unseen(
+        networks.NoisyPatches(
+            photographs(TRAINING), side=max(side, size // 2), noise=NOISE, batch_size=4
+        ),
+        1,
+    )
 
     def quality(output: Any, batch: Any = sample) -> float:
         return peak_signal_to_noise_ratio(output, batch.target)
@@ -115,7 +117,7 @@ def equilibrium(
         loss = SampledLoss(sampler, criterion=geometric_mean_error)
         task = Task(network, loss, settings)
         trained(task, num_iterations=num_iterations, seed=seed, progress=progress)
-        batch = sampler(np.random.default_rng([2**32, 2]))
+        batch = unseen(sampler, 2)
         kept[name] = _bytes_kept(functools.partial(network, batch.data, batch.start))
     field, noisy = fields["equilibrium"], sample.data
     with torch.no_grad():

@@ -11,7 +11,7 @@ import numpy as np
 
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
-from stepfold.lab.experiments._unfolded import MiniBatches, layers, trained
+from stepfold.lab.experiments._unfolded import MiniBatches, layers, trained, unseen
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.experiments.tista import rivals
 from stepfold.lab.figure import Axis, Figure
@@ -44,10 +44,8 @@ def learned_ista(
     from stepfold.unfolded.networks.sparse_signals import SparseSignals, normalised_error
 
     signals = SparseSignals(128, 64, density=0.05, snr=28.0, batch_size=2000)
-    sample = signals(np.random.default_rng([2**32, 0]))
-    tuning = SparseSignals(128, 64, density=0.05, snr=28.0, batch_size=500)(
-        np.random.default_rng([2**32, 1])
-    )
+    sample = unseen(signals, 0)
+    tuning = unseen(SparseSignals(128, 64, density=0.05, snr=28.0, batch_size=500), 1)
     rows = {}
     thresholds = {}
     for name, task in (

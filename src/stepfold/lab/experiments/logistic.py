@@ -13,7 +13,7 @@ from stepfold.iterations import GradientDescent, HeavyBall, Iteration, Nesterov
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS, tuned_chebyshev
-from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained
+from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained, unseen
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -51,7 +51,6 @@ def logistic(
         num_layers: T, the number of layers.
         num_iterations: Mini-batches of 32 tasks.
         seed: Seed of the training data.
-        progress: Whether to show a progress bar.
     """
     import torch
 
@@ -60,7 +59,7 @@ def logistic(
 
     def sampled(number: int, count: int, **options: Any) -> Any:
         tasks = networks.RandomTasks(batch_size=count, **options)
-        return tasks(np.random.default_rng([2**32, number]))
+        return unseen(tasks, number)
 
     tuning, test = sampled(1, NUM_TUNING), sampled(2, NUM_TEST)
     other = sampled(3, NUM_TEST, certainty=3.0)

@@ -13,7 +13,7 @@ import numpy as np
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS, tuned_chebyshev
-from stepfold.lab.experiments._unfolded import MiniBatches, best_weight, layers, trained
+from stepfold.lab.experiments._unfolded import MiniBatches, layers, trained, unseen
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -54,7 +54,6 @@ def mri(
         acceleration: Columns of the Fourier transform over those that are measured.
         noise: Standard deviation of the noise; values are from 0 to 1.
         seed: Seed of the training data.
-        progress: Whether to show a progress bar.
     """
     from stepfold.unfolded import theory_start
     from stepfold.unfolded.networks import mri as network
@@ -63,7 +62,7 @@ def mri(
 
     options: dict[str, Any] = {"side": side, "acceleration": acceleration, "noise": noise}
     sampler = network.CoilImages(photographs(TRAINING), batch_size=4, **options)
-    tuning = sampler(np.random.default_rng([2**32, 0]))
+    tuning = unseen(sampler, 0)
     sample = network.held_out_scans(**options)
 
     def seen(values: Any, batch: Any, depth: int = num_layers, **more: Any) -> list[Any]:
@@ -76,9 +75,11 @@ def mri(
     momentum = fista_momentum(10 * num_layers)
     plain = {ISTA: 0 * momentum, FISTA: momentum}
     weights = {
-        name: best_weight(
+        name: min(
             WEIGHTS,
-            lambda weight, beta=beta: cost(seen((1.0, weight, beta[:num_layers]), tuning)),  # type: ignore[misc]
+            key=lambda weight, beta=beta: cost(  # type: ignore[misc]
+                seen((1.0, weight, beta[:num_layers]), tuning)
+            ),
         )
         for name, beta in plain.items()
     }
@@ -226,38 +227,33 @@ def mri(
             ),
         ],
         checks=[
-            Check(
+            Check.at_least(
                 "dB by which FISTA is ahead of ISTA at equal iterations",
-                "at least 0",
+                0,
                 last[ISTA] - last[FISTA],
-                lower=0,
             ),
-            Check(
+            Check.above(
                 "dB by which learned values are ahead of FISTA",
-                "above 1.2" if is_trained else "above 0",
+                1.2 if is_trained else 0,
                 last[FISTA] - last[LEARNED],
-                lower=1.2 if is_trained else 0.0,
             ),
         ]
         + (
             [
-                Check(
+                Check.above(
                     "dB by which Chebyshev relaxation is ahead of FISTA",
-                    "above 0.4",
+                    0.4,
                     last[FISTA] - last[RELAXED],
-                    lower=0.4,
                 ),
-                Check(
+                Check.above(
                     "dB by which values from theory are ahead of FISTA",
-                    "above 0.4",
+                    0.4,
                     last[FISTA] - last[THEORY],
-                    lower=0.4,
                 ),
-                Check(
+                Check.above(
                     "dB by which learned values are ahead of Chebyshev relaxation",
-                    "above 0.3",
+                    0.3,
                     last[RELAXED] - last[LEARNED],
-                    lower=0.3,
                 ),
             ]
             if is_trained

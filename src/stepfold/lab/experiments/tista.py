@@ -18,7 +18,7 @@ from stepfold.iterations import Fista, ProximalGradient
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import Rival, tuned_chebyshev
-from stepfold.lab.experiments._unfolded import MiniBatches, best_weight, iterates, layers, trained
+from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained, unseen
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -58,7 +58,7 @@ def rivals(
     short = [1 / largest] * num_iterations
     found = {}
     for name, kind in (("ISTA", ProximalGradient), ("FISTA", Fista)):
-        weight = best_weight(WEIGHTS, lambda w, kind=kind: errors(kind, w, short, tuning)[-1])  # type: ignore[misc]
+        weight = min(WEIGHTS, key=lambda w, kind=kind: errors(kind, w, short, tuning)[-1])  # type: ignore[misc]
         found[name] = Rival(errors(kind, weight, short, sample), f"weight {weight:.2g}")
     best = tuned_chebyshev(
         lambda gammas, weight: errors(ProximalGradient, weight, gammas, tuning)[-1],
@@ -93,7 +93,7 @@ def tista_rivals(signals: SparseSignals, sample: Any, tuning: Any, num_layers: i
         network = UnfoldedIteration(schedule, iteration=layer, dtype=batch.target.dtype)
         return [normalised_error(output, batch.target) for output in layers(network, batch)]
 
-    constant = best_weight(CONSTANTS, lambda step: errors(step, tuning)[-1])
+    constant = min(CONSTANTS, key=lambda step: errors(step, tuning)[-1])
     best = tuned_chebyshev(lambda steps, _: errors(steps, tuning)[-1], num_layers)
     return {
         "TISTA, best constant step": Rival(errors(constant, sample), f"step {constant:.2g}"),
@@ -160,10 +160,8 @@ def tista(
         batch_size=batch_size,
     )
     signals = SparseSignals(num_unknowns, num_rows, batch_size=1000)
-    sample = signals(np.random.default_rng([2**32, 0]))
-    tuning = SparseSignals(num_unknowns, num_rows, batch_size=200)(
-        np.random.default_rng([2**32, 1])
-    )
+    sample = unseen(signals, 0)
+    tuning = unseen(SparseSignals(num_unknowns, num_rows, batch_size=200), 1)
 
     def errors() -> FloatArray:
         outputs = layers(task.network, sample)

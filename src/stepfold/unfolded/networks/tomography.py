@@ -34,6 +34,7 @@ from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
 from stepfold.unfolded.networks.deblurring import peak_signal_to_noise_ratio
+from stepfold.unfolded.networks.priors import small_network
 from stepfold.unfolded.samplers import Sample
 
 SHEPP_LOGAN = (
@@ -233,18 +234,7 @@ class TomographyStep(nn.Module):
 
     def __init__(self, num_channels: int = 8, *, seed: int = 0) -> None:
         super().__init__()
-        check_count("num_channels", num_channels)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            self.prior = nn.Sequential(
-                nn.Conv2d(1, num_channels, 3, padding=1),
-                nn.ReLU(),
-                nn.Conv2d(num_channels, num_channels, 3, padding=1),
-                nn.ReLU(),
-                nn.Conv2d(num_channels, 1, 3, padding=1),
-            )
-        for parameter in self.prior[-1].parameters():
-            nn.init.zeros_(parameter)
+        self.prior = small_network(num_channels, seed)
 
     def forward(self, x: Tensor, params: LayerParameters, data: Sinogram) -> Tensor:
         """x⁺ for a batch."""
