@@ -62,8 +62,8 @@ outcome = dataclasses.replace(outcome, sections=sections)
 print(outcome.summary, write_run(outcome, "explained", seconds=run.history.seconds[-1]), sep="\n")
 
 # Export: arrays, and a loop over them that needs nothing but NumPy.
-np.savez("learned.npz", **net.export())
-learned, found = np.load("learned.npz"), np.zeros((200, 64))
+learned, found = net.export(), np.zeros((200, 64))
+np.savez("learned.npz", **learned)
 for gamma, threshold in zip(learned["steps"], learned["threshold"], strict=True):
     found = np.maximum(found - gamma * (found @ A.T - seen[1000:]) @ A - threshold, 0)
 print("untrained:", rows["untrained"][-1], "learned:", ((found - signals[1000:]) ** 2).mean())

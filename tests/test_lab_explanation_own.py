@@ -189,6 +189,15 @@ def test_what_stands_out_is_named_with_its_number(steps, threshold, message) -> 
     assert message in _words(outcome, "What to try")
 
 
+def test_a_first_layer_that_cuts_off_its_start_does_not_make_the_others_useless() -> None:
+    def cut(x: Tensor, params: LayerParameters, y: Tensor) -> Tensor:
+        return torch.relu(x - params.step * (x - y) - 1)
+
+    network = UnfoldedIteration(Schedule(np.array([0.5, 0.9, 0.7, 0.8])), iteration=cut)
+    start, low = torch.zeros(3, dtype=torch.float64), torch.full((3,), 0.5, dtype=torch.float64)
+    assert "fewer than 4" not in network.explain(low, start).summary
+
+
 def test_steps_far_from_theory_are_told_and_near_ones_are_not() -> None:
     near = UnfoldedIteration(chebyshev_steps(BOUNDS, 4)).explain(_problem())
     far = UnfoldedIteration(Schedule([0.011, 0.01, 0.012, 3.0])).explain(_problem())

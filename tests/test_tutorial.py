@@ -32,8 +32,9 @@ def test_learned_layers_end_far_below_untrained_ones(run) -> None:
 
 def test_exported_values_do_without_the_library_what_the_network_does(run) -> None:
     names, folder = run
-    arrays = np.load(folder / "learned.npz")
-    assert set(arrays) == {"steps", "threshold"}
+    with np.load(folder / "learned.npz") as arrays:
+        assert set(arrays) == {"steps", "threshold"}
+        np.testing.assert_array_equal(arrays["steps"], names["run"].schedule.steps)
     error = ((names["found"] - names["signals"][1000:]) ** 2).mean()
     assert error == pytest.approx(names["rows"]["learned"][-1], rel=1e-9)
 
@@ -43,4 +44,5 @@ def test_the_report_holds_the_figure_and_the_explanation(run) -> None:
     report = (folder / "explained" / "report.html").read_text(encoding="utf-8")
     assert names["alt"] in report
     assert len(names["sections"]) > 2
+    assert "fewer" not in names["outcome"].summary
     assert names["outcome"].summary.split(".")[0] in report

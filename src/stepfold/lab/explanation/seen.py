@@ -252,11 +252,12 @@ def remedies(
             "2 / b)` with b the largest curvature, or train on more various data."
         )
     forgotten = np.flatnonzero(spectra.gains < FORGOTTEN)
-    if last < FORGOTTEN and forgotten[0] + 1 < spectra.gains.size:
+    # Where the first layer cuts everything off that is at the start, no layer's progress is seen.
+    if last < FORGOTTEN and 0 < forgotten[0] < spectra.gains.size - 1:
         found.append(
             f"After layer {forgotten[0] + 1} less than {FORGOTTEN:g} of an error at the start is "
-            f"left: fewer than {spectra.gains.size} layers may do as well; train so many, and "
-            "compare."
+            f"left: if all layers have one fixed point, fewer than {spectra.gains.size} may do as "
+            "well; train so many, and compare."
         )
     seen = Seen(spectra)
     if not seen.obstacle:
