@@ -28,13 +28,19 @@ SAME = 1e-6
 
 
 def explain_run(
-    run: TrainingRun, measure: SpectralMeasure, *, name: str = "the run", noise: float = 0.0
+    run: TrainingRun,
+    measure: SpectralMeasure | None = None,
+    *,
+    name: str = "the run",
+    noise: float = 0.0,
 ) -> Outcome:
     """Learned steps beside Chebyshev's and the best ones, and what training has missed.
 
     Args:
-        run: A training of gradient descent, by `train_incrementally`, `train_exactly` or any other.
-        measure: How the first error is spread over the eigenvalues, such as `Loss.measure`.
+        run: A training, by `train_incrementally`, `train_exactly` or any other.
+        measure: How the first error is spread over the eigenvalues, such as `Loss.measure`, if
+            layers descend gradients and it is known. Without it what can be seen of any network is
+            shown; ``network.explain(data, x0)`` shows what its layers do, too.
         name: What to call it.
         noise: η of the data, such as `SpectralLoss.noise`: errors are then those of
             `noisy_mean_squared_error`, and the best steps `noise_aware_steps`.
@@ -46,6 +52,7 @@ def explain_run(
         says so, and shows what can be seen of any network.
 
     Raises:
+        TypeError: If ``run`` is no `TrainingRun`, or ``measure`` no `SpectralMeasure`.
         ValueError: If ``noise`` is negative or not finite.
 
     >>> from stepfold import Schedule, SpectralMeasure
@@ -56,7 +63,19 @@ def explain_run(
     >>> "found the optimum" in explain_run(run, measure).summary
     True
     """
+    if not isinstance(run, TrainingRun):
+        raise TypeError(
+            f"`run` must be a TrainingRun, got {type(run).__name__}; what `train` returns is one, "
+            "and a network is explained by `network.explain(data, x0)`"
+        )
+    if measure is not None and not isinstance(measure, SpectralMeasure):
+        raise TypeError(
+            f"`measure` must be a SpectralMeasure or None, got {type(measure).__name__}; make one "
+            "by `SpectralMeasure.from_eigenvalues(...)`"
+        )
     noise = float(check_nonnegative("noise", noise))
+    if measure is None:
+        return explain_network(run, name=name)
     learned = Learned(run, measure, name, noise)
     if (reason := _without_optimum(learned)) is not None:
         return explain_network(run, name=name, remark=reason)
