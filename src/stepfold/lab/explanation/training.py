@@ -8,6 +8,7 @@ import numpy as np
 
 from stepfold._checks import check_nonnegative
 from stepfold._typing import FloatArray
+from stepfold.lab.curves import curves
 from stepfold.lab.explanation.advice import smallest, summary
 from stepfold.lab.explanation.learned import Learned
 from stepfold.lab.explanation.network import drop_sentence, explain_network, loss_section
@@ -205,11 +206,11 @@ def _awake(learned: Learned, schedule: Schedule) -> FloatArray:
 
 def _steps_section(learned: Learned) -> Section:
     ranks = np.arange(1, learned.run.schedule.period + 1)
-    curves = [
-        Curve(label, ranks, _awake(learned, schedule), "both", emphasis=label == "learned")
+    rows = {
+        label: _awake(learned, schedule)
         for label, schedule in learned.schedules.items()
         if label != "constant"
-    ]
+    }
     sentences = []
     for label in ("Chebyshev", learned.best):
         if label in learned.schedules:
@@ -238,7 +239,7 @@ def _steps_section(learned: Learned) -> Section:
             "sorted_steps",
             "Steps in ascending order",
             "Sorted step sizes: learned ones beside Chebyshev and optimal ones.",
-            tuple(curves),
+            curves(rows, ranks, style="both", emphasis=("learned",)),
             Axis("rank"),
             Axis("step size γ", log=True),
         ),
@@ -310,14 +311,13 @@ def _polynomial_section(learned: Learned) -> Section:
             "residual_polynomials",
             "Factor by which each schedule multiplies the error",
             "Absolute residual polynomials over the spectrum.",
-            tuple(
-                Curve(
-                    label,
-                    grid,
-                    np.abs(residual_polynomial(schedule, grid)),
-                    emphasis=label == "learned",
-                )
-                for label, schedule in learned.schedules.items()
+            curves(
+                {
+                    label: np.abs(residual_polynomial(schedule, grid))
+                    for label, schedule in learned.schedules.items()
+                },
+                grid,
+                emphasis=("learned",),
             ),
             Axis("eigenvalue λ", log=is_positive),
             Axis("|∏ (1 − γₜ λ)|", log=True, floor=floor),
