@@ -94,6 +94,21 @@ def test_what_a_penalty_holds_still_does_not_make_the_upper_end() -> None:
     assert theory_start(network, sample).bounds.upper <= 1.1 * largest
 
 
+@pytest.mark.parametrize("length", [0.1, 1.0])
+def test_a_curvature_that_stands_alone_at_the_inverse_step_is_no_penalty(length) -> None:
+    eigenvalues = np.array([1.0, *np.linspace(0.1, 0.3, 11)])
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((12, 12)))[0]
+    operator = torch.from_numpy(np.sqrt(eigenvalues)[:, None] * rotation)
+    target = torch.from_numpy(np.random.default_rng(1).standard_normal((30, 12)).clip(0, None))
+    sample = Sample(LeastSquares(operator, target @ operator.T), target)
+
+    def positive(x: torch.Tensor, params: LayerParameters, data: LeastSquares) -> torch.Tensor:
+        return data.gradient_step(x, params.step).clamp(min=0)
+
+    network = UnfoldedIteration(Schedule(np.full(40, length)), iteration=positive)
+    assert 0.6 <= theory_start(network, sample).bounds.upper <= 1.06
+
+
 def test_every_evaluation_of_a_layer_is_counted_and_the_budget_is_kept() -> None:
     sample, largest = sparse()
     calls = []

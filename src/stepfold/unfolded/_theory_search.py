@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stepfold._typing import FloatArray
@@ -176,13 +177,33 @@ class Search:
         return Candidate(loss, 1.0, self.initial_steps, self.columns, factors, self.shared)
 
     def upper_end(self, index: int, gamma: Tensor, state: Any, still: Mapping[str, Any]) -> float:
-        """Largest real part of an eigenvalue of ``(I − J)/γ`` at a state."""
-        layer, unit = self.layer(index, gamma, still), float(gamma)
+        """Largest real part of an eigenvalue of ``(I − J)/γ`` at a state; 0 for none.
+
+        What a penalty holds still has the eigenvalue ``1/γ``, which is no curvature. A curvature
+        may be as large. So where one stands out, a second look at a shorter step tells: it moves
+        the one and not the other. Relaxation acts on both alike.
+        """
         if "relaxation" in self.columns:
             unit = float(self.columns["relaxation"][index].mean())
+            ends, held = self.ritz(self.layer(index, gamma, still), unit, state)
+            return _largest(ends)
+        unit = float(gamma)
+        ends, held = self.ritz(self.layer(index, gamma, still), unit, state)
+        largest, curved = _largest(ends), _largest(ends[~held])
+        if largest <= 2 * curved:
+            return largest
+        ends, held = self.ritz(self.layer(index, 0.7 * gamma, still), 0.7 * unit, state)
+        return _largest(ends[~held]) or largest
+
+    def ritz(self, layer: Any, unit: float, state: Any) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Ritz values of ``(I − J)/unit`` with an allowance for their errors; which are ``1/unit``.
+
+        None where the layer's output or its derivatives are not finite.
+        """
+        none = np.zeros(0), np.zeros(0, dtype=bool)
         point, image = _flat(state), _flat(self.apply(layer, state))
         if not bool(image.isfinite().all()):
-            return 0.0
+            return none
         # Half of the digits are lost to rounding, half to curvature.
         size = float(torch.finfo(point.dtype).eps) ** 0.5 * max(float(point.norm()), 1.0)
 
@@ -197,13 +218,10 @@ class Search:
         start = np.random.default_rng(0).standard_normal(point.numel())
         try:
             values, residuals, _ = arnoldi_values(product, start, NUM_PRODUCTS)
-        except np.linalg.LinAlgError:  # a product is not finite: the trajectory has left the floats
-            return 0.0
+        except np.linalg.LinAlgError:  # a product is not finite
+            return none
         ends = values.real + np.minimum(residuals, 0.05 * np.abs(values.real))
-        # What a penalty holds still has the eigenvalue 1/γ, which is no curvature.
-        curved = ends[np.abs(1 - unit * values) > 0.02]
-        held = float(ends.max())
-        return float(curved.max()) if len(curved) and 0 < 2 * curved.max() < held else held
+        return ends, np.abs(1 - unit * values) <= 0.02
 
     def may_recur(self) -> bool:
         """Whether each layer has its own momentum and its own step."""
@@ -313,6 +331,11 @@ class Search:
     def apply(self, layer: Any, state: Any) -> Any:
         self.spent += 1
         return layer(self.sample.data, state)
+
+
+def _largest(values: FloatArray) -> float:
+    """The largest positive one, or 0."""
+    return float(values.max(initial=0.0))
 
 
 def _loss(candidate: Candidate) -> float:

@@ -111,7 +111,6 @@ def mri(
     learned = {}
     for name, inertial in ((LEARNED, False), (INERTIAL, True)):
         task = network.mri(num_layers=num_layers, momentum=inertial, **options)
-        theory_start(task.network, tuning)
         trained(task, num_iterations=num_iterations, seed=seed, progress=progress)
         points[name] = layers(task.network, sample)
         learned[name] = task.network.learned()

@@ -333,6 +333,7 @@ def mri(
         SampledLoss(sampler),
         TrainingSettings(
             strategy="all-at-once",
+            start="theory",
             num_iterations=300,
             learning_rate=0.05,
             final_learning_rate=0.0025,

@@ -5,7 +5,8 @@
     z = x − γₜ Aᵀ(Ax − y),    x⁺ = max(z + c(z), 0),
 
 c a small convolutional network that all layers share. It starts at 0: before training the layers
-are projected gradient steps. Trained are the steps γₜ and the weights of c. A is scaled to norm 1.
+are projected gradient steps, and training starts from the steps of theory for these. Trained are
+the steps γₜ and the weights of c. A is scaled to norm 1.
 
 References:
     Shepp and Logan, The Fourier reconstruction of a head section (IEEE Trans. Nucl. Sci. 21, 1974),
@@ -279,6 +280,7 @@ def tomography(
         SampledLoss(sampler),
         TrainingSettings(
             strategy="all-at-once",
+            start="theory",
             num_iterations=400,
             learning_rate=0.01,
             final_learning_rate=0.0005,
