@@ -49,6 +49,7 @@ def test_figures_show_something_and_say_what(outcome) -> None:
 
 # Those in which something is known of the solution beside the data: few non-zeros, signs, a box.
 WITH_PRIOR = (
+    "admm",
     "binary_least_squares",
     "box_least_squares",
     "deblurring",

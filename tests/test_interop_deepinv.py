@@ -131,7 +131,7 @@ def test_a_wrong_adjoint_is_refused() -> None:
     true = physics.A_adjoint
     physics.A_adjoint = lambda y: true(y.flip(-1))  # type: ignore[method-assign]
     operator = PhysicsOperator(physics, IMAGE)
-    with pytest.raises(ValueError, match=r"must be the transpose"):
+    with pytest.raises(ValueError, match=r"adjoint of `operator` must satisfy"):
         estimate_bounds(LeastSquares(operator, torch.ones(14, dtype=torch.float64)))
 
 
@@ -316,6 +316,23 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ),
         ValueError,
         r"`gamma` must be one number for all images, got shape \(2,\)",
+    ),
+    "arrays": (
+        lambda: PriorPenalty(Sparse(), IMAGE).prox(np.zeros(12), 1.0),
+        TypeError,
+        r"rows must be tensors, got ndarray",
+    ),
+    "rows of another length": (
+        lambda: PriorPenalty(Sparse(), IMAGE).prox(torch.zeros(2, 13), 1.0),
+        ValueError,
+        r"rows must have shape \(12,\) or \(batch, 12\), got \(2, 13\)",
+    ),
+    "data that are not finite": (
+        lambda: ChebyshevL2(SpectralBounds(0.0, 100.0)).prox(
+            IMAGE, torch.full((2, 14), torch.nan, dtype=torch.float64), Dense(0)
+        ),
+        ValueError,
+        r"`x` and `y` must be finite",
     ),
     "steps alone": (
         lambda: stepsizes([0.5], 3),  # type: ignore[arg-type]

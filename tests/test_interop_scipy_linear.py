@@ -343,6 +343,7 @@ def test_two_runs_are_the_same(symmetric_with: Callable[..., np.ndarray]) -> Non
     ("arguments", "settings", "message"),
     [
         ((np.ones((2, 3)), np.ones(2)), {}, r"`A` must be square, got shape \(2, 3\)"),
+        ((np.ones(3), np.ones(3)), {}, r"`A` must have two dimensions .*got shape \(3,\)"),
         ((np.eye(3), np.ones(2)), {}, r"`b` must have shape \(3,\) or \(3, 1\).*got \(2,\)"),
         ((np.eye(3), np.ones((3, 2))), {}, r"`b` must have shape .*got \(3, 2\)"),
         ((np.eye(3), np.ones(3), np.ones(4)), {}, r"`x0` must have shape .*got \(4,\)"),
@@ -372,8 +373,7 @@ def test_what_is_wrong_with_a_value_is_said(
 @pytest.mark.parametrize(
     ("arguments", "settings", "message"),
     [
-        (("A", np.ones(3)), {}, r"`A` must be a matrix, a sparse array or a linear operator"),
-        ((np.ones(3), np.ones(3)), {}, r"`A` must be a matrix"),
+        (("A", np.ones(3)), {}, r"`A` must be a matrix or a linear operator"),
         ((np.eye(3), ["a", "b", "c"]), {}, r"`b` must hold numbers"),
         ((np.eye(3), np.ones(3), np.ones(3) * 1j), {}, r"`x0` must be real for a real system"),
         ((np.eye(3), np.ones(3)), {"bounds": (1, 2)}, r"`bounds` must be SpectralBounds"),

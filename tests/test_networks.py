@@ -12,9 +12,10 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from stepfold.polynomial import mean_squared_error
 from stepfold.schedules import optimal_steps
-from stepfold.unfolded.networks import NETWORKS
+from stepfold.unfolded.networks import NETWORKS, TrainingSettings
 
 SMALL = {
+    "admm": {"side": 12, "num_channels": 4, "batch_size": 2},
     "binary_least_squares": {"num_unknowns": 12, "num_rows": 12, "batch_size": 4},
     "box_least_squares": {"num_problems": 20, "batch_size": 4},
     "consensus": {"batch_size": 4},
@@ -27,7 +28,7 @@ SMALL = {
     "mri": {"side": 16, "num_coils": 2, "batch_size": 1},
     "logistic": {"num_unknowns": 4, "num_rows": 12, "batch_size": 4},
     "tista": {"num_unknowns": 16, "num_rows": 8, "batch_size": 4, "density": 0.5},
-    "tomography": {"side": 8, "num_angles": 4, "batch_size": 1},
+    "tomography": {"side": 16, "num_angles": 12, "batch_size": 2},
     "tpg_detector": {"num_sending": 5, "num_receiving": 4, "batch_size": 4},
 }
 
@@ -61,6 +62,23 @@ def test_a_seed_gives_the_same_training_twice(name) -> None:
         training = dataclasses.replace(task.training, num_iterations=2, seed=5)
         runs.append(dataclasses.replace(task, training=training).train().history.losses)
     np.testing.assert_array_equal(*runs)
+
+
+def test_a_training_from_theory_begins_with_a_smaller_loss() -> None:
+    first = []
+    for start in (None, "theory"):
+        task = NETWORKS["learned_ista"](num_layers=8)
+        training = dataclasses.replace(
+            task.training, strategy="all-at-once", num_iterations=1, start=start
+        )
+        run = dataclasses.replace(task, training=training).train()
+        first.append(run.history.losses[0][0])
+    assert first[1] < 0.5 * first[0]
+
+
+def test_an_unknown_start_of_training_is_refused() -> None:
+    with pytest.raises(ValueError, match='`start` must be "theory" or None'):
+        TrainingSettings(start="chebyshev")
 
 
 # Held-out photographs are large: deblurring judges itself in its experiment's tests.

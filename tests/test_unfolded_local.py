@@ -109,10 +109,64 @@ def test_layers_that_hand_on_more_than_they_were_given_are_refused() -> None:
         local_spectra(network, None, torch.ones(2, dtype=torch.float64))
 
 
-def test_too_many_unknowns_are_refused() -> None:
-    network = UnfoldedIteration(Schedule([0.5]))
-    with pytest.raises(ValueError, match=r"at most 2048 real entries, .*got 3000"):
-        local_spectra(network, None, torch.zeros(3000))
+def test_ritz_values_of_many_unknowns_reach_the_ends_of_the_spectrum() -> None:
+    eigenvalues = np.concatenate([[0.1], np.linspace(1.0, 4.0, 700), [10.0]])
+    steps = [0.11, 0.3, 0.19]
+    found = local_spectra(UnfoldedIteration(Schedule(steps)), problem_with(eigenvalues.tolist()))
+    assert found.is_estimate
+    for row, gamma, radius in zip(found.eigenvalues, steps, found.radii, strict=True):
+        assert 0.1 * (1 - 1e-9) <= np.nanmin(row) < 0.12
+        assert 9.8 < np.nanmax(row) <= 10.0 * (1 + 1e-9)
+        assert radius == pytest.approx(np.abs(1 - gamma * eigenvalues).max(), rel=0.02)
+    factors = np.cumprod(1 - np.outer(steps, eigenvalues), axis=0)
+    largest = np.abs(factors).max(axis=1)
+    assert (found.gains <= largest * (1 + 1e-6)).all()
+    assert (found.gains >= 0.8 * largest).all()
+
+
+def test_images_of_a_batch_have_the_spectrum_of_one_image() -> None:
+    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, 4.0, 1.0], [0.0, 1.0, 0.0]]).double()
+
+    def step(x: torch.Tensor, params: LayerParameters, y: torch.Tensor) -> torch.Tensor:
+        blurred = torch.nn.functional.conv2d(x, kernel[None, None], padding=1)
+        return x - params.step * (blurred - y)
+
+    rng = np.random.default_rng(0)
+    y = torch.from_numpy(rng.standard_normal((3, 1, 5, 6)))
+    found = local_spectra(UnfoldedIteration(Schedule([0.1, 0.2]), iteration=step), y, 0 * y)
+    one, other = (2 * np.cos(np.arange(1, n + 1) * np.pi / (n + 1)) for n in (5, 6))
+    expected = np.sort((4 + one[:, None] + other).ravel())
+    np.testing.assert_allclose(found.eigenvalues, [expected, expected], atol=1e-12)
+
+
+def test_complex_vectors_have_each_eigenvalue_twice() -> None:
+    rng = np.random.default_rng(1)
+    matrix = rng.standard_normal((7, 4)) + 1j * rng.standard_normal((7, 4))
+    problem = LeastSquares(torch.tensor(matrix), torch.ones(7, dtype=torch.complex128))
+    found = local_spectra(UnfoldedIteration(Schedule([0.01, 0.03])), problem)
+    expected = np.repeat(np.linalg.eigvalsh(matrix.conj().T @ matrix), 2)
+    np.testing.assert_allclose(found.eigenvalues[1], expected, rtol=1e-9)
+    factors = np.prod(1 - np.outer([0.01, 0.03], expected), axis=0)
+    assert found.gains[-1] == pytest.approx(np.abs(factors).max(), rel=1e-9)
+
+
+def test_states_of_several_shapes_are_one_vector() -> None:
+    # A primal-dual step: x of three entries, z of two.
+    matrix = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, -1.0]], dtype=torch.float64)
+
+    def step(state: dict, params: LayerParameters, data: None) -> dict:
+        x = state["x"] - params.step * (state["x"] + state["z"] @ matrix)
+        return {"x": x, "z": state["z"] + params.step * (x @ matrix.T - state["z"])}
+
+    start = {"x": torch.ones(3).double(), "z": torch.ones(2).double()}
+    found = local_spectra(UnfoldedIteration(Schedule([0.3]), iteration=step), None, start)
+    a, identity = matrix.numpy(), np.eye(3)
+    top = np.hstack([0.7 * identity, -0.3 * a.T])
+    bottom = np.hstack([0.3 * a @ (0.7 * identity), 0.7 * np.eye(2) - 0.09 * a @ a.T])
+    jacobian = np.vstack([top, bottom])
+    assert found.has_memory
+    assert found.radii[0] == pytest.approx(np.abs(np.linalg.eigvals(jacobian)).max(), rel=1e-12)
+    assert found.gains[0] == pytest.approx(np.linalg.norm(jacobian, 2), rel=1e-12)
 
 
 def test_a_jacobian_that_is_not_finite_is_refused() -> None:

@@ -13,7 +13,7 @@ from stepfold import (
     constant_steps,
     optimal_steps,
 )
-from stepfold.iterations import Fista, HeavyBall, ProximalGradient
+from stepfold.iterations import Fista, HeavyBall, ProximalGradient, semi_iteration
 from stepfold.polynomial import mean_squared_error
 from stepfold.problems.penalties import L1
 from stepfold.unfolded import (
@@ -94,6 +94,21 @@ def test_what_a_penalty_holds_still_does_not_make_the_upper_end() -> None:
     assert theory_start(network, sample).bounds.upper <= 1.1 * largest
 
 
+@pytest.mark.parametrize("length", [0.1, 1.0])
+def test_a_curvature_that_stands_alone_at_the_inverse_step_is_no_penalty(length) -> None:
+    eigenvalues = np.array([1.0, *np.linspace(0.1, 0.3, 11)])
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((12, 12)))[0]
+    operator = torch.from_numpy(np.sqrt(eigenvalues)[:, None] * rotation)
+    target = torch.from_numpy(np.random.default_rng(1).standard_normal((30, 12)).clip(0, None))
+    sample = Sample(LeastSquares(operator, target @ operator.T), target)
+
+    def positive(x: torch.Tensor, params: LayerParameters, data: LeastSquares) -> torch.Tensor:
+        return data.gradient_step(x, params.step).clamp(min=0)
+
+    network = UnfoldedIteration(Schedule(np.full(40, length)), iteration=positive)
+    assert 0.6 <= theory_start(network, sample).bounds.upper <= 1.06
+
+
 def test_every_evaluation_of_a_layer_is_counted_and_the_budget_is_kept() -> None:
     sample, largest = sparse()
     calls = []
@@ -154,7 +169,7 @@ def test_relaxations_become_chebyshev_steps_and_the_steps_stay() -> None:
     assert 0.97 <= found.bounds.upper <= 1.06
 
 
-def test_momentum_is_dropped() -> None:
+def test_a_heavy_ball_becomes_the_semi_iteration() -> None:
     sample, eigenvalues = least_squares(3)
     network = UnfoldedIteration(
         Schedule(np.full(6, 0.5 / eigenvalues[-1])),
@@ -162,9 +177,36 @@ def test_momentum_is_dropped() -> None:
         parameters={"momentum": 0.5},
     )
     before = error_of(network, sample)
-    theory_start(network, sample)
-    assert not network.learned()["momentum"].any()
-    assert error_of(network, sample) < before
+    found = theory_start(network, sample)
+    schedule, method = semi_iteration(found.bounds)
+    state = method.init(sample.data, 0 * sample.target)
+    for _ in range(6):
+        state = method.step(sample.data, state, schedule[0])
+    with torch.no_grad():
+        output = network(sample.data, 0 * sample.target)
+    torch.testing.assert_close(output, method.iterate(state), rtol=1e-9, atol=1e-12)
+    assert found.loss < before
+
+
+def test_shared_momentum_is_dropped() -> None:
+    sample, eigenvalues = least_squares(3)
+    network = UnfoldedIteration(
+        Schedule(np.full(6, 0.5 / eigenvalues[-1])),
+        iteration=HeavyBall(0.5),
+        parameters={"momentum": Trainable(0.2, period=1)},
+    )
+    found = theory_start(network, sample)
+    assert network.learned()["momentum"].tolist() == [0.0]
+    assert found.loss == pytest.approx(error_of(network, sample), rel=1e-9)
+
+
+def test_values_that_no_lower_end_improves_stay() -> None:
+    sample, eigenvalues = least_squares(7, num_unknowns=8, batch=1)
+    exact = Schedule(1 / eigenvalues)
+    network = UnfoldedIteration(exact)
+    found = theory_start(network, sample)
+    np.testing.assert_array_equal(found.schedule.steps, exact.steps)
+    assert found.bounds.lower == found.bounds.upper
 
 
 def test_the_weight_of_a_penalty_is_set_for_every_layer() -> None:
@@ -178,6 +220,31 @@ def test_the_weight_of_a_penalty_is_set_for_every_layer() -> None:
     theory_start(network, sample)
     assert len(set(network.learned()["penalty.weight"].tolist())) > 1
     assert error_of(network, sample) < 0.5 * before
+
+
+def test_a_shared_ridge_term_comes_near_the_best_one() -> None:
+    rng = np.random.default_rng(11)
+    matrix = torch.from_numpy(rng.standard_normal((40, 20)) / np.sqrt(40))
+    target = torch.from_numpy(rng.standard_normal((300, 20)))
+    noise = np.sqrt(0.2) * torch.from_numpy(rng.standard_normal((300, 40)))
+    sample = Sample(LeastSquares(matrix, target @ matrix.T + noise), target)
+
+    def layer(x: torch.Tensor, params: LayerParameters, data: LeastSquares) -> torch.Tensor:
+        return x - params.step * (data.gradient(x) + params.ridge * x)
+
+    largest = float(torch.linalg.matrix_norm(matrix, 2)) ** 2
+    network = UnfoldedIteration(
+        Schedule(np.full(12, 1 / largest)),
+        iteration=layer,
+        parameters={"ridge": Trainable(0.02, period=1)},
+    )
+    found = theory_start(network, sample, max_passes=60)
+    wiener = torch.linalg.solve(
+        matrix.T @ matrix + 0.2 * torch.eye(20, dtype=torch.float64), matrix.T
+    )
+    best = float(((sample.data.rhs @ wiener.T - target) ** 2).mean())
+    assert 0.05 < network.learned()["ridge"][0] < 0.5
+    assert found.loss < 1.05 * best
 
 
 def test_what_layers_share_and_what_has_either_sign_stays() -> None:
@@ -284,6 +351,7 @@ def test_a_loss_that_shows_no_data_is_refused_with_the_remedy() -> None:
     [
         ({"network": 3}, TypeError, "`network` must be an UnfoldedIteration, got int"),
         ({"sample": torch.ones(3)}, TypeError, "`sample` must be a Sample"),
+        ({"criterion": "mse"}, TypeError, "`criterion` must be a function"),
         ({"max_passes": 0}, ValueError, "`max_passes` must be"),
         ({"max_passes": 2}, ValueError, "`max_passes` must be at least"),
     ],
@@ -296,6 +364,32 @@ def test_bad_arguments_are_refused(change, error, words) -> None:
     with pytest.raises(error, match=words):
         theory_start(arguments.pop("network"), arguments.pop("sample"), **arguments)
     assert torch.equal(network.steps.detach(), steps)
+
+
+def test_targets_that_do_not_fit_the_problem_are_refused() -> None:
+    sample, eigenvalues = least_squares(6)
+    network = UnfoldedIteration(Schedule(np.full(4, 1 / eigenvalues[-1])))
+    with pytest.raises(ValueError, match="the shape that its problem has"):
+        theory_start(network, sample._replace(target=sample.target[:, :3]))
+    with pytest.raises(ValueError, match="the dtype that its problem has"):
+        theory_start(network, sample._replace(target=sample.target.float()))
+
+
+def test_from_steps_with_which_float32_overflows_theory_finds_good_ones() -> None:
+    sample, eigenvalues = least_squares(8)
+    single = Sample(
+        LeastSquares(sample.data.operator.float(), sample.data.rhs.float()), sample.target.float()
+    )
+    network = UnfoldedIteration(Schedule(np.full(20, 300 / eigenvalues[-1])), dtype=torch.float32)
+    found = theory_start(network, single)
+    assert found.loss < 0.01
+
+
+def test_a_compiled_network_is_set_too() -> None:
+    sample, eigenvalues = least_squares(9)
+    network = UnfoldedIteration(Schedule(np.full(5, 1 / eigenvalues[-1])))
+    theory_start(torch.compile(network, backend="eager"), sample)
+    assert len(set(network.steps.tolist())) == 5
 
 
 def test_an_unknown_start_is_refused() -> None:

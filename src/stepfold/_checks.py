@@ -144,6 +144,7 @@ def check_matrix(
     rows: Any = None,
     like: Any = None,
     is_square: bool = False,
+    looks: bool = True,
 ) -> Any:
     """Return a linear map ready for products; array-likes of integers become float64.
 
@@ -160,11 +161,14 @@ def check_matrix(
         rows: Arrays such as products are, of length m, where the caller has some.
         like: An array such as vectors are, or its dtype, where the caller knows.
         is_square: Whether m = n, which gives the shape where nothing else does.
+        looks: Whether entries are looked at; else somebody else sees to that.
     """
     if _is_nested_list(matrix):
         # Products of an `np.matrix`, which `todense` of a sparse matrix returns, stay matrices.
         matrix = np.asarray(matrix)
-    kind = dtype_kind(getattr(matrix, "dtype", None))
+    # One that is wrapped finds its dtype by a product, which nobody asked for here.
+    is_known = isinstance(matrix, LinearMap) and allow_complex
+    kind = dtype_kind(None if is_known else getattr(matrix, "dtype", None))
     _check_kind(name, kind, matrix, allow_complex)
     if not _is_ready(matrix):
         matrix = _wrapped(name, matrix, shape, rows, like, is_square=is_square)
@@ -190,7 +194,8 @@ def check_matrix(
         matrix = _as_float64(matrix)
     if is_sparse and not matrix.dtype.isnative:
         matrix = matrix.astype(matrix.dtype.newbyteorder("="))
-    check_entries(name, matrix)
+    if looks:
+        check_entries(name, matrix)
     return matrix
 
 

@@ -132,6 +132,11 @@ def solve(
     >>> solve(problem, chebyshev_steps(estimate_bounds(problem), 8)).num_steps
     32
     """
+    if not isinstance(problem, (Problem, Composite, FixedPoint)):
+        raise TypeError(
+            f"`problem` must be a Problem, got {type(problem).__name__}; "
+            "pose it as `LeastSquares(matrix, rhs)` or `Quadratic(matrix, rhs)`"
+        )
     check_schedule(schedule)
     budgets = Budgets(max_steps, max_products, max_seconds)
     terms = Terms(rtol, atol, error_rtol, gap_rtol, gap_atol, budgets, callback, keep_iterates)
@@ -154,11 +159,6 @@ def solve(
     if isinstance(problem, Composite):
         _refuse("is for problems without a penalty", "leave it out", **not_for_all)
         return run_composite(problem, schedule, x0, iteration, terms)
-    if not isinstance(problem, Problem):
-        raise TypeError(
-            f"`problem` must be a Problem, got {type(problem).__name__}; "
-            "pose it as `LeastSquares(matrix, rhs)` or `Quadratic(matrix, rhs)`"
-        )
     if gap_rtol is not None or gap_atol > 0:
         raise TypeError(
             f"`gap_rtol` is for problems with a penalty, got {type(problem).__name__}; take `rtol`"
@@ -270,10 +270,6 @@ def _check_low_precision(problem: Any, low: Any, iteration: Iteration[Any, Any])
         raise ValueError(
             f"`low_precision` must have a Hessian of shape {tuple(problem.hessian.shape)}, got "
             f"{tuple(low.hessian.shape)}; it must be the same problem in fewer bits"
-        )
-    if getattr(low.hessian, "dtype", None) is None:
-        raise TypeError(
-            "`low_precision` must have an operator with a `dtype`, got None; give its operator one"
         )
 
 

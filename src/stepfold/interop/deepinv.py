@@ -184,7 +184,17 @@ class _Packing:
         return flat[0] if len(flat) == 1 else torch.cat(flat, 1)
 
     def values(self, rows: Tensor) -> Any:
+        if not isinstance(rows, Tensor):
+            raise TypeError(
+                f"rows must be tensors, got {type(rows).__name__}; pose the problem on tensors, as "
+                "by `torch.from_numpy`"
+            )
         rows = rows[None] if rows.ndim == 1 else rows
+        if rows.ndim != 2 or rows.shape[1] != self.length:
+            raise ValueError(
+                f"rows must have shape ({self.length},) or (batch, {self.length}), got "
+                f"{tuple(rows.shape)}"
+            )
         parts = []
         pieces: Sequence[Tensor] = torch.split(rows, self._lengths, 1)
         for piece, shape, double in zip(pieces, self._shapes, self._complex, strict=True):
@@ -282,7 +292,8 @@ class ChebyshevL2(nn.Module):
     Raises:
         TypeError: If ``bounds`` are not `SpectralBounds`.
         ValueError: If ``sigma`` or ``rtol`` are out of range; from `prox`, if γ takes more than
-            1000 steps, or the steps do not shrink the residual as they must with these bounds.
+            1000 steps, an entry is not finite, or the steps do not shrink the residual as they must
+            with these bounds.
 
     >>> class Double:
     ...     def A(self, x):
@@ -373,6 +384,11 @@ class ChebyshevL2(nn.Module):
 
     def _check(self, first: Tensor, last: Tensor, solution: Tensor, shift: float) -> None:
         sizes = [part.reshape(len(part), -1).norm(dim=1) for part in (first, last, solution)]
+        if not bool(sizes[0].isfinite().all()):
+            raise ValueError(
+                "`x` and `y` must be finite, and so must what `physics` makes of them, got NaN or "
+                "infinity"
+            )
         eps = torch.finfo(sizes[0].dtype).eps
         allowed = 10 * self.rtol * sizes[0]
         allowed = allowed + 100 * eps * ((self.bounds.upper + shift) * sizes[2] + sizes[0])

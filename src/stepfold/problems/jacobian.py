@@ -8,6 +8,7 @@ import numpy as np
 
 from stepfold._arrays import (
     derivative_along,
+    detached,
     dtype_kind,
     epsilon,
     from_host,
@@ -65,7 +66,7 @@ class Jacobian:
 
     def _image_at(self, x: Any) -> Any:
         self.num_products += 1
-        return self._problem.image(x)
+        return detached(self._problem.image(x))
 
     def _difference(self, direction: Any) -> Any:
         if self._image is None:

@@ -176,7 +176,11 @@ class _Examination:
         return [sentence for sentence in found if sentence]
 
     def _vector(self, length: int) -> Any:
-        vector = from_host(self._random.standard_normal(length), self._like)
+        numbers = self._random.standard_normal(length)
+        if dtype_kind(self._like.dtype) == "c":
+            # Real vectors do not tell a symmetric matrix from a Hermitian one.
+            numbers = numbers + 1j * self._random.standard_normal(length)
+        vector = from_host(numbers, self._like)
         return vector / float(norms(vector)[0])
 
     def _product(self, operator: Any, vector: Any) -> Any:
@@ -285,8 +289,9 @@ class _Examination:
                 )
         reached = None if bounds is None else bounds.reached_lower
         lowest = min(value for value in (low, reached, math.inf) if value is not None)
-        noise = ROUNDING * epsilon(gradient) * upper
-        if not sentences and noise < lowest < upper / ILL_POSED**2:
+        # A quotient that is smaller is rounding, and shows no more than that.
+        lowest = max(lowest, ROUNDING * epsilon(gradient) * upper)
+        if not sentences and lowest < upper / ILL_POSED**2:
             sentences.append(
                 f"The problem is ill-posed: the condition number of the Hessian is at least "
                 f"{upper / lowest:.3g}. Take a ridge, or fourth-kind Chebyshev steps and an early "

@@ -187,17 +187,19 @@ def finished(loop: Loop, units: Units, problem: Problem[Any]) -> Result[Any]:
     """The record of the run, in the units of the problem."""
     ledger, measure = loop.ledger, loop.measure
     notes = loop.policy.notes(loop) + measure.closing_notes(ledger)
+    reason = measure.reason(ledger.status)
     if ledger.status not in (Status.CONVERGED, Status.INTERRUPTED):
-        notes += diagnose(loop, problem)
+        causes = diagnose(loop, problem)
+        notes += causes
+        if causes and ledger.status is Status.BUDGET:
+            reason = "The budget was spent."  # more of it is not what helps
     error: Any = None
     quadratic = isinstance(problem, QuadraticProblem) and problem.euclidean is problem
     if quadratic and measure.lower and np.isfinite(ledger.best_sizes).all():
         error = ledger.best_sizes / measure.lower
         error = error if units.solution is None else error * units.solution
         error = error if ledger.is_batch else float(error[0])
-    result = loop.result(
-        notes=tuple(notes), error_bound=error, reason=measure.reason(loop.ledger.status)
-    )
+    result = loop.result(notes=tuple(notes), error_bound=error, reason=reason)
     if units.solution is None or units.gradient is None:
         return result
     iterates, unit = result.history.iterates, units.gradient

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -362,6 +363,35 @@ class UnfoldedIteration(nn.Module):
         own = ("step_values.", "extra.")
         values |= {k: v for k, v in self.state_dict().items() if not k.startswith(own)}
         return {name: np.array(to_host(value)) for name, value in values.items()}
+
+    def explain(
+        self,
+        data: Any,
+        x0: Any = None,
+        *,
+        run: TrainingRun | None = None,
+        name: str = "the network",
+    ) -> Any:
+        """What each layer does on these data: curvatures, gains, steps beside theory's, advice.
+
+        Args:
+            data: One problem, or ``data`` of the network's own step; of a batch the first row is
+                followed.
+            x0: Start; 0 if not given and the problem is linear.
+            run: What `train` returned, for its losses.
+            name: What to call it.
+
+        Returns:
+            A `stepfold.lab.Outcome`; ``summary`` is its text in short, and
+            `stepfold.lab.report.write_run` makes a report of it.
+
+        Raises:
+            TypeError: As the network's call.
+            ValueError: As the network's call.
+        """
+        # Reports lie above networks, which know them by name only.
+        lab = importlib.import_module("stepfold.lab.explanation")
+        return lab.explain_layers(self, data, x0, run=run, name=name)
 
     def restore(self, run: TrainingRun) -> None:
         """Take the steps and parameters that a run has learned.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_finite, check_indices, check_nonnegative, check_unmasked
+from stepfold._checks import check_finite, check_nonnegative, check_unmasked
 from stepfold.spectrum.bounds import check_bounds
 
 _FLOATING = "fdFD"
@@ -24,45 +24,6 @@ def system_dtype(*dtypes: Any) -> np.dtype[Any]:
     known = [np.dtype(d) for d in dtypes if d is not None]
     plain = [d if d.char in _FLOATING else np.dtype("D" if d.kind == "c" else "d") for d in known]
     return np.result_type(*plain)
-
-
-def as_matrix(name: str, matrix: Any) -> Any:
-    """A matrix, sparse array or ``LinearOperator`` as something with ``shape`` and ``@``.
-
-    Entries are not looked at, which would cost as much as two products; see `check_entries`.
-
-    Raises:
-        TypeError: If it is no linear operator.
-        ValueError: If it has no rows or no columns.
-    """
-    operator = _as_operator(name, matrix)
-    if 0 in operator.shape:
-        raise ValueError(
-            f"`{name}` must have at least one row and one column, got shape {operator.shape}"
-        )
-    return operator
-
-
-def _as_operator(name: str, matrix: Any) -> Any:
-    from scipy.sparse.linalg import LinearOperator, aslinearoperator
-
-    if hasattr(matrix, "tocsr"):
-        check_indices(name, matrix)
-        if matrix.format not in ("csr", "csc"):
-            matrix = matrix.tocsr()
-        return matrix
-    if isinstance(matrix, LinearOperator):
-        return matrix
-    if hasattr(matrix, "matvec") and hasattr(matrix, "shape"):
-        return aslinearoperator(matrix)
-    check_unmasked(name, matrix)
-    array = np.asarray(matrix)
-    if array.ndim != 2 or array.dtype.kind not in "buifc":
-        raise TypeError(
-            f"`{name}` must be a matrix, a sparse array or a linear operator with `shape` and "
-            f"`matvec`, got {type(matrix).__name__} of shape {array.shape}"
-        )
-    return array
 
 
 def convert(matrix: Any, dtype: np.dtype[Any]) -> Any:

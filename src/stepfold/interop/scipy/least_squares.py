@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._arrays import epsilon, norms, row_dots, take
-from stepfold._checks import check_count, check_entries, check_unmasked
+from stepfold._checks import check_count, check_entries, check_matrix, check_unmasked
 from stepfold._typing import FloatArray
 from stepfold.interop.scipy._inputs import (
-    as_matrix,
     as_vector,
     check_positive_bounds,
     check_tolerance,
@@ -120,7 +119,7 @@ def lsq_chebyshev(
     >>> result.x.round(6), result.istop, round(result.r1norm, 6)
     (array([1., 2.]), 2, 3.0)
     """
-    matrix = as_matrix("A", A)
+    matrix = check_matrix("A", A, allow_complex=True, looks=False)
     num_rows, num_columns = matrix.shape
     data, is_columns = _as_rows("b", b, num_rows)
     dtypes = [data.dtype, matrix.dtype, None if x0 is None else np.asarray(x0).dtype]

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._arrays import epsilon, norms, row_dots
-from stepfold._checks import check_callable, check_count, check_entries, check_square
+from stepfold._checks import check_callable, check_count, check_entries, check_matrix, check_square
 from stepfold._typing import FloatArray
 from stepfold.interop.scipy._inputs import (
-    as_matrix,
     as_vector,
     check_positive_bounds,
     check_tolerance,
@@ -87,10 +86,10 @@ def chebyshev(
     >>> chebyshev(np.diag([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 4.0]), rtol=1e-10)
     (array([1., 1., 1.]), 0)
     """
-    matrix = as_matrix("A", A)
+    matrix = check_matrix("A", A, allow_complex=True, looks=False)
     check_square("A", matrix)
     size = matrix.shape[0]
-    inverse = None if M is None else as_matrix("M", M)
+    inverse = None if M is None else check_matrix("M", M, allow_complex=True, looks=False)
     check_entries("M", inverse)
     if inverse is not None and inverse.shape != matrix.shape:
         raise ValueError(

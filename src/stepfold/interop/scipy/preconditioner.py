@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_square
-from stepfold.interop.scipy._inputs import as_matrix, convert, system_dtype
+from stepfold._checks import check_matrix, check_square
+from stepfold.interop.scipy._inputs import convert, system_dtype
 from stepfold.polynomial import extrema_between, residual_polynomial
 from stepfold.schedules import Schedule
 from stepfold.schedules.base import check_schedule
@@ -53,7 +53,7 @@ def as_preconditioner(A: Any, schedule: Schedule, *, bounds: SpectralBounds | No
     from scipy.sparse.linalg import LinearOperator
 
     check_schedule(schedule, or_none=False)
-    matrix = as_matrix("A", A)
+    matrix = check_matrix("A", A, allow_complex=True, looks=False)
     check_square("A", matrix)
     dtype = system_dtype(matrix.dtype)
     if bounds is None:

@@ -67,8 +67,8 @@ def deblurring(
     sample = held_out(noise=noise)
     tuning = unseen(BlurredPatches(photographs(TRAINING), side=96, noise=noise, batch_size=6), 0)
     methods: dict[str, Callable[[float], Iteration[Any, Any]]] = {
-        VARIATION: lambda weight: _plain_fista(_PictureVariation(weight)),
-        FISTA: lambda weight: _plain_fista(network.WindowCosines(weight)),
+        VARIATION: lambda weight: plain_fista(_PictureVariation(weight)),
+        FISTA: lambda weight: plain_fista(network.WindowCosines(weight)),
         ISTA: lambda weight: ProximalGradient(network.WindowCosines(weight)),
     }
     points = {LEARNED: layers(task.network, sample)}
@@ -106,7 +106,7 @@ def deblurring(
     longer = [network.peak_signal_to_noise_ratio(x, sample.target) for x in long_run]
     last = {name: row[-1] for name, row in rows.items()}
     is_default = (num_layers, noise) == (10, 0.004) and num_iterations >= 400
-    blurred, equal = rows[LEARNED][0], _first_above(longer, last[LEARNED])
+    blurred, equal = rows[LEARNED][0], first_above(longer, last[LEARNED])
     return Outcome(
         title="Photographs deblurred in a few learned layers",
         summary=(
@@ -252,12 +252,14 @@ class _PictureVariation(Penalty):
         return v.new_tensor(moved)
 
 
-def _first_above(qualities: Sequence[float], level: float) -> str:
+def first_above(qualities: Sequence[float], level: float) -> str:
+    """The first place where a quality reaches a level, in words."""
     reached = [k for k, quality in enumerate(qualities) if quality >= level]
     return str(reached[0]) if reached else f"more than {len(qualities) - 1}"
 
 
-def _plain_fista(penalty: Penalty) -> Fista[Any]:
+def plain_fista(penalty: Penalty) -> Fista[Any]:
+    """FISTA without a restart."""
     # The restart looks at rows of a batch of vectors; here an entry of a batch is a picture.
     return Fista(penalty, restart=False)
 

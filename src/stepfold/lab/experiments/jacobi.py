@@ -19,6 +19,7 @@ from stepfold._typing import FloatArray
 from stepfold.iterations import Relaxation
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
+from stepfold.lab.experiments._unfolded import iterates
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.formula import Formula
@@ -150,13 +151,10 @@ def _errors(matrix: FloatArray, schedule: Schedule, start: FloatArray, last: int
     """Error in the norm of D over that at the start; the solution is 0."""
     problem = jacobi_iteration(matrix, np.zeros(start.size))
     weights = np.diag(matrix)
-    iteration: Relaxation[FloatArray] = Relaxation()
-    x, norms = start, []
-    for t in range(last + 1):
-        norms.append(np.sqrt(weights @ x**2))
-        x = iteration.step(problem, x, schedule(t))
-    curve: FloatArray = np.array(norms) / norms[0]
-    return curve
+    points = iterates(Relaxation(), problem, start, map(schedule, range(last)))
+    norms: FloatArray = np.array([np.sqrt(weights @ x**2) for x in points])
+    norms /= norms[0]
+    return norms
 
 
 def _published_checks(bounds: SpectralBounds, rates: dict[str, float]) -> list[Check]:

@@ -111,7 +111,6 @@ def mri(
     learned = {}
     for name, inertial in ((LEARNED, False), (INERTIAL, True)):
         task = network.mri(num_layers=num_layers, momentum=inertial, **options)
-        theory_start(task.network, tuning)
         trained(task, num_iterations=num_iterations, seed=seed, progress=progress)
         points[name] = layers(task.network, sample)
         learned[name] = task.network.learned()
@@ -227,38 +226,33 @@ def mri(
             ),
         ],
         checks=[
-            Check(
+            Check.at_least(
                 "dB by which FISTA is ahead of ISTA at equal iterations",
-                "at least 0",
+                0,
                 last[ISTA] - last[FISTA],
-                lower=0,
             ),
-            Check(
+            Check.above(
                 "dB by which learned values are ahead of FISTA",
-                "above 1.2" if is_trained else "above 0",
+                1.2 if is_trained else 0,
                 last[FISTA] - last[LEARNED],
-                lower=1.2 if is_trained else 0.0,
             ),
         ]
         + (
             [
-                Check(
+                Check.above(
                     "dB by which Chebyshev relaxation is ahead of FISTA",
-                    "above 0.4",
+                    0.4,
                     last[FISTA] - last[RELAXED],
-                    lower=0.4,
                 ),
-                Check(
+                Check.above(
                     "dB by which values from theory are ahead of FISTA",
-                    "above 0.4",
+                    0.4,
                     last[FISTA] - last[THEORY],
-                    lower=0.4,
                 ),
-                Check(
+                Check.above(
                     "dB by which learned values are ahead of Chebyshev relaxation",
-                    "above 0.3",
+                    0.3,
                     last[RELAXED] - last[LEARNED],
-                    lower=0.3,
                 ),
             ]
             if is_trained

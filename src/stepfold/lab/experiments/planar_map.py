@@ -13,7 +13,9 @@ import numpy as np
 
 from stepfold._typing import FloatArray
 from stepfold.accelerate import accelerate
+from stepfold.iterations import Relaxation
 from stepfold.lab.curves import curves
+from stepfold.lab.experiments._unfolded import iterates
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.formula import Formula
@@ -144,8 +146,5 @@ def _errors(
     solution: FloatArray,
     last: int,
 ) -> FloatArray:
-    norms = []
-    for t in range(last + 1):
-        norms.append(np.linalg.norm(x - solution))
-        x = problem.relaxation_step(x, schedule(t))
-    return np.array(norms)
+    points = iterates(Relaxation(), problem, x, map(schedule, range(last)))
+    return np.array([np.linalg.norm(point - solution) for point in points])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stepfold._typing import FloatArray
 from stepfold.iterations import SemiIteration
+from stepfold.lab.curves import curves
 from stepfold.lab.experiments._trainings import EARLIER, PAPER, THEORY
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Curve, Figure, Level
@@ -263,16 +264,14 @@ def _within_figure(bounds: SpectralBounds, period: int) -> Figure:
 def _rounding_figure(
     periods: NDArray[np.integer], bound: FloatArray, rounding: dict[str, FloatArray]
 ) -> Figure:
+    chebyshev = {f"Chebyshev, {name}": values for name, values in rounding.items()}
     return Figure(
         "rounding",
         "Error of one period in floating point",
         "Error against the period: it follows the bound down to the rounding of each precision "
         "and stays there, float32 first.",
         (
-            *(
-                Curve(f"Chebyshev, {name}", periods, values, style="both", emphasis=True)
-                for name, values in rounding.items()
-            ),
+            *curves(chebyshev, periods, style="both", emphasis=chebyshev),
             Curve("bound, sech(T θ)", periods, bound),
         ),
         Axis("period T"),
@@ -308,37 +307,21 @@ def _rate_figure(
 def _condition_figure() -> Figure:
     kappas = np.geomspace(2, 1e6, 61)
     spectra = [SpectralBounds(1.0, float(kappa)) for kappa in kappas]
-    curves = [
-        Curve(
-            "gradient descent (T = 1)",
-            kappas,
-            np.array([-1 / np.log(constant_rate(bounds)) for bounds in spectra]),
-        )
-    ]
-    curves += [
-        Curve(
-            f"Chebyshev, T = {period}",
-            kappas,
-            np.array(
-                [-period / np.log(chebyshev_period_rate(bounds, period)) for bounds in spectra]
-            ),
-            emphasis=True,
-        )
+    rows = {"gradient descent (T = 1)": [-1 / np.log(constant_rate(b)) for b in spectra]}
+    chebyshev = {
+        f"Chebyshev, T = {period}": [
+            -period / np.log(chebyshev_period_rate(bounds, period)) for bounds in spectra
+        ]
         for period in (4, 16, 64)
-    ]
-    curves.append(
-        Curve(
-            "lower bound",
-            kappas,
-            np.array([-1 / np.log(first_order_lower_bound(bounds)) for bounds in spectra]),
-        )
-    )
+    }
+    rows |= chebyshev
+    rows["lower bound"] = [-1 / np.log(first_order_lower_bound(bounds)) for bounds in spectra]
     return Figure(
         "steps_by_condition",
         "Steps to shrink the error by e",
         "Steps against condition number. Gradient descent's grow with slope one, the lower bound's "
         "with slope one half; Chebyshev's leave the lower bound one after the other.",
-        tuple(curves),
+        curves(rows, kappas, emphasis=chebyshev),
         Axis("condition number κ", log=True),
         Axis("steps for a factor of e", log=True),
     )

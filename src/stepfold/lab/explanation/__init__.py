@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from stepfold.lab.explanation.own import explain_layers
 from stepfold.lab.explanation.sections import (
     prediction_section,
     spectrum_section,
@@ -26,7 +27,7 @@ from stepfold.schedules.optimal import longest_optimal_period
 from stepfold.solve import solve
 from stepfold.spectrum import SpectralBounds, exact_eigenvalues, fits_dense_eigensolver
 
-__all__ = ["explain_problem", "explain_run"]
+__all__ = ["explain_layers", "explain_problem", "explain_run"]
 
 
 def explain_problem(

@@ -11,6 +11,7 @@ from typing import Any
 from stepfold._checks import check_nonnegative
 from stepfold._codec import from_json
 from stepfold.lab.explanation.network import LayerKind, explain_network
+from stepfold.lab.explanation.own import kind_of
 from stepfold.lab.explanation.training import explain_run
 from stepfold.lab.outcome import Outcome
 from stepfold.measure import SpectralMeasure
@@ -72,7 +73,6 @@ def _local(folder: Path) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from stepfold.iterations import GradientDescent, ProximalGradient, Relaxation
     from stepfold.unfolded import Sample, SampledLoss, local_spectra
     from stepfold.unfolded.runs import trained_task
 
@@ -87,14 +87,10 @@ def _local(folder: Path) -> dict[str, Any]:
         spectra = local_spectra(task.network, sample.data, start)
     except (ModuleNotFoundError, TypeError, ValueError) as error:
         return {"spectra": str(error).rstrip(".")}
-    layer, kind = task.network.iteration, LayerKind.ANY
-    network = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["network"]
-    if spectra.has_memory:
-        kind = LayerKind.MEMORY
-    elif isinstance(layer, (GradientDescent, ProximalGradient)) or network in GRADIENT_NETWORKS:
+    kind = kind_of(task.network, spectra)
+    name = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["network"]
+    if name in GRADIENT_NETWORKS and not spectra.has_memory:
         kind = LayerKind.GRADIENT
-    elif isinstance(layer, Relaxation):
-        kind = LayerKind.RELAXATION
     shape = tuple(start.shape[1:]) if start is not None else ()
     named = f"one patch of {shape[0]} × {shape[1]} pixels" if len(shape) == 2 else "one problem"
     return {"spectra": spectra, "kind": kind, "sample": named}

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stepfold._typing import FloatArray
 from stepfold.lab.explanation.learned import TAIL, last_drop
+from stepfold.lab.explanation.seen import (
+    Seen,
+    left_of,
+    remedies,
+    remedies_section,
+    theory_section,
+    trajectory_sentence,
+)
 from stepfold.lab.figure import Axis, Curve, Figure
 from stepfold.lab.outcome import Outcome, Section, Table
 from stepfold.result import TrainingRun
@@ -21,6 +30,12 @@ SETTLED = 0.01
 UNKNOWN = (
     "The optimum of such a network is not known: compare several seeds, and starts from Chebyshev "
     "steps."
+)
+
+ESTIMATED = (
+    "There are too many unknowns for dense Jacobians. Smallest and largest eigenvalues are Ritz "
+    "values, which approach the ends of the spectrum from inside, and radii and gains are from "
+    "below."
 )
 
 
@@ -41,6 +56,11 @@ class LayerKind(enum.Enum):
         "Jacobian of all that: its eigenvalues are no curvatures of the problem. A small error's "
         "share is multiplied by 1 less γ times the eigenvalue, which may be complex."
     )
+    CURVED = (
+        "They are real, and none is negative, as curvatures are: a small error's share is "
+        "multiplied by 1 less γ times the eigenvalue. It goes at once at 1/γ, as where a penalty "
+        "holds a coordinate still, and grows beyond 2/γ, which the layers around make up for."
+    )
     ANY = (
         "Such a layer does more than a gradient step, so that they are no curvatures of the "
         "problem. A small error's share is multiplied by 1 less γ times the eigenvalue: it stays "
@@ -49,9 +69,11 @@ class LayerKind(enum.Enum):
 
 
 def explain_network(
-    run: TrainingRun,
+    run: TrainingRun | None,
     *,
     name: str = "the run",
+    steps: FloatArray | None = None,
+    parameters: Mapping[str, Any] | None = None,
     figures_of_merit: Mapping[str, float] | None = None,
     spectra: LocalSpectra | str = "",
     kind: LayerKind = LayerKind.ANY,
@@ -61,8 +83,10 @@ def explain_network(
     """Learned steps and parameters, the loss over training, and local spectra if there are any.
 
     Args:
-        run: A training of any iteration.
+        run: A training of any iteration; None if there is only a network.
         name: What to call it.
+        steps: Step of each layer; the run's if not given.
+        parameters: Other values by name, of shape (copies, …); the run's if not given.
         figures_of_merit: Measured on the finished network, by name.
         spectra: What each layer does near its iterate, from ``stepfold.unfolded.local_spectra``,
             or why that cannot be told; nothing is said of it if empty.
@@ -70,25 +94,45 @@ def explain_network(
         sample: What the trajectory is that of.
         remark: Why a known optimum is not what to compare it with, if one is known.
     """
+    if run is not None:
+        steps = run.schedule.steps if steps is None else steps
+        parameters = run.parameters if parameters is None else parameters
+    assert steps is not None  # noqa: S101
+    parameters = parameters or {}
+    found = remedies(spectra or None, steps, parameters)
+    if spectra and not isinstance(spectra, str):
+        remark = f"{remark} {trajectory_sentence(Seen(spectra))}".lstrip()
+    sections = [_values_section(steps, parameters)]
+    if spectra:
+        sections.append(_local_section(spectra, kind, sample))
+        if not isinstance(spectra, str):
+            sections.append(theory_section(Seen(spectra)))
+    if run is not None:
+        sections.append(loss_section(run, drop_sentence(run)))
+    if figures_of_merit:
+        sections.append(_merit_section(figures_of_merit))
+    sections.append(remedies_section(found))
+    shown: dict[str, Any] = {"run": name, "num_layers": int(steps.size)}
+    records: dict[str, Any] = {}
+    if run is not None:
+        shown["seed"] = run.seed
+        records["schedules/learned"] = run.schedule
     return Outcome(
         name="explain-run",
         title=f"What {name} learned",
-        summary=_summary(run, remark),
-        sections=[
-            _values_section(run),
-            *([_local_section(spectra, kind, sample)] if spectra else []),
-            loss_section(run, drop_sentence(run)),
-            *([_merit_section(figures_of_merit)] if figures_of_merit else []),
-        ],
-        parameters={"run": name, "num_layers": run.schedule.period, "seed": run.seed},
-        records={"schedules/learned": run.schedule},
+        summary=_summary(run, remark, found),
+        sections=sections,
+        parameters=shown,
+        records=records,
     )
 
 
-def _summary(run: TrainingRun, remark: str) -> str:
-    if not run.finished:
+def _summary(run: TrainingRun | None, remark: str, found: list[str]) -> str:
+    if run is not None and not run.finished:
         return _advice(run)
-    return f"{remark} {_advice(run)}" if remark else f"{_advice(run)} {UNKNOWN}"
+    advice = "" if run is None else _advice(run)
+    sentences = [remark, advice, found[0] if found else "", "" if remark or found else UNKNOWN]
+    return " ".join(each for each in sentences if each)
 
 
 def _advice(run: TrainingRun) -> str:
@@ -116,11 +160,11 @@ def _advice(run: TrainingRun) -> str:
     return "The loss had settled when training ended."
 
 
-def _values_section(run: TrainingRun) -> Section:
-    layers = np.arange(1, run.schedule.period + 1)
-    curves = [Curve("step size", layers, run.schedule.steps, "both", emphasis=True, role="learned")]
+def _values_section(steps: FloatArray, parameters: Mapping[str, Any]) -> Section:
+    layers = np.arange(1, steps.size + 1)
+    curves = [Curve("step size", layers, steps, "both", emphasis=True, role="learned")]
     without: list[str] = []
-    for name, values in run.parameters.items():
+    for name, values in parameters.items():
         column = np.asarray(values, dtype=np.float64)
         if column.ndim > 1:
             without.append(name)  # several numbers for each layer have no curve
@@ -157,14 +201,14 @@ def _local_section(spectra: LocalSpectra | str, kind: LayerKind, sample: str) ->
     if isinstance(spectra, str):
         return Section(heading, (f"That cannot be shown: {spectra}.",))
     layers = np.arange(1, spectra.steps.size + 1)
-    values = spectra.eigenvalues
-    gone = np.abs(values - 1 / spectra.steps[:, None]) <= 1e-6 / spectra.steps[:, None]
-    left = np.where(gone, np.nan, values)
+    left = left_of(spectra)
+    gone = np.isnan(left) & ~np.isnan(spectra.eigenvalues)
     moving = ~np.isnan(left).all(axis=1)
     lower, upper = np.full(layers.size, np.nan), np.full(layers.size, np.nan)
     lower[moving] = np.nanmin(left[moving], axis=1)
     upper[moving] = np.nanmax(left[moving], axis=1)
-    noun = "curvature" if kind is LayerKind.GRADIENT else "eigenvalue"
+    is_curved = kind in (LayerKind.GRADIENT, LayerKind.CURVED)
+    noun = "curvature" if is_curved else "eigenvalue"
     rows = tuple(
         (
             str(layer),
@@ -185,6 +229,7 @@ def _local_section(spectra: LocalSpectra | str, kind: LayerKind, sample: str) ->
             f"All layers together multiply a small error at the start by at most "
             f"{float(spectra.gains[-1]):.4g}; the largest imaginary part of an eigenvalue is "
             f"{float(spectra.largest_imaginary.max()):.2g}.",
+            *([ESTIMATED] if spectra.is_estimate else []),
         ),
         figure=Figure(
             "local_curvatures",

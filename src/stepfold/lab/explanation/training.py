@@ -8,6 +8,7 @@ import numpy as np
 
 from stepfold._checks import check_nonnegative
 from stepfold._typing import FloatArray
+from stepfold.lab.curves import curves
 from stepfold.lab.explanation.advice import smallest, summary
 from stepfold.lab.explanation.learned import Learned
 from stepfold.lab.explanation.network import drop_sentence, explain_network, loss_section
@@ -27,13 +28,19 @@ SAME = 1e-6
 
 
 def explain_run(
-    run: TrainingRun, measure: SpectralMeasure, *, name: str = "the run", noise: float = 0.0
+    run: TrainingRun,
+    measure: SpectralMeasure | None = None,
+    *,
+    name: str = "the run",
+    noise: float = 0.0,
 ) -> Outcome:
     """Learned steps beside Chebyshev's and the best ones, and what training has missed.
 
     Args:
-        run: A training of gradient descent, by `train_incrementally`, `train_exactly` or any other.
-        measure: How the first error is spread over the eigenvalues, such as `Loss.measure`.
+        run: A training, by `train_incrementally`, `train_exactly` or any other.
+        measure: How the first error is spread over the eigenvalues, such as `Loss.measure`, if
+            layers descend gradients and it is known. Without it what can be seen of any network is
+            shown; ``network.explain(data, x0)`` shows what its layers do, too.
         name: What to call it.
         noise: η of the data, such as `SpectralLoss.noise`: errors are then those of
             `noisy_mean_squared_error`, and the best steps `noise_aware_steps`.
@@ -45,6 +52,7 @@ def explain_run(
         says so, and shows what can be seen of any network.
 
     Raises:
+        TypeError: If ``run`` is no `TrainingRun`, or ``measure`` no `SpectralMeasure`.
         ValueError: If ``noise`` is negative or not finite.
 
     >>> from stepfold import Schedule, SpectralMeasure
@@ -55,7 +63,19 @@ def explain_run(
     >>> "found the optimum" in explain_run(run, measure).summary
     True
     """
+    if not isinstance(run, TrainingRun):
+        raise TypeError(
+            f"`run` must be a TrainingRun, got {type(run).__name__}; what `train` returns is one, "
+            "and a network is explained by `network.explain(data, x0)`"
+        )
+    if measure is not None and not isinstance(measure, SpectralMeasure):
+        raise TypeError(
+            f"`measure` must be a SpectralMeasure or None, got {type(measure).__name__}; make one "
+            "by `SpectralMeasure.from_eigenvalues(...)`"
+        )
     noise = float(check_nonnegative("noise", noise))
+    if measure is None:
+        return explain_network(run, name=name)
     learned = Learned(run, measure, name, noise)
     if (reason := _without_optimum(learned)) is not None:
         return explain_network(run, name=name, remark=reason)
@@ -186,11 +206,11 @@ def _awake(learned: Learned, schedule: Schedule) -> FloatArray:
 
 def _steps_section(learned: Learned) -> Section:
     ranks = np.arange(1, learned.run.schedule.period + 1)
-    curves = [
-        Curve(label, ranks, _awake(learned, schedule), "both", emphasis=label == "learned")
+    rows = {
+        label: _awake(learned, schedule)
         for label, schedule in learned.schedules.items()
         if label != "constant"
-    ]
+    }
     sentences = []
     for label in ("Chebyshev", learned.best):
         if label in learned.schedules:
@@ -219,7 +239,7 @@ def _steps_section(learned: Learned) -> Section:
             "sorted_steps",
             "Steps in ascending order",
             "Sorted step sizes: learned ones beside Chebyshev and optimal ones.",
-            tuple(curves),
+            curves(rows, ranks, style="both", emphasis=("learned",)),
             Axis("rank"),
             Axis("step size γ", log=True),
         ),
@@ -291,14 +311,13 @@ def _polynomial_section(learned: Learned) -> Section:
             "residual_polynomials",
             "Factor by which each schedule multiplies the error",
             "Absolute residual polynomials over the spectrum.",
-            tuple(
-                Curve(
-                    label,
-                    grid,
-                    np.abs(residual_polynomial(schedule, grid)),
-                    emphasis=label == "learned",
-                )
-                for label, schedule in learned.schedules.items()
+            curves(
+                {
+                    label: np.abs(residual_polynomial(schedule, grid))
+                    for label, schedule in learned.schedules.items()
+                },
+                grid,
+                emphasis=("learned",),
             ),
             Axis("eigenvalue λ", log=is_positive),
             Axis("|∏ (1 − γₜ λ)|", log=True, floor=floor),

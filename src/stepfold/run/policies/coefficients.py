@@ -126,7 +126,8 @@ class Coefficients:
         some = slice(MOST_FOR_UPPER)
         off = np.maximum(off[some] / highest, ROUNDING)
         upper = highest * outer_end(diagonal[some] / highest, off, 1.0, needed, ROUNDING)
-        is_seen = lowest > self._rounding * highest
+        rounding = self._rounding * highest
+        is_seen = lowest > rounding
         lower = LOWER_MARGIN * lowest if is_seen else 0.0
         return SpectralBounds(
             lower,
@@ -134,6 +135,6 @@ class Coefficients:
             Certainty.ESTIMATED if lower > 0 else Certainty.GUARANTEED,
             Certainty.ESTIMATED,
             method=f"{diagonal.size} steps of conjugate gradients",
-            reached_lower=lowest if is_seen else None,
+            reached_lower=max(lowest, rounding),
             reached_upper=highest,
         )

@@ -18,6 +18,7 @@ import numpy as np
 
 from stepfold._arrays import cast, column, epsilon, norms, put_rows, take
 from stepfold.iterations import Iteration
+from stepfold.operators import LinearMap
 from stepfold.polynomial import worst_case_period_rate
 from stepfold.problems import Problem, Quadratic, QuadraticProblem
 from stepfold.result import GuardEvent, Status
@@ -147,7 +148,7 @@ class Cycle(Policy):
         # Of norm 1: the correction must neither overflow nor vanish in few bits.
         sizes = norms(gradient)
         scale = column(np.where(sizes > 0, sizes, 1.0), gradient)
-        target = cast(-(gradient / scale), low.hessian.dtype)
+        target = cast(-(gradient / scale), _dtype_of(low))
         if self._low_quadratic is None:
             self._low_quadratic = Quadratic(low.hessian, target)
         problem = self._low_quadratic.with_rhs(target)
@@ -345,3 +346,10 @@ def counted(problem: Problem[Any], count: Callable[[int], None]) -> Problem[Any]
         gradient=watched(problem.gradient), gradient_step=watched(problem.gradient_step)
     )
     return twin
+
+
+def _dtype_of(low: Any) -> Any:
+    """Of the vectors of a problem in few bits."""
+    # An operator that is not made of entries finds its dtype by a product that nobody counts.
+    has_entries = not isinstance(getattr(low, "operator", low.hessian), LinearMap)
+    return low.hessian.dtype if has_entries else low.rhs.dtype

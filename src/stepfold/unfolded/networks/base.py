@@ -43,6 +43,7 @@ class TrainingSettings:
 
     Args:
         strategy: How depth grows: "incremental", "all-at-once" or "greedy" (then refined).
+        start: "theory" sets all layers by `theory_start` first; None keeps the network's values.
         num_iterations: Mini-batches per stage.
         optimizer: "adam", "adamw", "rmsprop" or "sgd".
         learning_rate: Its learning rate.
@@ -74,6 +75,7 @@ class TrainingSettings:
     look_every: int = 50
     batches_per_step: int | None = None
     seed: int = 0
+    start: str | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("strategy", STRATEGIES), ("optimizer", OPTIMIZERS)):
@@ -81,6 +83,8 @@ class TrainingSettings:
                 raise ValueError(
                     f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)!r}"
                 )
+        if self.start not in (None, "theory"):
+            raise ValueError(f'`start` must be "theory" or None, got {self.start!r}')
         check_count("num_iterations", self.num_iterations)
         check_positive("learning_rate", self.learning_rate, "0.002 is the published one")
         if self.final_learning_rate is not None:
@@ -144,6 +148,7 @@ class Task:
             ratio = settings.final_learning_rate / settings.learning_rate
             scheduler = functools.partial(ExponentialLR, gamma=ratio ** (1 / length))
         chosen: dict[str, Any] = {
+            "start": settings.start,
             "optimizer": optimizer,
             "scheduler": scheduler,
             "relative": settings.relative,

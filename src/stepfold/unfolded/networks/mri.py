@@ -114,7 +114,7 @@ def measured_columns(side: int, acceleration: float, *, seed: int = 0) -> Tensor
 class CoilImages:
     """Sampler of images with a smooth phase, and what coils see of them.
 
-    Photographs stand in for anatomy: they are real pictures that nobody drew for the purpose.
+    Photographs stand in for anatomy: they are real pictures, not drawn for the purpose.
 
     Args:
         pictures: Grey pictures with values from 0 to 1; they become the moduli.
@@ -333,6 +333,7 @@ def mri(
         SampledLoss(sampler),
         TrainingSettings(
             strategy="all-at-once",
+            start="theory",
             num_iterations=300,
             learning_rate=0.05,
             final_learning_rate=0.0025,

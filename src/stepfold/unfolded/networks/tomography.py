@@ -5,7 +5,8 @@
     z = x − γₜ Aᵀ(Ax − y),    x⁺ = max(z + c(z), 0),
 
 c a small convolutional network that all layers share. It starts at 0: before training the layers
-are projected gradient steps. Trained are the steps γₜ and the weights of c. A is scaled to norm 1.
+are projected gradient steps, and training starts from the steps of theory for these. Trained are
+the steps γₜ and the weights of c. A is scaled to norm 1.
 
 References:
     Shepp and Logan, The Fourier reconstruction of a head section (IEEE Trans. Nucl. Sci. 21, 1974),
@@ -34,6 +35,7 @@ from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
 from stepfold.unfolded.networks.deblurring import peak_signal_to_noise_ratio
+from stepfold.unfolded.networks.priors import small_network
 from stepfold.unfolded.samplers import Sample
 
 SHEPP_LOGAN = (
@@ -233,18 +235,7 @@ class TomographyStep(nn.Module):
 
     def __init__(self, num_channels: int = 8, *, seed: int = 0) -> None:
         super().__init__()
-        check_count("num_channels", num_channels)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            self.prior = nn.Sequential(
-                nn.Conv2d(1, num_channels, 3, padding=1),
-                nn.ReLU(),
-                nn.Conv2d(num_channels, num_channels, 3, padding=1),
-                nn.ReLU(),
-                nn.Conv2d(num_channels, 1, 3, padding=1),
-            )
-        for parameter in self.prior[-1].parameters():
-            nn.init.zeros_(parameter)
+        self.prior = small_network(num_channels, seed)
 
     def forward(self, x: Tensor, params: LayerParameters, data: Sinogram) -> Tensor:
         """x⁺ for a batch."""
@@ -289,6 +280,7 @@ def tomography(
         SampledLoss(sampler),
         TrainingSettings(
             strategy="all-at-once",
+            start="theory",
             num_iterations=400,
             learning_rate=0.01,
             final_learning_rate=0.0005,
