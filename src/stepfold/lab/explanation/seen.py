@@ -245,7 +245,7 @@ def remedies(
             "layers, and compare."
         )
     last = float(spectra.gains[-1])
-    if last > 1:
+    if last > 1 + FORGOTTEN:
         found.append(
             f"All layers together enlarge a small error up to {last:.4g}-fold: small changes of "
             "the start, and rounding, are amplified. Bound the steps, by `constraint=Bounded(0, "
