@@ -220,7 +220,10 @@ def apply(operator: Any, x: Any) -> Any:
         return operator.rows(x)
     if is_sparse_tensor(operator):
         return sparse_product(operator, x) if x.ndim == 1 else sparse_product(operator, x.T).T
-    return operator @ x if x.ndim == 1 else (operator @ x.T).T
+    if x.ndim == 1:
+        return operator @ x
+    # One node of a graph in place of three.
+    return x @ operator.T if is_torch(operator) else (operator @ x.T).T
 
 
 def check_adjoint(operator: Any, rows: Any) -> None:

@@ -181,8 +181,11 @@ class Loop:
     def _read(self, levels: list[Tensor]) -> tuple[float, bool]:
         """The loss, and whether it and all gradients are finite: one read from the device."""
         gradients = [each.grad for each in self.state.trained if each.grad is not None]
-        norm = _norm(gradients)
-        *losses, length = torch.stack([*levels, norm.to(levels[0])]).tolist()
+        numbers = [*levels, _norm(gradients)]
+        if self.device.type == "cpu":
+            *losses, length = [number.item() for number in numbers]
+        else:
+            *losses, length = torch.stack([number.to(numbers[0]) for number in numbers]).tolist()
         (total,) = distributed.summed([sum(losses)], self.device)
         # The norm of finite gradients may overflow.
         is_finite = math.isfinite(length) or all(bool(x.isfinite().all()) for x in gradients)

@@ -179,7 +179,7 @@ class SampledLoss:
                 "the sampler must yield torch tensors, got NumPy arrays; make them by "
                 "`torch.from_numpy(...)`"
             )
-        device = network.layer_steps(1).device
+        device = network.step_values.raw.device
         if device.type != "cpu":
             sample = moved(sample, device)
         for what, value in zip(Sample._fields, sample, strict=True):

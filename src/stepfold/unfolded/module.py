@@ -310,9 +310,10 @@ class UnfoldedIteration(nn.Module):
         """Step sizes of the first ``num_layers`` layers, shape (num_layers,), for autograd."""
         num_layers = self.check_num_layers(num_layers)
         steps = self.step_values.values()
-        if len(steps) < num_layers:
-            steps = steps.repeat(-(-num_layers // len(steps)))
-        return steps[:num_layers]
+        period = steps.shape[0]
+        if period < num_layers:
+            steps = steps.repeat(-(-num_layers // period))
+        return steps if period == num_layers else steps[:num_layers]
 
     def stacked_parameters(self) -> list[nn.Parameter]:
         """What the optimiser changes, of shapes (copies, …): the steps first, then the others."""

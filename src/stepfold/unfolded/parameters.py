@@ -35,7 +35,7 @@ class Positive(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """``|values|``."""
         # torch's `abs` has slope 0 at 0, and what starts there would stay there.
-        return torch.where(values < 0, -values, values)
+        return values * torch.ones_like(values).masked_fill_(values < 0, -1)
 
     def right_inverse(self, values: Tensor) -> Tensor:
         """The values themselves."""

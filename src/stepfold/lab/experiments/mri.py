@@ -150,7 +150,7 @@ def mri(
                     f"relaxation {best[RELAXED].prior:.2g} with {best[RELAXED]}: the best on four "
                     "other images for the last iteration. Theory sets relaxations and a threshold "
                     f"for each layer in {found.num_passes:.0f} forward passes on these four; "
-                    "training starts from there.",
+                    "training starts from theory on a mini-batch of its own.",
                 ),
                 figure=Figure(
                     "error_by_iteration",
