@@ -46,7 +46,7 @@ VARIATION = "total variation"
 @experiment(
     "equilibrium",
     source=Source(OWN, "a deep-equilibrium denoiser"),
-    seconds=90,
+    seconds=110,
     quick={"num_iterations": 12, "side": 16, "size": 32},
 )
 def equilibrium(
@@ -144,10 +144,12 @@ def equilibrium(
             CHEBYSHEV: _first_points(_steps(field, noisy, itertools.cycle(period))),
             RELAXATION: _accelerated(field, noisy, first, most=MOST),
         }
+        one = noisy[:1]
         needed = {
-            DESCENT: _needed(field, noisy, _descent(field, noisy, step)),
-            NESTEROV: _needed(field, noisy, _nesterov(field, noisy, momentum_step)),
-            RELAXATION: len(_accelerated(field, noisy, first, rtol=RESIDUAL, most=LONG)) - 1,
+            # The largest steps that converge whatever the curvature: tuned ones need not.
+            DESCENT: _needed(field, one, _descent(field, one, first * top)),
+            NESTEROV: _needed(field, one, _nesterov(field, one, 1.0)),
+            RELAXATION: len(_accelerated(field, one, first, rtol=RESIDUAL, most=LONG)) - 1,
         }
     seen = {name: [quality(x) for _, x in path] for name, path in paths.items()}
     distances = {
@@ -243,13 +245,14 @@ def equilibrium(
                 (
                     "Distance to the equilibrium, relative to that of the noisy picture; of "
                     "relaxation what it returns if it is stopped there. To a thousandth of the "
-                    "gradient "
-                    f"relaxation takes {needed[RELAXATION]} evaluations, Nesterov's method "
-                    f"{needed[NESTEROV]}, one step {needed[DESCENT]}. Curvature lies between 1 and "
-                    f"1 + b = {top:.0f} everywhere, and Chebyshev steps for that interval would be "
+                    f"gradient, on the first picture, relaxation takes {needed[RELAXATION]} "
+                    "evaluations, Nesterov's method with the largest step that is safe "
+                    f"{needed[NESTEROV]}, one such step {needed[DESCENT]}. Curvature lies between 1 "
+                    f"and 1 + b = {top:.0f} everywhere, and Chebyshev steps for that interval would be "
                     "best on a quadratic. Here curvature changes from place to place, and the long "
                     "ones are too long: without the guard they do not settle. Relaxation finds its "
-                    "interval itself, which takes the first evaluations; the others know b.",
+                    "interval itself, which takes the first evaluations; the others know b. In the "
+                    "middle of a long period it has nothing better than where that began.",
                 ),
                 figure=Figure(
                     "distance_by_evaluation",
