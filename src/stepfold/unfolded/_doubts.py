@@ -76,7 +76,7 @@ class Doubts:
             if gradient is not None:
                 learns |= (gradient != 0).flatten(1).any(1) if gradient.ndim > 1 else gradient != 0
         for name in list(self._still):
-            if any(x.grad is not None and bool((x.grad != 0).any()) for x in self._modules[name]):
+            if any(map(_is_moved, self._modules[name])):
                 self._still.discard(name)
         self._num_looks += 1
         if self._num_looks == min(MOST_LOOKS, stage.num_iterations):
@@ -155,6 +155,14 @@ class Doubts:
                 "be used under `no_grad`, by `detach`, or in an autograd.Function; freeze it by "
                 "`requires_grad_(False)` if that is meant"
             )
+
+
+def _is_moved(parameter: Tensor) -> bool:
+    gradient = parameter.grad
+    if gradient is None:
+        return False
+    values = gradient.coalesce().values() if gradient.is_sparse else gradient
+    return bool((values != 0).any())
 
 
 def _warn(message: str) -> None:
