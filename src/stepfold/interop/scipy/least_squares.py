@@ -274,7 +274,7 @@ class LsqrRules(Measure):
         self.damped[places] = np.sqrt(totals)
         self.residual[places] = np.sqrt(np.maximum(totals - squares, 0.0))
         self.rules[places] = self._rules(places, x, self.gradient[places], totals - squares, totals)
-        floor = RESTING * epsilon(x) * problem.gradient_magnitude(x, self.upper)
+        floor = RESTING * epsilon(x) * problem.gradient_magnitude(norms(x), self.upper)
         sizes = self.gradient[places].copy()
         return Seen(sizes, self.rules[places] > 0, floor, dual, dual)
 

@@ -213,7 +213,7 @@ class ResidualNorm(Measure):
         """Look at the residual."""
         dual = problem.euclidean.gradient(x) if known is None else known
         sizes = norms(dual)
-        magnitude = problem.euclidean.gradient_magnitude(x, self.upper)
+        magnitude = problem.euclidean.gradient_magnitude(norms(x), self.upper)
         return Seen(
             sizes,
             sizes <= self._tolerance[places],
