@@ -132,7 +132,8 @@ class DataSetSampler:
         batch_size: int,
         pose: Callable[[Any], Sample | tuple[Any, Any]],
     ) -> None:
-        if isinstance(data, IterableDataset) or not hasattr(data, "__len__"):
+        has_items = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+        if isinstance(data, IterableDataset) or not has_items:
             raise TypeError(
                 f"`data` must be a data set with items and a length, got {type(data).__name__}; "
                 "use `LoaderSampler` for a DataLoader, or one around a stream"
