@@ -194,7 +194,7 @@ class SampledLoss:
         every_layer = self.discount > 0
         try:
             output = network(sample.data, start, num_layers=num_layers, every_layer=every_layer)
-        except RuntimeError:
+        except (RuntimeError, ValueError):
             if isinstance(start, Tensor) and hasattr(sample.data, "linear_term"):
                 # torch would speak of its own arguments
                 what = "solutions" if sample.start is None else "starts"
