@@ -88,9 +88,10 @@ class _Params(NamedTuple):
     step: Any
 
 
+@pytest.mark.parametrize("discount", [0.0, 0.5])
 @pytest.mark.parametrize("way", WAYS)
 def test_greedy_stages_train_the_module_of_the_newest_layer_alone(
-    way: Callable[[Any], Any],
+    way: Callable[[Any], Any], discount: float
 ) -> None:
     priors = [_Prior(t) for t in range(3)]
     network = UnfoldedIteration(Schedule(np.full(3, 0.3)), iteration=way(priors))
@@ -102,7 +103,7 @@ def test_greedy_stages_train_the_module_of_the_newest_layer_alone(
 
     start = [prior.inner.weight.detach().clone() for prior in priors]
     stages = greedy_then_refined(3, 4)
-    train(network, SampledLoss(_draw), stages, optimizer=_sgd, callback=watch)
+    train(network, SampledLoss(_draw, discount=discount), stages, optimizer=_sgd, callback=watch)
     for stage, before, after in zip(stages, [start, *seen], seen, strict=False):
         moved = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
         assert moved == [stage.first_layer <= t < stage.num_layers for t in range(3)]

@@ -223,7 +223,7 @@ class Loop:
         handed_on: list[Any] = []
 
         def watch(index: int, state: Any) -> None:
-            if index == stage.first_layer - 1:
+            if index < stage.first_layer:  # a criterion may look at each of these iterates
                 handed_on.extend(each.grad_fn for each in tensors_in(state))
 
         with self.network.watched(watch):
