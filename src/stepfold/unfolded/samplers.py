@@ -132,22 +132,23 @@ class DataSetSampler:
         batch_size: int,
         pose: Callable[[Any], Sample | tuple[Any, Any]],
     ) -> None:
-        if isinstance(data, IterableDataset) or not hasattr(data, "__len__"):
+        has_items = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+        if isinstance(data, IterableDataset) or not has_items:
             raise TypeError(
                 f"`data` must be a data set with items and a length, got {type(data).__name__}; "
                 "use `LoaderSampler` for a DataLoader, or one around a stream"
             )
         self._data: Any = data
+        size = len(data)  # type: ignore[arg-type]
         self._batch_size = check_count("batch_size", batch_size)
         self._pose = pose
         if not callable(pose):
             raise TypeError(f"`pose` must be a function of a batch, got {type(pose).__name__}")
-        if len(self._data) == 0:
+        if size == 0:
             raise ValueError("`data` must hold at least one item, got an empty data set")
-        if len(self._data) < self._batch_size:
+        if size < self._batch_size:
             raise ValueError(
-                f"`batch_size` must be at most the number of items, {len(self._data)}, got "
-                f"{batch_size}"
+                f"`batch_size` must be at most the number of items, {size}, got {batch_size}"
             )
 
     def __call__(self, rng: np.random.Generator) -> Sample | tuple[Any, Any]:
