@@ -162,7 +162,7 @@ def overhead_runs(
 
     def sampler(rng: np.random.Generator) -> Sample:
         y, target = draw(rng)
-        return Sample(LeastSquares(matrix, y), target)
+        return Sample(problem.with_rhs(y), target)
 
     def train_by_hand(count: int) -> None:
         rng = np.random.default_rng(0)

@@ -27,6 +27,7 @@ from stepfold.unfolded import (
     Sample,
     SampledLoss,
     Stage,
+    TrainingWarning,
     UnfoldedIteration,
     all_at_once,
     incremental,
@@ -508,12 +509,13 @@ def test_frozen_modules_stay_and_move_along() -> None:
     assert any(each is prior.weight for each in network.parameters())
 
 
-def test_a_copy_of_the_network_whose_step_uses_the_original_is_refused() -> None:
+def test_a_copy_of_the_network_trains_what_its_step_uses_and_tells_of_the_copy() -> None:
     network = copy.deepcopy(_network(_closure(_linear())))
     network.held = nn.Module()
     network.held.prior = _linear(1)
-    # The closure is found again, so both are registered, and the one in use is trained.
-    train(network, SampledLoss(_draw), all_at_once(2, 3))
+    # Functions are not copied: the closure holds the original still, and it is found again.
+    with pytest.warns(TrainingWarning, match="no gradient has reached 'prior' in"):
+        train(network, SampledLoss(_draw), all_at_once(2, 3))
     assert torch.equal(network.held.prior.weight, _linear(1).weight)
     assert not torch.equal(network.held.prior_.weight, _linear().weight)
 
@@ -530,6 +532,12 @@ def test_groups_have_settings_of_their_own() -> None:
     )
     assert torch.equal(prior.weight, _linear().weight)
     assert not np.allclose(network.steps.detach(), 0.3)
+
+
+def test_a_misspelt_setting_of_a_group_is_refused_with_those_there_are() -> None:
+    network = _network(_closure(_linear()))
+    with pytest.raises(ValueError, match=r"settings of Adam, lr, .*got learning_rate for 'prior'"):
+        train(network, SampledLoss(_draw), groups={"prior": {"learning_rate": 1e-4}})
 
 
 def test_a_misspelt_group_is_refused_with_the_names_there_are() -> None:
