@@ -170,6 +170,8 @@ def _take_step(
     iteration: Iteration[Any, Any], index: int, gamma: Any, problem: Any, state: Any
 ) -> Any:
     following = iteration.step(problem, state, gamma)
+    if getattr(following, "dtype", None) is getattr(state, "dtype", following):
+        return following  # the state is the iterate, as it is for most
     before, after = iteration.iterate(state), iteration.iterate(following)
     if (
         not isinstance(before, Tensor)
