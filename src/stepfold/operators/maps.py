@@ -204,7 +204,11 @@ def adjoint_of(operator: Any) -> Any:
     if is_array(operator) or hasattr(operator, "tocsr"):
         return Conjugated(operator.T) if dtype_kind(operator.dtype) == "c" else operator.T
     if hasattr(operator, "H"):
-        return operator.H
+        adjoint = operator.H
+        # SciPy makes the adjoint of an operator that has none, and fails at its first product.
+        if getattr(adjoint, "_CustomLinearOperator__matvec_impl", adjoint) is None:
+            raise TypeError(NO_ADJOINT.format(name="operator", kind=type(operator).__name__))
+        return adjoint
     is_real = isinstance(operator, OwnOperator) and dtype_kind(operator.dtype) != "c"  # type: ignore[attr-defined]
     return operator.T if is_real else Conjugated(operator.T)
 
