@@ -159,7 +159,7 @@ def test_a_training_of_other_parameters_is_refused(tmp_path) -> None:
         train(network, loss, all_at_once(1, 8), checkpoint=tmp_path / "checkpoint", **options)
 
     begin(train_steps=True, callback=_stopping)
-    with pytest.raises(ValueError, match=r"`network\.trained` is \['param.*'\] there and \['extra"):
+    with pytest.raises(ValueError, match=r"`network\.trained` is \['step.*'\] there and \['extra"):
         begin(train_steps=False, resume=True)
 
 
