@@ -439,3 +439,9 @@ def test_a_problem_of_images_is_that_of_their_rows() -> None:
         problem.gradient(x[:, :2])
     with pytest.raises(TypeError, match="`shape` must be given"):
         ImageProblem(LeastSquares(np.eye(4), np.ones(4)))
+
+
+def test_a_module_of_another_precision_than_the_data_is_refused() -> None:
+    message = r"`operator` must take vectors such as the right-hand side, .*torch\.float64 on cpu"
+    with pytest.raises(TypeError, match=message):
+        LeastSquares(nn.Linear(24, 40, bias=False), torch.ones(40, dtype=torch.float64))

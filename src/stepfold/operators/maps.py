@@ -250,7 +250,14 @@ def check_adjoint(operator: Any, rows: Any) -> None:
     with without_derivatives():
         v: Any = rng.standard_normal(operator.shape[1])
         u: Any = rng.standard_normal(operator.shape[0])
-        image = operator @ from_host(v, rows)
+        try:
+            image = operator @ from_host(v, rows)
+        except RuntimeError as error:  # torch's, of dtypes and devices that do not fit
+            where = f" on {rows.device}" if is_torch(rows) else ""
+            raise TypeError(
+                f"`operator` must take vectors such as the right-hand side, which is of "
+                f"{rows.dtype}{where}, got: {str(error).splitlines()[0]}; convert one of the two"
+            ) from error
         if dtype_kind(image.dtype) == "c":
             u, rows = u + 1j * rng.permutation(u), image
         operator.H @ from_host(u, rows)
