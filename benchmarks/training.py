@@ -9,15 +9,19 @@ ratio of times is that of times to equal loss. Interleaved; medians and spread o
 deepinv's unfolded gradient descent takes part where it is installed; each stage has a model of
 its own there, because it has no way to run a part of its layers.
 
+The overhead of `train` beside a loop written by hand, with the same draws and optimiser, is that of
+one mini-batch at four sizes; the forward pass alone stands beside it.
+
 Many seeds and spectra at once (`train_replicas`) stand beside one training in the eigenbasis.
 Exact training, and optimal steps from the spectrum, need no iterations at all.
 
-    python benchmarks/training.py [--iterations 4] [--repeats 5]
+    python benchmarks/training.py [--iterations 4] [--repeats 5] [--overhead]
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import statistics
 import time
@@ -32,9 +36,12 @@ from stepfold.polynomial import mean_squared_error
 from stepfold.spectrum import exact_eigenvalues
 from stepfold.unfolded import (
     GaussianLeastSquares,
+    Sample,
     SampledLoss,
     SpectralLoss,
+    Stage,
     UnfoldedIteration,
+    train,
     train_exactly,
     train_incrementally,
     train_replicas,
@@ -127,11 +134,103 @@ def replicas_table(repeats: int, num_iterations: int = 100) -> None:
         )
 
 
+# Rows and columns of the matrix, problems in a batch, layers.
+SIZES = ((60, 30, 20, 5), (60, 30, 200, 10), (300, 150, 200, 10), (600, 300, 200, 10))
+
+
+def overhead_runs(
+    num_rows: int, num_unknowns: int, batch: int, num_layers: int
+) -> tuple[Callable[[int], None], ...]:
+    """A training by hand and by `train`, a forward pass by hand and by the network."""
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(num_rows, num_unknowns, generator=generator).double() / num_rows**0.5
+    steps = np.linspace(0.3, 0.5, num_layers)
+    parameter = torch.nn.Parameter(torch.from_numpy(steps.copy()))
+    network = UnfoldedIteration(Schedule(steps))
+    # A rate of 0 keeps both where they are, at the same work.
+    adam = functools.partial(torch.optim.Adam, lr=0.0)
+
+    def draw(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        target = torch.from_numpy(rng.standard_normal((batch, num_unknowns)))
+        return target @ matrix.T, target
+
+    def layers(y: torch.Tensor) -> torch.Tensor:
+        x = torch.zeros(batch, num_unknowns, dtype=torch.float64)
+        for step in parameter.abs():
+            x = x - step * ((x @ matrix.T - y) @ matrix)
+        return x
+
+    def sampler(rng: np.random.Generator) -> Sample:
+        y, target = draw(rng)
+        return Sample(problem.with_rhs(y), target)
+
+    def train_by_hand(count: int) -> None:
+        rng = np.random.default_rng(0)
+        optimizer = adam([parameter])
+        for _ in range(count):
+            optimizer.zero_grad()
+            y, target = draw(rng)
+            loss = torch.nn.functional.mse_loss(layers(y), target)
+            loss.backward()
+            optimizer.step()
+            loss.item()
+
+    def train_ours(count: int) -> None:
+        stages = [Stage(num_layers, count)]
+        train(network, SampledLoss(sampler), stages, optimizer=adam, progress=False)
+
+    y, target = draw(np.random.default_rng(0))
+    problem, start = LeastSquares(matrix, y), torch.zeros_like(target)
+
+    def forward_by_hand(count: int) -> None:
+        for _ in range(count):
+            layers(y)
+
+    def forward_ours(count: int) -> None:
+        for _ in range(count):
+            network(problem, start)
+
+    return train_by_hand, train_ours, forward_by_hand, forward_ours
+
+
+def overhead_table(repeats: int) -> None:
+    print("\n| matrix | batch | layers | ms by hand | `train` / by hand | forward / by hand |")
+    print("|---|---|---|---|---|---|")
+    for size in SIZES:
+        num_rows, num_unknowns, batch, num_layers = size
+        runs = overhead_runs(*size)
+        count = max(3, round(4e8 / (num_rows * num_unknowns * batch * num_layers)))
+        count = min(count, 100)
+        seconds: list[list[float]] = [[] for _ in runs]
+        for repeat in range(repeats + 1):
+            for run, times in zip(runs, seconds, strict=True):
+                start = time.process_time()
+                run(count)
+                if repeat:  # the first one warms up
+                    times.append(time.process_time() - start)
+        columns = []
+        for ours, hand in ((1, 0), (3, 2)):
+            ratios = [a / b for a, b in zip(seconds[ours], seconds[hand], strict=True)]
+            columns.append(
+                f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            )
+        milliseconds = 1000 * statistics.median(seconds[0]) / count
+        print(
+            f"| {num_rows} × {num_unknowns} | {batch} | {num_layers} | {milliseconds:.2f} | "
+            f"{columns[0]} | {columns[1]} |"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--iterations", type=int, default=4, help="mini-batches a stage")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--overhead", action="store_true", help="the overhead of `train` alone")
     arguments = parser.parse_args()
+    if arguments.overhead:
+        torch.set_num_threads(1)
+        overhead_table(arguments.repeats)
+        return
     torch.set_num_threads(2)
     matrix = published_matrix()
     measure = SpectralMeasure.from_eigenvalues(exact_eigenvalues(Gram(matrix)))

@@ -187,3 +187,17 @@ def test_a_complex_network_learns_what_the_real_one_does() -> None:
         gradients.append([p.grad.numpy() for p in network.parameters() if p.grad is not None])
     np.testing.assert_allclose(*gradients, rtol=1e-8)
     assert np.all(np.abs(gradients[0]) > 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+@pytest.mark.parametrize("kind", ["automatic", "schedule", "lasso", "gap"])
+def test_default_tolerances_of_single_precision_are_met(kind: str, dtype: torch.dtype) -> None:
+    matrix = in_torch(MATRIX.real if dtype == torch.float32 else MATRIX).to(dtype)
+    rhs = in_torch(RHS.real if dtype == torch.float32 else RHS).to(dtype)
+    problem: Any = LeastSquares(matrix, rhs)
+    steps = chebyshev_steps(estimate_bounds(problem), 8) if kind == "schedule" else None
+    if kind in ("lasso", "gap"):
+        problem = Composite(problem, L1(1.0))
+    result = solve(problem, steps, gap_rtol=1e-4 if kind == "gap" else None)
+    assert result.converged
+    assert result.x.dtype == dtype

@@ -88,6 +88,7 @@ def test_a_physics_is_the_matrix_that_its_products_say(kind: str) -> None:
     transpose = operator.T @ torch.eye(operator.shape[0], dtype=torch.float64)
     torch.testing.assert_close(transpose, matrix.T)
     assert operator.T.shape == operator.shape[::-1]
+    assert (operator.dtype, operator.device) == (IMAGE.dtype, IMAGE.device)
 
 
 @pytest.mark.parametrize("kind", ["real", "complex", "list"])

@@ -23,11 +23,13 @@ from stepfold import (
     lanczos_measure,
     lasso,
     optimal_steps,
+    period,
     plan,
     solve,
 )
 from stepfold.measure import residual_measure
 from stepfold.operators import LinearMap, linear_map
+from stepfold.problems import ImageProblem
 from stepfold.unfolded import UnfoldedIteration
 
 RNG = np.random.default_rng(7)
@@ -404,3 +406,42 @@ def test_images_go_through_as_images() -> None:
         assert solve(problem, Schedule([0.01]), max_steps=3).x.shape == (5, 768)
     with pytest.raises(ValueError, match=r"`x` must have shape \(3, 16, 16\)"):
         operator(images[..., :8])
+
+
+def test_a_problem_of_images_is_that_of_their_rows() -> None:
+    rng = torch.Generator().manual_seed(5)
+    kernel = torch.randn(2, 3, 3, 3, dtype=torch.float64, generator=rng)
+    blur = linear_map(
+        lambda x: nn.functional.conv2d(x, kernel, padding=1),
+        lambda y: nn.functional.conv_transpose2d(y, kernel, padding=1),
+        shape=((2, 6, 5), (3, 6, 5)),
+    )
+    y = torch.randn(4, 60, dtype=torch.float64, generator=rng)
+    flat = LeastSquares(blur, y, ridge=0.5)
+    problem: ImageProblem[torch.Tensor] = ImageProblem(flat)
+    bounds = estimate_bounds(problem)
+    assert bounds == estimate_bounds(flat)
+    x = torch.randn(4, 3, 6, 5, dtype=torch.float64, generator=rng)
+    torch.testing.assert_close(problem.value(x), flat.value(x.flatten(1)))
+    torch.testing.assert_close(problem.gradient(x).flatten(1), flat.gradient(x.flatten(1)))
+    schedule, shown = chebyshev_steps(bounds, 8), []
+    for steps in (None, schedule):
+        result = solve(problem, steps, x, keep_iterates=True, callback=lambda _, x: shown.append(x))
+        assert result.converged
+        assert result.x.shape == x.shape == shown[0].shape
+        assert result.history.iterates is not None
+        assert result.history.iterates[-1].shape == x.shape
+        torch.testing.assert_close(result.x.flatten(1), solve(flat).x, rtol=1e-6, atol=1e-7)
+    network = UnfoldedIteration(schedule)
+    torch.testing.assert_close(network(problem).flatten(1), network(flat))
+    torch.testing.assert_close(period(problem, schedule)(x), network(problem, x))
+    with pytest.raises(ValueError, match=r"`x` must have shape \(3, 6, 5\) or \(batch, 3, 6, 5\)"):
+        problem.gradient(x[:, :2])
+    with pytest.raises(TypeError, match="`shape` must be given"):
+        ImageProblem(LeastSquares(np.eye(4), np.ones(4)))
+
+
+def test_a_module_of_another_precision_than_the_data_is_refused() -> None:
+    message = r"`operator` must take vectors such as the right-hand side, .*torch\.float64 on cpu"
+    with pytest.raises(TypeError, match=message):
+        LeastSquares(nn.Linear(24, 40, bias=False), torch.ones(40, dtype=torch.float64))

@@ -504,3 +504,11 @@ def test_a_negative_step_is_refused(penalty: Penalty, step: float) -> None:
 def test_labels_that_are_not_integers_are_refused() -> None:
     with pytest.raises(TypeError, match="`groups` must hold integers"):
         GroupL1(1.0, [0.5, 1.0])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_weights_more_precise_than_the_vectors_are_refused(dtype: torch.dtype) -> None:
+    weights = torch.ones(SIZE, dtype=torch.float64)
+    with pytest.raises(TypeError, match=r"`weight` must be no more precise.*to\(torch\.float32\)"):
+        L1(weights).prox(torch.ones(3, SIZE, dtype=dtype), 0.5)
+    assert L1(weights.float()).prox(torch.ones(3, SIZE, dtype=dtype), 0.5).dtype == dtype

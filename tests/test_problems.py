@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from scipy.sparse.linalg import aslinearoperator
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from stepfold import Gram, LeastSquares, Problem, Quadratic
 from stepfold.problems import Logistic, jacobi_iteration
@@ -269,3 +269,10 @@ def test_tensors_on_two_devices_are_refused() -> None:
 def test_arrays_of_two_dtypes_are_promoted(pose: Callable[..., Any]) -> None:
     problem = pose(np.eye(2, dtype=np.float32), np.ones(2))
     assert problem.gradient(np.zeros(2)).dtype == np.float64
+
+
+def test_an_operator_of_scipy_without_an_adjoint_is_refused_where_it_is_posed() -> None:
+    operator = LinearOperator((3, 2), matvec=lambda x: np.ones((3, 2)) @ x, dtype=np.float64)
+    with pytest.raises(TypeError, match=r"`operator` must have an adjoint.*rmatvec"):
+        LeastSquares(operator, np.ones(3))
+    assert Quadratic(LinearOperator((2, 2), matvec=lambda x: 2 * x), np.ones(2)).hessian.shape

@@ -90,6 +90,51 @@ def test_a_parameter_that_a_stage_leaves_out_stays_where_it_is_as_with_one_proce
     np.testing.assert_allclose(ends[1], ends[0], rtol=TRAINED)
 
 
+HELD = """
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+from stepfold import Schedule
+from stepfold.unfolded import LoaderSampler, Sample, SampledLoss, UnfoldedIteration
+from stepfold.unfolded import distributed, greedy_then_refined, process_group, train
+
+torch.manual_seed(0)
+priors = [torch.nn.Linear(3, 3).double() for _ in range(2)]  # in a closure, one for each layer
+scale = torch.nn.Parameter(torch.ones(3).double())  # in the criterion
+
+def step(x, params, y):
+    return x + params.step * priors[params.layer](y - x)
+
+def criterion(output, sample):
+    return (scale * output - sample.target).square().mean()
+
+data = TensorDataset(torch.randn(10, 3).double())
+loader = DataLoader(data, batch_size=3, shuffle=True)
+sampler = LoaderSampler(loader, lambda batch: Sample(batch[0], 2 * batch[0]))
+network = UnfoldedIteration(Schedule([0.3, 0.2]), iteration=step)
+with process_group():
+    loss = SampledLoss(sampler, criterion=criterion)
+    train(network, loss, greedy_then_refined(2, 8), batches_per_step=2, clip_norm=0.5)
+    if distributed.rank() == 0:
+        values = [*network.steps.tolist(), *scale.tolist()]
+        values += [x for prior in priors for x in prior.weight.flatten().tolist()]
+        print(" ".join(map(float.hex, values)))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_learn_held_modules_from_a_loader_as_one_does(tmp_path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(HELD)
+    ends = []
+    for launcher in ([sys.executable], LAUNCHER):
+        with _running([*launcher, str(program)]) as process:
+            shown, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        ends.append([float.fromhex(word) for word in shown.split()])
+    assert len(ends[0]) == 23
+    np.testing.assert_allclose(ends[1], ends[0], rtol=TRAINED)
+
+
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does_from_the_same_batches(tmp_path) -> None:
     with _running(_launch(*SETTINGS, "-o", str(tmp_path / "two"))) as process:

@@ -62,7 +62,9 @@ def test_an_extended_training_has_the_bits_of_one_that_was_as_long(
 
 def test_a_stage_that_held_out_data_ended_goes_on_from_its_best_values(tmp_path) -> None:
     matrix = np.random.default_rng(4).standard_normal((8, 5)) / 3
-    held_out = HeldOut(SampledLoss(GaussianLeastSquares(matrix, batch_size=16)), every=5, patience=1)
+    held_out = HeldOut(
+        SampledLoss(GaussianLeastSquares(matrix, batch_size=16)), every=5, patience=1
+    )
     _, first = _trained(all_at_once(3, 50), tmp_path / "c", held_out=held_out)
     _, again = _trained(all_at_once(3, 300), tmp_path / "c", held_out=held_out, extend=True)
     seen = [int(np.isfinite(run.history.losses).sum()) for run in (first, again)]

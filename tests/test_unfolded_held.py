@@ -27,8 +27,10 @@ from stepfold.unfolded import (
     Sample,
     SampledLoss,
     Stage,
+    TrainingWarning,
     UnfoldedIteration,
     all_at_once,
+    greedy_then_refined,
     incremental,
     train,
 )
@@ -508,12 +510,13 @@ def test_frozen_modules_stay_and_move_along() -> None:
     assert any(each is prior.weight for each in network.parameters())
 
 
-def test_a_copy_of_the_network_whose_step_uses_the_original_is_refused() -> None:
+def test_a_copy_of_the_network_trains_what_its_step_uses_and_tells_of_the_copy() -> None:
     network = copy.deepcopy(_network(_closure(_linear())))
     network.held = nn.Module()
     network.held.prior = _linear(1)
-    # The closure is found again, so both are registered, and the one in use is trained.
-    train(network, SampledLoss(_draw), all_at_once(2, 3))
+    # Functions are not copied: the closure holds the original still, and it is found again.
+    with pytest.warns(TrainingWarning, match="no gradient has reached 'prior' in"):
+        train(network, SampledLoss(_draw), all_at_once(2, 3))
     assert torch.equal(network.held.prior.weight, _linear(1).weight)
     assert not torch.equal(network.held.prior_.weight, _linear().weight)
 
@@ -530,6 +533,12 @@ def test_groups_have_settings_of_their_own() -> None:
     )
     assert torch.equal(prior.weight, _linear().weight)
     assert not np.allclose(network.steps.detach(), 0.3)
+
+
+def test_a_misspelt_setting_of_a_group_is_refused_with_those_there_are() -> None:
+    network = _network(_closure(_linear()))
+    with pytest.raises(ValueError, match=r"settings of Adam, lr, .*got learning_rate for 'prior'"):
+        train(network, SampledLoss(_draw), groups={"prior": {"learning_rate": 1e-4}})
 
 
 def test_a_misspelt_group_is_refused_with_the_names_there_are() -> None:
@@ -644,3 +653,54 @@ def test_what_is_data_is_not_searched() -> None:
     assert not found.modules
     assert not found.parameters
     assert not found.tensors
+
+
+@pytest.mark.parametrize("at", [3, 7, 12, 17])
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_training_of_everything_at_once_resumes_with_the_same_bits(
+    tmp_path: Any, at: int, restart: bool
+) -> None:
+    class Stopped(Exception):
+        pass
+
+    def run(seed: int, stop: int = 0, **options: Any) -> dict[str, Tensor]:
+        priors = [_linear(seed), _linear(seed + 1)]
+        norm = nn.BatchNorm1d(SIZE).double()
+        scale = nn.Parameter(torch.ones(SIZE).double())
+
+        def step(x: Tensor, params: Any, y: Tensor) -> Tensor:
+            noise = 0.01 * torch.rand(x.shape, dtype=x.dtype)
+            x = norm(x + y) + noise - params.ridge * x
+            return _call(priors[params.layer], x, params, y)
+
+        def criterion(output: Tensor, sample: Sample) -> Tensor:
+            return (scale * output - sample.target).square().mean()
+
+        def watch(progress: Any) -> None:
+            if progress.done == stop:
+                raise Stopped
+
+        network = _network(step, parameters={"ridge": 0.1})
+        train(
+            network,
+            SampledLoss(_draw, criterion=criterion, discount=0.5),
+            greedy_then_refined(2, 6),
+            groups={"priors_0": {"lr": 0.01}, "scale": {"weight_decay": 0.1}},
+            optimizer=lambda groups: torch.optim.AdamW(groups, lr=0.003),
+            scheduler=lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9),
+            restart_optimizer=restart,
+            clip_norm=0.3,
+            batches_per_step=2,
+            held_out=HeldOut(SampledLoss(_draw), every=4, patience=9),
+            callback=watch,
+            **options,
+        )
+        return {**network.state_dict(), "scale": scale.detach()}
+
+    whole = run(0)
+    path = tmp_path / "checkpoint"
+    with pytest.raises(Stopped):
+        run(0, at, checkpoint=path, checkpoint_every=1)
+    resumed = run(5, checkpoint=path, resume=True)
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)

@@ -20,7 +20,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from stepfold import Schedule
+from stepfold import LeastSquares, Schedule
 from stepfold.unfolded import (
     DataSetSampler,
     HeldOut,
@@ -36,6 +36,9 @@ from stepfold.unfolded.progress import in_terminal
 RNG = np.random.default_rng(0)
 NUMBERS = torch.arange(10.0, dtype=torch.float64)
 DATA = TensorDataset(NUMBERS, 2 * NUMBERS)
+
+
+DRAWN = DataSetSampler(DATA, batch_size=2, pose=lambda batch: Sample(batch[0], batch[1]))
 
 
 class _Noisy(Dataset[Tensor]):
@@ -231,6 +234,23 @@ def test_what_a_newcomer_hands_over_is_refused_by_what_to_use(
     [
         (lambda: LoaderSampler(DATA, _pair), TypeError, "got TensorDataset; .*DataSetSampler"),
         (lambda: LoaderSampler(_loader(), None), TypeError, "`pose` must be a function"),
+        (lambda: SampledLoss(_loader()), TypeError, "`sampler` .*got DataLoader.*LoaderSampler"),  # type: ignore[arg-type]
+        (lambda: SampledLoss(DATA), TypeError, "`sampler` .*got TensorDataset.*DataSetSampler"),  # type: ignore[arg-type]
+        (
+            lambda: DataSetSampler(_loader(), batch_size=2, pose=_pair),  # type: ignore[arg-type]
+            TypeError,
+            "got DataLoader; use `LoaderSampler`",
+        ),
+        (
+            lambda: SampledLoss(DRAWN, criterion=nn.MSELoss()),
+            TypeError,
+            r"`criterion` .*lambda output, sample: loss\(output, sample\.target\)",
+        ),
+        (
+            lambda: SampledLoss(DRAWN, criterion=nn.functional.l1_loss),
+            TypeError,
+            "`criterion` .*a Sample",
+        ),
         (
             lambda: LoaderSampler(_loader(num_workers=1, persistent_workers=True), _pair),
             ValueError,
@@ -279,6 +299,17 @@ def test_data_on_another_device_are_refused_with_both(place: str) -> None:
     network = UnfoldedIteration(Schedule([0.5]), iteration=_step)
     with pytest.raises(ValueError, match=f"`{place}` on cpu, .*got meta; .*to\\('meta'\\)"):
         train(network, draw, all_at_once(1, 2))
+
+
+def test_problems_on_another_device_are_refused_with_both() -> None:
+    def draw(_rng: np.random.Generator) -> Sample:
+        matrix, rhs = torch.eye(3, device="meta"), torch.ones(2, 3, device="meta")
+        problem = LeastSquares(torch.eye(3), torch.ones(2, 3))
+        problem.operator, problem.rhs = matrix, rhs
+        return Sample(problem, torch.ones(2, 3))
+
+    with pytest.raises(ValueError, match=r"`data` on cpu, .*got meta"):
+        train(UnfoldedIteration(Schedule([0.5])), draw, all_at_once(1, 2))
 
 
 class _Terminal(io.StringIO):

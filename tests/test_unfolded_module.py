@@ -118,6 +118,7 @@ def test_gradients_of_the_steps_are_those_of_finite_differences() -> None:
     np.testing.assert_allclose(gradient.numpy(), differences, rtol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore:`state_dict` holds raw values")
 def test_steps_are_absolute_values_of_the_parameters() -> None:
     network = UnfoldedIteration(Schedule([0.5, 0.25]))
     network.load_state_dict({"step_values.raw": torch.tensor([-0.5, 0.25])})

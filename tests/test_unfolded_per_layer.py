@@ -88,9 +88,10 @@ class _Params(NamedTuple):
     step: Any
 
 
+@pytest.mark.parametrize("discount", [0.0, 0.5])
 @pytest.mark.parametrize("way", WAYS)
 def test_greedy_stages_train_the_module_of_the_newest_layer_alone(
-    way: Callable[[Any], Any],
+    way: Callable[[Any], Any], discount: float
 ) -> None:
     priors = [_Prior(t) for t in range(3)]
     network = UnfoldedIteration(Schedule(np.full(3, 0.3)), iteration=way(priors))
@@ -102,7 +103,7 @@ def test_greedy_stages_train_the_module_of_the_newest_layer_alone(
 
     start = [prior.inner.weight.detach().clone() for prior in priors]
     stages = greedy_then_refined(3, 4)
-    train(network, SampledLoss(_draw), stages, optimizer=_sgd, callback=watch)
+    train(network, SampledLoss(_draw, discount=discount), stages, optimizer=_sgd, callback=watch)
     for stage, before, after in zip(stages, [start, *seen], seen, strict=False):
         moved = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
         assert moved == [stage.first_layer <= t < stage.num_layers for t in range(3)]
@@ -318,3 +319,40 @@ def test_thresholds_in_double_precision_on_complex64_are_told_the_dtype() -> Non
         UnfoldedIteration(Schedule([0.5]), **options)(data, 0 * data)
     network = UnfoldedIteration(Schedule([0.5]), dtype=torch.float32, **options)
     assert network(data, 0 * data).dtype == torch.complex64
+
+
+SINGLE = LeastSquares(torch.eye(3), torch.ones(2, 3))
+COMPLEX = LeastSquares(torch.eye(3).cfloat(), torch.ones(2, 3).cfloat())
+
+
+@pytest.mark.parametrize("problem", [SINGLE, COMPLEX])
+def test_vectors_of_thresholds_in_double_precision_are_told_the_dtype(problem: Any) -> None:
+    options: dict[str, Any] = {
+        "iteration": ProximalGradient(L1(np.full(3, 0.1))),
+        "parameters": {"penalty.weight": np.full(3, 0.1)},
+    }
+    with pytest.raises(ValueError, match=r"layer 0 .* must keep the dtype.*`dtype=torch\.float32`"):
+        UnfoldedIteration(Schedule([0.5]), **options)(problem)
+    network = UnfoldedIteration(Schedule([0.5]), dtype=torch.float32, **options)
+    assert network(problem).dtype == problem.rhs.dtype
+    # One number for each layer takes the precision of what it meets.
+    network = UnfoldedIteration(
+        Schedule([0.5]), iteration=ProximalGradient(L1(0.1)), parameters={"penalty.weight": 0.1}
+    )
+    assert network(problem).dtype == problem.rhs.dtype
+
+
+def test_matrices_in_double_precision_are_told_the_dtype() -> None:
+    matrix = Trainable(np.eye(3), period=1, constraint=None)
+    network = UnfoldedIteration(
+        Schedule([0.5]),
+        iteration=lambda x, params, _y: x - params.step * x @ params.matrix,
+        parameters={"matrix": matrix},
+    )
+    with pytest.raises(ValueError, match=r"network, torch\.float64, .*`dtype=torch\.float32`"):
+        network(None, torch.ones(2, 3))
+
+
+def test_a_start_in_another_precision_than_its_problem_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"`x0` .* dtype of its problem, torch\.float32, got "):
+        UnfoldedIteration(Schedule([0.5]))(SINGLE, torch.ones(2, 3).double())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any
 
@@ -107,6 +108,59 @@ def test_a_parameter_that_the_step_does_not_use_is_told_by_name(period: int | No
     )
     with pytest.warns(TrainingWarning, match="the gradient of 'drift' was exactly 0"):
         train(network, SampledLoss(_draw), all_at_once(2, 20))
+
+
+def _hidden(prior: Any) -> Any:
+    class Hidden(torch.autograd.Function):
+        @staticmethod
+        def forward(_context: Any, x: Tensor) -> Any:
+            return prior(x)
+
+        @staticmethod
+        def backward(_context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+            return gradient
+
+    return Hidden.apply
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        _hidden,
+        lambda prior: lambda x: prior(x).detach(),
+        lambda prior: torch.no_grad()(prior),
+        lambda prior: lambda x: x * (prior is not None),
+    ],
+    ids=["function", "detached", "no_grad", "unused"],
+)
+def test_a_module_that_no_gradient_reaches_is_told_by_name(use: Any) -> None:
+    prior = torch.nn.Linear(8, 8).double()
+    denoise = use(prior)
+    network = UnfoldedIteration(
+        Schedule([0.4, 0.5]),
+        iteration=lambda x, params, problem: (
+            problem.gradient_step(x, params.step) + 0.1 * denoise(x)
+        ),
+        modules={"denoiser": prior},
+    )
+    told = _caught(network, SampledLoss(_draw), all_at_once(2, 12))
+    assert len(told) == 1
+    assert "no gradient has reached 'denoiser' in 10 iterations" in told[0]
+    prior.requires_grad_(False)
+    assert not _caught(network, SampledLoss(_draw), all_at_once(2, 12))
+
+
+def test_raw_values_that_are_negative_are_told_where_they_are_taken_or_given() -> None:
+    network = UnfoldedIteration(Schedule([0.5, 0.3]))
+    plain = copy.deepcopy(network.state_dict())
+    with torch.no_grad():
+        network.stacked_parameters()[0].mul_(-1)
+    with pytest.warns(TrainingWarning, match="raw values of 'steps'.*`network.export"):
+        negative = network.state_dict()
+    with pytest.warns(TrainingWarning, match="absolute values"):
+        UnfoldedIteration(Schedule([0.5, 0.3])).load_state_dict(negative)
+    network.load_state_dict(plain)
+    assert network.export()
 
 
 def test_a_loss_that_rises_is_told_with_its_numbers() -> None:

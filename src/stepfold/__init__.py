@@ -20,6 +20,7 @@ from stepfold.problems import (
 )
 from stepfold.problems.penalties import L1
 from stepfold.result import Result, Status
+from stepfold.run.period import period
 from stepfold.schedules import (
     Schedule,
     chebyshev_steps,
@@ -54,6 +55,7 @@ __all__ = [
     "lanczos_measure",
     "lasso",
     "optimal_steps",
+    "period",
     "plan",
     "silver_steps",
     "solve",

@@ -48,6 +48,8 @@ __all__ = [
     "library",
     "namespace",
     "norms",
+    "norms_together",
+    "numbers_and_norms",
     "put_rows",
     "requires_derivatives",
     "reshaped",
@@ -506,14 +508,7 @@ def _norms(rows: Any) -> FloatArray:
         squares = _numpy_row_dots(rows, rows)
         found = np.sqrt(squares)
     elif is_torch(rows) and has_double(rows):
-        torch = sys.modules["torch"]
-        rows = rows.detach()
-        parts = torch.view_as_real(rows).flatten(-2) if rows.is_complex() else rows
-        found = _on_host(torch.linalg.vector_norm(parts, dim=-1, dtype=torch.float64))
-        if parts.dtype != torch.float64:
-            return found  # double precision holds the squares of all narrower numbers
-        low, high = _SAFE[8]
-        squares = found * found
+        return _checked_norms(rows, _on_host(_torch_norms(rows)))
     else:
         rows = at_least_single(rows)
         low, high = _SAFE[_width(rows)]
@@ -522,6 +517,53 @@ def _norms(rows: Any) -> FloatArray:
     if ((squares > low) & (squares < high)).all():
         return found
     return _scaled_norms(rows)
+
+
+def norms_together(*arrays: Any) -> tuple[FloatArray, ...]:
+    """`norms` of several arrays of as many rows, in one read from the device for all of them.
+
+    >>> norms_together(np.array([3.0, 4.0]), np.array([1.0]))
+    (array([5.]), array([1.]))
+    """
+    return tuple(numbers_and_norms([], list(arrays))[1])
+
+
+def numbers_and_norms(
+    values: list[Any], arrays: list[Any]
+) -> tuple[list[FloatArray], list[FloatArray]]:
+    """Numbers, one for each row, and norms of rows, in one read from the device for all of them.
+
+    Args:
+        values: Arrays of real numbers of shape (), or (batch,).
+        arrays: Vectors, or batches of as many rows.
+    """
+    if not all(is_torch(each) and has_double(each) for each in (*values, *arrays)):
+        numbers = [np.array(each.tolist(), dtype=np.float64, ndmin=1) for each in values]
+        return numbers, [norms(rows) for rows in arrays]
+    torch = sys.modules["torch"]
+    stacked = [each.detach().to(torch.float64) for each in values]
+    found = to_host(torch.stack([*stacked, *(_torch_norms(rows) for rows in arrays)]))
+    found = found.reshape(len(found), -1)
+    sizes = zip(arrays, found[len(values) :], strict=True)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return list(found[: len(values)]), [_checked_norms(rows, each) for rows, each in sizes]
+
+
+def _torch_norms(rows: Any) -> Any:
+    torch = sys.modules["torch"]
+    rows = rows.detach()
+    parts = torch.view_as_real(rows.resolve_conj()).flatten(-2) if rows.is_complex() else rows
+    return torch.linalg.vector_norm(parts, dim=-1, dtype=torch.float64)
+
+
+def _checked_norms(rows: Any, found: FloatArray) -> FloatArray:
+    """Norms in double precision, computed again where their squares left its range."""
+    # It holds the squares of all narrower numbers.
+    if _name(rows.dtype) not in ("float64", "complex128"):
+        return found
+    low, high = _SAFE[8]
+    squares = found * found
+    return found if ((squares > low) & (squares < high)).all() else _scaled_norms(rows)
 
 
 def at_least_single(rows: Any) -> Any:

@@ -66,10 +66,11 @@ def check_positive(name: str, value: Any, remedy: str = "") -> None:
         raise ValueError(f"`{name}` must be positive and finite, got {value!r}{remedy}")
 
 
-def check_share(name: str, value: float, remedy: str = "") -> None:
-    """Raise unless a number lies between 0 and 1, both left out."""
-    if not 0 < value < 1:
-        raise ValueError(f"`{name}` must lie between 0 and 1, got {value!r}" + remedy)
+def check_share(name: str, value: float, remedy: str = "", *, or_zero: bool = False) -> None:
+    """Raise unless a number lies between 0 and 1, both left out; or is 0, where that is allowed."""
+    if not (0 < value < 1 or (or_zero and value == 0)):
+        limits = "be at least 0 and below 1" if or_zero else "lie between 0 and 1"
+        raise ValueError(f"`{name}` must {limits}, got {value!r}" + remedy)
 
 
 def check_square(name: str, matrix: Any, remedy: str = "") -> None:

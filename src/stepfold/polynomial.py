@@ -16,6 +16,7 @@ from stepfold._checks import check_count, check_nonnegative, check_share, check_
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
 from stepfold.spectrum import SpectralBounds
+from stepfold.spectrum.bounds import check_positive_bounds
 
 
 def residual_polynomial(steps: Any, eigenvalues: Any) -> FloatArray:
@@ -168,7 +169,7 @@ def constant_rate(bounds: SpectralBounds) -> float:
     >>> constant_rate(SpectralBounds(1.0, 9.0))
     0.8
     """
-    _check_upper(bounds)
+    check_positive_bounds(bounds, or_none=False)
     return (bounds.upper - bounds.lower) / (bounds.upper + bounds.lower)
 
 
@@ -214,7 +215,7 @@ def _chebyshev_terms(bounds: SpectralBounds, period: int, kind: int) -> tuple[fl
             f"`kind` must be 1 or 2, got {kind!r}; for the fourth kind take "
             "`fourth_kind_period_rate`"
         )
-    _check_upper(bounds)
+    check_positive_bounds(bounds, or_none=False)
     if bounds.lower == bounds.upper:
         return math.inf, 1.0
     # arccosh((κ + 1)/(κ − 1)) = log((√b + √a)²/(b − a)), in a form that keeps its digits for κ near
@@ -241,7 +242,7 @@ def fourth_kind_period_rate(bounds: SpectralBounds, period: int) -> float:
     0.4
     """
     period = check_count("period", period)
-    _check_upper(bounds)
+    check_positive_bounds(bounds, or_none=False)
     return math.sqrt(bounds.upper) / (2 * period + 1)
 
 
@@ -254,7 +255,7 @@ def first_order_lower_bound(bounds: SpectralBounds) -> float:
     >>> round(first_order_lower_bound(SpectralBounds(1.0, 9.0)), 12)
     0.5
     """
-    _check_upper(bounds)
+    check_positive_bounds(bounds, or_none=False)
     # 1 − 1/√κ cancels for κ near 1; 1 − 1/κ, taken as (b − a)/b, does not.
     root = math.sqrt(bounds.lower / bounds.upper)
     return (bounds.upper - bounds.lower) / bounds.upper / (1 + root) ** 2
@@ -323,8 +324,3 @@ def num_steps_to(rtol: float, period_rate: float, period: int = 1) -> float:
     periods = math.log(rtol) / math.log(period_rate)
     # Rounding must not turn three periods into four.
     return period * max(1, math.ceil(periods * (1 - 1e-12)))
-
-
-def _check_upper(bounds: SpectralBounds) -> None:
-    if bounds.upper == 0:
-        raise ValueError("`bounds.upper` must be positive, got 0.0; the operator is zero")

@@ -31,6 +31,7 @@ from stepfold.run.start import (
     default_rtol,
     finished,
     finite_term,
+    on_rows,
     run_quadratic,
     scaled_bounds,
     scaled_schedule,
@@ -46,6 +47,7 @@ __all__ = ["Guard", "default_rtol", "solve"]
 DEFAULT_GUARD = Guard()
 
 
+@on_rows
 @unrecorded
 def solve(
     problem: Problem[ArrayT] | Composite[ArrayT] | FixedPoint[ArrayT],

@@ -20,9 +20,7 @@ from stepfold.planner import LONGEST_PERIOD
 PERIOD = click.IntRange(1, LONGEST_PERIOD)
 
 
-def show_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, wrap: bool = True
-) -> None:
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table to standard output; plain when that is not a terminal."""
     from rich import box
     from rich.console import Console
@@ -31,7 +29,7 @@ def show_table(
 
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
     for column in columns:
-        table.add_column(Text(column), overflow="fold", no_wrap=not wrap)
+        table.add_column(Text(column), overflow="fold")
     for row in rows:
         # As `Text`, so that square brackets in names are not taken for markup.
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))

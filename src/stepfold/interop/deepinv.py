@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from stepfold._checks import check_count, check_nonnegative, check_positive
+from stepfold.operators import linear_map
 from stepfold.polynomial import first_order_lower_bound, num_steps_to
 from stepfold.problems.penalties import Penalty
 from stepfold.schedules import Schedule, chebyshev_steps
@@ -40,17 +41,14 @@ MOST_STEPS = 1000
 class PhysicsOperator:
     """A linear physics of deepinv as a real matrix A of shape (m, n), known by its products.
 
-    For `LeastSquares`, `estimate_bounds`, `plan`, `solve` and unfolded networks.
+    For `LeastSquares`, `estimate_bounds`, `plan`, `solve` and unfolded networks. Like a tensor it
+    has ``shape``, (m, n), ``dtype``, which is real, and ``device``.
 
     Args:
         physics: What has ``A`` and ``A_adjoint``, as deepinv's ``LinearPhysics``. Its parameters
             are shared by a batch.
         image: An image, or a batch of them, of shape (batch, …): n is the number of real entries
             of one, products are in its dtype and on its device.
-
-    Attributes:
-        shape: (m, n).
-        dtype: Real dtype of products.
 
     Raises:
         TypeError: If ``physics`` has no such methods, or ``image`` is no tensor of floating-point
@@ -88,8 +86,9 @@ class PhysicsOperator:
             )
         self.physics = physics
         self.shape = (self._measured.length, self._images.length)
-        self.dtype = self._images.dtype
-        self._device = image.device
+        like = self._images.rows(image[:1])[0]
+        self.dtype, self.device = like.dtype, like.device
+        self._map = linear_map(self._forward, self._backward, shape=self.shape, like=like)
 
     def rows(self, images: Tensor) -> Tensor:
         """Images of shape (batch, …) as rows, shape (batch, n)."""
@@ -108,43 +107,27 @@ class PhysicsOperator:
         return self._measured.values(rows)
 
     def __matmul__(self, columns: Any) -> Any:
-        def product(rows: Tensor) -> Tensor:
-            return self._measured.rows(self.physics.A(self._images.values(rows)))
-
-        return self._product(product, columns)
+        return self._map @ columns
 
     @property
-    def T(self) -> _Transpose:  # noqa: N802, RUF100 (NumPy's name)
+    def T(self) -> Any:  # noqa: N802, RUF100 (NumPy's name)
         """The adjoint, of shape (n, m)."""
-        return _Transpose(self)
+        return self._map.T
 
-    def transposed_product(self, columns: Any) -> Any:
-        """``Aᵀv`` for a vector of shape (m,) or columns of shape (m, k)."""
+    @property
+    def H(self) -> Any:  # noqa: N802, RUF100 (NumPy's name)
+        """The adjoint, of shape (n, m)."""
+        return self._map.H
 
-        def product(rows: Tensor) -> Tensor:
-            return self._images.rows(self.physics.A_adjoint(self._measured.values(rows)))
+    def _forward(self, rows: Tensor) -> Tensor:
+        return self._measured.rows(self.physics.A(self._images.values(rows))).reshape(
+            *rows.shape[:-1], -1
+        )
 
-        return self._product(product, columns)
-
-    def _product(self, product: Callable[[Tensor], Tensor], columns: Any) -> Any:
-        if isinstance(columns, np.ndarray):
-            # What looks for bounds works in NumPy.
-            moved = torch.as_tensor(columns.copy(), dtype=self.dtype, device=self._device)
-            with torch.no_grad():
-                return self._product(product, moved).cpu().numpy()
-        if columns.ndim == 1:
-            return product(columns[None])[0]
-        return product(columns.T).T
-
-
-class _Transpose:
-    def __init__(self, operator: PhysicsOperator) -> None:
-        self.T = operator
-        self.shape = operator.shape[::-1]
-        self.dtype = operator.dtype
-
-    def __matmul__(self, columns: Any) -> Any:
-        return self.T.transposed_product(columns)
+    def _backward(self, rows: Tensor) -> Tensor:
+        return self._images.rows(self.physics.A_adjoint(self._measured.values(rows))).reshape(
+            *rows.shape[:-1], -1
+        )
 
 
 class _Packing:

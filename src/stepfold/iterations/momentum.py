@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from typing import Any, Generic, NamedTuple
 
+from stepfold._checks import check_share
 from stepfold._typing import ArrayT
 from stepfold.iterations.base import Iteration, gradient_step
 from stepfold.problems import Problem
@@ -206,9 +207,6 @@ def _looks(bounds: SpectralBounds) -> int:
 
 def check_momentum(momentum: float) -> float:
     """Return β as a ``float`` in [0, 1)."""
-    if not 0 <= momentum < 1:
-        raise ValueError(
-            f"`momentum` must be at least 0 and below 1, got {momentum!r}; "
-            "`heavy_ball` and `nesterov` compute it from bounds"
-        )
+    remedy = "; `heavy_ball` and `nesterov` compute it from bounds"
+    check_share("momentum", momentum, remedy, or_zero=True)
     return float(momentum)

@@ -26,13 +26,16 @@ class AdjointTest:
             self.is_over = source in _TESTED
 
     def see(self, x: Any, image: Any, *, is_adjoint: bool) -> None:
-        """Take in a product."""
+        """Take in a product, if it is the first of its kind."""
+        if is_adjoint in self._seen:
+            return
         x, image = (detached(reshaped(part, (-1, part.shape[-1]))[0]) for part in (x, image))
         # Copies: the caller may go on to write into these.
         self._seen[is_adjoint] = copy_of(x), copy_of(image)
         if len(self._seen) < 2:
             return
         (v, image), (u, other) = self._seen[False], self._seen[True]
+        self._seen.clear()
         kinds = [dtype_kind(part.dtype) for part in (v, u, image, other)]
         if kinds == ["f", "f", "c", "c"]:
             return  # real vectors do not tell an adjoint from a transpose
@@ -43,7 +46,6 @@ class AdjointTest:
         if not 0 < left + right < math.inf:
             return
         self.is_over = True
-        self._seen.clear()
         rounding = epsilon(image)
         tolerance = min(math.sqrt(rounding), max(1e3 * rounding, 1e-8))
         if difference > tolerance * (left + right):

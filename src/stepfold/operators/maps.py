@@ -199,10 +199,16 @@ def adjoint_of(operator: Any) -> Any:
     """The conjugate transpose of a checked operator, for products; no conjugate is stored."""
     if is_sparse_tensor(operator):
         return stored_adjoint(operator)
+    if is_torch(operator):
+        return operator.mH  # conjugated by the product, not in memory
     if is_array(operator) or hasattr(operator, "tocsr"):
         return Conjugated(operator.T) if dtype_kind(operator.dtype) == "c" else operator.T
     if hasattr(operator, "H"):
-        return operator.H
+        adjoint = operator.H
+        # SciPy makes the adjoint of an operator that has none, and fails at its first product.
+        if getattr(adjoint, "_CustomLinearOperator__matvec_impl", adjoint) is None:
+            raise TypeError(NO_ADJOINT.format(name="operator", kind=type(operator).__name__))
+        return adjoint
     is_real = isinstance(operator, OwnOperator) and dtype_kind(operator.dtype) != "c"  # type: ignore[attr-defined]
     return operator.T if is_real else Conjugated(operator.T)
 
@@ -220,7 +226,10 @@ def apply(operator: Any, x: Any) -> Any:
         return operator.rows(x)
     if is_sparse_tensor(operator):
         return sparse_product(operator, x) if x.ndim == 1 else sparse_product(operator, x.T).T
-    return operator @ x if x.ndim == 1 else (operator @ x.T).T
+    if x.ndim == 1:
+        return operator @ x
+    # One node of a graph in place of three.
+    return x @ operator.T if is_torch(operator) else (operator @ x.T).T
 
 
 def check_adjoint(operator: Any, rows: Any) -> None:
@@ -239,12 +248,16 @@ def check_adjoint(operator: Any, rows: Any) -> None:
         return
     rng = np.random.default_rng(0)
     with without_derivatives():
-        v, u = (rng.standard_normal(length) for length in operator.shape[::-1])
-        image = operator @ from_host(v, rows)
-        if dtype_kind(image.dtype) == "c" or dtype_kind(rows.dtype) == "c":
-            rows = image if dtype_kind(image.dtype) == "c" else rows
-            parts = [part + 1j * rng.permutation(part) for part in (v, u)]
-            operator @ from_host(parts[0], rows)
-            operator.H @ from_host(parts[1], rows)
-        else:
-            operator.H @ from_host(u, rows)
+        v: Any = rng.standard_normal(operator.shape[1])
+        u: Any = rng.standard_normal(operator.shape[0])
+        try:
+            image = operator @ from_host(v, rows)
+        except RuntimeError as error:  # torch's, of dtypes and devices that do not fit
+            where = f" on {rows.device}" if is_torch(rows) else ""
+            raise TypeError(
+                f"`operator` must take vectors such as the right-hand side, which is of "
+                f"{rows.dtype}{where}, got: {str(error).splitlines()[0]}; convert one of the two"
+            ) from error
+        if dtype_kind(image.dtype) == "c":
+            u, rows = u + 1j * rng.permutation(u), image
+        operator.H @ from_host(u, rows)

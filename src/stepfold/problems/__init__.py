@@ -3,6 +3,7 @@
 from stepfold.problems.base import Problem, QuadraticProblem
 from stepfold.problems.composite import Composite, landweber, lasso
 from stepfold.problems.fixed_point import FixedPoint
+from stepfold.problems.images import ImageProblem
 from stepfold.problems.logistic import Logistic
 from stepfold.problems.preconditioned import Preconditioned, jacobi_preconditioner
 from stepfold.problems.quadratic import LeastSquares, Quadratic
@@ -11,6 +12,7 @@ from stepfold.problems.splittings import gauss_seidel, jacobi_iteration, sor
 __all__ = [
     "Composite",
     "FixedPoint",
+    "ImageProblem",
     "LeastSquares",
     "Logistic",
     "Preconditioned",

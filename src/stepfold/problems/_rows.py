@@ -54,6 +54,13 @@ def weights_of(name: str, weight: Any, rows: Any) -> Any:
             f"`{name}` has {weight.shape[0]} entries, got rows of length {rows.shape[-1]}"
         )
     if is_torch(weight):
+        if epsilon(weight) < epsilon(rows):
+            kind = abs(rows[..., :1]).dtype
+            raise TypeError(
+                f"`{name}` must be no more precise than the vectors, which are of {rows.dtype}, or "
+                f"torch widens those, got {weight.dtype}; pass `{name}.to({kind})`, or make the "
+                f"network with `dtype={kind}`"
+            )
         return weight
     return from_host(weight, abs(rows[..., :1]))
 

@@ -143,17 +143,17 @@ class QuadraticProblem(Problem[ArrayT]):
         zero: ArrayT = 0 * detached(self.linear_term)
         return zero
 
-    def gradient_magnitude(self, x: ArrayT, upper: float) -> FloatArray:
-        """Size of the numbers whose sum is the gradient at ``x``: rounding is relative to it.
+    def gradient_magnitude(self, lengths: FloatArray, upper: float) -> FloatArray:
+        """Size of the numbers whose sum is a gradient: rounding is relative to it.
 
         Args:
-            x: Where.
+            lengths: ‖x‖, one number for each row, of where it is taken.
             upper: An upper bound of the spectrum.
 
         Returns:
             One number for each row, shape (1,) for a vector.
         """
-        return upper * norms(x) + norms(self.linear_term)
+        return upper * lengths + norms(self.linear_term)
 
     @property
     def euclidean(self) -> QuadraticProblem[ArrayT]:

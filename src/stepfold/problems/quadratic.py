@@ -145,9 +145,13 @@ class LeastSquares(QuadraticProblem[ArrayT]):
     def _homogeneous(self) -> LeastSquares[ArrayT]:
         return self.with_rhs(0 * self.rhs)
 
-    def gradient_magnitude(self, x: ArrayT, upper: float) -> FloatArray:
+    def gradient_magnitude(self, lengths: FloatArray, upper: float) -> FloatArray:
         """``b‖x‖ + √b‖rhs‖`` for an upper bound b of the spectrum."""
-        return upper * norms(x) + math.sqrt(upper) * norms(self.rhs)
+        return upper * lengths + math.sqrt(upper) * self._rhs_norms
+
+    @functools.cached_property
+    def _rhs_norms(self) -> FloatArray:
+        return norms(self.rhs)
 
     def with_rhs(self, rhs: ArrayT) -> Self:
         """A twin with another right-hand side: nothing is checked, converted or copied."""
@@ -216,6 +220,14 @@ class Quadratic(QuadraticProblem[ArrayT]):
         """b."""
         return self.rhs
 
+    def gradient_magnitude(self, lengths: FloatArray, upper: float) -> FloatArray:
+        """``b‖x‖ + ‖rhs‖`` for an upper bound b of the spectrum."""
+        return upper * lengths + self._rhs_norms
+
+    @functools.cached_property
+    def _rhs_norms(self) -> FloatArray:
+        return norms(self.rhs)
+
     def product(self, rows: ArrayT) -> ArrayT:
         """``A v``, by the kernel where there is one."""
         if self.kernel is not None:
@@ -258,7 +270,8 @@ class Quadratic(QuadraticProblem[ArrayT]):
 def _with_rhs(problem: Any, rhs: Any) -> Any:
     # A shallow copy: the constructor looks at every entry of the operator, which costs a product.
     twin = copy.copy(problem)
-    vars(twin).pop("_homogeneous", None)
+    for known in ("_homogeneous", "_rhs_norms"):
+        vars(twin).pop(known, None)
     twin.rhs = rhs
     twin.choose_kernel()  # the old one holds the old right-hand side
     return twin

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._arrays import epsilon, norms
+from stepfold._arrays import epsilon, norms, norms_together, numbers_and_norms
 from stepfold._typing import FloatArray
 from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
 from stepfold.problems.composite import optimality
@@ -159,10 +159,13 @@ class GradientNorm(Measure):
             # The norm of M⁻¹∇f in the inner product in which the Hessian is symmetric.
             dual = problem.euclidean.gradient(x) if known is None else known
             known = problem.precondition(dual)
-            sizes = self.sizes_of(problem, dual, known)
+            if problem.euclidean is problem:
+                sizes, lengths = norms_together(dual, x)
+            else:
+                sizes, lengths = self.sizes_of(problem, dual, known), norms(x)
         else:
             dual = known = problem.gradient(x) if known is None else known
-            sizes = norms(known)
+            sizes, lengths = norms_together(known, x)
         if self._tolerance is None:
             reference = np.where(self._reference > 0, self._reference, sizes)
             # 0 times infinity: a norm of 0 meets every relative tolerance.
@@ -175,9 +178,9 @@ class GradientNorm(Measure):
             self._confirm(problem, dual, int(certified[0]))
             met = self._met(places, x, sizes)
         magnitude = (
-            problem.gradient_magnitude(x, self.upper)
+            problem.gradient_magnitude(lengths, self.upper)
             if isinstance(problem, QuadraticProblem)
-            else self.upper * norms(x)
+            else self.upper * lengths
         )
         floor = RESTING * self.amplification * epsilon(x) * magnitude
         return Seen(sizes, met, floor, known, dual)
@@ -269,12 +272,20 @@ class ProximalStep(Measure):
     def look(self, problem: Problem[Any], places: Places, x: Any, known: Any = None) -> Seen:
         del known
         composite, seen = self._composite, look(problem, x)
-        sizes = numbers(optimality(composite.penalty, x, seen.gradient, self.steps))
+        scaled = x / (self.steps * self.upper) ** 0.5 if self.is_scaled else x
+        found = [
+            optimality(composite.penalty, x, seen.gradient, self.steps),
+            composite.penalty.value(x),
+            seen.value,
+        ]
+        if composite.has_gap:
+            found.append(composite.gap_at(x, seen))
+        (sizes, penalties, values, *last), (lengths, slopes) = numbers_and_norms(
+            found, [scaled, seen.gradient]
+        )
+        gaps = last[0] if last else None
         if self.is_scaled:
             sizes = sizes * self.upper**0.5
-        gaps = numbers(composite.gap_at(x, seen)) if composite.has_gap else None
-        penalties = numbers(composite.penalty.value(x))
-        values = numbers(seen.value)
         if self._tolerance is None:
             # Where 0 is infeasible its objective is infinite, and no measure for anything.
             objective = values + penalties
@@ -290,11 +301,10 @@ class ProximalStep(Measure):
             if self.is_scaled and is_small.any():
                 posed = self._posed_sizes(x, seen.gradient)
                 is_small &= posed <= self._posed_tolerance[places]
-        scaled = x / (self.steps * self.upper) ** 0.5 if self.is_scaled else x
         # x and the point that the step ends at are rounded to eps·‖x‖ each.
-        magnitude = self.upper * norms(scaled) + norms(seen.gradient)
+        magnitude = self.upper * lengths + slopes
         if isinstance(problem, LeastSquares):
-            magnitude = problem.gradient_magnitude(scaled, self.upper)
+            magnitude = problem.gradient_magnitude(lengths, self.upper)
         floor = RESTING * epsilon(x) * magnitude
         resting = ~is_small & (sizes <= floor)
         if not self.on_gap:
@@ -304,7 +314,7 @@ class ProximalStep(Measure):
         # A gap is a sum of terms as large as the two parts of the objective; the dual point is
         # rounded as the gradient is, and multiplied by x.
         terms = abs(values) + np.where(np.isfinite(penalties), abs(penalties), 0.0)
-        rounding = RESTING_GAP * epsilon(x) * (terms + magnitude * norms(scaled))
+        rounding = RESTING_GAP * epsilon(x) * (terms + magnitude * lengths)
         resting |= ~is_near & (gaps <= rounding)
         met = is_small & is_near
         return Seen(sizes, met, floor, seen.gradient, gaps=gaps, scores=gaps, resting=resting)

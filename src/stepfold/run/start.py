@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from stepfold._arrays import (
 )
 from stepfold._checks import makes_arrays
 from stepfold.operators import LinearMap, apply, without_derivatives
-from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
+from stepfold.problems import Composite, ImageProblem, LeastSquares, Problem, QuadraticProblem
 from stepfold.problems.base import check_library, check_rows
 from stepfold.result import Result, Status
 from stepfold.run.diagnosis import diagnose
@@ -156,6 +157,34 @@ def unrecorded(run: Callable[Parameters, Returned]) -> Callable[Parameters, Retu
             return run(*args, **kwargs)
 
     return unrecorded_run
+
+
+def on_rows(run: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+    """A function of a problem that takes problems of images by their rows, and returns images."""
+
+    @functools.wraps(run)
+    def run_on_rows(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
+        posed: Any = args[0] if args else kwargs.get("problem")
+        if not isinstance(posed, ImageProblem):
+            return run(*args, **kwargs)
+        call = inspect.signature(run).bind(*args, **kwargs)
+        call.arguments["problem"] = posed.flat
+        for name, value in call.arguments.items():
+            if name == "x0" and value is not None:
+                call.arguments[name] = posed.rows(value)
+            elif name == "low_precision" and isinstance(value, ImageProblem):
+                call.arguments[name] = value.flat
+            elif name == "callback" and callable(value):
+                call.arguments[name] = lambda t, x, shown=value: shown(t, posed.images(x))
+        result: Any = run(*call.args, **call.kwargs)
+        history = result.history
+        if history.iterates is not None:
+            images = tuple(map(posed.images, history.iterates))
+            history = replace(history, iterates=images)
+        found: Any = replace(result, x=posed.images(result.x), history=history)
+        return cast("Returned", found)
+
+    return run_on_rows
 
 
 def scaled_bounds(bounds: Any, unit: float) -> Any:

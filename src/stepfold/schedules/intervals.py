@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, check_vector
+from stepfold._checks import check_count, check_share, check_vector
 from stepfold._typing import FloatArray
 from stepfold.polynomial import extrema_between, residual_polynomial, worst_case_period_rate
 from stepfold.schedules.base import Schedule
@@ -124,8 +124,7 @@ def spectral_intervals(
             f"`num_intervals` must not exceed the number of distinct eigenvalues, which is "
             f"{values.size}, got {num_intervals}"
         )
-    if not 0 <= margin < 1:
-        raise ValueError(f"`margin` must be at least 0 and below 1, got {margin!r}")
+    check_share("margin", margin, or_zero=True)
     share = (values - values[0]) / max(values[-1] - values[0], np.finfo(float).tiny)
     gaps = np.diff(2 * np.arcsin(np.sqrt(share)))
     cuts = np.sort(np.argsort(-gaps, kind="stable")[: num_intervals - 1])

@@ -174,6 +174,13 @@ def check_bounds(bounds: Any, *, or_none: bool = True) -> None:
         )
 
 
+def check_positive_bounds(bounds: Any, *, or_none: bool = True) -> None:
+    """Raise unless these are `SpectralBounds` with an upper end above 0, or an allowed None."""
+    check_bounds(bounds, or_none=or_none)
+    if bounds is not None and bounds.upper == 0:
+        raise ValueError("`bounds.upper` must be positive, got 0.0; the operator is zero")
+
+
 def tightest(parts: Iterable[SpectralBounds]) -> SpectralBounds:
     """Intersection of several bounds of one spectrum; of equal ends the more certain one counts.
 

@@ -12,8 +12,8 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from stepfold.unfolded._doubts import TrainingWarning
 from stepfold.unfolded._layers import LayerParameters
+from stepfold.unfolded._warnings import TrainingWarning
 from stepfold.unfolded.choice import loss_for
 from stepfold.unfolded.criteria import squared_error, squared_residual
 from stepfold.unfolded.distributed import process_group

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from stepfold._typing import FloatArray
 from stepfold.unfolded._layers import tensors_in
+from stepfold.unfolded._objective import Objective
+from stepfold.unfolded._warnings import TrainingWarning
 from stepfold.unfolded.losses import Loss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.stages import Stage
@@ -31,21 +33,23 @@ FEWEST_LOSSES = 20
 NOISE = 1.05
 
 
-class TrainingWarning(UserWarning):
-    """A training runs, and will not learn what it should."""
-
-
 class Doubts:
     """Watches the stages of one training.
 
     Args:
-        network: What is trained.
+        objective: What is trained.
         quiet: Whether another process speaks.
     """
 
-    def __init__(self, network: UnfoldedIteration, *, quiet: bool) -> None:
+    def __init__(self, objective: Objective, *, quiet: bool) -> None:
+        network = objective.network
         names = ["step", *network.learned()]
         self._stacked = dict(zip(names, network.stacked_parameters(), strict=True))
+        self._modules = {
+            name: values
+            for name, values in objective.groups().items()
+            if name not in ("steps", *names) and any(each.requires_grad for each in values)
+        }
         self._num_layers = network.num_layers
         self._quiet = quiet
         self._learns: dict[str, Tensor] | None = None
@@ -54,6 +58,7 @@ class Doubts:
     def begin(self) -> None:
         """Forget the stage before."""
         self._num_looks = 0
+        self._still = set(self._modules)
         self._learns = {
             name: torch.zeros(len(raw), dtype=torch.bool, device=raw.device)
             for name, raw in self._stacked.items()
@@ -70,9 +75,13 @@ class Doubts:
             gradient = self._stacked[name].grad
             if gradient is not None:
                 learns |= (gradient != 0).flatten(1).any(1) if gradient.ndim > 1 else gradient != 0
+        for name in list(self._still):
+            if any(map(_is_moved, self._modules[name])):
+                self._still.discard(name)
         self._num_looks += 1
         if self._num_looks == min(MOST_LOOKS, stage.num_iterations):
             self._look_for_dead_values(stage, self._learns)
+            self._look_for_still_modules(stage)
             self._learns = None
 
     def end(self, stage: int, losses: FloatArray) -> None:
@@ -136,6 +145,24 @@ class Doubts:
                     "iterations: it does not learn; the step may not use it, or a threshold may be "
                     "above everything, or clamped; look at its name and its initial value"
                 )
+
+    def _look_for_still_modules(self, stage: Stage) -> None:
+        # Modules of layers that a stage leaves out have no gradients, as it should be.
+        if stage.first_layer == 0 and stage.num_layers == self._num_layers and self._still:
+            _warn(
+                f"no gradient has reached {', '.join(map(repr, sorted(self._still)))} in "
+                f"{self._num_looks} iterations: its weights do not learn; it may not be used, or "
+                "be used under `no_grad`, by `detach`, or in an autograd.Function; freeze it by "
+                "`requires_grad_(False)` if that is meant"
+            )
+
+
+def _is_moved(parameter: Tensor) -> bool:
+    gradient = parameter.grad
+    if gradient is None:
+        return False
+    values = gradient.coalesce().values() if gradient.is_sparse else gradient
+    return bool((values != 0).any())
 
 
 def _warn(message: str) -> None:

@@ -156,18 +156,34 @@ class _Iterated:
             )
         return self._iteration.init(problem, x0)
 
-    def layer(self, index: int, gamma: Tensor, named: Mapping[str, Any]) -> Layer:  # noqa: ARG002
+    def layer(self, index: int, gamma: Tensor, named: Mapping[str, Any]) -> Layer:
         iteration = self._iteration
         for name, value in named.items():
             iteration = _replaced(iteration, name.split("."), value)
-        return functools.partial(_take_step, iteration, gamma)
+        return functools.partial(_take_step, iteration, index, gamma)
 
     def iterate(self, state: Any) -> Any:
         return self._iteration.iterate(state)
 
 
-def _take_step(iteration: Iteration[Any, Any], gamma: Any, problem: Any, state: Any) -> Any:
-    return iteration.step(problem, state, gamma)
+def _take_step(
+    iteration: Iteration[Any, Any], index: int, gamma: Any, problem: Any, state: Any
+) -> Any:
+    following = iteration.step(problem, state, gamma)
+    if getattr(following, "dtype", None) is getattr(state, "dtype", following):
+        return following  # the state is the iterate, as it is for most
+    before, after = iteration.iterate(state), iteration.iterate(following)
+    if (
+        not isinstance(before, Tensor)
+        or not isinstance(after, Tensor)
+        or after.dtype == before.dtype
+        or torch.is_autocast_enabled(after.device.type)
+    ):
+        return following
+    raise ValueError(
+        f"layer {index} (from 0) must keep the dtype of the iterate, {before.dtype}, got "
+        f"{after.dtype}; {_remedy(before, after)}"
+    )
 
 
 def _replaced(owner: Any, path: Sequence[str], value: Tensor) -> Any:

@@ -21,6 +21,7 @@ from stepfold.unfolded._held import described, leaves_of
 from stepfold.unfolded._layers import tensors_in
 from stepfold.unfolded._objective import Objective
 from stepfold.unfolded._state import State
+from stepfold.unfolded._warnings import quiet
 from stepfold.unfolded.choice import as_loss
 from stepfold.unfolded.losses import Loss, check_loss_value
 from stepfold.unfolded.module import UnfoldedIteration
@@ -57,7 +58,7 @@ class Loop:
         self._objective = distributed.wrapped(objective, self.device, may_leave_out=not plain)
         self._is_shared = distributed.num_processes() > 1
         self._buffers = list(objective.buffers())
-        self._doubts = Doubts(network, quiet=distributed.rank() > 0)
+        self._doubts = Doubts(objective, quiet=distributed.rank() > 0)
         self._is_seen = False
         self._stacked = network.stacked_parameters()
         stacked = {id(raw) for raw in self._stacked}
@@ -124,8 +125,9 @@ class Loop:
                     f"the held-out loss was never finite in stage {state.counts.stage + 1}; "
                     "look for NaN in the held-out data, or lower the initial steps"
                 )
-            for name, values in state.best.items():
-                getattr(state.objective, name).load_state_dict(values)
+            with quiet():
+                for name, values in state.best.items():
+                    getattr(state.objective, name).load_state_dict(values)
             torch.clear_autocast_cache()
         row = self.row()
         if row["num_skipped"] == state.counts.iteration > 0:
@@ -181,8 +183,11 @@ class Loop:
     def _read(self, levels: list[Tensor]) -> tuple[float, bool]:
         """The loss, and whether it and all gradients are finite: one read from the device."""
         gradients = [each.grad for each in self.state.trained if each.grad is not None]
-        norm = _norm(gradients)
-        *losses, length = torch.stack([*levels, norm.to(levels[0])]).tolist()
+        numbers = [*levels, _norm(gradients)]
+        if self.device.type == "cpu":
+            *losses, length = [number.item() for number in numbers]
+        else:
+            *losses, length = torch.stack([number.to(numbers[0]) for number in numbers]).tolist()
         (total,) = distributed.summed([sum(losses)], self.device)
         # The norm of finite gradients may overflow.
         is_finite = math.isfinite(length) or all(bool(x.isfinite().all()) for x in gradients)
@@ -218,7 +223,7 @@ class Loop:
         handed_on: list[Any] = []
 
         def watch(index: int, state: Any) -> None:
-            if index == stage.first_layer - 1:
+            if index < stage.first_layer:  # a criterion may look at each of these iterates
                 handed_on.extend(each.grad_fn for each in tensors_in(state))
 
         with self.network.watched(watch):

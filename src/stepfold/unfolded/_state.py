@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from stepfold.unfolded import distributed
 from stepfold.unfolded._held import described
 from stepfold.unfolded._objective import Objective
+from stepfold.unfolded._warnings import quiet
 from stepfold.unfolded.checkpoints import load_checkpoint, save_checkpoint
 from stepfold.unfolded.options import Options, settings_of
 
@@ -130,7 +131,15 @@ class State:
             made.append({"params": own, **settings})
         if left:
             made.insert(0, {"params": list(left.values())})
-        return self._options.optimizer(made)
+        optimizer = self._options.optimizer(made)
+        known_settings = getattr(optimizer, "defaults", {})
+        for name, settings in groups.items():
+            if unknown := settings.keys() - known_settings.keys():
+                raise ValueError(
+                    f"`groups` must give settings of {type(optimizer).__name__}, "
+                    f"{', '.join(known_settings)}, got {', '.join(sorted(unknown))} for {name!r}"
+                )
+        return optimizer
 
     def _take_foreign(self) -> None:
         """Parameters that the optimiser alone has are cleared, clipped and checked like others."""
@@ -152,10 +161,11 @@ class State:
 
     def values(self) -> dict[str, dict[str, Tensor]]:
         """Values of the network and of the modules of the loss, not copied."""
-        return {
-            "network": self.network.state_dict(),
-            "criterion": self.objective.criterion.state_dict(),
-        }
+        with quiet():
+            return {
+                "network": self.network.state_dict(),
+                "criterion": self.objective.criterion.state_dict(),
+            }
 
     def seconds(self) -> float:
         """Time spent, earlier processes included."""
@@ -185,7 +195,8 @@ class State:
     def load(self, path: Path, *, extend: bool = False) -> None:
         """Go on from the checkpoint at ``path``; with ``extend`` beyond the end that it has."""
         state = load_checkpoint(path, self._settings, extend=extend)
-        self.network.load_state_dict(state["network"])
+        with quiet():
+            self.network.load_state_dict(state["network"])
         self.objective.criterion.load_state_dict(state["criterion"])
         _restore(self.optimizer, state["optimizer"])
         if self.scheduler:

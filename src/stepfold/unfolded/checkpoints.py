@@ -23,6 +23,7 @@ from torch import Tensor
 import stepfold
 from stepfold._files import replacing
 from stepfold.unfolded._tree import flatten, unflatten
+from stepfold.unfolded._warnings import quiet
 
 FORMAT = "stepfold.checkpoint/1"
 
@@ -71,7 +72,8 @@ def check_storable(**owners: Any) -> None:
     """
     for name, owner in owners.items():
         if hasattr(owner, "state_dict"):
-            flatten(owner.state_dict(), {}, f".{name}")
+            with quiet():
+                flatten(owner.state_dict(), {}, f".{name}")
 
 
 def check_place(path: Path) -> None:

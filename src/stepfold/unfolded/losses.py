@@ -9,6 +9,7 @@ evaluation costs T·n operations instead of T products with the matrix for the w
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from stepfold.measure import SpectralMeasure
 from stepfold.polynomial import mean_squared_error
 from stepfold.schedules import Schedule, noisy_mean_squared_error
 from stepfold.unfolded._device import moved
+from stepfold.unfolded._layers import tensors_in
 from stepfold.unfolded.criteria import Criterion, check_like, squared_error
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.samplers import Sample, Sampler
@@ -61,16 +63,7 @@ def measure_of(loss: Loss) -> SpectralMeasure | None:
 
 def check_loss(name: str, loss: Any) -> None:
     """Raise unless it can be called, as a sampler can, and knows its measure or none."""
-    if isinstance(loss, (DataLoader, Dataset)):
-        way = (
-            "`LoaderSampler(loader, pose)`, or its data set in a `DataSetSampler"
-            if isinstance(loss, DataLoader)
-            else "`DataSetSampler"
-        )
-        raise TypeError(
-            f"`{name}` must be a loss or a sampler, got {type(loss).__name__}; wrap it as {way}"
-            "(data, batch_size=…, pose=…)`, where `pose` makes a `Sample(data, target)` of a batch"
-        )
+    _check_no_data(name, loss)
     if _is_criterion(loss):
         kind = loss if hasattr(loss, "__name__") else type(loss)
         raise TypeError(
@@ -87,15 +80,29 @@ def check_loss(name: str, loss: Any) -> None:
     measure_of(loss)
 
 
+def _check_no_data(name: str, given: Any) -> None:
+    if isinstance(given, (DataLoader, Dataset)):
+        way = (
+            "`LoaderSampler(loader, pose)`, or its data set in a `DataSetSampler"
+            if isinstance(given, DataLoader)
+            else "`DataSetSampler"
+        )
+        raise TypeError(
+            f"`{name}` must be a function, got {type(given).__name__}; wrap it as {way}"
+            "(data, batch_size=…, pose=…)`, where `pose` makes a `Sample(data, target)` of a batch"
+        )
+
+
 def _is_criterion(function: Any) -> bool:
     """Whether it is one of torch's losses, or needs two arguments, as they do."""
+    return _is_of_torch(function) or num_needed(function) == 2
+
+
+def _is_of_torch(function: Any) -> bool:
     kind = function if isinstance(function, type) else type(function)
     # All of torch's losses that are modules have this base.
-    if any(each.__name__ == "_Loss" for each in kind.__mro__):
-        return True
-    if getattr(function, "__module__", None) == "torch.nn.functional":
-        return True
-    return num_needed(function) == 2
+    is_loss = any(each.__name__ == "_Loss" for each in kind.__mro__)
+    return is_loss or getattr(function, "__module__", None) == "torch.nn.functional"
 
 
 def num_needed(function: Any) -> int | None:
@@ -155,6 +162,12 @@ class SampledLoss:
             raise TypeError(f"`discount` must be a number between 0 and 1, got {discount!r}")
         if not 0 <= discount <= 1:
             raise ValueError(f"`discount` must lie between 0 and 1, got {discount!r}")
+        _check_no_data("sampler", sampler)
+        if _is_of_torch(criterion):
+            raise TypeError(
+                "`criterion` must be a function of an output and a Sample, got a loss of torch; "
+                "write `lambda output, sample: loss(output, sample.target)`"
+            )
         for name, function in (("sampler", sampler), ("criterion", criterion)):
             if not callable(function):
                 raise TypeError(f"`{name}` must be a function, got {type(function).__name__}")
@@ -179,22 +192,20 @@ class SampledLoss:
                 "the sampler must yield torch tensors, got NumPy arrays; make them by "
                 "`torch.from_numpy(...)`"
             )
-        device = network.layer_steps(1).device
+        device = network.step_values.raw.device
         if device.type != "cpu":
             sample = moved(sample, device)
         for what, value in zip(Sample._fields, sample, strict=True):
-            if isinstance(value, Tensor) and value.device != device:
-                raise ValueError(
-                    f"the sampler must yield `{what}` on {device}, where the network is, got "
-                    f"{value.device}; move the network by `network.to({str(value.device)!r})`"
-                )
+            if isinstance(value, Tensor):
+                _check_device(what, [value], device)
         start = sample.start
         if start is None and isinstance(sample.target, Tensor):
             start = torch.zeros_like(sample.target)
         every_layer = self.discount > 0
         try:
             output = network(sample.data, start, num_layers=num_layers, every_layer=every_layer)
-        except RuntimeError:
+        except (RuntimeError, ValueError):
+            _check_device("data", tensors_in(sample.data), device)
             if isinstance(start, Tensor) and hasattr(sample.data, "linear_term"):
                 # torch would speak of its own arguments
                 what = "solutions" if sample.start is None else "starts"
@@ -227,6 +238,15 @@ class SampledLoss:
         """Hand the sampler what it remembered."""
         if state is not None:
             self.sampler.load_state_dict(state)  # type: ignore[attr-defined]
+
+
+def _check_device(what: str, tensors: Iterable[Tensor], device: torch.device) -> None:
+    for each in tensors:
+        if each.device != device:
+            raise ValueError(
+                f"the sampler must yield `{what}` on {device}, where the network is, got "
+                f"{each.device}; move the network by `network.to({str(each.device)!r})`"
+            )
 
 
 class SpectralLoss:

@@ -22,6 +22,7 @@ from stepfold.result import TrainingRun
 from stepfold.schedules import Schedule
 from stepfold.unfolded._held import Held, held_by, register
 from stepfold.unfolded._layers import Layer, Layers, Step, check_iteration, is_list, layers_of
+from stepfold.unfolded._warnings import quiet
 from stepfold.unfolded.parameters import Constraint, LayerValues, Positive, Trainable
 
 
@@ -227,16 +228,39 @@ class UnfoldedIteration(nn.Module):
         state = kind.start(problem, x0)
         every = self.recompute_every if torch.is_grad_enabled() else None
         iterates: list[Any] = []
-        for start in range(0, num_layers, every or num_layers):
-            segment = layers[start : start + (every or num_layers)]
-            if every is None:
-                state, seen = self._run(segment, problem, state, every_layer)
-            else:
-                state, seen = checkpoint(
-                    self._run, segment, problem, state, every_layer, use_reentrant=False
-                )
-            iterates += seen
+        try:
+            for start in range(0, num_layers, every or num_layers):
+                segment = layers[start : start + (every or num_layers)]
+                if every is None:
+                    state, seen = self._run(segment, problem, state, every_layer)
+                else:
+                    state, seen = checkpoint(
+                        self._run, segment, problem, state, every_layer, use_reentrant=False
+                    )
+                iterates += seen
+        except RuntimeError as error:
+            if "same dtype" in str(error):
+                self._check_dtype(problem, x0, error)
+            raise
         return iterates if every_layer else kind.iterate(state)
+
+    def _check_dtype(self, problem: Any, x0: Any, error: RuntimeError) -> None:
+        """Say what to do where torch makes no product of values in two precisions."""
+        term = getattr(problem, "linear_term", None)
+        given = term if isinstance(term, Tensor) else x0
+        own = self.step_values.raw.dtype
+        if isinstance(x0, Tensor) and isinstance(given, Tensor) and x0.dtype != given.dtype:
+            raise ValueError(
+                f"`x0` must have the dtype of its problem, {given.dtype}, got {x0.dtype}; convert "
+                f"it by `.to({given.dtype})`"
+            ) from error
+        if not isinstance(given, Tensor) or given.real.dtype == own:
+            return
+        raise ValueError(
+            f"`dtype` of the network, {own}, does not fit data of {given.dtype}: products take one "
+            f"precision ({error}); make the network with `dtype={given.real.dtype}`, or convert "
+            "the data"
+        ) from error
 
     def _layers(self, num_layers: int) -> list[Layer]:
         kind, columns = self._kind, {}
@@ -310,9 +334,10 @@ class UnfoldedIteration(nn.Module):
         """Step sizes of the first ``num_layers`` layers, shape (num_layers,), for autograd."""
         num_layers = self.check_num_layers(num_layers)
         steps = self.step_values.values()
-        if len(steps) < num_layers:
-            steps = steps.repeat(-(-num_layers // len(steps)))
-        return steps[:num_layers]
+        period = steps.shape[0]
+        if period < num_layers:
+            steps = steps.repeat(-(-num_layers // period))
+        return steps if period == num_layers else steps[:num_layers]
 
     def stacked_parameters(self) -> list[nn.Parameter]:
         """What the optimiser changes, of shapes (copies, …): the steps first, then the others."""
@@ -360,7 +385,9 @@ class UnfoldedIteration(nn.Module):
                 for name, each in self.layer_values().items()
             }
         own = ("step_values.", "extra.")
-        values |= {k: v for k, v in self.state_dict().items() if not k.startswith(own)}
+        with quiet():
+            everything = self.state_dict()
+        values |= {k: v for k, v in everything.items() if not k.startswith(own)}
         return {name: np.array(to_host(value)) for name, value in values.items()}
 
     def explain(

@@ -13,6 +13,7 @@ from torch import nn
 from stepfold._checks import check_count, check_positive
 from stepfold.unfolded._describe import describe
 from stepfold.unfolded._objective import Objective
+from stepfold.unfolded._warnings import quiet
 from stepfold.unfolded.losses import Loss, check_loss
 from stepfold.unfolded.progress import Progress
 from stepfold.unfolded.samplers import Sampler
@@ -150,10 +151,9 @@ def settings_of(
 
 
 def _shapes(module: nn.Module) -> dict[str, str]:
-    return {
-        name: f"{value.dtype} of shape {tuple(value.shape)}"
-        for name, value in module.state_dict().items()
-    }
+    with quiet():
+        values = module.state_dict()
+    return {name: f"{x.dtype} of shape {tuple(x.shape)}" for name, x in values.items()}
 
 
 def _class_and_numbers(owner: Any, values: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ A layer has a copy of its own, or layers share copies in turn: with period p lay
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from stepfold._checks import check_count
 from stepfold.schedules import Schedule
+from stepfold.unfolded._warnings import TrainingWarning
 from stepfold.unfolded._written import written
 
 Constraint = nn.Module | Callable[[], nn.Module]
@@ -35,7 +37,7 @@ class Positive(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """``|values|``."""
         # torch's `abs` has slope 0 at 0, and what starts there would stay there.
-        return torch.where(values < 0, -values, values)
+        return values * torch.ones_like(values).masked_fill_(values < 0, -1)
 
     def right_inverse(self, values: Tensor) -> Tensor:
         """The values themselves."""
@@ -54,8 +56,8 @@ class Bounded(nn.Module):
         ValueError: Unless lower < upper, both finite.
 
     >>> bounded = Bounded(0.0, 2.0)
-    >>> bounded(torch.tensor([-50.0, 0.0, 50.0])).tolist()
-    [3.857499695927835e-22, 1.0, 2.0]
+    >>> [round(value, 3) for value in bounded(torch.tensor([-50.0, 0.0, 50.0])).tolist()]
+    [0.0, 1.0, 2.0]
     >>> bounded.right_inverse(torch.tensor(1.0)).item()
     0.0
     """
@@ -279,6 +281,24 @@ class LayerValues(nn.Module):
             if self.constraint is not None:
                 values = _original(self.name, "values", self.constraint, values)
             self.raw.copy_(values)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        self._check_signs(self.raw)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self._check_signs(self.raw)
+
+    def _check_signs(self, raw: Tensor) -> None:
+        if self.is_positive and raw.device.type != "meta" and bool((raw < 0).any()):
+            warnings.warn(
+                f"`state_dict` holds raw values of {self.name!r}, some of them negative, of which "
+                "layers use the absolute values; take them from `network.steps`, "
+                "`network.values(name)` or `network.export()`",
+                TrainingWarning,
+                stacklevel=2,
+            )
 
     def settle(self) -> None:
         """Store positive values by themselves, whatever sign training has left."""

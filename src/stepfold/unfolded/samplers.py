@@ -78,10 +78,12 @@ class GaussianLeastSquares:
         self._matrix = torch.tensor(self._operator, dtype=dtype, device=device)
         self.batch_size = check_count("batch_size", batch_size)
         self.noise = float(check_nonnegative("noise", noise))
-        self._hessian = None
+        rows = torch.zeros_like(self._matrix)
+        # Checked once; each batch is a twin with its own right-hand sides.
+        self._problem: Any = LeastSquares(self._matrix, rows[:, 0])
         if gram:
-            hessian = self._operator.T @ self._operator
-            self._hessian = torch.tensor(hessian, dtype=dtype, device=device)
+            hessian = torch.tensor(self._operator.T @ self._operator, dtype=dtype, device=device)
+            self._problem = Quadratic(hessian, rows[0])
 
     @property
     def measure(self) -> SpectralMeasure:
@@ -94,9 +96,9 @@ class GaussianLeastSquares:
         rhs = solutions @ self._matrix.T
         if self.noise:
             rhs = rhs + self.noise * self._normal(rng, self._matrix.shape[0])
-        if self._hessian is not None:
-            return Quadratic(self._hessian, rhs @ self._matrix), solutions
-        return LeastSquares(self._matrix, rhs), solutions
+        if isinstance(self._problem, Quadratic):
+            rhs = rhs @ self._matrix
+        return self._problem.with_rhs(rhs), solutions
 
     def _normal(self, rng: np.random.Generator, length: int) -> Tensor:
         draw = rng.standard_normal((self.batch_size, length))
@@ -132,22 +134,23 @@ class DataSetSampler:
         batch_size: int,
         pose: Callable[[Any], Sample | tuple[Any, Any]],
     ) -> None:
-        if isinstance(data, IterableDataset) or not hasattr(data, "__len__"):
+        has_items = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+        if isinstance(data, IterableDataset) or not has_items:
             raise TypeError(
                 f"`data` must be a data set with items and a length, got {type(data).__name__}; "
                 "use `LoaderSampler` for a DataLoader, or one around a stream"
             )
         self._data: Any = data
+        size = len(data)  # type: ignore[arg-type]
         self._batch_size = check_count("batch_size", batch_size)
         self._pose = pose
         if not callable(pose):
             raise TypeError(f"`pose` must be a function of a batch, got {type(pose).__name__}")
-        if len(self._data) == 0:
+        if size == 0:
             raise ValueError("`data` must hold at least one item, got an empty data set")
-        if len(self._data) < self._batch_size:
+        if size < self._batch_size:
             raise ValueError(
-                f"`batch_size` must be at most the number of items, {len(self._data)}, got "
-                f"{batch_size}"
+                f"`batch_size` must be at most the number of items, {size}, got {batch_size}"
             )
 
     def __call__(self, rng: np.random.Generator) -> Sample | tuple[Any, Any]:

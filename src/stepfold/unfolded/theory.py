@@ -124,7 +124,9 @@ def theory_start(
     return TheoryStart(
         network.schedule(),
         network.learned(),
-        SpectralBounds(found.ratio * search.upper, search.upper),
+        SpectralBounds(
+            found.ratio * search.upper, search.upper, method="Jacobians along the trajectory"
+        ),
         found.loss,
         tuple((ratio * search.upper, loss) for ratio, loss in search.tried.items()),
         search.spent / network.num_layers,

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from stepfold._checks import check_finite, check_nonnegative, check_unmasked
-from stepfold.spectrum.bounds import check_bounds
 
 _FLOATING = "fdFD"
 
@@ -56,10 +55,3 @@ def check_tolerance(name: str, value: Any, *, allow_infinite: bool = False) -> f
     if value is None or isinstance(value, str):  # SciPy's words for defaults that it had once
         raise ValueError(f"`{name}` must be a number of at least 0, got {value!r}; leave it out")
     return float(check_nonnegative(name, value, allow_infinite=allow_infinite))
-
-
-def check_positive_bounds(bounds: Any) -> None:
-    """Raise unless it is `SpectralBounds` with an upper end above 0, or None."""
-    check_bounds(bounds)
-    if bounds is not None and bounds.upper == 0:
-        raise ValueError("`bounds.upper` must be positive, got 0.0; the operator is zero")

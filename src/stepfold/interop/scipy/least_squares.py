@@ -13,7 +13,6 @@ from stepfold._checks import check_count, check_entries, check_matrix, check_unm
 from stepfold._typing import FloatArray
 from stepfold.interop.scipy._inputs import (
     as_vector,
-    check_positive_bounds,
     check_tolerance,
     convert,
     system_dtype,
@@ -27,6 +26,7 @@ from stepfold.run.policies.automatic import Automatic
 from stepfold.run.start import run_quadratic, scaled_bounds
 from stepfold.run.units import in_units_near_one
 from stepfold.spectrum import SpectralBounds
+from stepfold.spectrum.bounds import check_positive_bounds
 
 # Share of a squared norm, as a power of the machine's epsilon, below which a difference of such
 # squares is not trusted: seven digits are left in float64, three in float32.
@@ -274,7 +274,7 @@ class LsqrRules(Measure):
         self.damped[places] = np.sqrt(totals)
         self.residual[places] = np.sqrt(np.maximum(totals - squares, 0.0))
         self.rules[places] = self._rules(places, x, self.gradient[places], totals - squares, totals)
-        floor = RESTING * epsilon(x) * problem.gradient_magnitude(x, self.upper)
+        floor = RESTING * epsilon(x) * problem.gradient_magnitude(norms(x), self.upper)
         sizes = self.gradient[places].copy()
         return Seen(sizes, self.rules[places] > 0, floor, dual, dual)
 

@@ -14,7 +14,6 @@ from stepfold._checks import check_callable, check_count, check_entries, check_m
 from stepfold._typing import FloatArray
 from stepfold.interop.scipy._inputs import (
     as_vector,
-    check_positive_bounds,
     check_tolerance,
     convert,
     system_dtype,
@@ -32,6 +31,7 @@ from stepfold.run.start import run_quadratic, scaled_bounds
 from stepfold.run.units import Units, in_units_near_one
 from stepfold.schedules import chebyshev_steps
 from stepfold.spectrum import SpectralBounds
+from stepfold.spectrum.bounds import check_positive_bounds
 
 # Steps of a schedule for bounds that are given without a lower end.
 PERIOD_WITHOUT_LOWER = 64
@@ -213,7 +213,7 @@ class ResidualNorm(Measure):
         """Look at the residual."""
         dual = problem.euclidean.gradient(x) if known is None else known
         sizes = norms(dual)
-        magnitude = problem.euclidean.gradient_magnitude(x, self.upper)
+        magnitude = problem.euclidean.gradient_magnitude(norms(x), self.upper)
         return Seen(
             sizes,
             sizes <= self._tolerance[places],

@@ -87,24 +87,19 @@ def mri(
         name: seen((1.0, weights[name], beta[:num_layers]), sample) for name, beta in plain.items()
     }
     long_run = seen((1.0, weights[FISTA], momentum), sample, 10 * num_layers)
-    best = {
-        STEPS: tuned_chebyshev(
-            lambda steps, weight: cost(seen((1.0, weight), tuning, steps=steps)),
-            num_layers,
-            priors=WEIGHTS,
-            starts=RATIOS[3:4],
-        ),
-        RELAXED: tuned_chebyshev(
-            lambda steps, weight: cost(seen((steps, weight), tuning)),
-            num_layers,
-            priors=WEIGHTS,
-            starts=RATIOS[3:4],
-        ),
+    rivals: dict[str, Any] = {
+        STEPS: lambda steps, weight, batch: seen((1.0, weight), batch, steps=steps),
+        RELAXED: lambda steps, weight, batch: seen((steps, weight), batch),
     }
-    steps = best[STEPS].steps(num_layers)
-    relaxations = best[RELAXED].steps(num_layers)
-    points[STEPS] = seen((1.0, best[STEPS].prior), sample, steps=steps)
-    points[RELAXED] = seen((relaxations, best[RELAXED].prior), sample)
+    best = {}
+    for name, rival in rivals.items():
+        best[name] = tuned_chebyshev(
+            lambda steps, weight, rival=rival: cost(rival(steps, weight, tuning)),  # type: ignore[misc]
+            num_layers,
+            priors=WEIGHTS,
+            starts=RATIOS[3:4],
+        )
+        points[name] = rival(best[name].steps(num_layers), best[name].prior, sample)
     theory = network.mri(num_layers=num_layers, **options)
     found = theory_start(theory.network, tuning)
     points[THEORY] = layers(theory.network, sample)
@@ -150,7 +145,7 @@ def mri(
                     f"relaxation {best[RELAXED].prior:.2g} with {best[RELAXED]}: the best on four "
                     "other images for the last iteration. Theory sets relaxations and a threshold "
                     f"for each layer in {found.num_passes:.0f} forward passes on these four; "
-                    "training starts from there.",
+                    "training starts from theory on a mini-batch of its own.",
                 ),
                 figure=Figure(
                     "error_by_iteration",

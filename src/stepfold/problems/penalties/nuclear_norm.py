@@ -61,7 +61,8 @@ class NuclearNorm(WeightedNorm):
         """Singular value decompositions; where an entry is not finite the values are NaN."""
         matrices, xp = as_matrices(x, self.shape), namespace(x)
         finite = xp.isfinite(matrices).all(-1).all(-1)
-        if bool(finite.all()):
+        # Whether all are is not asked of tensors: that would be a read from the device.
+        if not is_torch(x) and bool(finite.all()):
             left, values, right = xp.linalg.svd(matrices, full_matrices=False)
             return left, values, right
         # LAPACK refuses those, and with them the rows of a batch that are well.

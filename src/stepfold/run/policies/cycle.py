@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import cast, column, epsilon, norms, put_rows, take
+from stepfold._arrays import cast, column, epsilon, is_foreign, norms, put_rows, take
 from stepfold.iterations import Iteration
 from stepfold.operators import LinearMap
 from stepfold.polynomial import worst_case_period_rate
@@ -90,6 +90,9 @@ class Cycle(Policy):
         if watch is not None and problem.euclidean is not problem:
             watch.weights = problem.metric
             watch.looks_inside = problem.metric is not None
+        if watch is not None and is_foreign(x):
+            # Each look would be a read from the device, for which all steps so far must end.
+            watch.looks_inside = False
         self._state = self._iteration.init(self._stepped(loop), x)
         self._known = seen.known
 

@@ -55,8 +55,6 @@ class Proximal(Policy):
         self._lost = 0
         self._most = STEPS_PER_LOOK
         self._wins = self._stopped_short = False
-        self.num_faces = 0
-        """Faces that were worth it."""
 
     @property
     def schedule(self) -> Schedule:
@@ -125,7 +123,6 @@ class Proximal(Policy):
             if self._stopped_short:
                 self._most *= 2
         if better.any():
-            self.num_faces += 1
             self._restart(loop, x, seen.known, better)
 
     def _may_try(self, spent: float) -> bool:

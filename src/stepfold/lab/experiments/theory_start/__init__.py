@@ -79,8 +79,8 @@ def theory_start(
                 "Errors after the last layer",
                 (
                     "Every network is trained as published, or nearly so, from the values that "
-                    "are its own start; those whose trainings start from theory are trained layer "
-                    "by layer from equal values here. FISTA has the plain prior that is nearest "
+                    "are its own start; those whose trainings start from theory are trained "
+                    "from equal values here. FISTA has the plain prior that is nearest "
                     "to the network's, with a weight that is tuned on one mini-batch; theory "
                     "looks at the same mini-batch. Errors are what training minimises, on held-out "
                     f"mini-batches; medians of {num_seeds} seeds, with their range. "
