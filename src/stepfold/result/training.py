@@ -104,7 +104,18 @@ class TrainingRun(JsonRecord):
             )
         depths: Any = self.history.num_layers
         steps = self.history.steps[stage - 1, : depths[stage - 1]]
-        return Schedule(steps, self.schedule.name, self.schedule.order)
+        signed = bool(steps.min() <= 0)
+        return Schedule(steps, self.schedule.name, self.schedule.order, signed=signed)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the run to a new JSON file, which `load` reads.
+
+        Raises:
+            FileExistsError: If ``path`` exists; nothing is overwritten.
+        """
+        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+        with Path(path).open("x", encoding="utf-8") as file:
+            file.write(text + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TrainingRun:

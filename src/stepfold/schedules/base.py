@@ -5,6 +5,7 @@ Whoever consumes one does not care whether a formula, a quadrature rule or train
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -41,10 +42,13 @@ class Schedule(JsonRecord, Sequence[float]):
             whether or not they know it.
         builder: Name in ``SCHEDULES`` of the family that made them, where `rebuilt` may ask it for
             other bounds.
+        signed: Whether steps may be negative or 0, as training without a constraint may leave them;
+            they are data then, and solvers refuse them.
 
     Raises:
         TypeError: If ``steps`` is not real, or ``bounds`` are not `SpectralBounds`.
-        ValueError: If it is empty, not one-dimensional, not finite, or not positive.
+        ValueError: If it is empty, not one-dimensional, not finite, or, unless ``signed``, not
+            positive.
 
     >>> schedule = Schedule([0.5, 1.0], name="mine")
     >>> len(schedule), schedule[0], schedule(3)
@@ -58,11 +62,12 @@ class Schedule(JsonRecord, Sequence[float]):
     order: str = "given"
     bounds: SpectralBounds | None = None
     builder: str | None = None
+    signed: bool = False
 
     def __post_init__(self) -> None:
         check_bounds(self.bounds)
         steps = check_vector("steps", self.steps)
-        if steps.min() <= 0:
+        if steps.min() <= 0 and not self.signed:
             raise ValueError(
                 f"`steps` must be positive, got {steps.min()} at index {int(steps.argmin())}; "
                 "a step that is not positive moves uphill"
@@ -109,7 +114,14 @@ class Schedule(JsonRecord, Sequence[float]):
 
     def __reduce__(self) -> tuple[type[Schedule], tuple[Any, ...]]:
         # Copies and pickles go through the constructor: NumPy would hand back writeable steps.
-        return Schedule, (self.steps, self.name, self.order, self.bounds, self.builder)
+        return Schedule, (
+            self.steps,
+            self.name,
+            self.order,
+            self.bounds,
+            self.builder,
+            self.signed,
+        )
 
     def reordered(self, order: str) -> Schedule:
         """Return the same steps in another order; ``order`` is a name from ``ORDERS``.
@@ -123,7 +135,7 @@ class Schedule(JsonRecord, Sequence[float]):
         """
         ascending = np.sort(self.steps)
         steps = ascending[ORDERS[order](ascending)]
-        return Schedule(steps, self.name, order, self.bounds, self.builder)
+        return dataclasses.replace(self, steps=steps, order=order)
 
     def rebuilt(self, bounds: SpectralBounds) -> Schedule:
         """Return as many steps of the same family, in the same order, for other bounds.
@@ -173,11 +185,16 @@ class Schedule(JsonRecord, Sequence[float]):
 
 
 def check_schedule(schedule: Any, *, or_none: bool = True) -> None:
-    """Raise unless it is a `Schedule`, or None where that is allowed."""
+    """Raise unless it is a `Schedule` of positive steps, or None where that is allowed."""
     if not isinstance(schedule, Schedule) and not (or_none and schedule is None):
         raise TypeError(
             f"`schedule` must be a Schedule{' or None' * or_none}, got {type(schedule).__name__}; "
             "wrap step sizes as `Schedule(steps)`"
+        )
+    if isinstance(schedule, Schedule) and schedule.steps.min() <= 0:
+        raise ValueError(
+            f"`schedule` must have positive steps to be run, got {schedule.steps.min()}; train "
+            "with `constraint=Positive`, or run the network itself"
         )
 
 

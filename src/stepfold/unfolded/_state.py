@@ -192,9 +192,9 @@ class State:
         }
         save_checkpoint(path, self._settings, state)
 
-    def load(self, path: Path) -> None:
-        """Go on from the checkpoint at ``path``."""
-        state = load_checkpoint(path, self._settings)
+    def load(self, path: Path, *, extend: bool = False) -> None:
+        """Go on from the checkpoint at ``path``; with ``extend`` beyond the end that it has."""
+        state = load_checkpoint(path, self._settings, extend=extend)
         with quiet():
             self.network.load_state_dict(state["network"])
         self.objective.criterion.load_state_dict(state["criterion"])
@@ -211,8 +211,22 @@ class State:
         self.best = state["best"]
         self.rows = state["rows"]
         for stored, losses in zip(state["losses"], self.losses, strict=False):
-            losses[:] = stored
+            losses[: len(stored)] = stored
+        if extend:
+            self._reopen(len(state["stages"]), state["stages"][-1][1])
         self._begun = time.perf_counter()
+
+    def _reopen(self, num_stages: int, num_iterations: int) -> None:
+        """Take back the end of the last stage that there was, if it is longer now."""
+        counts = self.counts
+        if counts.stage != num_stages or len(self.losses[num_stages - 1]) == num_iterations:
+            return
+        seen = np.flatnonzero(~np.isnan(self.losses[num_stages - 1]))
+        counts.stage -= 1
+        # A stage that held-out data ended early goes on from there, with new patience.
+        counts.iteration = num_iterations if self._options.held_out is None else int(seen[-1]) + 1
+        counts.num_looks = 0
+        self.rows.pop()
 
 
 def _restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

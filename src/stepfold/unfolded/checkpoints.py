@@ -132,8 +132,16 @@ def remove_drafts(path: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def load_checkpoint(
+    path: Path, settings: dict[str, Any], *, extend: bool = False
+) -> dict[str, Any]:
     """State that `save_checkpoint` wrote, after checking that it belongs to this training.
+
+    Args:
+        path: File.
+        settings: As in `save_checkpoint`.
+        extend: Whether its stages may be the beginning of those in ``settings``: the last may have
+            had fewer iterations, and others may follow. They are in the state as "stages" then.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -165,14 +173,35 @@ def load_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
             f"{path} is damaged (its checksum is not that of its content); start anew at another "
             "path"
         )
-    differences = differing(header["settings"], settings)
+    held = header["settings"]
+    if extend:
+        _check_extended(path, held["stages"], json.loads(json.dumps(settings["stages"])))
+        settings = {**settings, "stages": held["stages"]}
+    differences = differing(held, settings)
     if differences:
         raise ValueError(
             f"{path} is the checkpoint of another training: {'; '.join(differences)}. Give the "
             "settings it was begun with, or start anew at another path"
         )
     state: dict[str, Any] = unflatten(header["state"], tensors)
+    if extend:
+        state["stages"] = held["stages"]
     return state
+
+
+def _check_extended(path: Path, there: list[list[int]], here: list[list[int]]) -> None:
+    """Raise unless stages begin as those of a checkpoint."""
+    last = len(there) - 1
+    begins = len(here) > last and here[:last] == there[:last]
+    if begins:
+        depth, num_iterations, first = there[last]
+        begins = here[last][::2] == [depth, first] and here[last][1] >= num_iterations
+    if not begins:
+        raise ValueError(
+            f"`stages` must begin as those of {path} to extend it, which has (layers, iterations, "
+            f"first layer) {there}, got {here}; give the same stages, the last of them with at "
+            "least as many iterations, and more behind them"
+        )
 
 
 def differing(there: Any, here: Any, name: str = "") -> list[str]:

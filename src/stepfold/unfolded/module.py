@@ -454,7 +454,8 @@ class UnfoldedIteration(nn.Module):
         >>> UnfoldedIteration(Schedule([0.5, 0.25])).schedule().name
         'learned'
         """
-        return Schedule(self.layer_steps(num_layers).detach().double().cpu().numpy(), "learned")
+        steps = self.layer_steps(num_layers).detach().double().cpu().numpy()
+        return Schedule(steps, "learned", signed=bool(steps.min() <= 0))
 
 
 def _watched(

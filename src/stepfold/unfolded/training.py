@@ -55,6 +55,7 @@ def train(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | None = None,
     resume: bool = False,
+    extend: bool = False,
 ) -> TrainingRun:
     """Train an unfolded network, in place.
 
@@ -103,6 +104,10 @@ def train(
         checkpoint_every: Iterations within a stage after which it is replaced, too.
         resume: Whether to go on from the checkpoint, if there is one; the run then ends with the
             same bits as one that was not interrupted.
+        extend: As ``resume``, for a checkpoint that there must be, whose stages may be the
+            beginning of ``stages``: the last may have had fewer iterations, and others may follow.
+            Without held-out data the run ends with the same bits as one that was as long from its
+            start.
 
     Returns:
         The learned schedule and, for every stage, its steps, losses and, where ``loss.measure`` is
@@ -113,6 +118,7 @@ def train(
         ValueError: If a number is out of range, the stages go deeper than the network, the loss is
             not a scalar, or the checkpoint is damaged or of another training; the message names
             the difference, and the file stays as it is.
+        FileNotFoundError: If there is no checkpoint to extend.
         FileExistsError: If there is a checkpoint and ``resume`` is false, or another training is
             writing it.
         OSError: If the checkpoint cannot be written; before the work if that is known by then; the
@@ -147,8 +153,13 @@ def train(
         )
     if checkpoint is not None and not isinstance(checkpoint, (str, os.PathLike)):
         raise TypeError(f"`checkpoint` must be the path of a file, got {type(checkpoint).__name__}")
-    if checkpoint is None and (resume or checkpoint_every is not None):
-        raise ValueError("`checkpoint` must name a file for `resume` or `checkpoint_every`")
+    if checkpoint is None and (resume or extend or checkpoint_every is not None):
+        raise ValueError(
+            "`checkpoint` must name a file for `resume`, `extend` or `checkpoint_every`"
+        )
+    if extend and not os.path.exists(checkpoint or ""):
+        raise FileNotFoundError(f"there is no checkpoint {checkpoint} to extend; train it first")
+    resume = resume or extend
     options = Options(
         stages=list(stages),
         optimizer=optimizer or functools.partial(torch.optim.Adam, lr=0.002),
@@ -190,20 +201,22 @@ def train(
             options.checkpoint.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(claimed(options.checkpoint))
             remove_drafts(options.checkpoint)
-        finished = _run(loop, resume=resume, callback=callback, progress=progress)
+        finished = _run(loop, resume=resume, extend=extend, callback=callback, progress=progress)
     for values in loop.network.layer_values().values():
         values.settle()
     return outcome_of(loop, finished=finished)
 
 
-def _run(loop: Loop, *, resume: bool, callback: Callback | None, progress: bool | None) -> bool:
+def _run(
+    loop: Loop, *, resume: bool, extend: bool, callback: Callback | None, progress: bool | None
+) -> bool:
     options = loop.options
     if options.checkpoint is not None and options.checkpoint.exists():
         if not resume:
             raise FileExistsError(
                 f"{options.checkpoint} exists; give `resume=True` to go on from it, or another path"
             )
-        loop.state.load(options.checkpoint)
+        loop.state.load(options.checkpoint, extend=extend)
     distributed.wait()  # nobody writes a checkpoint before everybody has looked for one
     done = sum(stage.num_iterations for stage in options.stages[: loop.state.counts.stage])
     total = sum(stage.num_iterations for stage in options.stages)
