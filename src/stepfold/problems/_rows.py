@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import dtype_kind, epsilon, from_host, is_torch, namespace
+from stepfold._arrays import dtype_kind, epsilon, from_host, is_numpy, is_torch, namespace
 from stepfold._checks import check_nonnegative, check_unmasked
 
 # Units of rounding by which a point may lie outside a set and still count as in it.
@@ -53,16 +53,16 @@ def weights_of(name: str, weight: Any, rows: Any) -> Any:
         raise ValueError(
             f"`{name}` has {weight.shape[0]} entries, got rows of length {rows.shape[-1]}"
         )
-    if is_torch(weight):
-        if epsilon(weight) < epsilon(rows):
-            kind = abs(rows[..., :1]).dtype
-            raise TypeError(
-                f"`{name}` must be no more precise than the vectors, which are of {rows.dtype}, or "
-                f"torch widens those, got {weight.dtype}; pass `{name}.to({kind})`, or make the "
-                f"network with `dtype={kind}`"
-            )
-        return weight
-    return from_host(weight, abs(rows[..., :1]))
+    if is_numpy(weight):  # which torch's compiler takes for tensors, but for this question
+        return from_host(weight, abs(rows[..., :1]))
+    if epsilon(weight) < epsilon(rows):
+        kind = abs(rows[..., :1]).dtype
+        raise TypeError(
+            f"`{name}` must be no more precise than the vectors, which are of {rows.dtype}, or "
+            f"torch widens those, got {weight.dtype}; pass `{name}.to({kind})`, or make the "
+            f"network with `dtype={kind}`"
+        )
+    return weight
 
 
 def is_positive(weight: Any) -> bool:
