@@ -21,7 +21,6 @@ def stepsizes(schedule: Schedule, max_iter: int) -> list[float]:
         schedule: T steps, which repeat; a longer one is cut.
         max_iter: The optimiser's.
 
-    >>> import torch
     >>> stepsizes(Schedule([0.5, 0.25]), 5)
     [0.5, 0.25, 0.5, 0.25, 0.5]
     """
@@ -43,6 +42,7 @@ def schedule_of(model: Any) -> Schedule:
         TypeError: If there are none.
         ValueError: If one is not positive; deepinv does not keep them so.
 
+    >>> import torch
     >>> class Model:
     ...     params_algo = {"stepsize": [torch.tensor(0.5), torch.tensor(0.25)]}
     >>> schedule_of(Model()).steps.tolist()
