@@ -22,6 +22,7 @@ from stepfold.result import TrainingRun
 from stepfold.schedules import Schedule
 from stepfold.unfolded._held import Held, held_by, register
 from stepfold.unfolded._layers import Layer, Layers, Step, check_iteration, is_list, layers_of
+from stepfold.unfolded._plain import plain_module
 from stepfold.unfolded._warnings import quiet
 from stepfold.unfolded.parameters import Constraint, LayerValues, Positive, Trainable
 
@@ -390,6 +391,37 @@ class UnfoldedIteration(nn.Module):
         values |= {k: v for k, v in everything.items() if not k.startswith(own)}
         return {name: np.array(to_host(value)) for name, value in values.items()}
 
+    def export_module(self, data: Any, x0: Any = None) -> nn.Module:
+        """The network as a module of torch alone, which runs, is saved and loaded without stepfold.
+
+        Its operations are recorded by `torch.export` on an example, in evaluation mode.
+
+        Args:
+            data: ``data`` of the network's own step, tensors or containers of them: an input of the
+                module. Anything else, such as a problem, is built in.
+            x0: Start, the module's last input; 0 if not given and the problem is linear. First axes
+                of two entries or more may have other lengths later, as far as the layers allow.
+
+        Returns:
+            A ``torch.fx.GraphModule``, called as ``module(data, x0)``, or ``module(x0)`` where the
+            data are built in; for ``torch.save`` and ``torch.load(…, weights_only=False)``,
+            ``torch.jit.trace`` and ``torch.onnx.export``.
+
+        Raises:
+            RuntimeError: If what layers do depends on the numbers in a tensor; torch's errors say
+                where.
+
+        >>> from stepfold import Schedule
+        >>> step = lambda x, params, y: x + params.step * (y - x)
+        >>> network = UnfoldedIteration(Schedule([0.5, 0.5]), iteration=step)
+        >>> ones = torch.ones(2, dtype=torch.float64)
+        >>> network.export_module(ones, 0 * ones)(2 * ones, 0 * ones).tolist()
+        [1.5, 1.5]
+        """
+        if x0 is None and hasattr(data, "linear_term"):
+            x0 = 0 * data.linear_term
+        return plain_module(self, data, x0)
+
     def explain(
         self,
         data: Any,
@@ -426,8 +458,7 @@ class UnfoldedIteration(nn.Module):
             ValueError: If they are those of another network, or the network's step is a module, or
                 holds one, with weights or buffers, which a run does not hold.
         """
-        own = self.iteration.state_dict() if isinstance(self.iteration, nn.Module) else {}
-        if weights := [*own, *self.held.state_dict()]:
+        if weights := self.weights():
             raise ValueError(
                 f"`run` does not hold what the step, {type(self.iteration).__name__}, has learned "
                 f"({', '.join(weights)}); keep `network.state_dict()` and load that"
@@ -440,6 +471,11 @@ class UnfoldedIteration(nn.Module):
                 f"has {run.schedule.period} and {learned}"
             )
         self.set_values(run.schedule.steps[: len(self.steps)].copy(), run.parameters)
+
+    def weights(self) -> list[str]:
+        """Names of what the step's modules have learned, which a run does not hold."""
+        own = self.iteration.state_dict() if isinstance(self.iteration, nn.Module) else {}
+        return [*own, *self.held.state_dict()]
 
     def set_values(self, steps: Any, parameters: Mapping[str, Any]) -> None:
         """Set the steps, shape (period,), and parameters by name, shape (copies, …)."""
