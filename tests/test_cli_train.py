@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 from cli_runner import assert_refused, stepfold
 
 from stepfold import Schedule
 from stepfold.result import TrainingRun
 from stepfold.unfolded import _loop
 from stepfold.unfolded.networks import NETWORKS, Task
+from stepfold.unfolded.runs import trained_task
 
 QUICK = ("--set", "num_layers=2", "--set", "training.num_iterations=6")
 
@@ -266,3 +268,71 @@ def test_every_network_can_be_set_from_a_file(name) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_is_made_with_its_defaults(name) -> None:
     assert isinstance(NETWORKS[name](), Task)
+
+
+OWN = """
+import numpy as np
+import torch
+
+from stepfold import Schedule
+from stepfold.unfolded import Sample, UnfoldedIteration
+from stepfold.unfolded.networks import Task, TrainingSettings
+
+
+def task(num_layers=3, scale: float = 1.0):
+    torch.manual_seed(0)
+    prior = torch.nn.Linear(4, 4).double()
+
+    def step(x, params, y):
+        return x + params.step * (y - x) + 0.1 * prior(x)
+
+    def draw(rng):
+        y = scale * torch.from_numpy(rng.standard_normal((6, 4)))
+        return Sample(y, 2 * y, 0 * y)
+
+    network = UnfoldedIteration(Schedule(np.full(num_layers, 0.3)), iteration=step)
+    return Task(network, draw, TrainingSettings(num_iterations=5))
+
+
+def nothing():
+    return 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch) -> str:
+    """Name of a module in the current folder."""
+    name = f"own_{tmp_path.name.translate(str.maketrans('-', '_'))}"
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return name
+
+
+def test_a_task_of_ones_own_is_trained_and_explained_with_its_weights(own) -> None:
+    run = stepfold("train", f"{own}:task", "--set", "num_layers=2", "--set", "scale=0.5")
+    assert run.code == 0, run.err
+    folder = f"runs/training/{own}-task"
+    assert TrainingRun.load(folder).schedule.period == 2
+    network = trained_task(Path(folder)).network
+    state = safetensors.torch.load_file(f"{folder}/weights.safetensors")
+    assert {name: value.tolist() for name, value in network.state_dict().items()} == {
+        name: value.tolist() for name, value in state.items()
+    }
+    explained = stepfold("explain", folder)
+    assert explained.code == 0, explained.err
+    assert "What each layer does near its iterate" in explained.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("{own}:task", "--set", "num_layer=2"), "did you mean num_layers"),
+        (("{own}:nothing",), "must return a Task, got int"),
+        (("{own}:none",), "has no 'none'"),
+        (("no_such_module:task",), "there is no module 'no_such_module'"),
+    ],
+)
+def test_a_task_of_ones_own_that_is_none_is_refused(own, words, message) -> None:
+    run = stepfold("train", *(word.format(own=own) for word in words), "-o", "out")
+    assert run.code != 0
+    assert message in run.err

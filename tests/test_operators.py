@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from stepfold import (
+    L1,
+    Composite,
     Gram,
     LeastSquares,
     Logistic,
@@ -29,7 +31,7 @@ from stepfold import (
 )
 from stepfold.measure import residual_measure
 from stepfold.operators import LinearMap, linear_map
-from stepfold.problems import ImageProblem
+from stepfold.problems import ImageProblem, Preconditioned
 from stepfold.unfolded import UnfoldedIteration
 
 RNG = np.random.default_rng(7)
@@ -217,6 +219,28 @@ def test_a_function_of_torch_is_found_to_be_one() -> None:
     bounds = estimate_bounds(blur, shape=(64, 64))  # its kernel is in single precision
     true = 3 + 2 * np.cos(np.pi / 65)
     assert true * (1 - 1e-6) <= bounds.upper <= 1.03 * true
+
+
+GLOBAL = torch.linspace(1.0, 5.0, 30, dtype=torch.float64)
+
+
+def test_a_function_of_a_global_tensor_is_tried_with_tensors_first() -> None:
+    calls: list[Any] = []
+
+    def function(x: Any) -> Any:
+        calls.append(type(x))
+        return GLOBAL * x
+
+    bounds = estimate_bounds(function, shape=(30, 30))
+    assert 5.0 * (1 - 1e-9) <= bounds.upper <= 5.15
+    assert set(calls) == {torch.Tensor}
+    assert bounds.num_products == len(calls)
+
+
+def test_a_preconditioner_may_be_a_function() -> None:
+    problem = Preconditioned(Quadratic(torch.diag(GLOBAL), GLOBAL), lambda x: x / GLOBAL)
+    assert 1.0 <= estimate_bounds(problem).upper <= 1.04
+    torch.testing.assert_close(solve(problem).x, torch.ones_like(GLOBAL))
 
 
 def test_a_complex_function_has_the_bounds_of_its_matrix() -> None:
@@ -439,6 +463,10 @@ def test_a_problem_of_images_is_that_of_their_rows() -> None:
         problem.gradient(x[:, :2])
     with pytest.raises(TypeError, match="`shape` must be given"):
         ImageProblem(LeastSquares(np.eye(4), np.ones(4)))
+    with pytest.raises(ValueError, match="as many entries as the problem has unknowns, 4"):
+        ImageProblem(LeastSquares(np.eye(4), np.ones(4)), (3, 2))
+    with pytest.raises(TypeError, match="pass its `flat`"):
+        Composite(problem, L1(0.1))
 
 
 def test_a_module_of_another_precision_than_the_data_is_refused() -> None:

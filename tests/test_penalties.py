@@ -512,3 +512,12 @@ def test_weights_more_precise_than_the_vectors_are_refused(dtype: torch.dtype) -
     with pytest.raises(TypeError, match=r"`weight` must be no more precise.*to\(torch\.float32\)"):
         L1(weights).prox(torch.ones(3, SIZE, dtype=dtype), 0.5)
     assert L1(weights.float()).prox(torch.ones(3, SIZE, dtype=dtype), 0.5).dtype == dtype
+
+
+@pytest.mark.parametrize("name", CONJUGATE)
+def test_scaled_dual_tensors_are_as_feasible_as_arrays(name: str) -> None:
+    penalty, v = example(name), torch.from_numpy(9 * _rows(2, 3))
+    assert isinstance(penalty, ConjugatePenalty)
+    scaled = penalty.dual_scale(v)[..., None] * v
+    assert bool(penalty.conjugate(scaled).isfinite().all())
+    np.testing.assert_array_equal(penalty.dual_scale(v).numpy(), penalty.dual_scale(v.numpy()))

@@ -42,7 +42,7 @@ def _list_networks(context: click.Context, _parameter: click.Parameter, asked: b
 
 
 @click.command()
-@click.argument("source", metavar="NAME|FILE.toml")
+@click.argument("source", metavar="NAME|FILE.toml|MODULE:FUNCTION")
 @click.option(
     "--set",
     "settings",
@@ -86,6 +86,9 @@ def train(
 ) -> int:
     """Train the network NAME, or what FILE.toml says, and keep it in a folder.
 
+    MODULE:FUNCTION is a function of your own that returns a `Task`: a network, and its loss or
+    sampler. Its module is looked for in the current folder first.
+
     Stopped by Ctrl-C or killed, it goes on with --resume where its last checkpoint was. Several
     processes share the work under torchrun, which restarts them if one dies.
 
@@ -100,7 +103,8 @@ def train(
     from stepfold.unfolded.runs import train_in_folder
 
     order = read_order(source, settings)
-    folder = Path("runs/training") / Path(source).stem if output is None else output
+    stem = Path(source).stem.replace(":", "-")
+    folder = Path("runs/training") / stem if output is None else output
     # torchrun starts its processes again with the same words.
     resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     with distributed.process_group(), _asked_to_stop() as asked:

@@ -24,6 +24,7 @@ import numpy as np
 
 from stepfold._registry import suggestion
 from stepfold.cli.files import load_matrix
+from stepfold.cli.user_function import load_function
 
 if TYPE_CHECKING:
     from stepfold.unfolded.runs import Order
@@ -36,7 +37,8 @@ def read_order(source: str, settings: Sequence[str]) -> Order:
     """What to train: the network of that name, or what a TOML file says, with changes on top.
 
     Args:
-        source: Name of a network, or path of a file that ends in .toml.
+        source: Name of a network, "module:function" for one's own, or path of a file that ends in
+            .toml.
         settings: Changes, each NAME=VALUE for a parameter or training.NAME=VALUE.
 
     Raises:
@@ -44,7 +46,7 @@ def read_order(source: str, settings: Sequence[str]) -> Order:
         KeyError: If there is no such network.
     """
     from stepfold.unfolded.networks import NETWORKS, TrainingSettings
-    from stepfold.unfolded.runs import Order
+    from stepfold.unfolded.runs import Order, builder_of
 
     record: dict[str, Any] = {"network": source}
     place, folder = source, Path()
@@ -52,7 +54,9 @@ def read_order(source: str, settings: Sequence[str]) -> Order:
         folder = Path(source).parent
         record = _read(Path(source))
     network = record["network"]
-    types = _types(NETWORKS[network])
+    if ":" in network:
+        load_function(network)  # its errors name the place in the user's files
+    types = _types(builder_of(network) if ":" in network else NETWORKS[network])
     training_types = typing.get_type_hints(TrainingSettings)
     parameters = _checked(record.get("parameters", {}), types, f"{place}: [parameters]", folder)
     training = _checked(record.get("training", {}), training_types, f"{place}: [training]", folder)
@@ -99,7 +103,10 @@ def _parse(setting: str) -> tuple[str, Any]:
 
 def _types(build: Any) -> dict[str, Any]:
     parameters = inspect.signature(build, eval_str=True).parameters.values()
-    return {parameter.name: parameter.annotation for parameter in parameters}
+    return {
+        each.name: type(each.default) if each.annotation is each.empty else each.annotation
+        for each in parameters
+    }
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str], place: str) -> None:

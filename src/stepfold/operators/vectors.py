@@ -98,7 +98,14 @@ def held_tensors(source: Any) -> list[Any]:
         cells = [
             cell.cell_contents for cell in getattr(inner, "__closure__", None) or () if _full(cell)
         ]
-        values = [*getattr(owner, "__dict__", {}).values(), *cells, *getattr(source, "args", ())]
+        code = getattr(inner, "__code__", None)
+        named = [inner.__globals__.get(name) for name in code.co_names] if code else []
+        values = [
+            *getattr(owner, "__dict__", {}).values(),
+            *cells,
+            *named,
+            *getattr(source, "args", ()),
+        ]
         values += [p for value in values if is_module(value) for p in value.parameters()]
     return [value for value in values if is_torch(value) and dtype_kind(value.dtype) in "fc"]
 

@@ -38,6 +38,7 @@ from stepfold.problems._rows import largest, real_products
 from stepfold.problems.base import Problem, QuadraticProblem
 from stepfold.problems.duality import Look, look
 from stepfold.problems.fixed_point import FixedPoint
+from stepfold.problems.images import ImageProblem
 from stepfold.problems.logistic import Logistic
 from stepfold.problems.penalties import L1, ConjugatePenalty, Penalty, SeparablePenalty
 from stepfold.problems.penalties.base import check_penalty
@@ -77,6 +78,11 @@ class Composite(Generic[ArrayT]):
             raise TypeError(
                 "`problem` must be a Problem that is not preconditioned, got "
                 f"{type(problem).__name__}: a proximal operator is that of the Euclidean norm"
+            )
+        if isinstance(problem, ImageProblem):
+            raise TypeError(
+                "`problem` must be one of rows, got ImageProblem; pass its `flat`, and take the "
+                "solution by its `images`"
             )
         self.problem = problem
         self.penalty = check_penalty(penalty)

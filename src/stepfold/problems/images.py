@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ class ImageProblem(Problem[ArrayT]):
 
     Raises:
         TypeError: If ``problem`` is no problem, or the shape of an image is not known.
+        ValueError: If ``shape`` does not fit the problem.
 
     >>> from stepfold import Quadratic
     >>> problem = ImageProblem(Quadratic(2 * np.eye(6), np.ones((4, 6))), (2, 3))
@@ -54,6 +56,12 @@ class ImageProblem(Problem[ArrayT]):
             )
         self.flat: Any = problem
         self.shape = tuple(shape)
+        expected = getattr(operator, "shape", (None, math.prod(self.shape)))[1]
+        if math.prod(self.shape) != expected:
+            raise ValueError(
+                f"`shape` must have as many entries as the problem has unknowns, {expected}, got "
+                f"{self.shape}"
+            )
 
     def rows(self, x: Any) -> Any:
         """Images as rows, shape (n,) or (batch, n)."""

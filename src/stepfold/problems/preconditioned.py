@@ -80,7 +80,12 @@ class Preconditioned(QuadraticProblem[ArrayT]):
             _check_diagonal(preconditioner, size)
             self.diagonal = preconditioner
         else:
-            self._inverse = check_matrix("preconditioner", preconditioner, allow_complex=True)
+            self._inverse = check_matrix(
+                "preconditioner",
+                preconditioner,
+                allow_complex=True,
+                shape=None if hasattr(preconditioner, "shape") else (size, size),
+            )
             if tuple(self._inverse.shape) != (size, size):
                 raise ValueError(
                     f"`preconditioner` must have shape ({size}, {size}) or ({size},), got "

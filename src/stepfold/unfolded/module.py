@@ -458,8 +458,7 @@ class UnfoldedIteration(nn.Module):
             ValueError: If they are those of another network, or the network's step is a module, or
                 holds one, with weights or buffers, which a run does not hold.
         """
-        own = self.iteration.state_dict() if isinstance(self.iteration, nn.Module) else {}
-        if weights := [*own, *self.held.state_dict()]:
+        if weights := self.weights():
             raise ValueError(
                 f"`run` does not hold what the step, {type(self.iteration).__name__}, has learned "
                 f"({', '.join(weights)}); keep `network.state_dict()` and load that"
@@ -472,6 +471,11 @@ class UnfoldedIteration(nn.Module):
                 f"has {run.schedule.period} and {learned}"
             )
         self.set_values(run.schedule.steps[: len(self.steps)].copy(), run.parameters)
+
+    def weights(self) -> list[str]:
+        """Names of what the step's modules have learned, which a run does not hold."""
+        own = self.iteration.state_dict() if isinstance(self.iteration, nn.Module) else {}
+        return [*own, *self.held.state_dict()]
 
     def set_values(self, steps: Any, parameters: Mapping[str, Any]) -> None:
         """Set the steps, shape (period,), and parameters by name, shape (copies, …)."""

@@ -3,18 +3,24 @@
 ``settings.json`` says what is trained, ``checkpoint.safetensors`` is replaced as it goes on, and
 ``training.json`` (a `TrainingRun`), ``schedule.json`` (a `Schedule`), ``evaluation.json`` and,
 where it is known, ``spectrum.json`` (a `SpectralMeasure`) with ``noise.json`` (η of its
-data, unless it is 0) are written at the end. All but the checkpoint are read without torch.
+data, unless it is 0) are written at the end; ``weights.safetensors`` too, where the layers have
+modules. All but the last and the checkpoint are read without torch.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import inspect
 import json
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
 
 import stepfold
 from stepfold._codec import from_json, to_json
@@ -31,7 +37,9 @@ from stepfold.unfolded.checkpoints import (
     remove_drafts,
     replace_file,
 )
+from stepfold.unfolded.choice import as_loss
 from stepfold.unfolded.losses import SpectralLoss, measure_of
+from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.networks import NETWORKS, Task, TrainingSettings
 from stepfold.unfolded.options import Callback
 
@@ -42,7 +50,8 @@ SCHEDULE = "schedule.json"
 EVALUATION = "evaluation.json"
 SPECTRUM = "spectrum.json"
 NOISE = "noise.json"
-WRITTEN = (SETTINGS, CHECKPOINT, RUN_FILE, SCHEDULE, EVALUATION, SPECTRUM, NOISE)
+WEIGHTS = "weights.safetensors"
+WRITTEN = (SETTINGS, CHECKPOINT, RUN_FILE, SCHEDULE, EVALUATION, SPECTRUM, NOISE, WEIGHTS)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,7 +59,8 @@ class Order:
     """What to train: a named network, its parameters, and changes to its published training.
 
     Args:
-        network: Name in ``NETWORKS``.
+        network: Name in ``NETWORKS``, or "module:function" for a function of one's own that returns
+            a `Task`; its module is looked for in the current folder first.
         parameters: Keywords of the function behind that name.
         training: Fields of `TrainingSettings`.
     """
@@ -61,11 +71,7 @@ class Order:
 
     def check_names(self) -> None:
         """Raise a ValueError if there is no such network, parameter or setting."""
-        if self.network not in NETWORKS:
-            raise ValueError(
-                f"there is no network {self.network!r}; there are {', '.join(NETWORKS)}"
-            )
-        known = inspect.signature(NETWORKS[self.network]).parameters
+        known = inspect.signature(builder_of(self.network)).parameters
         fields = {each.name for each in dataclasses.fields(TrainingSettings)}
         for what, unknown in (
             (f"parameter of {self.network!r}", self.parameters.keys() - known.keys()),
@@ -76,15 +82,19 @@ class Order:
 
     def task(self) -> Task:
         """The network, at its initial values, with what it is trained on."""
-        build: Any = NETWORKS[self.network]
-        task: Task = build(**self.parameters)
-        return dataclasses.replace(
-            task, training=dataclasses.replace(task.training, **self.training)
-        )
+        task: Any = builder_of(self.network)(**self.parameters)
+        if not isinstance(task, Task):
+            raise TypeError(
+                f"{self.network} must return a Task, got {type(task).__name__}; write "
+                "`Task(network, loss)`, from `stepfold.unfolded.networks`"
+            )
+        training = dataclasses.replace(task.training, **self.training)
+        # A sampler in place of a loss is looked at by its loss later on.
+        return dataclasses.replace(task, training=training, loss=as_loss(task.network, task.loss))
 
     def settings(self, task: Task) -> dict[str, Any]:
         """All settings, defaults included, as JSON values; matrices by their checksums."""
-        signature = inspect.signature(NETWORKS[self.network])
+        signature = inspect.signature(builder_of(self.network))
         defaults = {name: each.default for name, each in signature.parameters.items()}
         return {
             "format": FORMAT,
@@ -96,6 +106,35 @@ class Order:
             },
             "training": dataclasses.asdict(task.training),
         }
+
+
+def builder_of(network: str) -> Callable[..., Any]:
+    """The function behind the name of a network, or behind "module:function".
+
+    Raises:
+        ValueError: If there is no such network, module or function.
+    """
+    module, colon, path = network.partition(":")
+    if not colon:
+        if network not in NETWORKS:
+            raise ValueError(f"there is no network {network!r}; there are {', '.join(NETWORKS)}")
+        return NETWORKS[network]
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and not module.startswith(error.name):
+            raise  # a module that the user's own module wants
+        raise ValueError(
+            f"there is no module {module!r} in this folder or among the installed ones"
+        ) from None
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise ValueError(f"module {module!r} has no function {path!r} that makes a Task")
+    built: Callable[..., Any] = found
+    return built
 
 
 def train_in_folder(
@@ -184,8 +223,29 @@ def _train_claimed(
             _write(folder / SPECTRUM, measure.to_dict())
             if noise:
                 _write(folder / NOISE, noise)
+        if task.network.weights():  # of modules, which a run does not hold
+            _write_weights(folder / WEIGHTS, task.network)
         _write(folder / RUN_FILE, run.to_dict())
     return run
+
+
+def _write_weights(path: Path, network: UnfoldedIteration) -> None:
+    import safetensors.torch
+
+    values = network.state_dict().items()
+    state = {
+        name: torch.empty(value.shape, dtype=value.dtype).copy_(value) for name, value in values
+    }
+    replace_file(path, safetensors.torch.save(state))
+
+
+def _restore(network: UnfoldedIteration, run: TrainingRun, weights: Path) -> None:
+    import safetensors.torch
+
+    if weights.exists():
+        network.load_state_dict(safetensors.torch.load(weights.read_bytes()))
+    else:
+        network.restore(run)
 
 
 def evaluation(folder: Path) -> dict[str, float]:
@@ -232,8 +292,8 @@ def trained_task(folder: Path, *, at_most: Mapping[str, int] | None = None) -> T
     try:
         order.check_names()
         task = order.task()
-        task.network.restore(run)
-    except (TypeError, ValueError) as error:
+        _restore(task.network, run, folder / WEIGHTS)
+    except (RuntimeError, TypeError, ValueError) as error:
         version = settings.get("version")
         written = (
             ""

@@ -48,5 +48,6 @@ class WeightedNorm(ConjugatePenalty):
 def norm_scale(sizes: Any, weight: Any) -> Any:
     """``min(1, weight/size)`` over the last axis; a size of 0 allows 1."""
     allowed = sizes.clip(weight, None)
-    is_zero = allowed == 0
+    # In the precision of the sizes: a number and truth values make singles in torch.
+    is_zero = 0 * allowed + (allowed == 0)
     return -largest(-(weight + is_zero) / (allowed + is_zero))
