@@ -25,6 +25,7 @@ from stepfold.lab.explanation.seen import Seen, nearest_interval
 from stepfold.problems.penalties import L1
 from stepfold.unfolded import (
     LayerParameters,
+    Sample,
     SampledLoss,
     Trainable,
     UnfoldedIteration,
@@ -215,6 +216,17 @@ def test_a_run_is_explained_with_and_without_its_network() -> None:
     assert {*headings} < {section.heading for section in both.sections}
     assert both.title == "What mine learned"
     np.testing.assert_array_equal(both.records["schedules/learned"]["steps"], run.schedule.steps)
+
+
+def test_a_sample_brings_its_start() -> None:
+    y = torch.from_numpy(np.random.default_rng(1).standard_normal((2, 1, 6, 6)))
+    network = UnfoldedIteration(Schedule([0.3, 0.9]), iteration=Denoising())
+    both = [
+        network.explain(y, 0 * y),
+        network.explain(Sample(y, y)),
+        network.explain(Sample(y, y, 0 * y)),
+    ]
+    assert len({outcome.summary for outcome in both}) == 1
 
 
 def test_what_is_no_run_or_no_measure_is_refused() -> None:

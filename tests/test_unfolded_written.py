@@ -73,9 +73,14 @@ def test_what_is_written_into_a_parameter_is_what_layers_use() -> None:
     assert torch.equal(network(PROBLEM), other(PROBLEM))
 
 
-def test_steps_are_assigned() -> None:
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor, nn.Parameter])
+def test_steps_are_assigned(kind) -> None:
     network = _network()
-    network.steps = [0.3, 0.2, 0.1]  # type: ignore[assignment]
+    values = [0.3, 0.2, 0.1]
+    wide = torch.tensor(values, dtype=torch.float64)
+    network.steps = (
+        kind(wide) if kind is nn.Parameter else wide if kind is torch.tensor else kind(values)
+    )
     assert network.schedule() == Schedule([0.3, 0.2, 0.1], "learned")
 
 

@@ -172,6 +172,11 @@ class UnfoldedIteration(nn.Module):
     def steps(self, values: Any) -> None:
         self.step_values.stacked = values
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # torch would register an `nn.Parameter` under a name that is taken, and raise a KeyError.
+        is_parameter = name == "steps" and isinstance(value, nn.Parameter)
+        super().__setattr__(name, value.detach() if is_parameter else value)
+
     def register_held(self) -> Held:
         """Register the modules and parameters that the iteration holds by now, and return them.
 
@@ -433,8 +438,8 @@ class UnfoldedIteration(nn.Module):
         """What each layer does on these data: curvatures, gains, steps beside theory's, advice.
 
         Args:
-            data: One problem, or ``data`` of the network's own step; of a batch the first row is
-                followed.
+            data: One problem, or ``data`` of the network's own step, or a `Sample` with its start;
+                of a batch the first row is followed.
             x0: Start; 0 if not given and the problem is linear.
             run: What `train` returned, for its losses.
             name: What to call it.

@@ -27,8 +27,8 @@ def explain_layers(
 
     Args:
         network: As training left it; its layers may be anything that torch can differentiate.
-        data: One problem, or ``data`` of the network's own step, such as a sampler draws; of a
-            batch the first row is followed.
+        data: One problem, or ``data`` of the network's own step, or the `Sample` that a sampler
+            draws, with its start; of a batch the first row is followed.
         x0: Start, as the network takes it; 0 if not given and the problem is linear.
         run: Its training, whose losses are shown too.
         name: What to call it.
@@ -43,6 +43,12 @@ def explain_layers(
     """
     import torch
 
+    from stepfold.unfolded import Sample
+
+    if isinstance(data, Sample) and x0 is None:
+        target = data.target
+        zero = torch.zeros_like(target) if isinstance(target, torch.Tensor) else None
+        data, x0 = data.data, zero if data.start is None else data.start
     if run is not None and not isinstance(run, TrainingRun):
         raise TypeError(f"`run` must be a TrainingRun or None, got {type(run).__name__}")
     training = [module for module in network.modules() if module.training]
