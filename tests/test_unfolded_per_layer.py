@@ -331,7 +331,9 @@ def test_vectors_of_thresholds_in_double_precision_are_told_the_dtype(problem: A
         "iteration": ProximalGradient(L1(np.full(3, 0.1))),
         "parameters": {"penalty.weight": np.full(3, 0.1)},
     }
-    with pytest.raises(ValueError, match=r"layer 0 .* must keep the dtype.*`dtype=torch\.float32`"):
+    with pytest.raises(
+        TypeError, match=r"no more precise than the vectors.*`dtype=torch\.float32`"
+    ):
         UnfoldedIteration(Schedule([0.5]), **options)(problem)
     network = UnfoldedIteration(Schedule([0.5]), dtype=torch.float32, **options)
     assert network(problem).dtype == problem.rhs.dtype
