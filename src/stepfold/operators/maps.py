@@ -32,8 +32,9 @@ class LinearMap(OwnOperator):
     ``A @ x`` takes a vector (n,) or columns (n, k); ``A(x)`` takes rows, or images (batch, …)
     where the map has been given their shape, and returns what the map makes of each.
 
+    Like a matrix it has ``shape``, (m, n).
+
     Attributes:
-        shape: (m, n).
         images: Shapes of one image before and after; ((n,), (m,)) for vectors.
         source: What it was made of.
         test: Whether the adjoint is one, by the products that are made.
@@ -57,6 +58,11 @@ class LinearMap(OwnOperator):
         self.source = source
         self._forward, self._backward, self._vectors = forward, backward, vectors
         self._remembered: Any = None
+
+    def __repr__(self) -> str:
+        rows, columns = self.shape
+        what = getattr(self.source, "__name__", type(self.source).__name__)
+        return f"<{rows} × {columns} {'adjoint of ' if self._is_adjoint else ''}{what}>"
 
     @functools.cached_property
     def H(self) -> LinearMap:  # noqa: N802, RUF100 (NumPy's name)

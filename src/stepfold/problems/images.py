@@ -26,9 +26,10 @@ class ImageProblem(Problem[ArrayT]):
         shape: Of one image; its entries are n. That of the operator if not given, where it was made
             by `stepfold.operators.linear_map` with shapes of images.
 
+    Its ``shape`` is that of one image.
+
     Attributes:
         flat: The problem of vectors.
-        shape: Of one image.
 
     Raises:
         TypeError: If ``problem`` is no problem, or the shape of an image is not known.
