@@ -244,7 +244,8 @@ before, peak = read(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 result = solve(problem, chebyshev_steps(SpectralBounds(0.8 * num_rows, 1.2 * num_rows), 4),
                max_steps=4)
 growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) * 1024
-print(problem.bytes_read, read() - before, growth, result.num_steps)
+print(problem.bytes_read, read() - before, growth, result.num_steps,
+      result.history.num_products[-1])
 """
 
 
@@ -268,8 +269,10 @@ def test_a_gigabyte_is_swept_in_a_tenth_of_the_memory(kind: str, tmp_path: Path)
         text=True,
         check=True,
     )
-    counted, by_the_system, growth, num_steps = map(int, done.stdout.split())
+    counted, by_the_system, growth, num_steps, num_products = map(int, done.stdout.split())
     size = 8 * num_rows * num_columns
-    assert counted == (num_steps + 1) * size
+    # A run that is cut short may spend ten products, of two a sweep, on finding out why.
+    assert num_steps + 1 <= counted // size <= num_steps + 6
+    assert counted // size == num_products // 2 + 1
     assert by_the_system == pytest.approx(counted, rel=1e-3)
     assert growth < memory

@@ -145,7 +145,8 @@ class BlockedLeastSquares(QuadraticProblem[NDArray[Any]]):
     """Minimise ``½‖Ax − b‖² + ½μ‖x‖²`` with A larger than memory, on disk.
 
     `solve`, `estimate_bounds` and `plan` take it like any other problem. From x0 = 0 a run of k
-    steps sweeps A k + 1 times: Aᵀb is one sweep, and is minus the gradient at 0.
+    steps sweeps A k + 1 times: Aᵀb is one sweep, and is minus the gradient at 0. One that does not
+    converge may sweep it five times more to find out why.
 
     Args:
         array: A, of shape (m, n), see `BlockedMatrix`; it is never changed.
