@@ -42,26 +42,29 @@ class DiagonalSteps:
     def __call__(self, x: Any, b: Any) -> None:
         """Take the steps; x and b are arrays of shape (n,) of one dtype, and x is changed."""
         loop = self._compiled_for(x, b)
-        current = x
         steps = self.steps
         # Multigrid starts at 0 on every level but after its own corrections: a product less.
-        if x[0] == 0 and not x.any():
-            current = x if loop is None or len(steps) == 1 else np.empty_like(x)
+        from_zero = x[0] == 0 and not x.any()
+        steps = steps[1:] if from_zero else steps
+        current, spare = x, x
+        if loop is not None and steps:
+            spare = np.empty_like(x)
+        if from_zero:
+            # Where an even number of exchanges ends in x.
+            current, spare = (spare, x) if len(steps) % 2 else (x, spare)
             np.multiply(self._from_zero, b, out=current)
-            steps = steps[1:]
         if loop is None:
             for gamma in steps:
-                residual = b - self.matrix @ current
+                residual = b - self.matrix @ x
                 residual *= gamma * self.inverse
-                current += residual
+                x += residual
             return
         number = x.real.dtype.type
         arrays = (self.matrix.data, self.matrix.indices, self.matrix.indptr, self.inverse, b)
         for gamma in steps:
-            out = np.empty_like(x) if current is x else x
-            calls = [(*arrays, current, out, number(gamma), *ends) for ends in self._ranges]
+            calls = [(*arrays, current, spare, number(gamma), *ends) for ends in self._ranges]
             run(loop, calls)
-            current = out
+            current, spare = spare, current
         if current is not x:
             x[:] = current
 
