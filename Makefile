@@ -61,6 +61,7 @@ bench: $(STAMP)  ## Time stepfold beside its rivals (half an hour); the table of
 	$(BIN)/python benchmarks/training_memory.py
 	$(BIN)/python benchmarks/solve.py --write docs/benchmarks.md
 	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/command_line.py
 	$(BIN)/python benchmarks/rivals.py
 	$(BIN)/python benchmarks/guard.py
 	$(BIN)/python benchmarks/bounds.py

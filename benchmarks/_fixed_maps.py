@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from _timing import Report
 
-from stepfold.accelerate import accelerate
-from stepfold.accelerate.rivals import anderson
+from stepfold.accelerate import Anderson, accelerate, iterate
 from stepfold.iterations import Fista
 from stepfold.problems.gallery import GALLERY, GalleryMap
 
@@ -61,7 +60,7 @@ def accelerated(member: GalleryMap) -> int | None:
 
 def mixed(member: GalleryMap) -> int | None:
     """Anderson's acceleration, type II, without damping."""
-    return _counted(functools.partial(anderson, memory=MEMORY), member)
+    return _counted(functools.partial(iterate, method=Anderson(MEMORY)), member)
 
 
 def _counted(method: Callable[..., Any], member: GalleryMap) -> int | None:

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from _timing import Report
 
-from stepfold.accelerate import accelerate
-from stepfold.accelerate.rivals import plain_iteration
+from stepfold.accelerate import accelerate, iterate
 from stepfold.problems.gallery import GALLERY
 from stepfold.problems.gallery.mixtures import mixture_map, mixture_samples
 
@@ -69,7 +68,7 @@ def _run(seed: int, count: int, start: str) -> tuple[int, int]:
 def _counts(function: Any, start: Any) -> tuple[int, int]:
     """Evaluations of the plain iteration and of `accelerate`; 0 if it does not converge."""
     with np.errstate(all="ignore"):
-        plain = plain_iteration(function, start, max_products=MOST)
+        plain = iterate(function, start, max_products=MOST)
         ours = accelerate(function, start, max_products=int(LIMIT[0] * MOST + LIMIT[1]))
     return tuple(  # type: ignore[return-value]
         int(result.history.num_products[-1]) if result.converged else 0 for result in (plain, ours)

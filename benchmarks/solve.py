@@ -56,6 +56,9 @@ def main() -> None:
     if arguments.write and not (BEGIN in page and END in page):
         parser.error(f"{arguments.write} has no lines {BEGIN!r} and {END!r}")
     with_threads(arguments.threads)
+    from stepfold import kernels
+
+    kernels.load()  # what that costs: command_line.py
     begin = time.perf_counter()
     report = Report()
     conditions = machine(arguments.threads, quick=arguments.quick)

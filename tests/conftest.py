@@ -11,6 +11,8 @@ from hypothesis import settings
 pytest.register_assert_rewrite("browser", "cli_runner")
 from browser import Visitor, launch, left_out  # noqa: E402
 
+from stepfold import kernels  # noqa: E402
+
 settings.register_profile(
     "stepfold", deadline=None, derandomize=True, max_examples=50, database=None
 )
@@ -32,6 +34,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     sentence = left_out(terminal.stats.get("skipped", [])) if terminal else None
     if sentence:
         terminal.write_line(sentence, yellow=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kernels_from_the_first_step() -> None:
+    """Otherwise which tests are served by kernels would depend on those before them."""
+    kernels.load()
 
 
 def _orthogonal(size: int, rng: np.random.Generator) -> np.ndarray:

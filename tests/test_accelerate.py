@@ -1,5 +1,6 @@
 """`accelerate`: where it ends, what it counts, and what it does about maps that misbehave."""
 
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 from scipy.linalg import block_diag
 
 from stepfold import FixedPoint, Schedule, SpectralBounds, Status, accelerate, chebyshev_steps
-from stepfold.accelerate import GradientWarning, anderson, plain_iteration
+from stepfold.accelerate import Anderson, GradientWarning, iterate
 from stepfold.problems.fixed_point import StochasticMapWarning
 from stepfold.problems.gallery import GALLERY
+
+mixed = functools.partial(iterate, method=Anderson())
 
 EIGENVALUES = np.geomspace(0.01, 1.0, 60)
 START = np.random.default_rng(1).standard_normal(60)
@@ -286,7 +289,7 @@ def test_the_advice_says_that_relaxation_cannot_help_where_it_does_not(
 ) -> None:
     turn = _fan(*fan)
     rhs = np.random.default_rng(0).standard_normal(len(turn))
-    plain = plain_iteration(lambda x: turn @ x + rhs, 0 * rhs)
+    plain = iterate(lambda x: turn @ x + rhs, 0 * rhs)
     ours = accelerate(lambda x: turn @ x + rhs, 0 * rhs)
     share = ours.history.num_products[-1] / plain.history.num_products[-1]
     assert share < 0.75 if helps else 0.9 < share < 1.15
@@ -330,7 +333,9 @@ def test_an_interrupt_returns_the_best_iterate(matrix: np.ndarray) -> None:
     assert size < 0.2 * np.linalg.norm(function(START) - START)
 
 
-@pytest.mark.parametrize("method", [accelerate, plain_iteration, anderson])
+@pytest.mark.parametrize(
+    "method", [accelerate, iterate, functools.partial(iterate, method=Anderson())]
+)
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_an_interrupt_at_the_start_returns_the_start(method: Any, at: int) -> None:
     calls = []

@@ -1,5 +1,6 @@
 """What is claimed of the guard and of the rates, on the gallery, lassos and published maps."""
 
+import functools
 import math
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from stepfold import FixedPoint, SpectralBounds, Status, accelerate, chebyshev_steps
-from stepfold.accelerate import anderson, constant_relaxation, plain_iteration, steffensen
+from stepfold.accelerate import Anderson, Constant, Steffensen, iterate
 from stepfold.iterations import Fista, ProximalGradient
 from stepfold.polynomial import spectral_radius
 from stepfold.problems import Composite, lasso
@@ -18,11 +19,13 @@ from stepfold.solve import solve
 
 BUDGET = 20_000
 
+mixed = functools.partial(iterate, method=Anderson())
+
 
 @pytest.mark.parametrize("name", GALLERY)
 def test_never_more_than_the_plain_iteration_and_a_little(name: str) -> None:
     member = GALLERY[name](np.random.default_rng(0))
-    plain = plain_iteration(member.map, member.start, max_products=BUDGET)
+    plain = iterate(member.map, member.start, max_products=BUDGET)
     ours = accelerate(member.map, member.start, max_products=BUDGET)
     assert plain.converged
     assert ours.converged
@@ -133,14 +136,14 @@ def _linear(x: Any) -> Any:
     return MATRIX @ x + RHS
 
 
-@pytest.mark.parametrize("method", [plain_iteration, anderson, accelerate])
+@pytest.mark.parametrize("method", [iterate, mixed, accelerate])
 def test_every_method_finds_the_solution_of_a_direct_solver(method: Any) -> None:
     result = method(_linear, np.zeros(12), rtol=1e-12)
     assert result.converged
     np.testing.assert_allclose(result.x, np.linalg.solve(np.eye(12) - MATRIX, RHS), rtol=1e-9)
 
 
-@pytest.mark.parametrize("method", [plain_iteration, anderson, accelerate])
+@pytest.mark.parametrize("method", [iterate, mixed, accelerate])
 def test_every_method_serves_tensors(method: Any) -> None:
     weights = torch.from_numpy(MATRIX)
     result = method(lambda x: weights @ x + 1, torch.zeros(12, dtype=torch.float64), rtol=1e-12)
@@ -149,47 +152,47 @@ def test_every_method_serves_tensors(method: Any) -> None:
 
 
 def test_anderson_with_full_memory_ends_as_gmres_does() -> None:
-    result = anderson(_linear, np.zeros(12), memory=12, rtol=1e-10)
+    result = iterate(_linear, np.zeros(12), Anderson(12), rtol=1e-10)
     assert result.num_steps <= 14
 
 
 @pytest.mark.parametrize("memory", [1, 2, 5])
 def test_anderson_keeps_no_more_than_its_memory(memory: int) -> None:
-    assert anderson(np.cos, np.linspace(0, 1, 7), memory=memory).converged
+    assert iterate(np.cos, np.linspace(0, 1, 7), Anderson(memory)).converged
 
 
 def test_the_best_constant_beats_the_plain_iteration_at_its_own_rate() -> None:
     eigenvalues = np.linspace(0.1, 1.0, 20)
-    result = constant_relaxation(
-        lambda x: x - eigenvalues * (x - 1), np.zeros(20), bounds=SpectralBounds(0.1, 1.0)
+    result = iterate(
+        lambda x: x - eigenvalues * (x - 1), np.zeros(20), Constant(SpectralBounds(0.1, 1.0))
     )
     rate = (1.0 - 0.1) / (1.0 + 0.1)
     assert result.num_steps <= math.ceil(math.log(1e-8) / math.log(rate))
 
 
 def test_steffensen_converges_quadratically() -> None:
-    result = steffensen(np.cos, np.array([1.0]), rtol=1e-14)
+    result = iterate(np.cos, np.array([1.0]), Steffensen(), rtol=1e-14)
     assert result.num_steps <= 8
     np.testing.assert_allclose(result.x, 0.7390851332151607, rtol=1e-13)
 
 
 def test_steffensen_is_for_one_dimension() -> None:
     with pytest.raises(ValueError, match=r"`x0` must hold one number, got shape \(2,\)"):
-        steffensen(np.cos, np.zeros(2))
+        iterate(np.cos, np.zeros(2), Steffensen())
 
 
 def test_a_constant_needs_bounds() -> None:
     with pytest.raises(ValueError, match="`bounds` must be SpectralBounds"):
-        constant_relaxation(np.cos, np.zeros(2), bounds=None)  # type: ignore[arg-type]
+        Constant(None)  # type: ignore[arg-type]
 
 
 def test_a_plain_iteration_that_grows_ends_as_diverged() -> None:
-    result = plain_iteration(lambda x: 3 * x + 1, np.ones(2))
+    result = iterate(lambda x: 3 * x + 1, np.ones(2))
     assert result.status is Status.DIVERGED
     np.testing.assert_array_equal(result.x, np.ones(2))
 
 
-@pytest.mark.parametrize("method", [plain_iteration, anderson])
+@pytest.mark.parametrize("method", [iterate, mixed])
 def test_rivals_keep_the_best_iterate_when_the_map_breaks(method: Any) -> None:
     calls: list[int] = []
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.polynomial.chebyshev import chebval
 
 from stepfold import SpectralBounds, accelerate
-from stepfold.accelerate import plain_iteration
+from stepfold.accelerate import iterate
 from stepfold.problems.jacobian import jacobian_spectrum
 from stepfold.spectrum.ellipse import Ellipse
 
@@ -100,7 +100,7 @@ def test_an_ellipse_that_is_wrong_costs_little(name: str, wrong: str) -> None:
 def test_without_the_guard_a_wrong_ellipse_is_obeyed() -> None:
     start = np.zeros((25, 2))
     obeyed = accelerate(_map(FLAT), start, bounds=WRONG["a point"], guard=False)
-    plain = plain_iteration(_map(FLAT), start)
+    plain = iterate(_map(FLAT), start)
     assert obeyed.history.num_products[-1] == plain.history.num_products[-1]
 
 

@@ -16,7 +16,7 @@ from stepfold import (
     chebyshev_steps,
     solve,
 )
-from stepfold.accelerate import plain_iteration
+from stepfold.accelerate import iterate
 from stepfold.problems.gallery import GALLERY
 from stepfold.run.policies.relaxation import LONGEST_PERIOD
 
@@ -27,7 +27,7 @@ MANY = {"mixture", "matrix_factors", "sinkhorn", "low_rank", "projections", "sad
 def _compare(kind: str, seed: int, budget: int) -> None:
     function, start = made(kind, seed)
     with np.errstate(all="ignore"):
-        plain = plain_iteration(function, start, max_products=budget)
+        plain = iterate(function, start, max_products=budget)
         if not plain.converged:
             pytest.skip("the plain iteration does not converge")
         most = int(1.15 * plain.history.num_products[-1]) + LONGEST_PERIOD
@@ -60,7 +60,7 @@ def test_where_the_plain_iteration_converges_it_does_on_many_more_maps(
 @pytest.mark.parametrize(("kind", "seed"), BEYOND)
 def test_the_maps_on_which_it_takes_longer_are_solved_as_well(kind: str, seed: int) -> None:
     function, start = made(kind, seed)
-    plain = plain_iteration(function, start, max_products=20_000)
+    plain = iterate(function, start, max_products=20_000)
     ours = accelerate(function, start, max_products=20_000)
     assert plain.converged
     assert ours.converged
@@ -77,7 +77,7 @@ def test_it_leaves_a_saddle_as_the_plain_iteration_does(
         return x - rate * np.array([x[0] ** 3 - x[0], x[1]])
 
     start = np.array([away, along])
-    plain, ours = plain_iteration(function, start), accelerate(function, start)
+    plain, ours = iterate(function, start), accelerate(function, start)
     np.testing.assert_allclose(ours.x, [1.0, 0.0], atol=1e-5)
     assert ours.num_steps <= 1.15 * plain.num_steps + LONGEST_PERIOD
 
@@ -141,7 +141,7 @@ def test_a_plateau_is_no_stall() -> None:
         return x + 2e-3 * (x - x**3)
 
     start = np.array([1e-6, 2e-6])
-    plain = plain_iteration(function, start)
+    plain = iterate(function, start)
     result = accelerate(function, start, atol=1e-11, rtol=0.0)
     assert plain.num_steps > 1000
     assert result.converged
@@ -156,7 +156,7 @@ def test_a_run_that_relaxation_led_out_of_the_domain_starts_over() -> None:
         return np.where(x < 0, 1.05 * x, x - slopes * (x - 1e-3))
 
     start = np.linspace(1, 2, 30)
-    plain = plain_iteration(function, start)
+    plain = iterate(function, start)
     result = accelerate(function, start)
     assert plain.converged
     assert result.converged

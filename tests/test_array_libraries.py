@@ -16,7 +16,7 @@ from stepfold import (
     lanczos_measure,
     solve,
 )
-from stepfold.accelerate.rivals import anderson
+from stepfold.accelerate import Anderson, iterate
 from stepfold.measure import error_measure, exact_measure, residual_measure
 from stepfold.problems import Preconditioned
 from stepfold.problems.jacobian import jacobian_spectrum
@@ -178,7 +178,7 @@ def test_a_map_is_accelerated_to_its_fixed_point(batch) -> None:
 def test_andersons_method_and_the_spectrum_of_a_jacobian_take_arrays_of_the_standard() -> None:
     matrix = 0.95 * HESSIAN / np.linalg.norm(HESSIAN, 2)
     own, zero = xp.asarray(matrix), xp.asarray(np.zeros(40))
-    result = anderson(lambda x: own @ x + 1.0, zero, rtol=1e-9)
+    result = iterate(lambda x: own @ x + 1.0, zero, Anderson(), rtol=1e-9)
     expected = np.linalg.solve(np.eye(40) - matrix, np.ones(40))
     np.testing.assert_allclose(np.asarray(result.x), expected, rtol=1e-6)
     bounds = jacobian_spectrum(lambda x: own @ x, zero)

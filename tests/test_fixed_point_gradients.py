@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stepfold import FixedPoint, accelerate, solve
-from stepfold.accelerate import ConvergenceWarning, GradientWarning, plain_iteration
+from stepfold.accelerate import ConvergenceWarning, GradientWarning, iterate
 from stepfold.unfolded import fixed_point
 
 
@@ -121,9 +121,7 @@ def test_only_one_evaluation_at_each_end_is_recorded(differentiable: bool) -> No
     assert modes == [True] + [False] * (len(modes) - 1 - differentiable) + [True] * differentiable
 
 
-@pytest.mark.parametrize(
-    "run", [accelerate, plain_iteration, lambda f, z: solve(FixedPoint(f), None, z)]
-)
+@pytest.mark.parametrize("run", [accelerate, iterate, lambda f, z: solve(FixedPoint(f), None, z)])
 def test_whoever_would_lose_gradients_is_warned(run: Callable[..., object]) -> None:
     _, _, function = _cell(0.5)
     with pytest.warns(GradientWarning, match="differentiable=True"):

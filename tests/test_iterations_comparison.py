@@ -7,7 +7,6 @@ import pytest
 from scipy.sparse.linalg import cg
 
 from stepfold import Quadratic, SpectralBounds, chebyshev_steps, constant_steps
-from stepfold.interop.scipy import solve_with
 from stepfold.iterations import GradientDescent, heavy_ball, nesterov, semi_iteration
 from stepfold.polynomial import chebyshev_period_rate, constant_rate
 
@@ -165,14 +164,3 @@ def test_inside_a_period_chebyshev_steps_may_be_far_off(errors: dict[str, np.nda
     inside = errors["Chebyshev"][1:T] / errors["semi-iteration"][1:T]
     assert inside.min() > 1
     assert inside.max() > 10
-
-
-def test_the_adapter_sees_the_same_conjugate_gradients(
-    errors: dict[str, np.ndarray],
-    setting: tuple[Quadratic[Any], np.ndarray, SpectralBounds],
-) -> None:
-    problem, solution, _ = setting
-    result = solve_with(cg, problem, rtol=0.0, max_steps=LAST)
-    error = np.linalg.norm(result.x - solution)
-    assert error == pytest.approx(errors["conjugate gradients"][-1], rel=1e-6)
-    assert result.history.num_products.tolist() == list(range(LAST + 1))

@@ -217,6 +217,37 @@ def test_small_problems_do_not_load_the_compiler() -> None:
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
 
 
+LARGE = """
+    import sys, numpy as np, scipy.sparse as sp
+    from stepfold import LeastSquares, Quadratic, kernels, solve
+    from stepfold.kernels import _compiler
+    kernels.SMALLEST_DENSE = kernels.SMALLEST_SPARSE = 0
+    problem = LeastSquares(np.ones((40, 30)) + np.eye(40, 30), np.arange(40.0))
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "is_loaded"),
+    [
+        ("solve(problem)", False),
+        ("solve(problem); solve(problem)", True),
+        ("_compiler.READ_BEFORE_LOADING = 1000; solve(problem)", True),
+        ("kernels.load(); solve(problem)", True),
+        ("_compiler.READ_BEFORE_LOADING = 20000; [problem.gradient(np.ones(30))] * 99", False),
+        (
+            "_compiler.READ_BEFORE_LOADING = 2 * 40 * 30 * 8 * 3; x = np.ones(30);"
+            "[problem.gradient(x) for _ in range(3)]; assert 'numba' not in sys.modules;"
+            "problem.gradient(x); assert problem._sweep.num_calls == 1",
+            True,
+        ),
+    ],
+    ids=["one run", "two runs", "one long run", "load", "one gradient", "four gradients"],
+)
+def test_the_compiler_is_loaded_once_it_pays(code: str, is_loaded: bool) -> None:
+    code = f"{textwrap.dedent(LARGE)}\n{code}\nassert ('numba' in sys.modules) == {is_loaded}"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
+
+
 @pytest.mark.usefixtures("no_size_too_small", "no_compiler")
 def test_without_a_compiler_everything_works_and_is_said_once() -> None:
     problem = LeastSquares(MATRIX, RHS, ridge=0.5)
@@ -249,6 +280,7 @@ SWEEP = """
     import numpy as np, scipy.sparse as sp
     from stepfold import Quadratic, kernels
     kernels.SMALLEST_SPARSE = 0
+    kernels.load()
     problem = Quadratic(sp.eye_array(300).tocsr(), np.ones(300))
     def step():
         assert problem.gradient_step(np.zeros(300), 0.5).tolist() == [0.5] * 300

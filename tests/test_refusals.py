@@ -17,7 +17,7 @@ from stepfold import (
     lasso,
     solve,
 )
-from stepfold.accelerate import anderson, plain_iteration
+from stepfold.accelerate import Anderson, iterate
 from stepfold.interop.scipy import chebyshev, lsq_chebyshev
 from stepfold.iterations import (
     Fista,
@@ -237,7 +237,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "`callback` must be a function or None, got int",
     ),
     "plain iteration, callback": (
-        lambda: plain_iteration(np.cos, ONES, callback=1),  # type: ignore[arg-type]
+        lambda: iterate(np.cos, ONES, callback=1),  # type: ignore[arg-type]
         TypeError,
         "`callback` must be a function or None, got int",
     ),
@@ -292,7 +292,7 @@ def test_a_start_in_the_other_byte_order_is_taken() -> None:
 
 @pytest.mark.parametrize("start", [np.ones(3, dtype=np.float16), torch.ones(3).bfloat16()])
 def test_anderson_mixes_in_half_precision(start: Any) -> None:
-    result = anderson(lambda x: x / 2 + 1, start, rtol=1e-2)
+    result = iterate(lambda x: x / 2 + 1, start, Anderson(), rtol=1e-2)
     assert result.converged
     assert result.x.dtype == start.dtype
     np.testing.assert_allclose(result.x.tolist(), 2.0, rtol=1e-2)

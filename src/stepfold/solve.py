@@ -15,6 +15,7 @@ import numpy as np
 
 from stepfold._typing import ArrayT
 from stepfold.iterations import Fista, GradientDescent, Iteration
+from stepfold.kernels import note_run
 from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.penalties import L1, Penalty
@@ -140,6 +141,7 @@ def solve(
             "pose it as `LeastSquares(matrix, rhs)` or `Quadratic(matrix, rhs)`"
         )
     check_schedule(schedule)
+    note_run()
     budgets = Budgets(max_steps, max_products, max_seconds)
     terms = Terms(rtol, atol, error_rtol, gap_rtol, gap_atol, budgets, callback, keep_iterates)
     not_for_all: dict[str, Any] = {"error_rtol": error_rtol, "low_precision": low_precision}

@@ -31,6 +31,8 @@ _PIECE = 65536
 # BLAS takes vectors of more than 10 000 entries to its threads, which then spin on the cores that
 # the threads of our kernels need: an inner product of 160 000 entries took 4 ms instead of 0.05.
 _BLAS_PIECE = 8192
+# Entries up to which NumPy's two passes are as good, and SciPy's BLAS need not be imported.
+_NUMPY_ADDS = 2**17
 
 
 def all_finite(x: Any) -> bool:
@@ -86,7 +88,7 @@ def dot(u: Any, v: Any) -> float:
     3.0
     """
     if is_numpy(u) and u.dtype.char in "dD":
-        return float(np.vdot(u, v).real)
+        return float(_sums_of_products(u, v)[0])
     return float(row_dots(u, v)[0])
 
 
@@ -259,7 +261,10 @@ def add_scaled(y: Any, factor: Any, x: Any) -> Any:
     array([3., 7.])
     """
     if _blas_takes(y) and _blas_takes(x) and x.dtype == y.dtype and isinstance(factor, float):
-        axpy = _blas("axpy", y)
+        if y.size <= _NUMPY_ADDS:
+            y += y.dtype.type(factor) * x
+            return y
+        axpy = _axpy(y.dtype.char)
         for at in range(0, y.size, _BLAS_PIECE):
             axpy(x[at : at + _BLAS_PIECE], y[at : at + _BLAS_PIECE], a=factor)
         return y
@@ -280,12 +285,8 @@ def _blas_takes(x: Any) -> bool:
     return bool(x.flags.c_contiguous and x.flags.writeable)
 
 
-@functools.lru_cache(maxsize=16)
-def _blas_routine(name: str, char: str) -> Any:
+@functools.lru_cache(maxsize=4)
+def _axpy(char: str) -> Any:
     from scipy.linalg.blas import get_blas_funcs
 
-    return get_blas_funcs(name, dtype=np.dtype(char))
-
-
-def _blas(name: str, x: Any) -> Any:
-    return _blas_routine(name, x.dtype.char)
+    return get_blas_funcs("axpy", dtype=np.dtype(char))

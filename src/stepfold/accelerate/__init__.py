@@ -25,7 +25,7 @@ from stepfold.accelerate.implicit import (
     check_differentiable,
     with_gradient,
 )
-from stepfold.accelerate.rivals import anderson, constant_relaxation, plain_iteration, steffensen
+from stepfold.accelerate.methods import Anderson, Constant, Method, Plain, Steffensen, iterate
 from stepfold.problems.fixed_point import FixedPoint, GradientWarning
 from stepfold.result import Result
 from stepfold.run import Budgets, Terms
@@ -37,13 +37,15 @@ from stepfold.spectrum import SpectralBounds
 from stepfold.spectrum.ellipse import Ellipse
 
 __all__ = [
+    "Anderson",
+    "Constant",
     "ConvergenceWarning",
     "GradientWarning",
+    "Method",
+    "Plain",
+    "Steffensen",
     "accelerate",
-    "anderson",
-    "constant_relaxation",
-    "plain_iteration",
-    "steffensen",
+    "iterate",
 ]
 
 

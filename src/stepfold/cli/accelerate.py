@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -11,8 +12,8 @@ from typing import Any
 import click
 import numpy as np
 
+from stepfold.accelerate import Anderson, Plain, Steffensen, iterate
 from stepfold.accelerate import accelerate as run_accelerate
-from stepfold.accelerate import anderson, plain_iteration, steffensen
 from stepfold.cli.files import load_array, save_vector
 from stepfold.cli.options import FILE, choice_option, given_bounds, output_option, output_options
 from stepfold.cli.output import PERIOD, check_output, last
@@ -22,9 +23,10 @@ from stepfold.problems.fixed_point import StochasticMapWarning
 
 METHODS: dict[str, Callable[..., Any]] = {
     "relaxation": run_accelerate,
-    "plain": plain_iteration,
-    "anderson": anderson,
-    "steffensen": steffensen,
+    **{
+        type(method).__name__.lower(): functools.partial(iterate, method=method)
+        for method in (Plain(), Anderson(), Steffensen())
+    },
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold.kernels._compiler import KernelWarning, usable
+from stepfold.kernels._compiler import KernelWarning, load, note_run, usable, worth_loading
 from stepfold.kernels.base import Sweep
 from stepfold.kernels.conjugate import ConjugateBlock
 from stepfold.kernels.dense import DenseColumns, DenseRows
@@ -22,6 +22,8 @@ __all__ = [
     "Sweep",
     "conjugate_block",
     "least_squares_sweep",
+    "load",
+    "note_run",
     "quadratic_sweep",
 ]
 
@@ -29,6 +31,9 @@ SMALLEST_DENSE = 2**24
 """Bytes of a dense matrix from which least squares has a kernel."""
 SMALLEST_SPARSE = 2**19
 """Stored entries of a sparse matrix from which it has a kernel."""
+SMALLEST_BLOCK = 2**12
+"""Stored entries from which steps of conjugate gradients are made in blocks, once numba is there:
+what a step saves is Python's own time."""
 MOST_VECTORS = {"rows": 8, "columns": 4}
 """Right-hand sides up to which a dense kernel beats two matrix products, which reuse more of what
 is in registers; a complex one counts twice."""
@@ -47,7 +52,7 @@ def least_squares_sweep(operator: Any, rhs: Any) -> Sweep | None:
         return None
     if isinstance(operator, np.ndarray):
         return _dense_sweep(operator, rhs)
-    if _is_sparse(operator, rhs, ("csr", "csc")):
+    if _is_sparse(operator, rhs, ("csr", "csc"), SMALLEST_SPARSE):
         kind = SparseRows if operator.format == "csr" else SparseColumns
         return kind(operator, rhs)
     return None
@@ -57,14 +62,22 @@ def quadratic_sweep(operator: Any, rhs: Any) -> Sweep | None:
     """Kernel for ``keep·x + gamma·(b − A x)``, or None if the plain formula is to serve."""
     if not usable() or not isinstance(rhs, np.ndarray):
         return None
-    return SparseSymmetric(operator, rhs) if _is_sparse(operator, rhs, ("csr",)) else None
+    if not _is_sparse(operator, rhs, ("csr",), SMALLEST_SPARSE):
+        return None
+    return SparseSymmetric(operator, rhs)
 
 
 def conjugate_block(operator: Any, x: Any) -> ConjugateBlock | None:
     """Kernel for steps of conjugate gradients from x, or None if the plain ones are to serve."""
     if not usable() or not isinstance(x, np.ndarray) or x.ndim != 1 or x.dtype.kind != "f":
         return None
-    return ConjugateBlock.of(operator, x) if _is_sparse(operator, x, ("csr",)) else None
+    if not _is_sparse(operator, x, ("csr",), SMALLEST_BLOCK):
+        return None
+    is_counted = operator.nnz >= SMALLEST_SPARSE  # by the sweep
+    reads = 0 if is_counted else operator.data.nbytes + operator.indices.nbytes
+    if not worth_loading(reads, in_second_run=is_counted):
+        return None
+    return ConjugateBlock.of(operator, x)
 
 
 def _dense_sweep(matrix: Any, rhs: Any) -> Sweep | None:
@@ -97,10 +110,10 @@ def _is_plain(array: Any) -> bool:
     return bool(array.flags.aligned and array.dtype.isnative)
 
 
-def _is_sparse(matrix: Any, rhs: Any, formats: tuple[str, ...]) -> bool:
+def _is_sparse(matrix: Any, rhs: Any, formats: tuple[str, ...], smallest: int) -> bool:
     if getattr(matrix, "format", None) not in formats or not hasattr(matrix, "indptr"):
         return False
-    if matrix.nnz < SMALLEST_SPARSE or not _fits(matrix, rhs):
+    if matrix.nnz < smallest or not _fits(matrix, rhs):
         return False
     arrays = (matrix.data, matrix.indices, matrix.indptr)
     return all(_is_plain(array) and array.flags.c_contiguous for array in arrays)

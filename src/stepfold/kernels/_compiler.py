@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 import threading
 import warnings
 from typing import Any
@@ -14,7 +15,13 @@ REASONS: list[str] = []
 # meaning: an iterate that diverges must be seen to.
 FAST_MATH = {"reassoc", "contract", "nsz", "arcp"}
 
+# Bytes of matrices that NumPy and SciPy read in about twice the time that loading numba takes: what
+# kernels save of that is what loading costs. Of a process whose first run reads less, none is made.
+READ_BEFORE_LOADING = 2**32
+
 _lock = threading.RLock()
+_num_runs = 0
+_num_read = 0
 
 
 class KernelWarning(UserWarning):
@@ -40,6 +47,42 @@ def give_up(reason: str) -> None:
 def usable() -> bool:
     """Whether nothing has gone wrong so far; nothing is imported to find out."""
     return not REASONS
+
+
+def load() -> None:
+    """Load the compiler now, so that kernels serve from the first step of the first run.
+
+    Otherwise a process loads it for its second run, or in the first one once kernels would have
+    saved the half second that loading takes.
+    """
+    try:
+        importlib.import_module("numba")
+    except ImportError as error:
+        give_up(f"numba cannot be imported: {error}")
+
+
+def note_run() -> None:
+    """Count a run: whoever solves a second large problem is likely to solve many."""
+    global _num_runs
+    _num_runs += 1
+
+
+def worth_loading(num_bytes: int, *, in_second_run: bool = True) -> bool:
+    """Whether numba is loaded, or has now become worth loading.
+
+    Bytes are counted, and not time, so that a program computes the same whenever it runs.
+
+    Args:
+        num_bytes: What NumPy and SciPy are about to read if not.
+        in_second_run: Whether the matrix is so large that a second run is reason enough.
+    """
+    global _num_read
+    if "numba" in sys.modules or _num_read >= READ_BEFORE_LOADING:
+        return True
+    if in_second_run and _num_runs > 1:
+        return True
+    _num_read += num_bytes
+    return False
 
 
 Argument = str | tuple[str, int] | tuple[str, int, str]

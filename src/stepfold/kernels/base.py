@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from stepfold.kernels._compiler import usable as compiler_usable
+from stepfold.kernels._compiler import worth_loading
 from stepfold.kernels._threads import num_threads
 
 # Two lines of 64 bytes: processors fetch them in pairs.
@@ -23,7 +24,12 @@ class Sweep(ABC):
     Args:
         matrix: ndarray or sparse array, kept and never written to.
         rhs: b, shape (m,) or (batch, m), in the dtype of the iterates.
+
+    Attributes:
+        products_per_sweep: Products with A or its transpose that a sweep stands for.
     """
+
+    products_per_sweep: ClassVar[int] = 2
 
     def __init__(self, matrix: Any, rhs: Any) -> None:
         self.matrix = matrix
@@ -52,7 +58,8 @@ class Sweep(ABC):
         Returns:
             A new array of the shape of ``x``, or None where the plain formula must serve: ``x`` is
             no array of the dtype and shape of the problem, ``gamma`` is not one real number of at
-            most that precision, or there is no usable compiler after all.
+            most that precision, there is no usable compiler after all, or loading it does not
+            pay yet.
         """
         if not isinstance(x, np.ndarray) or x.dtype != self.rhs.dtype:
             return None
@@ -62,7 +69,7 @@ class Sweep(ABC):
             return None
         if isinstance(gamma, np.floating) and np.result_type(gamma, x) != x.dtype:
             return None
-        if not self._prepare():
+        if not worth_loading(self._plain_reads) or not self._prepare():
             return None
         self.num_calls += 1
         batch = math.prod(self._batch)
@@ -75,6 +82,13 @@ class Sweep(ABC):
             float(gamma),
         )
         return out
+
+    @property
+    def _plain_reads(self) -> int:
+        """Bytes of the matrix that the plain formula reads."""
+        stored = (self.matrix.data, getattr(self.matrix, "indices", None))
+        per_product = sum(int(array.nbytes) for array in stored if array is not None)
+        return self.products_per_sweep * per_product
 
     @abstractmethod
     def _prepare(self) -> bool:

@@ -87,6 +87,7 @@ class SparseColumns(Sweep):
 class SparseSymmetric(Sweep):
     """A quadratic with a CSR matrix: product and step in one pass."""
 
+    products_per_sweep = 1
     _loop: Any = None
 
     def _prepare(self) -> bool:

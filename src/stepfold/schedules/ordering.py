@@ -123,16 +123,17 @@ def leja_order(steps: FloatArray) -> NDArray[np.intp]:
     roots = steps.min() / steps
     chosen = np.empty(roots.size, dtype=np.intp)
     log_product = np.zeros(roots.size)
-    taken = np.zeros(roots.size, dtype=bool)
     index = int(roots.argmax())
     for position in range(roots.size):
         chosen[position] = index
-        taken[index] = True
         # Divided by the root taken, each distance is a factor of what is left of an error.
-        log_product += np.log(np.maximum(np.abs(roots - roots[index]), _EPS) / roots[index])
-        candidates = np.where(taken, -np.inf, log_product)
+        distances = np.abs(roots - roots[index])
+        np.maximum(distances, _EPS, out=distances)
+        distances /= roots[index]
+        log_product += np.log(distances, out=distances)
+        log_product[index] = -np.inf
         # Symmetric roots tie: were rounding to choose, the order would depend on the unit.
-        index = int((candidates >= candidates.max() - 1e-9).argmax())
+        index = int((log_product >= log_product.max() - 1e-9).argmax())
     return chosen
 
 

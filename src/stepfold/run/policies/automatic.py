@@ -162,7 +162,7 @@ class Automatic(Policy):
     def _advance(self, loop: Loop) -> bool:
         """One step, or a block of them; false if there is no direction to go."""
         target = None if loop.is_watched else loop.measure.carried_target
-        if target is not None and loop.problem.kernel is not None:
+        if target is not None:
             ledger = loop.ledger
             num_steps = min(
                 STEPS_AT_REST if self._rests else LOOK_AT,
@@ -292,20 +292,16 @@ class Automatic(Policy):
     def _estimate(self, problem: QuadraticProblem[Any]) -> bool:
         """Look at the spectrum so far; whether steps are made in another way from now on."""
         found, steps = self._conjugate.coefficients, self._conjugate
-        if not found.is_due():
+        if not isinstance(problem, LeastSquares) or not found.is_due():
             return False
         condition = found.condition()
-        if (
-            not steps.carries_residual
-            and isinstance(problem, LeastSquares)
-            and condition > epsilon(steps.x) ** MOST_CARRIED
-        ):
+        if not steps.carries_residual and condition > epsilon(steps.x) ** MOST_CARRIED:
             steps.carries_residual = True
             self._claims = np.ones_like(steps.sizes, dtype=bool)
             return True
         if not self._considered_gram and found.size >= FIRST_ESTIMATE:
             self._considered_gram = True
-            return isinstance(problem, LeastSquares) and self._choose_gram(problem, condition)
+            return self._choose_gram(problem, condition)
         return False
 
     def _choose_gram(self, problem: LeastSquares[Any], condition: float) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from stepfold._krylov import Tridiagonal
 from stepfold._typing import FloatArray
 from stepfold.spectrum import Certainty, SpectralBounds
 from stepfold.spectrum.one_sided import log_growth_needed, outer_end
@@ -24,6 +25,7 @@ from stepfold.spectrum.one_sided import log_growth_needed, outer_end
 # The start is a right-hand side and not random, so this is a figure of speech; `solve`'s guard
 # raises an upper end that is too low.
 FAILURE_PROBABILITY = 1e-2
+MANY_UNKNOWNS = 1000
 # Looks follow each other in this ratio at least: looking back at hundreds of steps takes its time.
 LOOK_AGAIN = 1.25
 FIRST_LOOK = 8
@@ -31,6 +33,9 @@ FIRST_LOOK = 8
 LOWER_MARGIN = 0.9
 # Steps that the upper end is judged by: beyond, each says next to nothing more about it.
 MOST_FOR_UPPER = 100
+# Steps up to which a dense eigensolver takes no time, nor BLAS's threads, which then spin on for a
+# tenth of a second: SciPy need not be imported.
+FEW_STEPS = 48
 ROUNDING = 10 * float(np.finfo(float).eps)
 ROUNDINGS = 100.0
 
@@ -48,6 +53,7 @@ class Coefficients:
         self._ratios: list[float] = []
         self._row = 0
         self._looked_at = 0
+        self._bounds: tuple[int, SpectralBounds | None] = (0, None)
 
     @property
     def size(self) -> int:
@@ -95,13 +101,16 @@ class Coefficients:
 
     def ritz_values(self) -> tuple[float, float]:
         """Smallest and largest Ritz value; (0, 0) if there was no step."""
-        from scipy.linalg import eigvalsh_tridiagonal
-
         diagonal, off = self.matrix()
         if not diagonal.size or not np.isfinite(diagonal).all():
             return 0.0, 0.0
         # LAPACK squares what is in the matrix, whatever its units.
         scale = float(diagonal.max())
+        if diagonal.size <= FEW_STEPS:
+            values = np.linalg.eigvalsh(Tridiagonal(diagonal / scale, off / scale).dense())
+            return scale * float(values[0]), scale * float(values[-1])
+        from scipy.linalg import eigvalsh_tridiagonal
+
         scaled = diagonal / scale, off[:-1] / scale
         ends = (
             eigvalsh_tridiagonal(*scaled, select="i", select_range=(i, i))
@@ -115,14 +124,19 @@ class Coefficients:
         lowest, highest = self.ritz_values()
         return highest / lowest if lowest > 0 else math.inf
 
-    def bounds(self, size: int = 1000) -> SpectralBounds | None:
+    def bounds(self) -> SpectralBounds | None:
         """Ends of the spectrum; None if no step was taken."""
+        if self._bounds[0] != self.size:
+            self._bounds = self.size, self._find_bounds()
+        return self._bounds[1]
+
+    def _find_bounds(self) -> SpectralBounds | None:
         diagonal, off = self.matrix()
         lowest, highest = self.ritz_values()
         if not highest > 0:
             return None
         # In units of the highest Ritz value: the recurrence of `outer_end` squares too.
-        needed = log_growth_needed(size, FAILURE_PROBABILITY)
+        needed = log_growth_needed(MANY_UNKNOWNS, FAILURE_PROBABILITY)
         some = slice(MOST_FOR_UPPER)
         off = np.maximum(off[some] / highest, ROUNDING)
         upper = highest * outer_end(diagonal[some] / highest, off, 1.0, needed, ROUNDING)

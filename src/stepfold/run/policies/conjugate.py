@@ -211,7 +211,7 @@ class ConjugateGradients:
             Whether the last step was made; None if there is no such kernel.
         """
         problem = loop.problem
-        if problem.kernel is None or self._primal is not self.dual:
+        if self._primal is not self.dual:
             return None
         if self._block is None:
             self._block = conjugate_block(problem.hessian, self.x)
