@@ -19,6 +19,7 @@ from stepfold.schedules import SCHEDULES, inverse_upper_bound_steps
 NEEDS_A_LOWER_BOUND = ["chebyshev", "chebyshev-second-kind", "constant"]
 NEEDS_NO_LOWER_BOUND = [
     "chebyshev-fourth-kind",
+    "chebyshev-fourth-kind-optimised",
     "inverse-upper-bound",
     "silver",
     "silver-convex",

@@ -167,7 +167,7 @@ def test_theory_leaves_a_smaller_error_than_ista_on_other_images() -> None:
     ("options", "message"),
     [
         ({"side": 12}, "`side` must be a multiple of 8"),
-        ({"side": 48}, "up to the smallest side of a picture, 40"),
+        ({"side": 48}, "at most the smallest side of a picture, 40"),
         ({"acceleration": 0.5}, "`acceleration` must lie between 1 and 10"),
         ({"noise": 0.0}, "`noise` must be positive"),
         ({"num_coils": 0}, "`num_coils` must be"),

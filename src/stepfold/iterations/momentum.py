@@ -36,7 +36,19 @@ class Pair(NamedTuple, Generic[ArrayT]):
     previous: ArrayT
 
 
-class HeavyBall(Iteration[Pair[ArrayT], ArrayT]):
+class Remembering(Iteration[Pair[ArrayT], ArrayT]):
+    """An iteration that remembers the iterate before; it starts at rest."""
+
+    def init(self, problem: Problem[ArrayT], x0: ArrayT) -> Pair[ArrayT]:
+        """The start, twice."""
+        return Pair(x0, x0)
+
+    def iterate(self, state: Pair[ArrayT]) -> ArrayT:
+        """x."""
+        return state.x
+
+
+class HeavyBall(Remembering[ArrayT]):
     """``x ← x − γ ∇f(x) + β (x − x_previous)``, from ``x_previous = x₀``.
 
     `heavy_ball` makes it, with its step, from bounds.
@@ -60,10 +72,6 @@ class HeavyBall(Iteration[Pair[ArrayT], ArrayT]):
     def __init__(self, momentum: float) -> None:
         self.momentum = check_momentum(momentum)
 
-    def init(self, problem: Problem[ArrayT], x0: ArrayT) -> Pair[ArrayT]:
-        """The start, twice."""
-        return Pair(x0, x0)
-
     def step(
         self,
         problem: Problem[ArrayT],
@@ -75,10 +83,6 @@ class HeavyBall(Iteration[Pair[ArrayT], ArrayT]):
         x, previous = state
         moved = gradient_step(problem, x, gamma, gradient)
         return Pair(moved + self.momentum * (x - previous), x)
-
-    def iterate(self, state: Pair[ArrayT]) -> ArrayT:
-        """x."""
-        return state.x
 
 
 class Accelerated(NamedTuple, Generic[ArrayT]):

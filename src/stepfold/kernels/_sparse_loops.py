@@ -38,6 +38,29 @@ def csr_step(
             out_[i] = keep * x_[i] + gamma * (b_[i] - s)
 
 
+def csr_diagonal_step(
+    data: Any,
+    indices: Any,
+    indptr: Any,
+    inverse: Any,
+    b: Any,
+    x: Any,
+    out: Any,
+    gamma: float,
+    start: int,
+    stop: int,
+) -> None:
+    """``out = x + gamma·D⁻¹(b − A x)`` for rows ``start <= i < stop``; b, x, out (n,)."""
+    j = U(indptr[U(start)])
+    for i in range(U(start), U(stop)):
+        end = U(indptr[i + U(1)])
+        s = x.dtype.type(0)
+        while j < end:
+            s += data[j] * x[U(indices[j])]
+            j += U(1)
+        out[i] = x[i] + gamma * inverse[i] * (b[i] - s)
+
+
 def csr_gram(
     data: Any, indices: Any, indptr: Any, b: Any, x: Any, g: Any, start: int, stop: int
 ) -> None:

@@ -128,6 +128,8 @@ class GradientNorm(Measure):
             look takes its place.
         lower: A lower bound of the spectrum, for certificates.
         confirms: Whether the lower bound is tested before an error is certified by it.
+        is_preconditioned: Whether norms are those of the problem's own inner product; else they are
+            the usual ones, whatever the preconditioner.
     """
 
     is_of_gradient = True
@@ -141,9 +143,11 @@ class GradientNorm(Measure):
         *,
         lower: float = 0.0,
         confirms: bool = True,
+        is_preconditioned: bool = True,
     ) -> None:
         super().__init__()
         self._rtol, self._atol, self._error_rtol = rtol, atol, error_rtol
+        self._is_preconditioned = is_preconditioned
         self._reference = reference
         self.lower = lower
         self._confirms = confirms
@@ -177,13 +181,16 @@ class GradientNorm(Measure):
         if self._error_rtol is not None and self._confirms and certified.size:
             self._confirm(problem, dual, int(certified[0]))
             met = self._met(places, x, sizes)
-        magnitude = (
-            problem.gradient_magnitude(lengths, self.upper)
-            if isinstance(problem, QuadraticProblem)
-            else self.upper * lengths
-        )
+        magnitude = self.upper * lengths
+        if isinstance(problem, QuadraticProblem):
+            measured = problem if self._is_preconditioned else problem.euclidean
+            magnitude = measured.gradient_magnitude(lengths, self.upper)
         floor = RESTING * self.amplification * epsilon(x) * magnitude
         return Seen(sizes, met, floor, known, dual)
+
+    def sizes_of(self, problem: QuadraticProblem[Any], dual: Any, primal: Any) -> FloatArray:
+        sizes = problem.gradient_norms(dual, primal)  # refuses an M that is not definite
+        return sizes if self._is_preconditioned else norms(dual)
 
     def _confirm(self, problem: Any, dual: Any, row: int) -> None:
         """Test the lower bound by a few Lanczos steps from the gradient of one row.

@@ -23,6 +23,7 @@ from stepfold.schedules.silver import (
     silver_period_rate,
     silver_steps,
 )
+from stepfold.schedules.smoothing import optimised_fourth_kind_steps, smoothing_constant
 
 __all__ = [
     "ORDERS",
@@ -39,12 +40,14 @@ __all__ = [
     "noise_aware_steps",
     "noisy_mean_squared_error",
     "optimal_steps",
+    "optimised_fourth_kind_steps",
     "roundoff_amplification",
     "safe_order",
     "silver_convex_period_rate",
     "silver_convex_steps",
     "silver_period_rate",
     "silver_steps",
+    "smoothing_constant",
     "spectral_intervals",
     "worst_case_period_rate_on_intervals",
 ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
-from stepfold._checks import check_finite, check_nonnegative, check_unmasked
+from stepfold._checks import check_entries, check_finite, check_nonnegative, check_unmasked
+
+Problem = TypeVar("Problem")
 
 _FLOATING = "fdFD"
 
@@ -30,6 +33,15 @@ def convert(matrix: Any, dtype: np.dtype[Any]) -> Any:
     if hasattr(matrix, "astype") and matrix.dtype != dtype:
         return matrix.astype(dtype)
     return matrix
+
+
+def posed(pose: Callable[[Any, Any], Problem], matrix: Any, rhs: Any) -> Problem:
+    """``pose(matrix, rhs)``; what is wrong with entries of the matrix is said of `A`."""
+    try:
+        return pose(matrix, rhs)
+    except ValueError:
+        check_entries("A", matrix)
+        raise
 
 
 def as_vector(name: str, values: Any, length: int, dtype: Any = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -9,20 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._arrays import epsilon, norms, row_dots, take
-from stepfold._checks import check_count, check_entries, check_matrix, check_unmasked
+from stepfold._checks import check_count, check_matrix, check_unmasked
 from stepfold._typing import FloatArray
 from stepfold.interop.scipy._inputs import (
     as_vector,
     check_tolerance,
     convert,
+    posed,
     system_dtype,
 )
-from stepfold.interop.scipy.linear import known_steps
+from stepfold.interop.scipy.linear import policy_for
 from stepfold.problems import LeastSquares
 from stepfold.result import Status
-from stepfold.run import Budgets, Measure, Policy, Seen, Terms
+from stepfold.run import Budgets, Measure, Seen, Terms
 from stepfold.run.measures import RESTING, Places
-from stepfold.run.policies.automatic import Automatic
 from stepfold.run.start import run_quadratic, scaled_bounds
 from stepfold.run.units import in_units_near_one
 from stepfold.spectrum import SpectralBounds
@@ -131,8 +132,8 @@ def lsq_chebyshev(
         iter_lim = max(2 * num_columns, 1000)
     limit = check_count("iter_lim", iter_lim, minimum=0)
     check_positive_bounds(bounds)
-    matrix = convert(matrix, data.dtype)
-    problem = _posed(matrix, data, damp)
+    pose = functools.partial(LeastSquares[Any], ridge=damp**2)
+    problem = posed(pose, convert(matrix, data.dtype), data)
     if start is not None:
         # In terms of d = x − x₀ the ridge is about 0.
         problem = problem.with_rhs(-problem.residual(start))
@@ -142,9 +143,8 @@ def lsq_chebyshev(
     shift = None if start is None else units.scaled(start)
     measure = LsqrRules((atol, btol), norms(data) / rhs_unit, shift, norms(inner.rhs))
     reduction = max(min(atol, btol), 1e-15)
-    policy: Policy = Automatic(reduction)
+    policy = policy_for(bounds, units, reduction, limit)
     if bounds is not None:
-        policy = known_steps(scaled_bounds(bounds, 1 / units.hessian), reduction, limit)
         measure.upper = bounds.upper / units.hessian
     terms = Terms(budgets=Budgets(max_steps=limit))
     loop = run_quadratic(units, None, inner.linear_term, measure, policy, terms)
@@ -183,14 +183,6 @@ def lsq_chebyshev(
         found,
         ledger.num_products,
     )
-
-
-def _posed(matrix: Any, data: Any, damp: float) -> LeastSquares[Any]:
-    try:
-        return LeastSquares(matrix, data, ridge=damp**2)
-    except ValueError:
-        check_entries("A", matrix)  # says the same of `A`
-        raise
 
 
 def _start(x0: Any, data: Any, num_columns: int, *, is_columns: bool) -> Any:

@@ -7,23 +7,22 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stepfold._arrays import epsilon, norms, row_dots
+from stepfold._arrays import norms, row_dots
 from stepfold._checks import check_callable, check_count, check_entries, check_matrix, check_square
-from stepfold._typing import FloatArray
 from stepfold.interop.scipy._inputs import (
     as_vector,
     check_tolerance,
     convert,
+    posed,
     system_dtype,
 )
 from stepfold.iterations import GradientDescent
 from stepfold.planner import shortest_good_period
 from stepfold.problems import Preconditioned, Quadratic, QuadraticProblem
 from stepfold.result import Status
-from stepfold.run import Budgets, Measure, Policy, Seen, Terms
-from stepfold.run.measures import RESTING, Places
+from stepfold.run import Budgets, Policy, Terms
+from stepfold.run.measures import GradientNorm
 from stepfold.run.policies.automatic import Automatic
 from stepfold.run.policies.cycle import Cycle
 from stepfold.run.policies.guard import Guard, watch_for
@@ -111,11 +110,12 @@ def chebyshev(
     if not rhs.any():
         return rhs, 0
     start = None if x0 is None else _start(x0, rhs, inverse)
-    problem = _posed(convert(matrix, dtype), rhs)
+    problem = posed(Quadratic, convert(matrix, dtype), rhs)
     units = in_units_near_one(problem)
     inner: QuadraticProblem[Any] = units.problem
     term = inner.linear_term
-    measure = ResidualNorm(tolerances, norms(term), units)
+    atols = tolerances[1] if units.gradient is None else tolerances[1] / units.gradient
+    measure = GradientNorm(tolerances[0], atols, None, norms(term), is_preconditioned=False)
     if inverse is not None:
         _check_definite(inverse, rhs)
         inverse, unit = _in_units_near_one(convert(inverse, dtype), term)
@@ -123,7 +123,7 @@ def chebyshev(
         if bounds is not None:
             bounds = scaled_bounds(bounds, 1 / unit)
     watch = None if callback is None else (lambda _, x: callback(x))
-    policy = _policy(bounds, units, tolerances[0], limit)
+    policy = policy_for(bounds, units, tolerances[0], limit)
     scaled = Units(inner, units.hessian, units.solution, units.gradient)
     terms = Terms(budgets=Budgets(max_steps=limit), callback=watch)
     loop = run_quadratic(scaled, start, term, measure, policy, terms)
@@ -136,14 +136,6 @@ def chebyshev(
     ledger = loop.ledger
     solved = ledger.status is Status.CONVERGED
     return units.posed(ledger.best), 0 if solved else (max(ledger.num_steps, 1) if limit else 0)
-
-
-def _posed(matrix: Any, rhs: Any) -> Quadratic[Any]:
-    try:
-        return Quadratic(matrix, rhs)
-    except ValueError:
-        check_entries("A", matrix)  # says the same of `A`
-        raise
 
 
 def _start(x0: Any, rhs: Any, inverse: Any) -> Any:
@@ -171,14 +163,11 @@ def _in_units_near_one(inverse: Any, vector: Any) -> tuple[Any, float]:
     return inverse * (1 / exact), unit
 
 
-def _policy(bounds: SpectralBounds | None, units: Units, rtol: float, limit: int) -> Policy:
+def policy_for(bounds: SpectralBounds | None, units: Units, rtol: float, limit: int) -> Policy:
+    """Chebyshev steps for bounds that are given, in periods that fit the limit; else automatic."""
+    bounds = scaled_bounds(bounds, 1 / units.hessian)
     if bounds is None:
         return Automatic(rtol)
-    return known_steps(scaled_bounds(bounds, 1 / units.hessian), rtol, limit)
-
-
-def known_steps(bounds: SpectralBounds, rtol: float, limit: int) -> Policy:
-    """Chebyshev steps for bounds that are given, in periods that fit the limit."""
     rtol = min(max(rtol, 1e-15), 0.1)
     if bounds.lower > 0:
         period = min(shortest_good_period(bounds, rtol), max(limit, 1))
@@ -186,55 +175,3 @@ def known_steps(bounds: SpectralBounds, rtol: float, limit: int) -> Policy:
     else:
         schedule = chebyshev_steps(bounds, min(PERIOD_WITHOUT_LOWER, max(limit, 1)), kind=4)
     return Cycle(schedule, GradientDescent(), watch_for(Guard(lowers=True), schedule))
-
-
-class ResidualNorm(Measure):
-    """‖b − Ax‖ ≤ max(rtol·‖b‖, atol), whatever the preconditioner.
-
-    Args:
-        tolerances: rtol and atol.
-        reference: ‖b‖ in units near 1.
-        units: Those of the problem that is solved.
-    """
-
-    is_of_gradient = True
-
-    def __init__(
-        self, tolerances: tuple[float, float], reference: FloatArray, units: Units
-    ) -> None:
-        super().__init__()
-        rtol, atol = tolerances
-        atols = atol if units.gradient is None else atol / units.gradient
-        self._tolerance = np.fmax(rtol * reference, atols)
-
-    def look(
-        self, problem: QuadraticProblem[Any], places: Places, x: Any, known: Any = None
-    ) -> Seen:
-        """Look at the residual."""
-        dual = problem.euclidean.gradient(x) if known is None else known
-        sizes = norms(dual)
-        magnitude = problem.euclidean.gradient_magnitude(norms(x), self.upper)
-        return Seen(
-            sizes,
-            sizes <= self._tolerance[places],
-            RESTING * self.amplification * epsilon(x) * magnitude,
-            problem.precondition(dual),
-            dual,
-        )
-
-    def sizes_of(self, problem: QuadraticProblem[Any], dual: Any, primal: Any) -> FloatArray:
-        """Residual norms."""
-        problem.gradient_norms(dual, primal)  # refuses an M that is not definite
-        return norms(dual)
-
-    @property
-    def carried_target(self) -> float | None:
-        """The residual norm that is asked for, of one right-hand side."""
-        return float(self._tolerance[0]) if self._tolerance.size == 1 else None
-
-    def may_be_met(
-        self, places: Places, x: Any, sizes: FloatArray, gain: FloatArray
-    ) -> NDArray[np.bool_]:
-        """Which carried residuals are as small as asked for."""
-        met: NDArray[np.bool_] = sizes <= self._tolerance[places]
-        return met

@@ -16,7 +16,14 @@ from stepfold.iterations import Fista, Iteration, ProximalGradient
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS, tuned_chebyshev
-from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained, unseen
+from stepfold.lab.experiments._unfolded import (
+    MiniBatches,
+    iterates,
+    layers,
+    total_variation,
+    trained,
+    unseen,
+)
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
@@ -244,12 +251,7 @@ class _PictureVariation(Penalty):
 
     def prox(self, v: Any, step: Any) -> Any:
         """By Chambolle's iteration in scikit-image, `INNER` times."""
-        from skimage.restoration import denoise_tv_chambolle
-
-        moved: Any = denoise_tv_chambolle(  # type: ignore[no-untyped-call]
-            v.numpy(), step * self.weight, eps=0, max_num_iter=INNER, channel_axis=0
-        )
-        return v.new_tensor(moved)
+        return total_variation(v, step * self.weight, num_iterations=INNER)
 
 
 def first_above(qualities: Sequence[float], level: float) -> str:

@@ -21,13 +21,7 @@ from stepfold.lab.curves import curves
 from stepfold.lab.experiments._computed import BUILDERS, by_period
 from stepfold.lab.experiments._ensembles import spectra
 from stepfold.lab.experiments._published import NUM_ITERATIONS, Seed
-from stepfold.lab.experiments._trainings import (
-    EARLIER,
-    PAPER,
-    THEORY,
-    counted,
-    spread,
-)
+from stepfold.lab.experiments._trainings import EARLIER, PAPER, THEORY, counted, spread
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.formula import Formula

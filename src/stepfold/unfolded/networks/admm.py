@@ -18,6 +18,7 @@ References:
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -30,12 +31,9 @@ from stepfold.schedules import Schedule
 from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
-from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
+from stepfold.unfolded.networks.base import NETWORKS, TOGETHER, Task
 from stepfold.unfolded.networks.blur import Blurred, BlurredPatches, held_out
-from stepfold.unfolded.networks.deblurring import (
-    geometric_mean_error,
-    peak_signal_to_noise_ratio,
-)
+from stepfold.unfolded.networks.deblurring import geometric_mean_error, qualities
 from stepfold.unfolded.networks.photographs import TRAINING, photographs
 from stepfold.unfolded.networks.priors import small_network
 from stepfold.unfolded.samplers import Sample
@@ -168,12 +166,11 @@ def admm(
     return Task(
         network,
         SampledLoss(Deblurred(patches), criterion=error_of_pictures),
-        TrainingSettings(
-            strategy="all-at-once",
+        dataclasses.replace(
+            TOGETHER,
             num_iterations=500,
             learning_rate=0.01,
             final_learning_rate=0.0005,
-            relative=True,
             clip_norm=1.0,
         ),
         evaluate=lambda network: _quality(network, held_out(width=width, noise=noise)),
@@ -183,8 +180,4 @@ def admm(
 def _quality(network: UnfoldedIteration, sample: Sample) -> Mapping[str, float]:
     with torch.no_grad():
         problem = posed(sample)
-        output, _ = network(problem.data, problem.start)
-    return {
-        "PSNR of blurred pictures in dB": peak_signal_to_noise_ratio(sample.start, sample.target),
-        "PSNR of restored pictures in dB": peak_signal_to_noise_ratio(output, sample.target),
-    }
+        return qualities(sample, network(problem.data, problem.start)[0])

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count
+from stepfold._checks import check_positive
 from stepfold._typing import FloatArray
-from stepfold.unfolded.networks.photographs import HELD_OUT, photographs
+from stepfold.unfolded.networks.photographs import HELD_OUT, Patches, photographs
 from stepfold.unfolded.samplers import Sample
 
 SIDE = 192
@@ -72,29 +72,15 @@ class BlurredPatches:
         noise: float = 0.004,
         batch_size: int = 8,
     ) -> None:
-        for name, value in (("width", width), ("noise", noise)):
-            if not 0 < value < math.inf:
-                raise ValueError(f"`{name}` must be positive and finite, got {value!r}")
-        smallest = min(min(picture.shape) for picture in pictures)
-        if not 3 <= check_count("side", side) <= smallest:
-            raise ValueError(
-                f"`side` must be at least 3 and at most the smallest side of a picture, "
-                f"{smallest}, got {side}"
-            )
-        self._pictures = [picture.astype(np.float32) for picture in pictures]
-        self._side = side
+        check_positive("width", width)
+        check_positive("noise", noise)
+        self._patches = Patches(pictures, side, batch_size, least=3)
         self._noise = noise
-        self._batch_size = check_count("batch_size", batch_size)
         self._matrix = blur_matrix(side, width)
 
     def __call__(self, rng: np.random.Generator) -> Sample:
         """A batch of blurred patches, and the sharp ones; the network starts from the blurred."""
-        patches = []
-        for index in rng.integers(len(self._pictures), size=self._batch_size):
-            picture = self._pictures[index]
-            row, column = (rng.integers(length - self._side + 1) for length in picture.shape)
-            patches.append(picture[row : row + self._side, column : column + self._side])
-        return self.blurred(np.stack(patches), rng)
+        return self.blurred(np.stack([*self._patches.draw(rng)]), rng)
 
     def blurred(self, pictures: Any, rng: np.random.Generator) -> Sample:
         """These pictures of the patches' size, blurred and noisy."""

@@ -8,7 +8,6 @@ the corners.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_nonnegative, check_positive
 from stepfold._typing import FloatArray
 from stepfold.iterations import ProximalGradient
 from stepfold.problems import LeastSquares
@@ -70,8 +69,7 @@ class BoxLeastSquares:
                 f"`num_rows` must be at least `num_unknowns`, {num_unknowns}, got {num_rows}: the "
                 "solutions would not be unique"
             )
-        if not 0 < spread < math.inf:
-            raise ValueError(f"`spread` must be positive and finite, got {spread!r}")
+        check_positive("spread", spread)
         if check_count("batch_size", batch_size) > check_count("num_problems", num_problems):
             raise ValueError(
                 f"`batch_size` must be at most `num_problems`, {num_problems}, got {batch_size}"
@@ -155,8 +153,7 @@ class BinarySignals:
         matrix_seed: int = 0,
     ) -> None:
         shape = check_count("num_rows", num_rows), check_count("num_unknowns", num_unknowns)
-        if not 0 <= noise < math.inf:
-            raise ValueError(f"`noise` must be at least 0 and finite, got {noise!r}")
+        check_nonnegative("noise", noise)
         entries = np.random.default_rng(matrix_seed).standard_normal(shape)
         self.matrix = torch.from_numpy(entries.astype(np.float32))
         self.noise = noise

@@ -20,14 +20,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_nonnegative
 from stepfold._typing import FloatArray
-from stepfold.iterations import Iteration
+from stepfold.iterations.momentum import Pair, Remembering
 from stepfold.problems.penalties import Penalty
 from stepfold.schedules import Schedule
 from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
-from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
+from stepfold.unfolded.networks.base import NETWORKS, TOGETHER, Task
 from stepfold.unfolded.networks.blur import BlurredPatches, held_out
 from stepfold.unfolded.networks.photographs import TRAINING, photographs
 from stepfold.unfolded.networks.sparse_signals import soft_threshold
@@ -80,9 +80,7 @@ class WindowCosines(Penalty):
     """
 
     def __init__(self, weight: float) -> None:
-        if not 0 <= weight < math.inf:
-            raise ValueError(f"`weight` must be at least 0 and finite, got {weight!r}")
-        self.weight = weight
+        self.weight = check_nonnegative("weight", weight)
 
     def value(self, x: Any) -> Any:
         """The penalty of each picture, shape (batch,)."""
@@ -93,7 +91,7 @@ class WindowCosines(Penalty):
         return shrink(v, torch.as_tensor(step * self.weight, dtype=v.dtype))
 
 
-class Inertial(Iteration[tuple[Tensor, Tensor], Tensor]):
+class Inertial(Remembering[Tensor]):
     """``shrink(z − γ∇f(z))`` with ``z = x + β(x − x⁻)``; the state is x and x⁻.
 
     Args:
@@ -105,25 +103,17 @@ class Inertial(Iteration[tuple[Tensor, Tensor], Tensor]):
         self.momentum = momentum
         self.threshold = threshold
 
-    def init(self, problem: Any, x0: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """The start, at rest."""
-        return x0, x0
-
     def step(
         self,
         problem: Any,
-        state: tuple[Tensor, Tensor],
+        state: Pair[Tensor],
         gamma: Any,
         gradient: Any = None,  # noqa: ARG002
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Pair[Tensor]:
         """One evaluation of K and one of its transpose, as in FISTA."""
         x, previous = state
         ahead = problem.gradient_step(x + self.momentum * (x - previous), gamma)
-        return shrink(ahead, _UNIT * self.threshold), x
-
-    def iterate(self, state: tuple[Tensor, Tensor]) -> Tensor:
-        """x."""
-        return state[0]
+        return Pair(shrink(ahead, _UNIT * self.threshold), x)
 
 
 def fista_momentum(num_layers: int) -> FloatArray:
@@ -189,13 +179,7 @@ def deblurring(
     return Task(
         network,
         SampledLoss(sampler, criterion=geometric_mean_error),
-        TrainingSettings(
-            strategy="all-at-once",
-            num_iterations=400,
-            learning_rate=0.05,
-            final_learning_rate=0.0025,
-            relative=True,
-        ),
+        TOGETHER,
         evaluate=lambda network: restored_quality(network, held_out(width=width, noise=noise)),
     )
 
@@ -203,8 +187,13 @@ def deblurring(
 def restored_quality(network: UnfoldedIteration, sample: Sample) -> Mapping[str, float]:
     """PSNR of held-out pictures, blurred and restored."""
     with torch.no_grad():
-        output = network(sample.data, sample.start)
+        return qualities(sample, network(sample.data, sample.start))
+
+
+def qualities(sample: Sample, restored: Tensor) -> Mapping[str, float]:
+    """PSNR of pictures, blurred and restored."""
+    pictures = {"blurred": sample.start, "restored": restored}
     return {
-        "PSNR of blurred pictures in dB": peak_signal_to_noise_ratio(sample.start, sample.target),
-        "PSNR of restored pictures in dB": peak_signal_to_noise_ratio(output, sample.target),
+        f"PSNR of {name} pictures in dB": peak_signal_to_noise_ratio(each, sample.target)
+        for name, each in pictures.items()
     }

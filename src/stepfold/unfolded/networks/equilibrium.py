@@ -23,11 +23,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stepfold._checks import check_count, check_positive
+from stepfold._checks import check_positive
 from stepfold._typing import FloatArray
 from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.fixed_point import fixed_point
 from stepfold.unfolded.networks.deblurring import cosines
+from stepfold.unfolded.networks.photographs import Patches
 from stepfold.unfolded.samplers import Sample
 
 _MARGIN = 2
@@ -173,25 +174,12 @@ class NoisyPatches:
         batch_size: int = 8,
     ) -> None:
         check_positive("noise", noise, "0.1 is a tenth of the range of values")
-        smallest = min(min(picture.shape) for picture in pictures)
-        if not 5 <= check_count("side", side) <= smallest:
-            raise ValueError(
-                f"`side` must be at least 5 and at most the smallest side of a picture, "
-                f"{smallest}, got {side}"
-            )
-        self._pictures = [picture.astype(np.float32) for picture in pictures]
-        self._side = side
+        self._patches = Patches(pictures, side, batch_size, least=5)
         self._noise = noise
-        self._batch_size = check_count("batch_size", batch_size)
 
     def __call__(self, rng: np.random.Generator) -> Sample:
         """A batch of noisy patches, and the clean ones; the network starts from the noisy."""
-        patches = []
-        for index in rng.integers(len(self._pictures), size=self._batch_size):
-            picture = self._pictures[index]
-            row, column = (rng.integers(length - self._side + 1) for length in picture.shape)
-            patches.append(picture[row : row + self._side, column : column + self._side])
-        return self.noisy(np.stack(patches), rng)
+        return self.noisy(np.stack([*self._patches.draw(rng)]), rng)
 
     def noisy(self, pictures: FloatArray, rng: np.random.Generator) -> Sample:
         """These pictures, shape (batch, rows, columns), with noise."""

@@ -10,6 +10,7 @@ iterations from 0 end nearest to the solutions.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -23,20 +24,14 @@ from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
 from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
-from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
+from stepfold.unfolded.networks.base import NETWORKS, TOGETHER, Task
 from stepfold.unfolded.parameters import Trainable
 from stepfold.unfolded.samplers import Sample
 
 _NEWTON_STEPS = 12
 """From 0 they end at a gradient of 1e-15 on tasks of the default distribution."""
 _TUNING = 2**32
-TRAINING = TrainingSettings(
-    strategy="all-at-once",
-    num_iterations=400,
-    learning_rate=0.05,
-    final_learning_rate=1e-3,
-    relative=True,
-)
+TRAINING = dataclasses.replace(TOGETHER, final_learning_rate=1e-3)
 
 
 class LogisticTasks(Problem[Tensor]):

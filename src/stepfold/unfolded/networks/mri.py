@@ -17,6 +17,7 @@ References:
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -27,13 +28,13 @@ from torch import Tensor
 
 from stepfold._checks import check_count, check_positive
 from stepfold._typing import FloatArray
-from stepfold.iterations import Iteration
+from stepfold.iterations.momentum import Pair, Remembering
 from stepfold.problems.penalties.l1 import soft_threshold
 from stepfold.schedules import Schedule
 from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
-from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
-from stepfold.unfolded.networks.photographs import HELD_OUT, TRAINING, photographs
+from stepfold.unfolded.networks.base import NETWORKS, TOGETHER, Task
+from stepfold.unfolded.networks.photographs import HELD_OUT, TRAINING, Patches, photographs
 from stepfold.unfolded.parameters import Trainable
 from stepfold.unfolded.samplers import Sample
 
@@ -138,32 +139,25 @@ class CoilImages:
         noise: float = 0.01,
         batch_size: int = 4,
     ) -> None:
-        smallest = min(min(picture.shape) for picture in pictures)
-        if check_count("side", side) % 2**LEVELS or side > smallest:
-            raise ValueError(
-                f"`side` must be a multiple of {2**LEVELS} up to the smallest side of a picture, "
-                f"{smallest}, got {side}"
-            )
+        self._patches = Patches(pictures, side, batch_size, least=2**LEVELS)
+        if side % 2**LEVELS:
+            raise ValueError(f"`side` must be a multiple of {2**LEVELS}, got {side}")
         check_positive("noise", noise, "values are from 0 to 1")
-        self._pictures = [picture.astype(np.float32) for picture in pictures]
-        self._side, self._noise = side, noise
-        self._batch_size = check_count("batch_size", batch_size)
+        self._noise = noise
         self.coils = coil_sensitivities(num_coils, side)
         self.mask = measured_columns(side, acceleration)
 
     def __call__(self, rng: np.random.Generator) -> Sample:
         """A batch of scans, and the images; the network starts from ``Aᴴy``."""
-        images = []
-        line = np.linspace(-1, 1, self._side)
-        for index in rng.integers(len(self._pictures), size=self._batch_size):
-            picture = self._pictures[index]
-            row, column = (rng.integers(length - self._side + 1) for length in picture.shape)
-            cut = picture[row : row + self._side, column : column + self._side]
+        images: list[Any] = []
+        side = self._patches.side
+        line = np.linspace(-1, 1, side)
+        for cut in self._patches.draw(rng):
             down, across, both = rng.uniform(-1, 1, 3)
             phase = down * line[:, None] + across * line + both * np.outer(line, line)
             images.append(cut * np.exp(1j * phase))
         target = torch.from_numpy(np.array(images, dtype=np.complex64))
-        shape = (2, self._batch_size, len(self.coils), self._side, self._side)
+        shape = (2, len(images), len(self.coils), side, side)
         real, imaginary = torch.from_numpy(self._noise * rng.standard_normal(shape, np.float32))
         scan = Scan(self.coils, self.mask, self.mask * torch.complex(real, imaginary))
         scan = scan._replace(seen=scan.seen + scan.forward(target))
@@ -207,7 +201,7 @@ def _joined(smooth: Tensor, rough: Tensor, shift: int, axis: int) -> Tensor:
     return (smooth + rough + (smooth - rough).roll(shift, axis)) / 2
 
 
-class RelaxedThresholding(Iteration[tuple[Tensor, Tensor], Tensor]):
+class RelaxedThresholding(Remembering[Tensor]):
     """The layer; the state is x and x⁻.
 
     Args:
@@ -221,27 +215,19 @@ class RelaxedThresholding(Iteration[tuple[Tensor, Tensor], Tensor]):
         self.threshold = threshold
         self.momentum = momentum
 
-    def init(self, problem: Any, x0: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """The start, at rest."""
-        return x0, x0
-
     def step(
         self,
         problem: Any,
-        state: tuple[Tensor, Tensor],
+        state: Pair[Tensor],
         gamma: Any,
         gradient: Any = None,  # noqa: ARG002
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Pair[Tensor]:
         """One evaluation of A and one of its adjoint."""
         x, previous = state
         ahead = x + self.momentum * (x - previous)
         moved = problem.gradient_step(ahead, gamma)
         moved = haar_shrink(moved, gamma * _UNIT * self.threshold)
-        return ahead + self.relaxation * (moved - ahead), x
-
-    def iterate(self, state: tuple[Tensor, Tensor]) -> Tensor:
-        """x."""
-        return state[0]
+        return Pair(ahead + self.relaxation * (moved - ahead), x)
 
 
 def error_in_decibels(output: Tensor, target: Tensor) -> float:
@@ -331,14 +317,7 @@ def mri(
     return Task(
         network,
         SampledLoss(sampler),
-        TrainingSettings(
-            strategy="all-at-once",
-            start="theory",
-            num_iterations=300,
-            learning_rate=0.05,
-            final_learning_rate=0.0025,
-            relative=True,
-        ),
+        dataclasses.replace(TOGETHER, start="theory", num_iterations=300),
         evaluate=evaluate,
     )
 

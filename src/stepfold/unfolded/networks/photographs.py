@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from stepfold._checks import check_count
 from stepfold._typing import FloatArray
 
 TRAINING = ("astronaut", "chelsea", "rocket", "coins")
@@ -33,6 +34,39 @@ def photographs(names: Sequence[str]) -> list[FloatArray]:
                 f"`names` must be among {', '.join((*TRAINING, *HELD_OUT))}, got {name!r}"
             )
     return [_grey_half(np.asarray(getattr(data, name)())) for name in names]
+
+
+class Patches:
+    """Square patches at random places of pictures, float32.
+
+    Args:
+        pictures: Grey pictures with values from 0 to 1.
+        side: Rows and columns of a patch.
+        batch_size: Patches in a batch.
+        least: The smallest side that serves.
+
+    Raises:
+        ValueError: If a number is out of range, or a picture is smaller than a patch.
+    """
+
+    def __init__(
+        self, pictures: Sequence[FloatArray], side: int, batch_size: int, *, least: int
+    ) -> None:
+        smallest = min(min(picture.shape) for picture in pictures)
+        if not least <= check_count("side", side) <= smallest:
+            raise ValueError(
+                f"`side` must be at least {least} and at most the smallest side of a picture, "
+                f"{smallest}, got {side}"
+            )
+        self._pictures = [picture.astype(np.float32) for picture in pictures]
+        self.side, self.batch_size = side, check_count("batch_size", batch_size)
+
+    def draw(self, rng: np.random.Generator) -> Iterator[FloatArray]:
+        """The patches of a batch, each drawn when it is asked for."""
+        for index in rng.integers(len(self._pictures), size=self.batch_size):
+            picture = self._pictures[index]
+            row, column = (rng.integers(length - self.side + 1) for length in picture.shape)
+            yield picture[row : row + self.side, column : column + self.side]
 
 
 def _grey_half(picture: np.ndarray) -> FloatArray:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_share
 from stepfold.problems import LeastSquares
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.samplers import Sample
@@ -57,8 +57,7 @@ class SparseSignals:
         matrix_seed: int = 0,
     ) -> None:
         shape = check_count("num_rows", num_rows), check_count("num_unknowns", num_unknowns)
-        if not 0 < density < 1:
-            raise ValueError(f"`density` must lie between 0 and 1, got {density!r}")
+        check_share("density", density)
         if not math.isfinite(snr):
             raise ValueError(f"`snr` must be a finite number of dB, got {snr!r}")
         entries = np.random.default_rng(matrix_seed).standard_normal(shape) / math.sqrt(num_rows)

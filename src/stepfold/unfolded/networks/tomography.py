@@ -16,6 +16,7 @@ References:
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ from stepfold.schedules import Schedule
 from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.losses import SampledLoss
 from stepfold.unfolded.module import UnfoldedIteration
-from stepfold.unfolded.networks.base import NETWORKS, Task, TrainingSettings
+from stepfold.unfolded.networks.base import NETWORKS, TOGETHER, Task
 from stepfold.unfolded.networks.deblurring import peak_signal_to_noise_ratio
 from stepfold.unfolded.networks.priors import small_network
 from stepfold.unfolded.samplers import Sample
@@ -278,13 +279,11 @@ def tomography(
     return Task(
         network,
         SampledLoss(sampler),
-        TrainingSettings(
-            strategy="all-at-once",
+        dataclasses.replace(
+            TOGETHER,
             start="theory",
-            num_iterations=400,
             learning_rate=0.01,
             final_learning_rate=0.0005,
-            relative=True,
             clip_norm=1.0,
         ),
         evaluate=lambda network: shepp_logan_quality(network, sampler),

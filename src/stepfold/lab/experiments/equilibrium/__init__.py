@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import numpy as np
 
-from stepfold.accelerate import accelerate
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
-from stepfold.lab.experiments._unfolded import MiniBatches, trained, unseen
+from stepfold.lab.experiments._unfolded import MiniBatches, total_variation, trained, unseen
 from stepfold.lab.experiments.base import experiment
+from stepfold.lab.experiments.equilibrium.paths import (
+    LONG,
+    MOST,
+    RESIDUAL,
+    accelerated,
+    cost,
+    descent,
+    first_points,
+    needed_evaluations,
+    nesterov,
+    relaxed,
+)
 from stepfold.lab.figure import Axis, Curve, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
@@ -22,20 +33,11 @@ from stepfold.lab.sources import OWN, Source
 from stepfold.schedules import Schedule, chebyshev_steps
 from stepfold.spectrum import SpectralBounds
 
-if TYPE_CHECKING:
-    from stepfold.unfolded.networks.equilibrium import ConvexField
-
 NOISE = 0.1
-MOST = 80
-"""Evaluations of the field that are shown."""
-LONG = 1000
-"""Evaluations after which a method is given up."""
-RESIDUAL = 1e-3
 STEPS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 """Steps that are tried, in units of 1 over the largest possible curvature."""
 WEIGHTS = (0.06, 0.07, 0.08, 0.09, 0.1, 0.11, 0.12)
 """Weights of the total variation that are tried."""
-Method = Callable[..., Iterator[Any]]
 RELAXATION = "equilibrium, Chebyshev relaxation"
 CHEBYSHEV = "equilibrium, Chebyshev steps"
 NESTEROV = "equilibrium, Nesterov"
@@ -130,26 +132,26 @@ def equilibrium(
         unrolled = [quality(x) for x in (noisy, *deep)]
         output = nets["equilibrium"](noisy, noisy)
         first = layer.map(noisy).step
-        far = _accelerated(field, noisy, first, rtol=1e-6, most=5000)[-1][1]
+        far = accelerated(field, noisy, first, rtol=1e-6, most=5000)[-1][1]
         variation, weight = _variation(tuning, sample, quality)
         step, momentum_step = (
-            min(STEPS, key=functools.partial(_cost, field, tuning, method))
-            for method in (_descent, _nesterov)
+            min(STEPS, key=functools.partial(cost, field, tuning, method))
+            for method in (descent, nesterov)
         )
         top = 1 + field.curvature(noisy.shape[-2:])
         period = chebyshev_steps(SpectralBounds(1.0, top), 8).steps
         paths: dict[str, list[tuple[int, Any]]] = {
-            DESCENT: _first_points(_descent(field, noisy, step)),
-            NESTEROV: _first_points(_nesterov(field, noisy, momentum_step)),
-            CHEBYSHEV: _first_points(_steps(field, noisy, itertools.cycle(period))),
-            RELAXATION: _accelerated(field, noisy, first, most=MOST),
+            DESCENT: first_points(descent(field, noisy, step)),
+            NESTEROV: first_points(nesterov(field, noisy, momentum_step)),
+            CHEBYSHEV: first_points(relaxed(field, noisy, itertools.cycle(period))),
+            RELAXATION: accelerated(field, noisy, first, most=MOST),
         }
         one = noisy[:1]
         needed = {
             # The largest steps that converge whatever the curvature: tuned ones need not.
-            DESCENT: _needed(field, one, _descent(field, one, first * top)),
-            NESTEROV: _needed(field, one, _nesterov(field, one, 1.0)),
-            RELAXATION: len(_accelerated(field, one, first, rtol=RESIDUAL, most=LONG)) - 1,
+            DESCENT: needed_evaluations(field, one, descent(field, one, first * top)),
+            NESTEROV: needed_evaluations(field, one, nesterov(field, one, 1.0)),
+            RELAXATION: len(accelerated(field, one, first, rtol=RESIDUAL, most=LONG)) - 1,
         }
     seen = {name: [quality(x) for _, x in path] for name, path in paths.items()}
     distances = {
@@ -342,80 +344,15 @@ def _curve(name: str, places: list[int], row: list[float]) -> Curve:
     return Curve(name, np.array(places), np.array(row), emphasis=name == RELAXATION, role=role)
 
 
-def _descent(field: ConvexField, noisy: Any, units: float) -> Iterator[Any]:
-    step = units / (1 + field.curvature(noisy.shape[-2:]))
-    return _steps(field, noisy, itertools.repeat(step))
-
-
-def _steps(field: ConvexField, noisy: Any, steps: Iterable[float]) -> Iterator[Any]:
-    x = noisy
-    for step in steps:
-        yield x
-        x = x - float(step) * (x - noisy + field(x))
-
-
-def _nesterov(field: ConvexField, noisy: Any, units: float) -> Iterator[Any]:
-    """Nesterov's method for a curvature of at least 1, with the momentum of its step."""
-    step = units / (1 + field.curvature(noisy.shape[-2:]))
-    momentum = (1 - step**0.5) / (1 + step**0.5)
-    x = ahead = noisy
-    while True:
-        yield x
-        last, x = x, ahead - step * (ahead - noisy + field(ahead))
-        ahead = x + momentum * (x - last)
-
-
-def _cost(field: ConvexField, tuning: Any, method: Method, units: float) -> float:
-    """Norm of the gradient after all evaluations, on training photographs."""
-    last = _first_points(method(field, tuning.data, units))[-1][1]
-    found = float((last - tuning.data + field(last)).norm())
-    return found if np.isfinite(found) else np.inf
-
-
-def _first_points(points: Iterator[Any]) -> list[tuple[int, Any]]:
-    return list(enumerate(itertools.islice(points, MOST + 1)))
-
-
-def _accelerated(
-    field: ConvexField, noisy: Any, step: float, *, rtol: float = 1e-9, most: int
-) -> list[tuple[int, Any]]:
-    """Evaluations so far, and the iterate of the smallest residual that they have seen.
-
-    That is what a run returns whose budget ends there.
-    """
-    from stepfold.unfolded.networks.equilibrium import Descent
-
-    descent = Descent(field, noisy, step)
-    path = [(0, noisy)]
-    smallest = np.inf
-
-    def watched(x: Any) -> Any:
-        nonlocal smallest
-        moved = descent(x)
-        size = float((moved - x).norm())
-        best = x.clone() if size < smallest else path[-1][1]
-        smallest = min(size, smallest)
-        path.append((descent.num_evaluations, best))
-        return moved
-
-    accelerate(watched, noisy, rtol=rtol, max_products=most)
-    return path
-
-
 def _variation(
     tuning: Any, sample: Any, quality: Callable[..., float]
 ) -> tuple[tuple[float, Any], float]:
     """Quality and pictures of total variation, and the weight chosen on training photographs."""
-    from skimage.restoration import denoise_tv_chambolle
-
-    def denoised(batch: Any, weight: float) -> Any:
-        moved: Any = denoise_tv_chambolle(  # type: ignore[no-untyped-call]
-            batch.data.numpy(), weight, eps=0, max_num_iter=200, channel_axis=0
-        )
-        return batch.data.new_tensor(moved)
-
-    weight = max(WEIGHTS, key=lambda each: quality(denoised(tuning, each), tuning))
-    pictures = denoised(sample, weight)
+    weight = max(
+        WEIGHTS,
+        key=lambda each: quality(total_variation(tuning.data, each, num_iterations=200), tuning),
+    )
+    pictures = total_variation(sample.data, weight, num_iterations=200)
     return (quality(pictures), pictures), weight
 
 
@@ -439,12 +376,3 @@ def _bytes_kept(function: Callable[[], Any]) -> int:
 def _at(places: list[int], row: list[float], count: int) -> float:
     """The value at the last place that is not beyond ``count``."""
     return row[max(index for index, place in enumerate(places) if place <= count)]
-
-
-def _needed(field: ConvexField, noisy: Any, points: Iterator[Any]) -> int:
-    """Evaluations until the gradient is a thousandth of what it was."""
-    first = float(field(noisy).norm())
-    for count, x in enumerate(itertools.islice(points, LONG)):
-        if float((x - noisy + field(x)).norm()) <= RESIDUAL * first:
-            return count
-    return LONG
