@@ -304,7 +304,6 @@ def test_eigenvalues_that_differ_by_rounding_are_one(scatter: float, seed: int) 
         )
     roots = np.sort(1 / optimal_steps(measure, 4).steps)
     np.testing.assert_allclose(roots, distinct, rtol=1e-14)
-    assert measure.jacobi_matrix(9)[0].size == 4
     assert measure.quadrature(9).nodes.size == 4
     with pytest.raises(ValueError, match="distinct eigenvalues above 0, which is 4, got 5"):
         optimal_steps(measure, 5)

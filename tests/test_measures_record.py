@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.integrate import quad
 
-from stepfold import SpectralBounds, SpectralMeasure, optimal_steps
-from stepfold.measure import marchenko_pastur_density, smoothed_density
+from stepfold import SpectralMeasure, optimal_steps
 from stepfold.polynomial import mean_squared_error
 
 LOGARITHMIC = SpectralMeasure.from_eigenvalues(np.geomspace(1e-6, 1.0, 40))
@@ -178,58 +176,6 @@ def test_marchenko_pastur_is_what_gaussian_matrices_have(num_columns: int, num_r
     law = SpectralMeasure.marchenko_pastur(num_columns / num_rows, num_nodes=1000)
     grid = np.linspace(0.05, 7.0, 400)
     assert np.abs(drawn.cumulative(grid) - law.cumulative(grid)).max() < 0.02
-
-
-@pytest.mark.parametrize("ratio", [0.3, 1.0, 2.5])
-def test_the_marchenko_pastur_density_integrates_to_the_measure(ratio: float) -> None:
-    lower, upper = 2.0 * (1 - np.sqrt(ratio)) ** 2, 2.0 * (1 + np.sqrt(ratio)) ** 2
-
-    # λ = a + (b − a) sin² t takes the square roots out of the ends.
-    def integrand(t: float, power: int) -> float:
-        eigenvalue = lower + (upper - lower) * np.sin(t) ** 2
-        density = float(marchenko_pastur_density(eigenvalue, ratio, scale=2.0))
-        return density * eigenvalue**power * (upper - lower) * np.sin(2 * t)
-
-    mass = quad(integrand, 0, np.pi / 2, args=(0,), epsabs=1e-11)[0]
-    mean = quad(integrand, 0, np.pi / 2, args=(1,), epsabs=1e-11)[0]
-    assert mass == pytest.approx(min(1.0, 1 / ratio), rel=1e-7)
-    assert mean == pytest.approx(2.0, rel=1e-7)
-
-
-def test_the_marchenko_pastur_density_refuses_a_negative_ratio() -> None:
-    with pytest.raises(ValueError, match=r"`ratio` must be positive and finite, got -1\.0"):
-        marchenko_pastur_density([1.0], -1.0)
-
-
-def test_a_smoothed_density_has_mass_one_even_at_the_origin() -> None:
-    measure = SpectralMeasure([0.1, 1.0, 3.0], [0.5, 0.3, 0.2])
-    grid = np.linspace(0.0, 8.0, 4001)
-    density = smoothed_density(measure, grid, width=0.4)
-    assert density.min() >= 0
-    assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=1e-6)
-
-
-def test_a_smoothed_density_approaches_the_law() -> None:
-    measure = SpectralMeasure.marchenko_pastur(0.3, num_nodes=2000)
-    grid = np.linspace(0.5, 2.0, 50)
-    law = marchenko_pastur_density(grid, 0.3)
-    np.testing.assert_allclose(smoothed_density(measure, grid, width=0.05), law, rtol=0.03)
-
-
-def test_a_smoothed_density_chooses_its_width() -> None:
-    measure = SpectralMeasure.from_eigenvalues(np.random.default_rng(0).normal(10.0, 1.0, 2000))
-    density = smoothed_density(measure, np.array([9.0, 10.0, 11.0]))
-    np.testing.assert_allclose(density, [0.242, 0.399, 0.242], rtol=0.1)
-
-
-def test_a_single_node_has_no_width_of_its_own() -> None:
-    with pytest.raises(ValueError, match="`width` must be given for a measure whose weight is on"):
-        smoothed_density(SpectralMeasure.uniform(SpectralBounds(1.0, 1.0)), [1.0])
-
-
-def test_a_width_of_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match="`width` must be positive and finite, got 0"):
-        smoothed_density(LOGARITHMIC, [1.0], width=0)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """How an error is spread over the eigenvalues: the record, and where it comes from."""
 
 from stepfold.measure.base import SpectralMeasure
-from stepfold.measure.density import marchenko_pastur_density, smoothed_density
 from stepfold.measure.ensemble import ensemble_measure
 from stepfold.measure.exact import exact_measure
 from stepfold.measure.krylov import error_measure, lanczos_measure, residual_measure
@@ -12,7 +11,5 @@ __all__ = [
     "error_measure",
     "exact_measure",
     "lanczos_measure",
-    "marchenko_pastur_density",
     "residual_measure",
-    "smoothed_density",
 ]

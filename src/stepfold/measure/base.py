@@ -16,7 +16,7 @@ import numpy as np
 
 from stepfold._checks import check_count, check_positive, check_vector
 from stepfold._codec import JsonRecord
-from stepfold._krylov import Tridiagonal, lanczos
+from stepfold._krylov import Tridiagonal
 from stepfold._typing import FloatArray
 from stepfold.measure._rules import Factor, factor_of, gauss_nodes, gauss_rule
 from stepfold.spectrum import SpectralBounds
@@ -212,23 +212,6 @@ class SpectralMeasure(JsonRecord):
         if callable(values):
             values = values(self.nodes)
         return float(self.weights @ np.asarray(values, dtype=np.float64))
-
-    def jacobi_matrix(self, num_nodes: int) -> tuple[FloatArray, FloatArray]:
-        """Recurrence coefficients of the orthonormal polynomials of μ.
-
-        Returns:
-            Diagonal α of shape (k,) and off-diagonal β of shape (k,) of the Jacobi matrix, where
-            k ≤ ``num_nodes`` is smaller if μ has fewer distinct nodes; the last β couples to the
-            next polynomial and is 0 where there is none.
-
-        References:
-            Golub and Meurant, Matrices, Moments and Quadrature with Applications (2010), chapter 4.
-        """
-        nodes, weights = self.atoms()
-        scale = nodes[-1] or 1.0
-        scaled = nodes / scale
-        projection = lanczos(lambda v: scaled * v, np.sqrt(weights), num_nodes)
-        return projection.diagonal * scale, projection.off_diagonal * scale
 
     def gauss_nodes_of_weighted(self, num_nodes: int) -> FloatArray:
         """Gauss quadrature nodes of ``λ dμ(λ)``, ascending; fewer where μ has fewer nodes above 0.

@@ -177,7 +177,7 @@ class Composite(Generic[ArrayT]):
         with those of the list whose conjugate is finite everywhere (all but the norms). With an
         inexact proximal operator the gap, too, is inexact.
         """
-        known = isinstance(self.problem, (LeastSquares, Logistic))
+        known = look.dispatch(type(self.problem)) is not look.dispatch(object)
         if known and self.problem.ridge > 0:  # type: ignore[attr-defined]
             return True
         if not isinstance(self.penalty, ConjugatePenalty):

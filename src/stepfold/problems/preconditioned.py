@@ -114,6 +114,15 @@ class Preconditioned(QuadraticProblem[ArrayT]):
         return term
 
     @property
+    def clock(self) -> Callable[[], float]:
+        """That of the problem inside."""
+        return self.problem.clock
+
+    def agree(self, **settings: Any) -> None:
+        """Ask the problem inside."""
+        self.problem.agree(**settings)
+
+    @property
     def products_per_gradient(self) -> int:
         """Those of the problem; products with ``M⁻¹`` are not counted."""
         return self.problem.products_per_gradient

@@ -245,7 +245,7 @@ def run_map(
     x: Any = start_of(x0)
     if batch and x.ndim == 0:
         raise ValueError("`batch=True` needs an `x0` with an axis of rows, got a single number")
-    ledger = Ledger(x, x.shape[0] if batch else None, budgets)
+    ledger = Ledger(x, x.shape[0] if batch else None, budgets, clock=problem.clock)
     residual, is_stochastic = None, False
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         try:

@@ -10,6 +10,7 @@ from stepfold.iterations import Fista, GradientDescent, Iteration, Relaxation
 from stepfold.operators import without_derivatives
 from stepfold.problems import Composite, FixedPoint, Problem
 from stepfold.schedules import Schedule
+from stepfold.schedules.base import check_schedule
 
 
 def period(
@@ -43,11 +44,7 @@ def period(
     >>> advance(advance(np.zeros(2))).round(6)
     array([1., 1.])
     """
-    if not isinstance(schedule, Schedule):
-        raise TypeError(
-            f"`schedule` must be a Schedule, got {type(schedule).__name__}; wrap step sizes as "
-            "`Schedule(steps)`"
-        )
+    check_schedule(schedule, or_none=False, signed=True)
     if not isinstance(problem, (Problem, Composite, FixedPoint)):
         raise TypeError(
             f"`problem` must be a Problem, a Composite or a FixedPoint, got "

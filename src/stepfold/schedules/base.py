@@ -184,14 +184,14 @@ class Schedule(JsonRecord, Sequence[float]):
             raise ValueError(f"{path} is not a schedule: {error}") from None
 
 
-def check_schedule(schedule: Any, *, or_none: bool = True) -> None:
-    """Raise unless it is a `Schedule` of positive steps, or None where that is allowed."""
+def check_schedule(schedule: Any, *, or_none: bool = True, signed: bool = False) -> None:
+    """Raise unless it is a `Schedule` of positive steps, or of others, or None, where allowed."""
     if not isinstance(schedule, Schedule) and not (or_none and schedule is None):
         raise TypeError(
             f"`schedule` must be a Schedule{' or None' * or_none}, got {type(schedule).__name__}; "
             "wrap step sizes as `Schedule(steps)`"
         )
-    if isinstance(schedule, Schedule) and schedule.steps.min() <= 0:
+    if isinstance(schedule, Schedule) and not signed and schedule.steps.min() <= 0:
         raise ValueError(
             f"`schedule` must have positive steps to be run, got {schedule.steps.min()}; train "
             "with `constraint=Positive`, or run the network itself"

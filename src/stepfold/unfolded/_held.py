@@ -289,3 +289,26 @@ def described(tensor: Tensor) -> str:
                 if value is tensor:
                     return f"`{name}` of a {type(owner).__name__}, {shape}"
     return f"a tensor of {shape}"
+
+
+def checked_modules(modules: Any) -> Mapping[str, nn.Module | nn.Parameter]:
+    """Modules that somebody names, after checking the names and that they are some."""
+    if modules is None:
+        return {}
+    if not isinstance(modules, Mapping):
+        raise TypeError(
+            f"`modules` must be a dictionary of modules by names, got {type(modules).__name__}; "
+            'write `{"prior": module}`'
+        )
+    for name, module in modules.items():
+        if not isinstance(module, (nn.Module, nn.Parameter)):
+            raise TypeError(
+                f"`modules` must hold torch modules or parameters, got {type(module).__name__} for "
+                f"{name!r}; write `nn.Parameter(tensor)` for a tensor"
+            )
+        if not isinstance(name, str) or not name.isidentifier() or hasattr(nn.Module, name):
+            raise ValueError(
+                "`modules` must be named by identifiers that are no words of torch's modules, got "
+                f"{name!r}"
+            )
+    return modules

@@ -16,18 +16,19 @@ from torch.utils.checkpoint import checkpoint
 
 from stepfold._arrays import to_host
 from stepfold._checks import check_count
-from stepfold._typing import FloatArray
 from stepfold.iterations import GradientDescent, Iteration
 from stepfold.result import TrainingRun
 from stepfold.schedules import Schedule
-from stepfold.unfolded._held import Held, held_by, register
+from stepfold.schedules.base import check_schedule
+from stepfold.unfolded._held import Held, checked_modules, held_by, register
 from stepfold.unfolded._layers import Layer, Layers, Step, check_iteration, is_list, layers_of
 from stepfold.unfolded._plain import plain_module
+from stepfold.unfolded._trainables import TrainableLayers
 from stepfold.unfolded._warnings import quiet
-from stepfold.unfolded.parameters import Constraint, LayerValues, Positive, Trainable
+from stepfold.unfolded.parameters import Constraint, Positive
 
 
-class UnfoldedIteration(nn.Module):
+class UnfoldedIteration(TrainableLayers):
     """Network of T layers, each one step of an iteration with its own trainable size.
 
     The layers are the iteration's own three methods, so whatever `solve` can run can be trained.
@@ -112,12 +113,7 @@ class UnfoldedIteration(nn.Module):
         recompute_every: int | None = None,
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        super().__init__()
-        if not isinstance(schedule, Schedule):
-            raise TypeError(
-                f"`schedule` must be a Schedule, got {type(schedule).__name__}; "
-                "wrap step sizes as `Schedule(steps)`"
-            )
+        check_schedule(schedule, or_none=False, signed=True)
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise TypeError(f"`dtype` must be a real floating-point type of torch, got {dtype!r}")
         if parameters is not None and not isinstance(parameters, Mapping):
@@ -127,17 +123,21 @@ class UnfoldedIteration(nn.Module):
             )
         iteration = GradientDescent() if iteration is None else iteration
         listed: Any = iteration if is_list(iteration) else []
-        self.num_layers = (
-            max(schedule.period, len(listed))
-            if num_layers is None
-            else check_count("num_layers", num_layers)
-        )
-        if schedule.period > self.num_layers:
+        if num_layers is None:
+            num_layers = max(schedule.period, len(listed))
+        if schedule.period > check_count("num_layers", num_layers):
             raise ValueError(
                 f"`num_layers` must be at least the number of steps, {schedule.period}, got "
                 f"{num_layers}; give more layers, or fewer steps"
             )
-        check_iteration(iteration, self.num_layers)
+        check_iteration(iteration, num_layers)
+        for name in parameters or {}:
+            if hasattr(nn.ModuleDict(), name):
+                raise ValueError(
+                    f"`parameters` cannot be called {name!r}, a word of torch's modules"
+                )
+            layers_of(iteration).check_name(name)
+        super().__init__(schedule, int(num_layers), parameters or {}, constraint, dtype)
         if listed and all(isinstance(each, nn.Module) for each in listed):
             iteration = nn.ModuleList(listed)
         self.iteration: Any = tuple(iteration) if isinstance(iteration, list) else iteration
@@ -145,37 +145,12 @@ class UnfoldedIteration(nn.Module):
         self.recompute_every = (
             None if recompute_every is None else check_count("recompute_every", recompute_every)
         )
-        trainable = Trainable(schedule, schedule.period, constraint)
-        self.step_values = LayerValues("steps", trainable, self.num_layers, dtype)
         if not train_steps:
             # Not the weights of a step that is a module: they are trained, and the caller's own.
             self.step_values.requires_grad_(False)
-        self._names: dict[str, str] = {}
-        self.extra = nn.ModuleDict()
-        for name, trainable in (parameters or {}).items():
-            self._check_name(name)
-            if not isinstance(trainable, Trainable):
-                trainable = Trainable(trainable)
-            key = name.replace(".", "__")
-            self.extra[key] = LayerValues(name, trainable, self.num_layers, dtype)
-            self._names[name] = key
         self.held = nn.Module()
-        register(self.held, _checked_modules(modules))
+        register(self.held, checked_modules(modules))
         self.register_held()
-
-    @property
-    def steps(self) -> Tensor:
-        """Step sizes, shape (period,); see the class."""
-        return self.step_values.stacked
-
-    @steps.setter
-    def steps(self, values: Any) -> None:
-        self.step_values.stacked = values
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # torch would register an `nn.Parameter` under a name that is taken, and raise a KeyError.
-        is_parameter = name == "steps" and isinstance(value, nn.Parameter)
-        super().__setattr__(name, value.detach() if is_parameter else value)
 
     def register_held(self) -> Held:
         """Register the modules and parameters that the iteration holds by now, and return them.
@@ -196,11 +171,6 @@ class UnfoldedIteration(nn.Module):
             groups[name] = list(module.parameters())
         groups |= {name: [value] for name, value in self.held.named_parameters(recurse=False)}
         return groups
-
-    def _check_name(self, name: str) -> None:
-        if hasattr(self.extra, name):
-            raise ValueError(f"`parameters` cannot be called {name!r}, a word of torch's modules")
-        self._kind.check_name(name)
 
     @property
     def _kind(self) -> Layers:
@@ -303,75 +273,6 @@ class UnfoldedIteration(nn.Module):
             if every_layer:
                 iterates.append(kind.iterate(state))
         return state, iterates
-
-    def check_num_layers(self, num_layers: int | None, *, deeper: bool = True) -> int:
-        """Return ``num_layers``, or T for None, after checking its range.
-
-        Args:
-            num_layers: At most T; more if layers share all that they have, and ``deeper`` is true.
-            deeper: Whether that is allowed.
-        """
-        if num_layers is None:
-            return self.num_layers
-        if check_count("num_layers", num_layers) > self.num_layers:
-            own = self._own_values()
-            if own or not deeper:
-                reason = (
-                    f"each layer has a copy of its own of {', '.join(own)}; layers that share "
-                    "everything run deeper"
-                    if own
-                    else "make the network deeper to train more layers"
-                )
-                raise ValueError(
-                    f"`num_layers` must be at most the network's {self.num_layers}, got "
-                    f"{num_layers}; {reason}"
-                )
-        return num_layers
-
-    def _own_values(self) -> list[str]:
-        """What each layer has of its own."""
-        copies = {"its step": len(self.steps)}
-        copies |= {repr(name): len(self.values(name)) for name in self._names}
-        if is_list(self.iteration):
-            copies["the iteration"] = len(self.iteration)
-        return [name for name, number in copies.items() if number == self.num_layers]
-
-    def layer_steps(self, num_layers: int | None = None) -> Tensor:
-        """Step sizes of the first ``num_layers`` layers, shape (num_layers,), for autograd."""
-        num_layers = self.check_num_layers(num_layers)
-        steps = self.step_values.values()
-        period = steps.shape[0]
-        if period < num_layers:
-            steps = steps.repeat(-(-num_layers // period))
-        return steps if period == num_layers else steps[:num_layers]
-
-    def stacked_parameters(self) -> list[nn.Parameter]:
-        """What the optimiser changes, of shapes (copies, …): the steps first, then the others."""
-        return [values.raw for values in self.layer_values().values()]
-
-    def layer_values(self) -> dict[str, LayerValues]:
-        """What holds the steps and the other parameters, by name."""
-        extra: Any = self.extra
-        return {
-            "steps": self.step_values,
-            **{name: extra[key] for name, key in self._names.items()},
-        }
-
-    def values(self, name: str) -> Tensor:
-        """Copies of the parameter ``name``, shape (copies, …); written into as ``steps`` are.
-
-        Raises:
-            KeyError: If there is no such parameter.
-        """
-        if name not in self._names:
-            raise KeyError(
-                f"there is no parameter {name!r}; there are {', '.join(self._names) or 'none'}"
-            )
-        return self.layer_values()[name].stacked
-
-    def learned(self) -> dict[str, FloatArray]:
-        """Copies of all parameters beside the steps, by name, as arrays of shape (copies, …)."""
-        return {name: self.values(name).detach().cpu().numpy().copy() for name in self._names}
 
     def export(self) -> dict[str, NDArray[Any]]:
         """All that was learned, for a program without this library: a dictionary of NumPy arrays.
@@ -482,22 +383,6 @@ class UnfoldedIteration(nn.Module):
         own = self.iteration.state_dict() if isinstance(self.iteration, nn.Module) else {}
         return [*own, *self.held.state_dict()]
 
-    def set_values(self, steps: Any, parameters: Mapping[str, Any]) -> None:
-        """Set the steps, shape (period,), and parameters by name, shape (copies, …)."""
-        held = self.layer_values()
-        for name, values in {"steps": steps, **parameters}.items():
-            held[name].stacked = values
-
-    def schedule(self, num_layers: int | None = None) -> Schedule:
-        """Step sizes of the first ``num_layers`` layers as data, in the order of the layers.
-
-        >>> from stepfold import Schedule
-        >>> UnfoldedIteration(Schedule([0.5, 0.25])).schedule().name
-        'learned'
-        """
-        steps = self.layer_steps(num_layers).detach().double().cpu().numpy()
-        return Schedule(steps, "learned", signed=bool(steps.min() <= 0))
-
 
 def _watched(
     watch: Callable[[int, Any], None], index: int, layer: Layer, problem: Any, state: Any
@@ -505,25 +390,3 @@ def _watched(
     state = layer(problem, state)
     watch(index, state)
     return state
-
-
-def _checked_modules(modules: Any) -> Mapping[str, nn.Module | nn.Parameter]:
-    if modules is None:
-        return {}
-    if not isinstance(modules, Mapping):
-        raise TypeError(
-            f"`modules` must be a dictionary of modules by names, got {type(modules).__name__}; "
-            'write `{"prior": module}`'
-        )
-    for name, module in modules.items():
-        if not isinstance(module, (nn.Module, nn.Parameter)):
-            raise TypeError(
-                f"`modules` must hold torch modules or parameters, got {type(module).__name__} for "
-                f"{name!r}; write `nn.Parameter(tensor)` for a tensor"
-            )
-        if not isinstance(name, str) or not name.isidentifier() or hasattr(nn.Module, name):
-            raise ValueError(
-                "`modules` must be named by identifiers that are no words of torch's modules, got "
-                f"{name!r}"
-            )
-    return modules

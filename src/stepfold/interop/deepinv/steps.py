@@ -9,6 +9,7 @@ import numpy as np
 
 from stepfold._checks import check_count
 from stepfold.schedules import Schedule
+from stepfold.schedules.base import check_schedule
 
 
 def stepsizes(schedule: Schedule, max_iter: int) -> list[float]:
@@ -24,11 +25,7 @@ def stepsizes(schedule: Schedule, max_iter: int) -> list[float]:
     >>> stepsizes(Schedule([0.5, 0.25]), 5)
     [0.5, 0.25, 0.5, 0.25, 0.5]
     """
-    if not isinstance(schedule, Schedule):
-        raise TypeError(
-            f"`schedule` must be a Schedule, got {type(schedule).__name__}; "
-            "wrap step sizes as `Schedule(steps)`"
-        )
+    check_schedule(schedule, or_none=False, signed=True)
     return [schedule(count) for count in range(check_count("max_iter", max_iter))]
 
 
