@@ -19,8 +19,8 @@ import pytest
 import torch
 
 import stepfold as package
+from stepfold.distributed.torch_group import _meet
 from stepfold.result import TrainingRun
-from stepfold.unfolded.distributed import _meet
 from stepfold.unfolded.runs import Order, train_in_folder
 
 pytestmark = pytest.mark.skipif(

@@ -16,7 +16,7 @@ import numpy as np
 from stepfold._typing import ArrayT
 from stepfold.iterations import Fista, GradientDescent, Iteration
 from stepfold.kernels import note_run
-from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
+from stepfold.problems import Composite, Problem, QuadraticProblem
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.penalties import L1, Penalty
 from stepfold.result import Result
@@ -140,6 +140,21 @@ def solve(
             f"`problem` must be a Problem, got {type(problem).__name__}; "
             "pose it as `LeastSquares(matrix, rhs)` or `Quadratic(matrix, rhs)`"
         )
+    smooth: Any = problem.problem if isinstance(problem, Composite) else problem
+    smooth.agree(
+        schedule=schedule,
+        x0=x0,
+        rtol=rtol,
+        atol=atol,
+        error_rtol=error_rtol,
+        gap_rtol=gap_rtol,
+        gap_atol=gap_atol,
+        max_steps=max_steps,
+        max_products=max_products,
+        max_seconds=max_seconds,
+        iteration=iteration,
+        guard=guard,
+    )
     check_schedule(schedule)
     note_run()
     budgets = Budgets(max_steps, max_products, max_seconds)
@@ -301,6 +316,6 @@ def _gradient_norm(term: Any, units: Units, terms: Terms, *, confirms: bool) -> 
         terms.atol if units.gradient is None else terms.atol / units.gradient,
         terms.error_rtol,
         problem.gradient_norms(term, problem.precondition(term)),
-        lower=problem.ridge if isinstance(problem, LeastSquares) else 0.0,
+        lower=getattr(problem, "ridge", 0.0),
         confirms=confirms,
     )

@@ -12,8 +12,9 @@ share the Hessian.
 from __future__ import annotations
 
 import functools
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Self
 
 import numpy as np
@@ -57,6 +58,17 @@ class Problem(ABC, Generic[ArrayT]):
     def products_per_gradient(self) -> int:
         """Products with the operator or its transpose that one gradient costs; 1 by default."""
         return 1
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """What tells a run the seconds; where processes run together, the same to all."""
+        return time.perf_counter
+
+    def agree(self, **settings: Any) -> None:
+        """Called by `solve` with what it was asked for, before anything else; does nothing here.
+
+        Where processes run together each of them must have been asked for the same.
+        """
 
     @property
     def curvature_bound(self) -> float | None:

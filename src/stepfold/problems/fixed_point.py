@@ -7,6 +7,7 @@ With J the Jacobian of f at the fixed point and ``B = I − J``, errors are mult
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Generic
@@ -61,6 +62,14 @@ class FixedPoint(Generic[ArrayT]):
             raise TypeError(f"`map` must be callable, got {type(map).__name__}")
         self.map = map
         self._differentiates = False
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """What tells a run the seconds."""
+        return time.perf_counter
+
+    def agree(self, **settings: Any) -> None:
+        """Called by `solve` with what it was asked for, before anything else; does nothing here."""
 
     @property
     def products_per_gradient(self) -> int:

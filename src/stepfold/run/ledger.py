@@ -99,10 +99,10 @@ class Terms:
                 check_nonnegative(name, tolerance)
         check_callable("callback", self.callback)
 
-    def ledger(self, x0: Any) -> Ledger:
+    def ledger(self, x0: Any, clock: Callable[[], float]) -> Ledger:
         """The book of a run from ``x0``, of shape (n,) or (batch, n)."""
         num_rows = x0.shape[0] if x0.ndim == 2 else None
-        return Ledger(x0, num_rows, self.budgets, keep_iterates=self.keep_iterates)
+        return Ledger(x0, num_rows, self.budgets, keep_iterates=self.keep_iterates, clock=clock)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,12 +145,20 @@ class Ledger:
         num_rows: Rows of the batch; None for one problem.
         budgets: What may be spent.
         keep_iterates: Whether the history keeps the iterates.
+        clock: Says how many seconds have passed since some moment.
     """
 
     def __init__(
-        self, x0: Any, num_rows: int | None, budgets: Budgets, *, keep_iterates: bool = False
+        self,
+        x0: Any,
+        num_rows: int | None,
+        budgets: Budgets,
+        *,
+        keep_iterates: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._begun = time.perf_counter()
+        self._clock = clock
+        self._begun = clock()
         self.budgets = budgets
         self.is_batch = num_rows is not None
         count = 1 if num_rows is None else num_rows
@@ -211,7 +219,7 @@ class Ledger:
         self._write(carried)
 
     def _write(self, sizes: FloatArray) -> None:
-        seconds = time.perf_counter() - self._begun
+        seconds = self._clock() - self._begun
         self._longest = max(self._longest, seconds - self._last_time)
         self._last_time = seconds
         gaps = None if self.gaps is None else self.gaps.copy()
@@ -317,7 +325,7 @@ class Ledger:
         ):
             return False
         if budgets.max_seconds is not None:
-            return time.perf_counter() - self._begun + self._longest < budgets.max_seconds
+            return self._clock() - self._begun + self._longest < budgets.max_seconds
         return True
 
     def affords(self, num_products: int) -> bool:
@@ -329,7 +337,7 @@ class Ledger:
             return False
         if budgets.max_seconds is None:
             return True
-        spent = time.perf_counter() - self._begun
+        spent = self._clock() - self._begun
         return spent + num_products * spent / max(self.num_products, 1) <= budgets.max_seconds
 
     def history(self) -> History:

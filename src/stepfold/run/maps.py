@@ -245,7 +245,7 @@ def run_map(
     x: Any = start_of(x0)
     if batch and x.ndim == 0:
         raise ValueError("`batch=True` needs an `x0` with an axis of rows, got a single number")
-    ledger = Ledger(x, x.shape[0] if batch else None, budgets)
+    ledger = Ledger(x, x.shape[0] if batch else None, budgets, clock=problem.clock)
     residual, is_stochastic = None, False
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         try:
@@ -258,7 +258,7 @@ def run_map(
     )
     loop = Loop(problem, measure, policy, ledger, terms.callback)
     if residual is not None:
-        loop.go(x, residual)
+        loop.go(x, lambda: residual)
     if isinstance(ledger.best, np.generic):
         ledger.best = np.asarray(ledger.best)
     assert ledger.status is not None  # noqa: S101

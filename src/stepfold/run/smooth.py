@@ -42,7 +42,7 @@ def run_smooth(
         steps = np.full(STEPS_PER_LOOK, 1 / bound if bound > 0 else 1.0)
         schedule = Schedule(steps, "constant")
     x, zero = _first_point(problem, x0)
-    ledger = terms.ledger(x)
+    ledger = terms.ledger(x, problem.clock)
     reference = np.full(ledger.active.size, np.nan)
     if zero is not None and x0 is not None:
         reference = norms(problem.gradient(zero))
@@ -105,7 +105,7 @@ def run_composite(
             f"{type(composite.penalty).__name__} on {type(composite.problem).__name__}; give "
             "`rtol`, or add a ridge term to least squares"
         )
-    ledger = terms.ledger(x)
+    ledger = terms.ledger(x, problem.clock)
     policy = Proximal(composite, measure) if is_automatic else Cycle(schedule, method)
     loop = Loop(problem, measure, policy, ledger, terms.callback)
     if isinstance(problem, QuadraticProblem):

@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from operator import neg
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -62,7 +63,7 @@ def run_quadratic(
     zero = 0 * term
     # A copy: the result may be the start, and must not share memory with the caller's.
     x = zero if x0 is None else units.scaled(copy_of(check_start(x0, zero)))
-    ledger = terms.ledger(x)
+    ledger = terms.ledger(x, problem.clock)
     # A gradient costs one product more than the linear term: Aᵀ(Ax − b) beside Aᵀb.
     ledger.num_products = problem.products_per_gradient - 1
     callback = shown = terms.callback
@@ -72,7 +73,7 @@ def run_quadratic(
             callback(count, units.posed(x))
 
     loop = Loop(problem, measure, policy, ledger, shown)
-    loop.go(x, -term if x0 is None else None)
+    loop.go(x, functools.partial(neg, term) if x0 is None else None)
     return loop
 
 

@@ -1,0 +1,131 @@
+"""Rows shared out among real processes, which torchrun starts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import stepfold
+
+LAUNCHER = [
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--nproc-per-node=2",
+]
+
+
+def environment() -> dict[str, str]:
+    source = str(Path(stepfold.__file__).parents[1])
+    return {
+        **os.environ,
+        "PYTHONPATH": source,
+        "GLOO_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": "1",
+        "TORCH_DISTRIBUTED_DEBUG": "OFF",
+    }
+
+
+def launched(
+    program: Path, *words: str, seconds: float = 120
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*LAUNCHER, str(program), *words],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+SOLVES = """
+import hashlib, sys
+import numpy as np
+from stepfold import chebyshev_steps, estimate_bounds, solve
+from stepfold.distributed import ShardedLeastSquares, processes
+
+rng = np.random.default_rng(0)
+A, b = rng.standard_normal((203, 40)), rng.standard_normal((2, 203))
+expected = np.linalg.lstsq(A, b.T, rcond=None)[0].T
+with processes() as group:
+    assert group.size == 2
+    rows = np.array_split(np.arange(203), 2)[group.rank]
+    problem = ShardedLeastSquares(A[rows], b[:, rows])
+    bounds = estimate_bounds(problem)
+    for schedule in (None, chebyshev_steps(bounds, 8)):
+        result = solve(problem, schedule, max_seconds=100)
+        assert result.converged, result
+        assert abs(result.x - expected).max() < 1e-6
+        mark = hashlib.sha256(result.x.tobytes()).hexdigest(), result.num_steps, result.bounds
+        assert group.gather(mark) == [mark, mark]
+    single = ShardedLeastSquares(A[rows].astype("f"), b[0, rows].astype("f"))
+    assert abs(solve(single).x - expected[0]).max() < 1e-3
+    assert group.broadcast(group.rank + 5) == 5
+    try:
+        ShardedLeastSquares(A[rows, group.rank :], b[:, rows])
+    except ValueError as error:
+        said = str(error)
+    assert "got 40 on process 0 and 39 on 1" in said, said
+print("done", file=sys.stderr)
+"""
+
+
+def test_two_processes_of_torchrun_find_the_same_bits(tmp_path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(SOLVES)
+    done = launched(program)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("done") == 2
+
+
+HANGS = """
+import sys, time
+from datetime import timedelta
+import numpy as np
+from stepfold import solve
+from stepfold.distributed import ShardedLeastSquares, processes
+
+with processes(timedelta(seconds=3)) as group:
+    problem = ShardedLeastSquares(np.eye(3) + group.rank, np.ones(3))
+    if group.rank == 1:
+        time.sleep(30)
+    begun = time.monotonic()
+    try:
+        solve(problem)
+    except ConnectionError as error:
+        print(f"after {time.monotonic() - begun:.0f} s: {error}", file=sys.stderr)
+        raise
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_is_given_up_within_the_timeout_in_words(tmp_path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(HANGS)
+    done = launched(program)
+    assert done.returncode != 0
+    assert "after 3 s: process 0 of 2 got no answer from the others within 0:00:03" in done.stderr
+
+
+ABSENT = """
+import sys
+import stepfold
+from stepfold.distributed import ShardedLeastSquares, current_group
+assert current_group().size == 1
+assert "torch" not in sys.modules
+"""
+
+
+def test_without_torchrun_torch_is_not_imported() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ABSENT],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
