@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from stepfold._typing import ArrayT
 from stepfold.iterations import Fista, GradientDescent, Iteration
 from stepfold.kernels import note_run
