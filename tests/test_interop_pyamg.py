@@ -16,6 +16,7 @@ from scipy.sparse.linalg import spsolve
 
 from stepfold import SpectralBounds, chebyshev_steps
 from stepfold.interop.petsc import multigrid_options
+from stepfold.kernels import smoothing
 from stepfold.kernels.smoothing import LEAST_ROWS, DiagonalSteps
 from stepfold.schedules import (
     SCHEDULES,
@@ -32,6 +33,12 @@ FAMILIES = {
     "optimised": optimised_fourth_kind_steps,
     "first": chebyshev_steps,
 }
+
+
+@pytest.fixture
+def is_compiled(request, monkeypatch):
+    """Steps by the compiled loop, or by SciPy's products."""
+    monkeypatch.setattr(smoothing, "worth_loading", lambda *_, **__: request.param)
 
 
 def poisson(*shape, dtype="float64", format="csr"):  # noqa: A002 (PyAMG's name)
@@ -80,11 +87,13 @@ def test_a_smoother_multiplies_each_eigenvector_by_the_closed_form(family, degre
     np.testing.assert_allclose(vectors.T @ (diagonal[:, None] * errors), np.diag(p), atol=1e-11)
 
 
-@pytest.mark.parametrize("compiles", [False, True])
+@pytest.mark.parametrize("is_compiled", [False, True], indirect=True)
 @pytest.mark.parametrize("start", ["zero", "other"])
 @pytest.mark.parametrize("degree", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
-def test_steps_are_those_of_the_formula_in_place_and_in_the_dtype(dtype, degree, start, compiles):
+def test_steps_are_those_of_the_formula_in_place_and_in_the_dtype(
+    dtype, degree, start, is_compiled
+):
     matrix = uneven(dtype=dtype)
     rng = np.random.default_rng(1)
     x, b = rng.standard_normal((2, 60)).astype(dtype)
@@ -95,7 +104,7 @@ def test_steps_are_those_of_the_formula_in_place_and_in_the_dtype(dtype, degree,
     for gamma in gammas:
         wide = matrix.astype("complex128")
         expected = expected + gamma * inverse.astype(float) * (b - wide @ expected)
-    steps = DiagonalSteps(matrix, inverse, gammas, compiles=compiles)
+    steps = DiagonalSteps(matrix, inverse, gammas)
     before = b.copy()
     steps(x, b)
     assert x.dtype == dtype
@@ -104,12 +113,13 @@ def test_steps_are_those_of_the_formula_in_place_and_in_the_dtype(dtype, degree,
     np.testing.assert_allclose(x, expected, rtol=0, atol=atol)
 
 
-def test_threads_share_the_rows(monkeypatch):
+@pytest.mark.parametrize("is_compiled", [True], indirect=True)
+def test_threads_share_the_rows(monkeypatch, is_compiled):
     monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
     matrix = poisson(4 * LEAST_ROWS)
     x, b = np.random.default_rng(0).standard_normal((2, 4 * LEAST_ROWS))
     inverse = 1 / matrix.diagonal()
-    steps = DiagonalSteps(matrix, inverse, [0.4, 1.1], compiles=True)
+    steps = DiagonalSteps(matrix, inverse, [0.4, 1.1])
     assert len(steps._ranges) == 3
     expected = x + 0.4 * inverse * (b - matrix @ x)
     expected = expected + 1.1 * inverse * (b - matrix @ expected)
@@ -117,12 +127,12 @@ def test_threads_share_the_rows(monkeypatch):
     np.testing.assert_allclose(x, expected, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("compiles", [False, True])
-def test_a_real_matrix_smooths_complex_and_strided_vectors(compiles):
+@pytest.mark.parametrize("is_compiled", [False, True], indirect=True)
+def test_a_real_matrix_smooths_complex_and_strided_vectors(is_compiled):
     matrix = uneven()
     rng = np.random.default_rng(2)
     b = rng.standard_normal(60) + 1j * rng.standard_normal(60)
-    steps = DiagonalSteps(matrix, 1 / matrix.diagonal(), [0.5, 0.7], compiles=compiles)
+    steps = DiagonalSteps(matrix, 1 / matrix.diagonal(), [0.5, 0.7])
     x = np.zeros(60, complex)
     steps(x, b)
     real, imaginary = np.zeros(60), np.zeros(120)[::2]
@@ -315,6 +325,16 @@ def test_copies_and_pickles_of_a_smoother_are_called_with_their_own_matrix():
         y = np.zeros(40)
         twin(twin.matrix, y, b)
         np.testing.assert_array_equal(x, y)
+
+
+def test_a_matrix_of_integers_smooths_as_its_floats_do():
+    matrix = poisson(40)
+    whole = sp.csr_array(matrix.astype(int))
+    x, y = np.zeros((2, 40))
+    first, second = ours.smoother(matrix), ours.smoother(whole)
+    first(matrix, x, np.ones(40))
+    second(whole, y, np.ones(40))
+    np.testing.assert_allclose(x, y, rtol=1e-14)
 
 
 def test_a_column_is_smoothed_in_place():

@@ -49,9 +49,6 @@ PART = 0.25
 """Lower end of what first-kind steps are made for, as a share of the upper end."""
 # The bound decides within a tenth; a hierarchy has many matrices, so that it must be cheap.
 _METHOD = Tightest((Gershgorin(), Lanczos(max_steps=40, rtol=0.1, lower_rtol=None)))
-# Entries of the finest matrix from which compiled sweeps pay: a cycle takes 3 to 20 % less time
-# than with SciPy's products, and loading the compiler half a second.
-COMPILED_FROM = 2**21
 
 
 class Smoother:
@@ -62,20 +59,13 @@ class Smoother:
         inverse: The diagonal of D⁻¹, real, shape (n,).
         schedule: The steps, in units of 1 / ``D⁻¹A``.
         bounds: Bounds of the spectrum of ``D⁻¹A``.
-        compiles: Whether stepfold's compiled sweep makes the steps, or SciPy's products.
     """
 
     def __init__(
-        self,
-        matrix: Any,
-        inverse: Any,
-        schedule: Schedule,
-        bounds: SpectralBounds,
-        *,
-        compiles: bool,
+        self, matrix: Any, inverse: Any, schedule: Schedule, bounds: SpectralBounds
     ) -> None:
         self.matrix, self.schedule, self.bounds = matrix, schedule, bounds
-        self._steps = DiagonalSteps(matrix.tocsr(), inverse, list(schedule), compiles=compiles)
+        self._steps = DiagonalSteps(matrix.tocsr(), inverse, list(schedule))
 
     def __call__(self, A: Any, x: Any, b: Any) -> None:
         """Take the steps on ``A x = b``, changing x.
@@ -138,7 +128,7 @@ def smoother(
     """
     _check_matrix(A)
     bounds = _bounds(A, seed)
-    return _smoother(A, bounds, steps, degree, part, compiles=A.nnz >= COMPILED_FROM)
+    return _smoother(A, bounds, steps, degree, part)
 
 
 def change_smoothers(
@@ -235,7 +225,6 @@ def _change(
     known: Sequence[SpectralBounds],
 ) -> list[Smoother]:
     """The same with bounds of the finest levels that are ``known``."""
-    compiles = hierarchy.levels[0].A.nnz >= COMPILED_FROM
     made = []
     for number, level in enumerate(hierarchy.levels[:-1]):
         try:
@@ -244,7 +233,7 @@ def _change(
             else:
                 _check_matrix(level.A)
                 bounds = _bounds(level.A, seed, may_have_zero_rows=number > 0)
-            made.append(_smoother(level.A, bounds, steps, degree, part, compiles=compiles))
+            made.append(_smoother(level.A, bounds, steps, degree, part))
         except ValueError as error:
             raise ValueError(f"level {number} of the hierarchy: {error}") from None
     for level, smooth in zip(hierarchy.levels, made, strict=False):
@@ -259,8 +248,6 @@ def _smoother(
     steps: ScheduleBuilder,
     degree: int,
     part: float,
-    *,
-    compiles: bool,
 ) -> Smoother:
     degree = check_count("degree", degree)
     check_share("part", part)
@@ -279,8 +266,8 @@ def _smoother(
             f"{growth:.3g} on [0, {bounds.upper:.6g}]; take `FOURTH_KIND`, or first-kind steps on "
             "a smaller part"
         )
-    inverse = (1 / _scale(A)).astype(A.dtype.type(0).real.dtype)
-    return Smoother(A, inverse, schedule, bounds, compiles=compiles)
+    inverse = (1 / _scale(A)).astype(np.float32 if A.dtype in ("f4", "c8") else np.float64)
+    return Smoother(A, inverse, schedule, bounds)
 
 
 def _check_matrix(A: Any) -> None:

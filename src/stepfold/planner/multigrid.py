@@ -22,7 +22,7 @@ from stepfold.problems import Quadratic, QuadraticProblem
 SMALLEST = 2**14
 # Steps of conjugate gradients to be counted; from them the whole is extrapolated.
 COUNTED = 400
-# Smoothed aggregation took as long as 450 to 1100 steps of conjugate gradients, set-up included, on
+# Smoothed aggregation took as long as 270 to 1100 steps of conjugate gradients, set-up included, on
 # grids in the plane and in space with jumps, anisotropy and random coefficients, and on meshes.
 WORTH = 1000
 # What rounding may leave of a sum of a row that is 0.
@@ -57,7 +57,7 @@ def multigrid_advice(
     return (
         "Multigrid is probably cheaper. A has the signs of an elliptic equation, and conjugate "
         f"gradients, even scaled by the diagonal, take about {count} products for {whose} "
-        f"(extrapolated from {COUNTED}). On such matrices multigrid took as long as 450 to 1100 of "
+        f"(extrapolated from {COUNTED}). On such matrices multigrid took as long as 270 to 1100 of "
         f"these, set-up included. Take {how}.",
         Alternative(
             "multigrid (PyAMG, our smoothers)",
