@@ -205,7 +205,7 @@ def test_conjugate_gradients_take_as_few_products_as_with_the_default_smoother(e
     assert 5 * iterations(ours.solver(matrix), b) <= share * theirs
 
 
-@pytest.mark.parametrize("format", ["csr", "csc", "bsr", "coo"])
+@pytest.mark.parametrize("format", ["csr", "csc", "bsr", "lil"])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
 def test_the_solver_keeps_the_dtype_and_solves(dtype, format):  # noqa: A002
     size = 900
@@ -359,7 +359,7 @@ def test_any_family_of_schedules_serves():
 BAD = {
     "negative": (sp.csr_array(poisson(30) - 5 * sp.eye_array(30)), r"positive diagonal, got -3.0"),
     "zero": (sp.csr_array(np.diag([1.0, 0.0, 2.0])), r"positive diagonal, got 0.0 at index 1"),
-    "nan": (sp.csr_array(np.diag([1.0, np.nan])), r"positive diagonal, got nan at index 1"),
+    "nan": (sp.csr_array(np.diag([1.0, np.nan])), r"`A` must be finite"),
     "nonsymmetric": (
         sp.csr_array(poisson(30) + sp.eye_array(30, k=1)),
         r"must be symmetric \(Hermitian\).*gauss_seidel_nr",
@@ -437,8 +437,8 @@ def test_wrong_arguments_are_refused(call, error, message):
 @pytest.mark.parametrize(
     ("module", "error", "message"),
     [
-        (None, ModuleNotFoundError, r"needs pyamg >= 5\.1, which is not installed.*'\.\[pyamg\]'"),
-        (types.SimpleNamespace(__version__="4.2.3"), ImportError, r"pyamg >= 5\.1, got 4\.2\.3"),
+        (None, ModuleNotFoundError, r"needs pyamg >= 5\.3, which is not installed.*'\.\[pyamg\]'"),
+        (types.SimpleNamespace(__version__="5.2.1"), ImportError, r"pyamg >= 5\.3, got 5\.2\.1"),
     ],
     ids=["absent", "too old"],
 )

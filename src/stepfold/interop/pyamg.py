@@ -6,7 +6,7 @@ which the coarser level does not see, so that an upper bound is all that it need
 before and after make a symmetric V-cycle, which conjugate gradients may use.
 
 `solver` makes the whole, `change_smoothers` mends a hierarchy that PyAMG or you have made, and
-`smoother` serves one level. Written for PyAMG 5.
+`smoother` serves one level. Written for PyAMG 5.3 and later.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from stepfold.schedules import Schedule, ScheduleBuilder, chebyshev_steps
 from stepfold.schedules.base import check_schedule
 from stepfold.spectrum import Gershgorin, Lanczos, SpectralBounds, Tightest, estimate_bounds
 
-OLDEST = (5, 1)
+OLDEST = (5, 3)
 _INSTALL = "install it with `pip install '.[pyamg]'` from a clone of stepfold"
 
 try:
     import pyamg
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f"`stepfold.interop.pyamg` needs pyamg >= 5.1, which is not installed; {_INSTALL}",
+        f"`stepfold.interop.pyamg` needs pyamg >= 5.3, which is not installed; {_INSTALL}",
         name=error.name,
     ) from error
 if tuple(map(int, re.findall(r"\d+", pyamg.__version__)[:2])) < OLDEST:
     raise ImportError(
-        f"`stepfold.interop.pyamg` needs pyamg >= 5.1, got {pyamg.__version__}; {_INSTALL}"
+        f"`stepfold.interop.pyamg` needs pyamg >= 5.3, got {pyamg.__version__}; {_INSTALL}"
     )
 
 __all__ = ["FOURTH_KIND", "Smoother", "change_smoothers", "smoother", "solver"]
@@ -126,6 +126,7 @@ def smoother(
     >>> smoother(poisson((40, 40), format="csr")).bounds.upper
     2.0
     """
+    _check_arguments(steps, degree, part)
     _check_matrix(A)
     bounds = _bounds(A, seed)
     return _smoother(A, bounds, steps, degree, part)
@@ -163,6 +164,7 @@ def change_smoothers(
             "`hierarchy` must be a pyamg.MultilevelSolver, got "
             f"{type(hierarchy).__name__}; for a matrix take `solver(A)`"
         )
+    _check_arguments(steps, degree, part)
     return _change(hierarchy, steps, degree, part, seed, [])
 
 
@@ -200,6 +202,7 @@ def solver(
     >>> bool(abs(x - 1).max() < 1e-8)
     True
     """
+    _check_arguments(steps, degree, part)
     _check_matrix(A)
     if A.dtype.kind not in "fc":
         raise TypeError(
@@ -249,13 +252,6 @@ def _smoother(
     degree: int,
     part: float,
 ) -> Smoother:
-    degree = check_count("degree", degree)
-    check_share("part", part)
-    if not callable(steps):
-        raise TypeError(
-            "`steps` must be a function of bounds and a number of steps such as "
-            f"`chebyshev_steps`, got {type(steps).__name__}"
-        )
     upper = SpectralBounds(0.0, bounds.upper)
     schedule = steps(SpectralBounds(part * bounds.upper, bounds.upper), degree)
     check_schedule(schedule, or_none=False)
@@ -270,6 +266,16 @@ def _smoother(
     return Smoother(A, inverse, schedule, bounds)
 
 
+def _check_arguments(steps: Any, degree: int, part: float) -> None:
+    check_count("degree", degree)
+    check_share("part", part)
+    if not callable(steps):
+        raise TypeError(
+            "`steps` must be a function of bounds and a number of steps such as "
+            f"`chebyshev_steps`, got {type(steps).__name__}"
+        )
+
+
 def _check_matrix(A: Any) -> None:
     if not hasattr(A, "tocsr"):
         raise TypeError(
@@ -277,6 +283,8 @@ def _check_matrix(A: Any) -> None:
         )
     if A.ndim != 2 or A.shape[0] != A.shape[1] or A.shape[0] == 0:
         raise ValueError(f"`A` must be square and not empty, got shape {A.shape}")
+    if not np.isfinite(A.tocsr().data).all():
+        raise ValueError("`A` must be finite; remove or replace the missing and infinite entries")
 
 
 def _scale(A: Any) -> Any:
@@ -288,7 +296,7 @@ def _scale(A: Any) -> Any:
 def _bounds(A: Any, seed: int, *, may_have_zero_rows: bool = False) -> SpectralBounds:
     """Bounds of the spectrum of D⁻¹A."""
     diagonal = A.diagonal()
-    bad = ~((diagonal.real > 0) & np.isfinite(diagonal))
+    bad = ~(diagonal.real > 0)
     if may_have_zero_rows:
         bad &= ~((diagonal == 0) & (abs(A).sum(axis=1) == 0))
     if bad.any():
@@ -302,7 +310,8 @@ def _bounds(A: Any, seed: int, *, may_have_zero_rows: bool = False) -> SpectralB
     try:
         return estimate_bounds(problem, method=_METHOD, seed=seed)
     except ValueError as error:
+        evidence = str(error).split(";")[0]
         raise ValueError(
-            f"`A` must be symmetric (Hermitian) and positive semidefinite: {error}; keep PyAMG's "
-            "`gauss_seidel_nr` or `gmres` for another one"
+            f"`A` must be symmetric (Hermitian) and positive semidefinite: {evidence}; keep "
+            "PyAMG's `gauss_seidel_nr` or `gmres` for another one"
         ) from None
