@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import importlib
 import pickle
+import runpy
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +30,7 @@ from stepfold.schedules import (
 pyamg = pytest.importorskip("pyamg", reason="pyamg is not installed: pip install '.[pyamg]'")
 ours = importlib.import_module("stepfold.interop.pyamg")
 
+ROOT = Path(__file__).parent.parent
 FAMILIES = {
     "fourth": ours.FOURTH_KIND,
     "optimised": optimised_fourth_kind_steps,
@@ -352,6 +355,16 @@ def test_any_family_of_schedules_serves():
         smoother = ours.smoother(matrix, SCHEDULES[name], 3)
         assert smoother.schedule.period == 3
     assert "3 silver steps on D⁻¹A" in repr(smoother)
+
+
+def test_the_example_runs_and_all_smoothers_agree(capsys):
+    example = runpy.run_path(str(ROOT / "examples" / "multigrid.py"))
+    example["main"](64)
+    lines = capsys.readouterr().out.splitlines()
+    hottest = [float(line.split()[-1]) for line in lines if "steps  " in line or "default)" in line]
+    assert len(hottest) == 3
+    assert max(hottest) == pytest.approx(min(hottest), rel=1e-6)
+    assert "-mg_levels_ksp_chebyshev_kind opt_fourth" in lines
 
 
 # Refusals.
