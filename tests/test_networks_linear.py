@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import networkx
 import numpy as np
 import pytest
 import torch
@@ -35,6 +36,11 @@ MEASURE = SpectralMeasure.from_eigenvalues([0.2, 0.9, 1.7, 4.0])
 def test_consensus_training_knows_the_spectrum_above_zero() -> None:
     expected = np.linalg.eigvalsh(karate_club_laplacian())[1:]
     np.testing.assert_allclose(consensus().loss.measure.nodes, expected, rtol=1e-9)
+
+
+def test_the_karate_club_is_that_of_networkx() -> None:
+    expected = networkx.laplacian_matrix(networkx.karate_club_graph(), weight=None).toarray()
+    np.testing.assert_array_equal(karate_club_laplacian(), expected)
 
 
 def test_rounds_of_talking_are_layers_on_the_error() -> None:

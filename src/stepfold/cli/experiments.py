@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from stepfold.cli.options import output_option
+from stepfold.cli.options import output_option, settings_option
 from stepfold.cli.output import show_table
 from stepfold.lab.experiments import EXPERIMENTS
 from stepfold.lab.runs import Job
@@ -52,13 +52,7 @@ def list_experiments(as_json: bool) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "every", is_flag=True, help="Run every experiment that is not up to date.")
 @click.option("--quick", is_flag=True, help="Run a small version, into runs/quick by default.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Set a parameter of the one experiment named; `stepfold list` shows them. Repeatable.",
-)
+@settings_option("Set a parameter of the one experiment named; `stepfold list` shows them.")
 @output_option("Folder to write, runs/NAME by default; with several names: the parent folder.")
 @click.option("--force", is_flag=True, help="Compute anew, and replace folders that hold a run.")
 @click.option("--jobs", type=click.IntRange(1), help="Runs at a time; as many as there are cores.")

@@ -40,6 +40,13 @@ def system_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return _with(options, command)
 
 
+def settings_option(text: str) -> Callable[..., Any]:
+    """``--set NAME=VALUE``, any number of times."""
+    return click.option(
+        "--set", "settings", multiple=True, metavar="NAME=VALUE", help=f"{text} Repeatable."
+    )
+
+
 class _Ridge(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """A number, or None for "auto"."""
 

@@ -13,6 +13,7 @@ are tried first.
 
 from __future__ import annotations
 
+from stepfold.operators.columns import column_squares
 from stepfold.operators.making import linear_map, map_named
 from stepfold.operators.maps import (
     LinearMap,
@@ -31,6 +32,7 @@ __all__ = [
     "adjoint_of",
     "apply",
     "check_adjoint",
+    "column_squares",
     "flipped",
     "linear_map",
     "map_named",

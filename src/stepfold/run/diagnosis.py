@@ -16,14 +16,14 @@ from stepfold._arrays import (
     dtype_kind,
     epsilon,
     from_host,
-    is_numpy,
     norms,
     row_dots,
+    to_host,
 )
 from stepfold._checks import makes_arrays
 from stepfold._krylov import lanczos
 from stepfold._typing import FloatArray
-from stepfold.operators import apply
+from stepfold.operators import apply, column_squares
 from stepfold.problems import LeastSquares, Problem, QuadraticProblem
 from stepfold.result import Status
 
@@ -227,13 +227,12 @@ class _Examination:
         return f"{claim} of two random vectors differ by {share:.2g} of ‖Hv‖ + ‖Hu‖; {remedy}."
 
     def _scaling(self, posed: Problem[Any]) -> str | None:
-        operator = getattr(posed, "operator", None)
-        if not (is_numpy(operator) or hasattr(operator, "tocsr")) or operator is None:
-            return None
         if self._loop.measure.is_scaled:
             return None
-        squares = abs(operator) ** 2 if is_numpy(operator) else abs(operator).power(2)
-        sizes = np.sqrt(np.asarray(squares.sum(axis=0)).ravel())
+        squares = column_squares(getattr(posed, "operator", None))
+        if squares is None:
+            return None
+        sizes = np.sqrt(to_host(squares))
         sizes = sizes[sizes > 0]
         if not sizes.size or sizes.max() < BADLY_SCALED * sizes.min():
             return None
