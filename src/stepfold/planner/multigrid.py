@@ -18,13 +18,12 @@ from stepfold._krylov import Tridiagonal, lanczos
 from stepfold.planner.other_tools import Alternative
 from stepfold.problems import Quadratic, QuadraticProblem
 
-# Unknowns from which the constant costs of a hierarchy do not decide.
-SMALLEST = 2**14
 # Steps of conjugate gradients to be counted; from them the whole is extrapolated.
 COUNTED = 400
-# Smoothed aggregation took as long as 450 to 1100 steps of conjugate gradients, set-up included, on
-# grids in the plane and in space with jumps, anisotropy and random coefficients, and on meshes.
-WORTH = 1000
+# From this many unknowns, the fewest and the most steps of conjugate gradients in whose time
+# smoothed aggregation solved, set-up included: grids in the plane and in space with jumps,
+# anisotropy and random coefficients, and meshes.
+COSTS = {2**14: (440, 1100), 2**16: (270, 800)}
 # What rounding may leave of a sum of a row that is 0.
 ROUNDING = 1e-8
 
@@ -36,7 +35,7 @@ def multigrid_advice(
     if not isinstance(problem, Quadratic):
         return None
     matrix: Any = problem.hessian
-    if not (hasattr(matrix, "tocsr") and matrix.shape[0] >= SMALLEST):
+    if not (hasattr(matrix, "tocsr") and matrix.shape[0] >= min(COSTS)):
         return None
     diagonal = _dominant_diagonal(matrix.tocsr())
     if diagonal is None:
@@ -46,7 +45,8 @@ def multigrid_advice(
     if not is_given:
         rhs = np.random.default_rng(0).standard_normal(rhs.shape)
     num_steps = _steps_of_conjugate_gradients(matrix, diagonal, rhs, rtol)
-    if num_steps < WORTH:
+    least, most = COSTS[max(size for size in COSTS if matrix.shape[0] >= size)]
+    if num_steps < most:
         return None
     # To hundreds: it is an extrapolation, which was right to a third.
     count = f"{round(num_steps, -2):.0f}" if num_steps < 1e9 else f"far more than {COUNTED}"
@@ -57,8 +57,8 @@ def multigrid_advice(
     return (
         "Multigrid is probably cheaper. A has the signs of an elliptic equation, and conjugate "
         f"gradients, even scaled by the diagonal, take about {count} products for {whose} "
-        f"(extrapolated from {COUNTED}). On such matrices multigrid took as long as 450 to 1100 of "
-        f"these, set-up included. Take {how}.",
+        f"(extrapolated from {COUNTED}). On such matrices multigrid took as long as {least} to "
+        f"{most} of these, set-up included. Take {how}.",
         Alternative(
             "multigrid (PyAMG, our smoothers)",
             math.inf,
