@@ -37,7 +37,8 @@ def multigrid_advice(
     from scipy.sparse import issparse
 
     matrix: Any = problem.hessian
-    if not (issparse(matrix) and matrix.shape[0] >= min(COSTS)):
+    is_sparse: bool = issparse(problem.hessian)
+    if not (is_sparse and matrix.shape[0] >= min(COSTS)):
         return None
     diagonal = _dominant_diagonal(matrix.tocsr())
     if diagonal is None:
