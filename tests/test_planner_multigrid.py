@@ -69,6 +69,12 @@ def test_a_plate_with_a_long_way_for_heat_is_for_multigrid(format):  # noqa: A00
     assert "multigrid" in row.name
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_conductivities_whose_sums_are_rounded_are_recognised(dtype):
+    matrix = strip(16, 1300, conductivity=1 / 3).astype(dtype)
+    assert multigrid_advice(Quadratic(matrix, np.ones(20800, dtype)), 1e-6) is not None
+
+
 def test_a_plan_says_so_first_and_keeps_it_as_a_record():
     advice = plan(posed(strip(length=1100)), rtol=1e-8, bounds=SpectralBounds(0.0, 8.0))
     assert advice.advice[0].startswith("Multigrid is probably cheaper.")

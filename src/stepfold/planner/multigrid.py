@@ -24,8 +24,8 @@ COUNTED = 400
 # smoothed aggregation solved, set-up included: grids in the plane and in space with jumps,
 # anisotropy and random coefficients, and meshes.
 COSTS = {2**14: (440, 1100), 2**16: (270, 800)}
-# What rounding may leave of a sum of a row that is 0.
-ROUNDING = 1e-8
+# What rounding may leave of a sum of a row that is 0, in units of the precision.
+ROUNDING = 64
 
 
 def multigrid_advice(
@@ -34,8 +34,11 @@ def multigrid_advice(
     """Advice and a row for the table, or None where multigrid is not known to be cheaper."""
     if not isinstance(problem, Quadratic):
         return None
+    from scipy.sparse import issparse
+
     matrix: Any = problem.hessian
-    if not (hasattr(matrix, "tocsr") and matrix.shape[0] >= min(COSTS)):
+    is_sparse: bool = issparse(problem.hessian)
+    if not (is_sparse and matrix.shape[0] >= min(COSTS)):
         return None
     diagonal = _dominant_diagonal(matrix.tocsr())
     if diagonal is None:
@@ -75,12 +78,12 @@ def _dominant_diagonal(matrix: Any) -> Any:
     if matrix.dtype.kind != "f" or matrix.nnz <= 3 * matrix.shape[0]:
         return None
     diagonal = matrix.diagonal().astype(np.float64)
-    sums = np.asarray(matrix.sum(axis=1), dtype=np.float64).ravel()
+    sums = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
     # All positive entries are the diagonal's, exactly if their sums agree.
     positive = np.maximum(matrix.data, 0).sum(dtype=np.float64)
-    scale = ROUNDING * np.abs(diagonal)
-    is_dominant = diagonal.min() > 0 and bool((sums >= -scale).all())
-    if not is_dominant or positive > diagonal.sum() * (1 + ROUNDING):
+    rounding = ROUNDING * float(np.finfo(matrix.dtype).eps)
+    is_dominant = diagonal.min() > 0 and bool((sums >= -rounding * diagonal).all())
+    if not is_dominant or positive > diagonal.sum() * (1 + rounding):
         return None
     return diagonal
 
