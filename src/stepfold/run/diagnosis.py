@@ -21,7 +21,7 @@ from stepfold._arrays import (
     to_host,
 )
 from stepfold._checks import makes_arrays
-from stepfold._krylov import lanczos
+from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import FloatArray
 from stepfold.operators import apply, column_squares
 from stepfold.problems import LeastSquares, Problem, QuadraticProblem
@@ -40,34 +40,16 @@ LANCZOS_STEPS = 6
 MOST_PRODUCTS = 10
 
 
-@dataclass(frozen=True)
-class RitzValue:
-    """The smallest Ritz value of a few Lanczos steps: an eigenvalue lies at or below it.
-
-    Args:
-        value: The Ritz value.
-        residual: Norm of its residual.
-        num_products: What it cost.
-    """
-
-    value: float
-    residual: float
-    num_products: int
-
-
-def lower_ritz_value(problem: QuadraticProblem[Any], start: Any, num_steps: int) -> RitzValue:
-    """The smallest Ritz value from ``start``, a vector."""
-    inner = problem.euclidean
-    hessian = inner.hessian
-    found = lanczos(
+def few_lanczos_steps(problem: QuadraticProblem[Any], start: Any, num_steps: int) -> Tridiagonal:
+    """Lanczos steps from ``start``, a vector, in the problem's own inner product."""
+    hessian = problem.euclidean.hessian
+    return lanczos(
         lambda v: hessian @ v,
         start,
         num_steps,
         precondition=problem.precondition,
         reorthogonalise=False,
     )
-    low, _, residual, _ = found.ends()
-    return RitzValue(low, residual, inner.products_per_gradient * found.diagonal.size)
 
 
 def null_space_floor(
