@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import networkx
@@ -17,10 +18,10 @@ from stepfold.schedules import noise_aware_ridge, noisy_mean_squared_error, opti
 from stepfold.unfolded.networks.box import (
     BinarySignals,
     BoxLeastSquares,
-    SlopedLayer,
     binary,
     box,
     box_least_squares,
+    sloped_layer,
 )
 from stepfold.unfolded.networks.relaxation import (
     JacobiSystems,
@@ -190,7 +191,7 @@ def test_the_box_network_is_projected_gradients() -> None:
 def test_a_sloped_layer_clips_a_multiple_of_a_gradient_step() -> None:
     task = binary(num_layers=1, num_unknowns=3, num_rows=3, batch_size=2)
     problem, target, _ = task.loss.sampler(np.random.default_rng(0))
-    layer = SlopedLayer(0.5)
+    layer = functools.partial(sloped_layer, 0.5)
     params = type("Params", (), {"step": 0.2, "slope": 3.0})
     expected = (3.0 * problem.gradient_step(target, 0.1)).clip(-1, 1)
     torch.testing.assert_close(layer(target, params, problem), expected)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from stepfold.iterations import Iteration
 from stepfold.lab.parameters import Between
-from stepfold.lab.picture import Image
 from stepfold.result import TrainingRun
 
 if TYPE_CHECKING:
@@ -60,15 +59,6 @@ def iterates(
         state = iteration.step(problem, state, gamma)
         seen.append(iteration.iterate(state))
     return seen
-
-
-def pictured(batches: Mapping[str, Any], part: Any = 0, *, upper: float = 1.0) -> tuple[Image, ...]:
-    """One picture, or a part of it, of each batch of tensors; moduli of complex ones."""
-    found = {label: np.asarray(pictures[part]) for label, pictures in batches.items()}
-    return tuple(
-        Image.from_values(label, abs(each) if np.iscomplexobj(each) else each, upper=upper)
-        for label, each in found.items()
-    )
 
 
 def unseen(sampler: Callable[[np.random.Generator], Any], number: int) -> Any:

@@ -18,14 +18,7 @@ from stepfold.iterations import ProximalGradient
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS, tuned_chebyshev
-from stepfold.lab.experiments._unfolded import (
-    MiniBatches,
-    iterates,
-    layers,
-    pictured,
-    trained,
-    unseen,
-)
+from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained, unseen
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.experiments.deblurring import (
     CHEBYSHEV,
@@ -38,7 +31,7 @@ from stepfold.lab.experiments.deblurring import (
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
-from stepfold.lab.picture import Pictures
+from stepfold.lab.picture import Image, Pictures
 from stepfold.lab.sources import OWN, Source
 
 OWN_NETWORKS = "learned, a network for each layer"
@@ -216,14 +209,15 @@ def admm(
                     "Blurred, restored by FISTA, ADMM and learned layers, and sharp",
                     "The head of a man with a camera, five times: blurred; restored by FISTA, "
                     "soft; by ADMM and by learned layers, sharper; the photograph.",
-                    pictured(
-                        {
-                            "blurred, noisy": sample.start,
-                            **{name: points[name][-1] for name in (FISTA, ADMM)},
-                            "learned": points[OWN_NETWORKS][-1],
-                            "photograph": sample.target,
-                        },
-                        (0, *CUT),
+                    tuple(
+                        Image.from_values(label, picture[0][CUT].numpy())
+                        for label, picture in (
+                            ("blurred, noisy", sample.start),
+                            (FISTA, points[FISTA][-1]),
+                            (ADMM, points[ADMM][-1]),
+                            ("learned", points[OWN_NETWORKS][-1]),
+                            ("photograph", sample.target),
+                        )
                     ),
                 ),
             ),

@@ -20,7 +20,6 @@ from stepfold.lab.experiments._unfolded import (
     MiniBatches,
     iterates,
     layers,
-    pictured,
     total_variation,
     trained,
     unseen,
@@ -29,7 +28,7 @@ from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
-from stepfold.lab.picture import Pictures
+from stepfold.lab.picture import Image, Pictures
 from stepfold.lab.sources import OWN, Source
 from stepfold.problems.penalties import Penalty
 
@@ -169,15 +168,16 @@ def deblurring(
                     "The head of a man with a camera, six times: blurred; restored by FISTA with "
                     "total variation and with cosines, both soft; sharper by learned layers, and "
                     "by FISTA with ten times as many iterations; the photograph.",
-                    pictured(
-                        {
-                            "blurred, noisy": sample.start,
-                            **{name: points[name][-1] for name in (VARIATION, FISTA)},
-                            f"FISTA, {10 * num_layers} iterations": long_run[-1],
-                            LEARNED: points[LEARNED][-1],
-                            "photograph": sample.target,
-                        },
-                        (0, *CUT),
+                    tuple(
+                        Image.from_values(label, picture[0][CUT].numpy())
+                        for label, picture in (
+                            ("blurred, noisy", sample.start),
+                            (VARIATION, points[VARIATION][-1]),
+                            (FISTA, points[FISTA][-1]),
+                            (f"FISTA, {10 * num_layers} iterations", long_run[-1]),
+                            (LEARNED, points[LEARNED][-1]),
+                            ("photograph", sample.target),
+                        )
                     ),
                 ),
             ),

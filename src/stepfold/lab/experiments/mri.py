@@ -13,12 +13,12 @@ import numpy as np
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS, tuned_chebyshev
-from stepfold.lab.experiments._unfolded import MiniBatches, layers, pictured, trained, unseen
+from stepfold.lab.experiments._unfolded import MiniBatches, layers, trained, unseen
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
-from stepfold.lab.picture import Pictures
+from stepfold.lab.picture import Image, Pictures
 from stepfold.lab.sources import OWN, Source
 
 WEIGHTS = tuple(float(weight) for weight in np.geomspace(0.1, 20, 12))
@@ -182,13 +182,16 @@ def mri(
                     "An image six times: with stripes where columns are missing; by ISTA and "
                     "FISTA with fainter ones; by Chebyshev relaxation and by learned layers "
                     "nearly clean; and as it is.",
-                    pictured(
-                        {
-                            "what the coils saw": sample.start,
-                            **{name: points[name][-1] for name in (ISTA, FISTA, RELAXED, LEARNED)},
-                            "image": sample.target,
-                        },
-                        shown,
+                    tuple(
+                        Image.from_values(label, picture[shown].abs().numpy())
+                        for label, picture in (
+                            ("what the coils saw", sample.start),
+                            (ISTA, points[ISTA][-1]),
+                            (FISTA, points[FISTA][-1]),
+                            (RELAXED, points[RELAXED][-1]),
+                            (LEARNED, points[LEARNED][-1]),
+                            ("image", sample.target),
+                        )
                     ),
                 ),
             ),

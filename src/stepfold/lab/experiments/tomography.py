@@ -18,19 +18,12 @@ from stepfold.iterations.base import Stateless
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
 from stepfold.lab.experiments._rivals import RATIOS, tuned_chebyshev
-from stepfold.lab.experiments._unfolded import (
-    MiniBatches,
-    iterates,
-    layers,
-    pictured,
-    trained,
-    unseen,
-)
+from stepfold.lab.experiments._unfolded import MiniBatches, iterates, layers, trained, unseen
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.figure import Axis, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
-from stepfold.lab.picture import Pictures
+from stepfold.lab.picture import Image, Pictures
 from stepfold.lab.sources import OWN, Source
 from stepfold.problems.penalties import Penalty
 
@@ -138,7 +131,6 @@ def tomography(
     longer = [quality(x, sample) for x in long_run]
     last = {name: row[-1] for name, row in rows.items()}
     means = {name: quality(image, others) for name, image in ends.items()}
-    shown = (ISTA, FISTA, STEPS, THEORY, LEARNED)
     is_default = (num_layers, side, num_angles, noise) == (8, 64, 32, 0.01)
     is_trained = is_default and num_iterations >= 400
     return Outcome(
@@ -196,12 +188,16 @@ def tomography(
                     "A head of ellipses six times: blurred by ISTA and less so by FISTA; sharper "
                     "by Chebyshev steps; with stripes by steps alone; clean by learned layers; "
                     "and the phantom.",
-                    pictured(
-                        {
-                            **{name: points[name][-1] for name in shown},
-                            "phantom": sample.target,
-                        },
-                        upper=0.5,
+                    tuple(
+                        Image.from_values(label, picture[0].numpy(), upper=0.5)
+                        for label, picture in (
+                            (ISTA, points[ISTA][-1]),
+                            (FISTA, points[FISTA][-1]),
+                            (STEPS, points[STEPS][-1]),
+                            (THEORY, points[THEORY][-1]),
+                            (LEARNED, points[LEARNED][-1]),
+                            ("phantom", sample.target),
+                        )
                     ),
                 ),
             ),

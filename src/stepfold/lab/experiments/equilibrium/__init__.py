@@ -11,13 +11,7 @@ import numpy as np
 
 from stepfold.lab.curves import curves
 from stepfold.lab.experiments._published import Seed
-from stepfold.lab.experiments._unfolded import (
-    MiniBatches,
-    pictured,
-    total_variation,
-    trained,
-    unseen,
-)
+from stepfold.lab.experiments._unfolded import MiniBatches, total_variation, trained, unseen
 from stepfold.lab.experiments.base import experiment
 from stepfold.lab.experiments.equilibrium.paths import (
     LONG,
@@ -34,7 +28,7 @@ from stepfold.lab.experiments.equilibrium.paths import (
 from stepfold.lab.figure import Axis, Curve, Figure, Level
 from stepfold.lab.outcome import Check, Outcome, Section, Table
 from stepfold.lab.parameters import Between
-from stepfold.lab.picture import Pictures
+from stepfold.lab.picture import Image, Pictures
 from stepfold.lab.sources import OWN, Source
 from stepfold.schedules import Schedule, chebyshev_steps
 from stepfold.spectrum import SpectralBounds
@@ -280,13 +274,14 @@ def equilibrium(
                     "Noisy, denoised and clean",
                     "A man with a camera, four times: noisy; denoised by total variation, in flat "
                     "patches; by the equilibrium, with smoother shades; the photograph.",
-                    pictured(
-                        {
-                            "noisy": noisy,
-                            VARIATION: variation[1],
-                            "equilibrium": output,
-                            "photograph": sample.target,
-                        }
+                    tuple(
+                        Image.from_values(label, picture[0].numpy())
+                        for label, picture in (
+                            ("noisy", noisy),
+                            (VARIATION, variation[1]),
+                            ("equilibrium", output),
+                            ("photograph", sample.target),
+                        )
                     ),
                 ),
             ),
