@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from stepfold._registry import Registry, suggestion
+from stepfold._registry import Registry
 from stepfold.cli.output import PERIOD
 from stepfold.cli.posing import KINDS, Asked
 from stepfold.run import Budgets
@@ -38,7 +38,8 @@ class _Member(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
         """The name, if there is such a member."""
         if value not in self._family:
-            self.fail(f"there is no {value!r}; {suggestion(value, self._family)}", param, ctx)
+            names = ", ".join(map(repr, self._family))
+            self.fail(f"{value!r} is not one of {names}.", param, ctx)
         return str(value)
 
 
