@@ -57,7 +57,7 @@ class Seen:
     requests: list[str] = field(default_factory=list)
 
     def wait_until(self, expression: str) -> None:
-        """Wait until JavaScript is true; playwright's own waiting takes `eval`, which pages forbid."""
+        """Wait until JavaScript is true; playwright's own waiting needs `eval`."""
         for _ in range(TIMEOUT // 50):
             if self.page.evaluate(expression):
                 return
