@@ -12,10 +12,9 @@ HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"documen
 # Were a place in a page not escaped.
 UNESCAPED = (
     "<script>document.title = 'owned'</script>"
-    '<img src="file:///x.png" onerror="document.title = \'owned\'">'
-    "<iframe src=\"data:text/html,<script>parent.document.title = 'owned'</script>\"></iframe>"
-    '<link rel=stylesheet href="file:///x.css">'
-    '<base href="file:///elsewhere/">'
+    '<img id=beside src=beside.svg onerror="document.title = 1" onload="document.title = 1">'
+    '<iframe src="data:text/html,<script>parent.document.title = 1</script>"></iframe>'
+    "<link rel=stylesheet href=beside.css>"
 )
 
 
