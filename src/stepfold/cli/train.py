@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from stepfold._registry import first_line
 from stepfold.cli.options import output_option, settings_option
 from stepfold.cli.output import show_table
 from stepfold.cli.training_file import read_order
@@ -33,10 +34,10 @@ def _list_networks(context: click.Context, _parameter: click.Parameter, asked: b
     from stepfold.unfolded.networks import NETWORKS
 
     rows = []
-    for name, build in NETWORKS.items():
+    for name, build in NETWORKS.usable().items():
         signature = inspect.signature(build).parameters.values()
         settings = ", ".join(f"{each.name}={each.default}" for each in signature)
-        rows.append((name, (inspect.getdoc(build) or "").split("\n", 1)[0], settings))
+        rows.append((name, first_line(build), settings))
     show_table("Networks", ("name", "what it is", "parameters"), rows)
     context.exit()
 
