@@ -252,7 +252,7 @@ def _anytime(period: int) -> FloatArray:
     steps: list[float] = []
     total = 1.0
     for block in _blocks():
-        joint = float(_join(np.float64(total), np.float64(SILVER_RATIO**block)))
+        joint = float(_join(np.array(total), np.array(SILVER_RATIO**block)))
         steps += [1 + joint, *silver_convex_steps(_UNIT, 2**block - 1)]
         total += joint + SILVER_RATIO**block
         if len(steps) >= period:
