@@ -14,6 +14,7 @@ are tried first.
 from __future__ import annotations
 
 from stepfold.operators.columns import column_squares
+from stepfold.operators.indices import check_indices
 from stepfold.operators.making import linear_map, map_named
 from stepfold.operators.maps import (
     LinearMap,
@@ -32,6 +33,7 @@ __all__ = [
     "adjoint_of",
     "apply",
     "check_adjoint",
+    "check_indices",
     "column_squares",
     "flipped",
     "linear_map",
