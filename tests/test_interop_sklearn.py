@@ -95,7 +95,7 @@ def test_parameters_are_checked_when_fitted(model: Any, error: Any, message: str
 
 
 def test_weights_that_are_all_0_are_refused() -> None:
-    with pytest.raises(ValueError, match="non-zero number|a weight above 0"):
+    with pytest.raises(ValueError, match=r"non-zero number|a weight above 0"):
         ChebyshevRidge().fit(X, Y, np.zeros(60))
     with pytest.raises(NotFittedError):
         ChebyshevRidge().predict(X)
