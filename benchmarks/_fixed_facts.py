@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from _gallery import GALLERY
 from _timing import Report
 
 from stepfold import SpectralBounds, chebyshev_steps, constant_steps
@@ -12,7 +13,6 @@ from stepfold.accelerate import accelerate
 from stepfold.iterations import Fista, ProximalGradient
 from stepfold.polynomial import chebyshev_rate, constant_rate, first_order_lower_bound
 from stepfold.problems import Composite, lasso
-from stepfold.problems.gallery import GALLERY
 from stepfold.schedules import Schedule
 
 GAP = 1e-6

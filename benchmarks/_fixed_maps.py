@@ -8,11 +8,11 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from _gallery import GALLERY, GalleryMap
 from _timing import Report
 
 from stepfold.accelerate import Anderson, accelerate, iterate
 from stepfold.iterations import Fista
-from stepfold.problems.gallery import GALLERY, GalleryMap
 
 TOLERANCE = 1e-8
 MOST = 10_000

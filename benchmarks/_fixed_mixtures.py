@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from _gallery import GALLERY, mixture_map, mixture_samples
 from _timing import Report
 
 from stepfold.accelerate import accelerate, iterate
-from stepfold.problems.gallery import GALLERY
-from stepfold.problems.gallery.mixtures import mixture_map, mixture_samples
 
 MOST = 20_000
 STARTS = ("quantiles", "samples", "alike", "far")

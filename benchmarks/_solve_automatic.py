@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from _solve_sparse import poisson
-from _timing import Report, fewest, take_turns
+from _timing import PAUSE, Report, fewest, take_turns
 from scipy.sparse.linalg import cg, lsqr
 
 from stepfold import LeastSquares, Quadratic, solve
@@ -52,7 +52,9 @@ def laplacian(nodes: int, rng: np.random.Generator) -> Any:
     return (sp.diags_array(adjacency.sum(1) + 1e-3) - adjacency).tocsr()
 
 
-def least_squares(report: Report, what: str, matrix: Any, repeats: int, target: float) -> None:
+def least_squares(
+    report: Report, what: str, matrix: Any, repeats: int, target: float | None
+) -> None:
     """Beside `lsqr`."""
     rng = np.random.default_rng(1)
     rhs = matrix @ rng.standard_normal(matrix.shape[1]) + rng.standard_normal(matrix.shape[0])
@@ -80,7 +82,7 @@ def least_squares(report: Report, what: str, matrix: Any, repeats: int, target: 
     )
 
 
-def quadratic(report: Report, what: str, matrix: Any, repeats: int, target: float) -> None:
+def quadratic(report: Report, what: str, matrix: Any, repeats: int, target: float | None) -> None:
     """Beside `cg`."""
     rhs = np.random.default_rng(1).standard_normal(matrix.shape[0])
 
@@ -110,11 +112,11 @@ def _compare(
     ours: tuple[Callable[[], Any], Any, float],
     rival: tuple[str, Callable[[], Any], float, float],
     repeats: int,
-    target: float,
+    target: float | None,
 ) -> None:
     run, result, error = ours
     name, their_run, products, their_error = rival
-    found = take_turns({"solve": run, name: their_run}, repeats)
+    found = take_turns({"solve": run, name: their_run}, repeats, pause=0 if repeats > 9 else PAUSE)
     mine = replace(found["solve"], products=float(result.history.num_products[-1]), error=error)
     theirs = replace(found[name], products=products, error=their_error)
     report.compare(f"automatic, {what}", mine, [theirs], target=target)
@@ -145,3 +147,15 @@ def second_side(report: Report, matrix: Any, repeats: int) -> None:
         repeats,
         0.55,
     )
+
+
+def small(report: Report, quick: bool) -> None:
+    """Small problems, where the call counts more than the products."""
+    rng = np.random.default_rng(3)
+    repeats = 20 if quick else 100
+    for m, n in ((30, 20), (200, 100), (1000, 300)):
+        matrix = rng.standard_normal((m, n))
+        least_squares(report, f"dense {m} × {n}", matrix, repeats, None)
+        definite = matrix.T @ matrix + np.eye(n)
+        quadratic(report, f"dense, definite, {n}", definite, repeats, None)
+    quadratic(report, "graph Laplacian, 4000 nodes", laplacian(4000, rng), repeats, None)

@@ -328,8 +328,8 @@ def overhead(report: Report, quick: bool) -> None:
 
     found = take_turns(
         {
-            "solve": lambda: solve(problem, schedule, rtol=0, max_steps=once),
-            "solve, more": lambda: solve(problem, schedule, rtol=0, max_steps=more),
+            "solve": lambda: solve(problem, schedule, rtol=0, max_products=once + 1),
+            "solve, more": lambda: solve(problem, schedule, rtol=0, max_products=more + 1),
             "gradient_step": bare_steps,
             "SciPy cg": lambda: cg(matrix, rhs, rtol=0, atol=0, maxiter=once),
             "SciPy cg, more": lambda: cg(matrix, rhs, rtol=0, atol=0, maxiter=more),

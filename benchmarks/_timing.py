@@ -68,13 +68,15 @@ def take_turns(
     *,
     warm_up: bool = True,
     pause: float = PAUSE,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
     """Time each contestant once per turn, by default after a turn that does not count.
 
     The order rotates, so that nobody always runs on the caches that the same rival left. Before
     each there is a pause: after a product OpenBLAS's threads go on spinning for a tenth of a
     second, on the very cores that the next contestant's threads need. Contestants too small for
-    threads need none.
+    threads need none. Another clock is ``time.process_time``: seconds of the processor, of all
+    threads.
     """
     names = list(contestants)
     for name in names if warm_up else ():
@@ -84,9 +86,9 @@ def take_turns(
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
             time.sleep(pause)
-            begin = time.perf_counter()
+            begin = clock()
             contestants[name]()
-            seconds[name].append(time.perf_counter() - begin)
+            seconds[name].append(clock() - begin)
     return {name: Timing(name, tuple(values)) for name, values in seconds.items()}
 
 

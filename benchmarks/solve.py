@@ -26,6 +26,7 @@ from _timing import COMPARISON_HEADER, Report, markdown_row, with_threads
 
 ROWS = {
     "automatic": "solve(problem) with no schedule, beside lsqr and cg",
+    "small": "the same on problems of up to 300 unknowns",
     "dense-step": "one gradient step beside two BLAS products and a pure read of A",
     "dense-solve": "dense least squares to 1e-8, bounds known, beside lsqr and lsmr",
     "dense-unknown": "the same, bounds unknown, finding them included",
@@ -98,6 +99,7 @@ def run(name: str, report: Report, arguments: Any) -> None:
     else:
         {
             "automatic": _solve_automatic.automatic,
+            "small": _solve_automatic.small,
             "dense-step": dense.dense_step,
             "dense-solve": dense.dense_solve,
             "dense-unknown": dense.dense_unknown,

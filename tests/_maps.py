@@ -5,9 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from gallery.mixtures import mixture_map, mixture_samples
 from scipy.linalg import block_diag
-
-from stepfold.problems.gallery.mixtures import mixture_map, mixture_samples
 
 Made = tuple[Callable[[Any], Any], Any]
 RADII = (0.3, 0.6, 0.9, 0.97, 0.99)

@@ -56,6 +56,14 @@ class Seen:
     errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
+    def wait_until(self, expression: str) -> None:
+        """Wait until JavaScript is true; playwright's own waiting needs `eval`."""
+        for _ in range(TIMEOUT // 50):
+            if self.page.evaluate(expression):
+                return
+            self.page.wait_for_timeout(50)
+        pytest.fail(f"the page never came to {expression}")
+
     def assert_quiet(self) -> None:
         """No error on the console, and no request that leaves the machine."""
         assert self.errors == []

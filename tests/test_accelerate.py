@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gallery import GALLERY
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import block_diag
@@ -16,7 +17,6 @@ from scipy.linalg import block_diag
 from stepfold import FixedPoint, Schedule, SpectralBounds, Status, accelerate, chebyshev_steps
 from stepfold.accelerate import Anderson, GradientWarning, iterate
 from stepfold.problems.fixed_point import StochasticMapWarning
-from stepfold.problems.gallery import GALLERY
 
 mixed = functools.partial(iterate, method=Anderson())
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gallery import GALLERY
 
 from stepfold import FixedPoint, SpectralBounds, Status, accelerate, chebyshev_steps
 from stepfold.accelerate import Anderson, Constant, Steffensen, iterate
 from stepfold.iterations import Fista, ProximalGradient
 from stepfold.polynomial import spectral_radius
 from stepfold.problems import Composite, lasso
-from stepfold.problems.gallery import GALLERY
 from stepfold.run.policies.relaxation import LONGEST_PERIOD
 from stepfold.solve import solve
 

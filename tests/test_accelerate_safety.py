@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from _maps import KINDS, cases, made
+from gallery import GALLERY
 
 from stepfold import (
     FixedPoint,
@@ -17,7 +18,6 @@ from stepfold import (
     solve,
 )
 from stepfold.accelerate import iterate
-from stepfold.problems.gallery import GALLERY
 from stepfold.run.policies.relaxation import LONGEST_PERIOD
 
 # Kinds whose fixed points are a set, or several that attract.

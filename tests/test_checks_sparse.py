@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import scipy.sparse.linalg
+import torch
 
 from stepfold import LeastSquares, Quadratic, estimate_bounds, lasso
-from stepfold._checks import check_indices
 from stepfold.interop.scipy import chebyshev, lsq_chebyshev
+from stepfold.operators import check_indices
 from stepfold.problems.splittings import jacobi_iteration
 
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse .* tensor support is in beta")
 RNG = np.random.default_rng(3)
 DENSE = RNG.standard_normal((12, 12)) * (RNG.random((12, 12)) < 0.4) + 9 * np.eye(12)
 FORMATS = ("bsr", "coo", "csc", "csr", "dia", "dok", "lil")
@@ -117,3 +122,79 @@ def test_indices_of_64_bits_are_looked_at_too() -> None:
     matrix.indices[3] = 2**40
     with pytest.raises(ValueError, match="got 1099511627776"):
         check_indices("A", matrix)
+
+
+LAYOUTS = {
+    "coo": torch.Tensor.to_sparse_coo,
+    "csr": torch.Tensor.to_sparse_csr,
+    "csc": torch.Tensor.to_sparse_csc,
+    "bsr": lambda dense: dense.to_sparse_bsr((3, 2)),
+    "bsc": lambda dense: dense.to_sparse_bsc((3, 2)),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_sound_tensors_of_every_layout_pass(layout: str) -> None:
+    check_indices("A", LAYOUTS[layout](torch.tensor(DENSE)))
+
+
+@pytest.mark.parametrize("wrong", [-1, 10**9])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_tensors_that_point_outside_are_refused(layout: str, wrong: int) -> None:
+    tensor = LAYOUTS[layout](torch.tensor(DENSE))
+    by_rows = layout in ("csr", "bsr")
+    if layout == "coo":
+        tensor._indices()[1, 4] = wrong
+    else:
+        (tensor.col_indices() if by_rows else tensor.row_indices())[4] = wrong
+    with pytest.raises(ValueError, match=rf"`hessian.*indices.* must lie between .*, got {wrong}"):
+        Quadratic(tensor, torch.ones(12, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("layout", ["csr", "csc", "bsr", "bsc"])
+def test_tensors_whose_pointers_fall_are_refused(layout: str) -> None:
+    tensor = LAYOUTS[layout](torch.tensor(DENSE))
+    by_rows = layout in ("csr", "bsr")
+    (tensor.crow_indices() if by_rows else tensor.ccol_indices())[1] = 10**9
+    with pytest.raises(ValueError, match=r"must begin with 0 and never fall"):
+        LeastSquares(tensor, torch.ones(12, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("depth", range(4))
+def test_operators_of_scipy_are_looked_into(depth: int) -> None:
+    matrix = _array("csr")
+    operator = scipy.sparse.linalg.aslinearoperator(matrix)
+    for _ in range(depth):
+        operator = 2.0 * operator.H + operator
+    check_indices("A", operator)
+    matrix.indices[5] = 10**9
+    with pytest.raises(ValueError, match=r"`hessian.indices` must lie between 0 and 11"):
+        Quadratic(operator, np.ones(12))
+
+
+def _first_wrong(pointers: Any, indices: Any, stored: int) -> bool:
+    """Whether a loop over rows, written out, would leave its arrays."""
+    for row in range(12):
+        for place in range(int(pointers[row]), int(pointers[row + 1])):
+            if not (0 <= place < stored and 0 <= indices[place] < 12):
+                return True
+    return bool(pointers[0] != 0 or (np.diff(pointers) < 0).any())
+
+
+@hypothesis.given(st.data())
+@hypothesis.settings(max_examples=200, deadline=None, derandomize=True)
+def test_what_a_loop_over_rows_would_leave_is_refused_and_all_else_is_solved(data) -> None:
+    matrix = _array(data.draw(st.sampled_from(["csr", "csc"])))
+    for _ in range(data.draw(st.integers(1, 3))):
+        part = getattr(matrix, data.draw(st.sampled_from(["indices", "indptr"])))
+        wild = st.one_of(st.integers(-2, 14), st.integers(-(2**31), 2**31 - 1))
+        part[data.draw(st.integers(0, part.size - 1))] = data.draw(wild)
+    stored = matrix.data.size
+    # Written out, a row that ends at 2**31 would take minutes; it has left its arrays long before.
+    pointers = np.clip(matrix.indptr.astype(np.int64), -1, stored + 1)
+    if _first_wrong(pointers, matrix.indices, stored):
+        with pytest.raises(ValueError, match=r"`operator.(indices|indptr)` must"):
+            LeastSquares(matrix, np.ones(12))
+    else:
+        problem = LeastSquares(matrix, np.ones(12))
+        assert np.isfinite(problem.gradient(np.ones(12))).all()

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import networkx
 import numpy as np
 import pytest
+from gallery import GALLERY, GalleryMap
+from gallery.regressions import lasso_solution
 
 from stepfold.accelerate import accelerate
-from stepfold.problems.gallery import GALLERY, GalleryMap
-from stepfold.problems.gallery.graphs import karate_club
-from stepfold.problems.gallery.regressions import lasso_solution
 
 # Evaluations that the plain iteration may take to an error of 1e-6.
 MOST = 40_000
@@ -49,11 +47,6 @@ def test_maps_do_not_write_to_their_argument(member: GalleryMap) -> None:
     before = member.start.copy()
     member.map(member.start)
     np.testing.assert_array_equal(member.start, before)
-
-
-def test_the_karate_club_is_that_of_networkx() -> None:
-    expected = networkx.to_numpy_array(networkx.karate_club_graph(), weight=None)
-    np.testing.assert_array_equal(karate_club(), expected)
 
 
 def test_the_powers_end_where_published() -> None:

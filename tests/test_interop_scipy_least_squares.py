@@ -325,6 +325,13 @@ def test_units_of_the_matrix_do_not_matter(unit: float) -> None:
     assert result.r1norm == pytest.approx(np.linalg.norm(matrix @ expected - 1), rel=1e-6)
 
 
+def test_bounds_of_a_hessian_that_underflows_are_not_gone_by() -> None:
+    matrix = np.random.default_rng(0).standard_normal((8, 4))
+    result = lsq_chebyshev(1e-300 * matrix, np.ones(8), bounds=SpectralBounds(1e-320, 1e-310))
+    expected = np.linalg.lstsq(matrix, np.ones(8))[0]
+    np.testing.assert_allclose(1e-300 * result.x, expected, rtol=1e-5)
+
+
 def test_columns_are_right_hand_sides_and_a_square_of_them_too() -> None:
     rng = np.random.default_rng(3)
     matrix = rng.standard_normal((9, 9)) + 6 * np.eye(9)

@@ -10,17 +10,23 @@ import numpy as np
 import pytest
 import scipy.sparse as sparse
 
-from stepfold import Quadratic, Status, kernels, solve
+from stepfold import LeastSquares, Quadratic, Status, kernels, solve
 from stepfold.kernels import conjugate
+from stepfold.run.policies import conjugate as policy
+from stepfold.run.policies import small
 from stepfold.run.policies.conjugate import ConjugateGradients
 
 SIDE = 24
 
 
-@pytest.fixture(params=[1, 2, 3])
+@pytest.fixture(params=[0, 1, 2, 3])
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Kernels for small matrices too, by so many threads."""
+    """Kernels for small matrices too, by so many threads; with 0 steps without a kernel."""
+    if request.param == 0:
+        monkeypatch.setattr(kernels, "SMALLEST_BLOCK", 2**40)
+        return 0
     monkeypatch.setattr(kernels, "SMALLEST_SPARSE", 0)
+    monkeypatch.setattr(kernels, "SMALLEST_BLOCK", 0)
     monkeypatch.setattr(conjugate, "LEAST_ROWS", 16)
     monkeypatch.setenv("NUMBA_NUM_THREADS", str(request.param))
     return int(request.param)
@@ -59,6 +65,27 @@ def test_a_run_is_that_of_the_formula(threads: int, dtype: str) -> None:
     assert ours.bounds.upper == pytest.approx(formula.bounds.upper, rel=1e-3)
     left = np.linalg.norm(matrix @ ours.x - problem.rhs)
     assert left <= (1e-8 if dtype == "float64" else 1e-4) * np.linalg.norm(problem.rhs)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("ridge", [0.0, 0.3])
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array, sparse.csc_array])
+def test_small_least_squares_are_as_by_the_formula(dtype: str, ridge: float, make: Any) -> None:
+    rng = np.random.default_rng(5)
+    matrix = rng.standard_normal((60, 40)).astype(dtype) * np.geomspace(1, 30, 40)
+    rhs = rng.standard_normal(60).astype(dtype)
+    if dtype == "complex128":
+        matrix, rhs = matrix * np.exp(1j * matrix), rhs * np.exp(2j * rhs)
+    problem = LeastSquares(make(matrix), rhs, ridge=ridge)
+    for x0 in (None, np.ones(40, dtype)):
+        ours = solve(problem, x0=x0, rtol=1e-10)
+        formula = solve(problem, x0=x0, rtol=1e-10, callback=lambda *_: None)
+        assert ours.status is formula.status is Status.CONVERGED
+        assert abs(ours.num_steps - formula.num_steps) <= 3 + 0.1 * formula.num_steps
+        gram = matrix.conj().T @ matrix + ridge * np.eye(40)
+        np.testing.assert_allclose(ours.x, np.linalg.solve(gram, matrix.conj().T @ rhs), atol=1e-8)
+        expected = formula.history.gradient_norms[:10]
+        np.testing.assert_allclose(ours.history.gradient_norms[:10], expected, rtol=1e-6)
 
 
 def test_the_steps_of_the_history_are_consecutive(threads: int) -> None:
@@ -139,8 +166,13 @@ def test_blocks_and_single_steps_go_on_from_each_other(threads: int, monkeypatch
     matrix = poisson()
     problem = Quadratic(matrix, rhs_of(matrix))
     whole = solve(problem)
+
+    def five_steps(*arguments: Any, num_steps: int, **settings: Any) -> Any:
+        return small.small_steps(*arguments, num_steps=min(num_steps, 5), **settings)
+
     monkeypatch.setattr(ConjugateGradients, "block", every_other)
     monkeypatch.setattr(conjugate, "MOST_ENTRIES", 5 * matrix.nnz)
+    monkeypatch.setattr(policy, "small_steps", five_steps)
     mixed = solve(problem)
     assert turn[0] > 5
     assert abs(mixed.num_steps - whole.num_steps) <= 2

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from stepfold.unfolded.networks.admm import (
-    Deblurred,
     Deconvolution,
     admm,
     admm_step,
     posed,
+    posed_patches,
     untied,
 )
 from stepfold.unfolded.networks.blur import Blurred, BlurredPatches, blur_matrix
@@ -49,7 +49,7 @@ def test_with_a_quadratic_prior_it_ends_at_the_ridge_solution(blurred) -> None:
 
 def test_before_training_layers_solve_for_the_data_and_correct_nothing() -> None:
     task = admm(num_layers=3, side=12, num_channels=2, batch_size=2)
-    sample = Deblurred(_patches())(np.random.default_rng(0))
+    sample = posed_patches(_patches(), np.random.default_rng(0))
     with torch.no_grad():
         z, u = task.network(sample.data, sample.start)
     x = sample.start[0]
@@ -63,7 +63,7 @@ def test_untied_layers_begin_as_the_shared_one_and_then_part() -> None:
     task = admm(num_layers=3, side=12, num_channels=2, batch_size=2, shared=True)
     _train(task, 3)
     network = untied(task.network)
-    sample = Deblurred(_patches())(np.random.default_rng(1))
+    sample = posed_patches(_patches(), np.random.default_rng(1))
     with torch.no_grad():
         torch.testing.assert_close(
             network(sample.data, sample.start), task.network(sample.data, sample.start)

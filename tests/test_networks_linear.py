@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
+import networkx
 import numpy as np
 import pytest
 import torch
@@ -16,10 +18,10 @@ from stepfold.schedules import noise_aware_ridge, noisy_mean_squared_error, opti
 from stepfold.unfolded.networks.box import (
     BinarySignals,
     BoxLeastSquares,
-    SlopedLayer,
     binary,
     box,
     box_least_squares,
+    sloped_layer,
 )
 from stepfold.unfolded.networks.relaxation import (
     JacobiSystems,
@@ -35,6 +37,11 @@ MEASURE = SpectralMeasure.from_eigenvalues([0.2, 0.9, 1.7, 4.0])
 def test_consensus_training_knows_the_spectrum_above_zero() -> None:
     expected = np.linalg.eigvalsh(karate_club_laplacian())[1:]
     np.testing.assert_allclose(consensus().loss.measure.nodes, expected, rtol=1e-9)
+
+
+def test_the_karate_club_is_that_of_networkx() -> None:
+    expected = networkx.laplacian_matrix(networkx.karate_club_graph(), weight=None).toarray()
+    np.testing.assert_array_equal(karate_club_laplacian(), expected)
 
 
 def test_rounds_of_talking_are_layers_on_the_error() -> None:
@@ -184,7 +191,7 @@ def test_the_box_network_is_projected_gradients() -> None:
 def test_a_sloped_layer_clips_a_multiple_of_a_gradient_step() -> None:
     task = binary(num_layers=1, num_unknowns=3, num_rows=3, batch_size=2)
     problem, target, _ = task.loss.sampler(np.random.default_rng(0))
-    layer = SlopedLayer(0.5)
+    layer = functools.partial(sloped_layer, 0.5)
     params = type("Params", (), {"step": 0.2, "slope": 3.0})
     expected = (3.0 * problem.gradient_step(target, 0.1)).clip(-1, 1)
     torch.testing.assert_close(layer(target, params, problem), expected)

@@ -82,7 +82,12 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "solve, data too large": (
         lambda: solve(LeastSquares(1e200 * np.eye(2), np.array([1e200, 1.0])), SCHEDULE),
         ValueError,
-        "the Hessian of `problem` overflows float64; divide",
+        "the Hessian of `problem` is outside the range of float64; scale",
+    ),
+    "solve, data too small": (
+        lambda: solve(LeastSquares(1e-200 * np.eye(2), np.array([1e-200, 1.0])), SCHEDULE),
+        ValueError,
+        "the Hessian of `problem` is outside the range of float64; scale",
     ),
     "composite, data too large": (
         lambda: solve(

@@ -24,7 +24,8 @@ def fruits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "base.py").write_text(
-        "from stepfold._registry import Registry\nFRUITS = Registry('fruit', 'fruits')\n"
+        "from stepfold._registry import Registry\n"
+        "FRUITS = Registry('fruit', 'fruits', 'tests.fruits')\n"
         "FRUITS.register('apple')(1)\n"
     )
     (package / "cherry.py").write_text(MODULE.format(name="cherry"))

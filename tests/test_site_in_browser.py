@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from browser import Seen, Visitor
 from test_lab_records import full_outcome
+from test_lab_report_in_browser import UNESCAPED
 from test_site import HOSTILE
 
 from stepfold.lab import Axis, Check, Curve, Figure, Formula, Level, Outcome, Section
@@ -76,6 +77,16 @@ def looked_at(browser, site) -> Iterator[Seen]:
     visitor.close()
 
 
+def test_what_gets_past_the_escaping_does_not_run_on_a_page_of_the_site(visit, site) -> None:
+    page = site / "errors" / "index.html"
+    text = page.read_text(encoding="utf-8")
+    injected = page.with_name("injected.html")
+    injected.write_text(text.replace("</h1>", f"</h1>{UNESCAPED}", 1), encoding="utf-8")
+    seen = _drawn(visit(injected))
+    assert seen.page.title() == "Chebyshev steps are faster"
+    injected.unlink()
+
+
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 @pytest.mark.parametrize("name", ["index.html", "errors/index.html", "hostile/index.html"])
 def test_pages_are_quiet_fit_and_are_accessible(visit, site, name, width, dark) -> None:
@@ -99,10 +110,10 @@ def test_a_click_on_the_legend_hides_a_curve_and_shows_it_again(errors) -> None:
     button = errors.page.get_by_role("button", name="Chebyshev")
     button.click()
     assert button.get_attribute("aria-pressed") == "false"
-    errors.page.wait_for_function("document.querySelectorAll('.plot .trace').length === 7")
+    errors.wait_until("document.querySelectorAll('.plot .trace').length === 7")
     button.click()
     assert button.get_attribute("aria-pressed") == "true"
-    errors.page.wait_for_function("document.querySelectorAll('.plot .trace').length === 8")
+    errors.wait_until("document.querySelectorAll('.plot .trace').length === 8")
 
 
 def test_the_legend_is_reached_and_used_by_keyboard(errors) -> None:
@@ -114,7 +125,7 @@ def test_the_legend_is_reached_and_used_by_keyboard(errors) -> None:
     outline = "getComputedStyle(document.activeElement).outlineStyle"
     assert errors.page.evaluate(outline) == "solid"
     errors.page.keyboard.press("Space")
-    errors.page.wait_for_function("document.querySelectorAll('.plot .trace').length === 7")
+    errors.wait_until("document.querySelectorAll('.plot .trace').length === 7")
 
 
 def test_the_first_tab_stop_leads_to_the_content(errors) -> None:
@@ -157,14 +168,14 @@ def test_dragging_zooms_into_the_figure(errors) -> None:
     errors.page.mouse.down()
     errors.page.mouse.move(x + 0.6 * box["width"], y, steps=5)
     errors.page.mouse.up()
-    errors.page.wait_for_function(f"{PLOT}.layout.xaxis.range[0] > {low + 0.2 * (high - low)}")
+    errors.wait_until(f"{PLOT}.layout.xaxis.range[0] > {low + 0.2 * (high - low)}")
 
 
 @pytest.mark.parametrize("clicks", [0, 2, 3])
 def test_ticks_are_whole_numbers_however_far_a_reader_zooms(errors, clicks) -> None:
     for _ in range(clicks):
         errors.page.get_by_role("button", name="Zoom in").click()
-    errors.page.wait_for_function(f"{PLOT}.layout.xaxis.dtick >= 1")
+    errors.wait_until(f"{PLOT}.layout.xaxis.dtick >= 1")
     across = errors.page.locator(".plot .xtick").all_text_contents()
     assert across
     assert all(float(text) == round(float(text)) for text in across)
@@ -185,7 +196,7 @@ def test_figures_follow_the_reader_into_the_dark_and_keep_what_was_hidden(errors
     light = errors.page.evaluate(f"[{ink}, {seventh}]")
     errors.page.get_by_role("button", name="Chebyshev").click()
     errors.page.emulate_media(color_scheme="dark")
-    errors.page.wait_for_function(f"{seventh} !== '{light[1]}'")
+    errors.wait_until(f"{seventh} !== '{light[1]}'")
     assert errors.page.evaluate(ink) != light[0]
     assert errors.page.locator(".plot .trace").count() == 7
 

@@ -10,6 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
@@ -193,6 +195,57 @@ def test_a_checkpoint_with_a_flipped_bit_is_refused(path) -> None:
         _train(path, resume=True)
 
 
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Path:
+    """A checkpoint with numbers in its state, and tensors."""
+    path = tmp_path_factory.mktemp("sound") / "checkpoint"
+    state = {"step": 1234, "rate": 0.25, "moments": [torch.ones(3), torch.zeros(2, 2)]}
+    save_checkpoint(path, {"seed": 5}, state)
+    return path
+
+
+@hypothesis.given(st.data())
+@hypothesis.settings(max_examples=300, deadline=None, derandomize=True)
+def test_no_changed_byte_of_a_checkpoint_is_read_as_a_state(sound, data) -> None:
+    content = bytearray(sound.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= data.draw(st.integers(1, 255))
+    damaged = sound.with_name("damaged")
+    damaged.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged"):
+        load_checkpoint(damaged, {"seed": 5})
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"1234", b"1235"),
+        (b"0.25", b"0.75"),
+        (b"[2,2]", b"[4,1]"),
+        (b'".moments.0":', b'".moments.9":'),
+    ],
+)
+def test_a_checkpoint_in_which_state_shape_or_name_was_changed_is_refused(
+    sound, old: bytes, new: bytes
+) -> None:
+    content = sound.read_bytes()
+    assert old in content
+    damaged = sound.with_name("edited")
+    damaged.write_bytes(content.replace(old, new, 1))
+    with pytest.raises(ValueError, match="damaged"):
+        load_checkpoint(damaged, {"seed": 5})
+
+
+def test_a_checkpoint_nested_too_deep_is_refused_by_name(tmp_path) -> None:
+    import safetensors.torch
+
+    path = tmp_path / "deep"
+    deep = "[" * 200_000 + "]" * 200_000
+    safetensors.torch.save_file({"x": torch.ones(1)}, path, {"stepfold": deep, "checksum": "0"})
+    with pytest.raises(ValueError, match=r"deep is not a whole checkpoint"):
+        load_checkpoint(path, {})
+
+
 def test_a_checkpoint_of_another_version_is_refused(path, monkeypatch) -> None:
     monkeypatch.setattr(stepfold, "__version__", "99.0")
     with pytest.raises(ValueError, match=r"by stepfold 0\.1\.0, and this is 99\.0"):
@@ -288,7 +341,7 @@ def test_a_checkpoint_holds_no_code(path) -> None:
     assert safetensors.torch.load(content)
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])["__metadata__"]["stepfold"]
-    assert json.loads(header)["format"] == "stepfold.checkpoint/1"
+    assert json.loads(header)["format"] == "stepfold.checkpoint/2"
 
 
 @pytest.mark.parametrize("option", [{"resume": True}, {"checkpoint_every": 3}])

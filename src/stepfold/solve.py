@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from stepfold._typing import ArrayT
 from stepfold.iterations import Fista, GradientDescent, Iteration
 from stepfold.kernels import note_run
@@ -210,16 +208,17 @@ def solve(
     confirms = guard is not None
     measure = _gradient_norm(term, units, terms, confirms=confirms)
     if guard is not None and guard.bounds is not None:
-        guard = replace(guard, bounds=scaled_bounds(guard.bounds, 1 / units.hessian))
+        guard = replace(guard, bounds=scaled_bounds(guard.bounds, units.per_hessian))
     policy: Policy
     if schedule is None:
         policy = Automatic(measure.asked_rtol)
         bounds = None if guard is None else guard.bounds
     else:
-        if not np.isfinite(units.hessian):
+        if not 0 < units.hessian < math.inf:
             raise ValueError(
                 "`schedule` must have steps in units of 1 / Hessian, and the Hessian of `problem` "
-                "overflows float64; divide the matrix and the right-hand side by a power of two"
+                "is outside the range of float64; scale the matrix and the right-hand side by a "
+                "power of two"
             )
         steps = scaled_schedule(schedule, 1 / units.hessian)
         watch = watch_for(guard, steps, lowers=error_rtol is not None)

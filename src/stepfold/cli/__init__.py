@@ -30,7 +30,7 @@ COMMANDS = {
         "Make a page to play with: spectrum, steps, order, precision, noise.",
     ),
     "lasso": ("lasso", "lasso", "Solve a lasso or an elastic net from files."),
-    "list": ("experiments", "list_experiments", "Name the experiments."),
+    "list": ("experiments", "list_members", "Name the experiments, or another family."),
     "plan": ("plan", "plan", "Recommend a schedule, and say when another tool is better."),
     "report": ("report", "report", "Make one offline site from all runs."),
     "run": ("experiments", "run", "Run experiments and write their reports."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import json
 import os
@@ -13,23 +14,39 @@ from typing import Any
 
 import click
 
-from stepfold.cli.options import output_option
+from stepfold._registry import first_line
+from stepfold.cli.options import output_option, settings_option
 from stepfold.cli.output import show_table
 from stepfold.lab.experiments import EXPERIMENTS
 from stepfold.lab.runs import Job
 from stepfold.lab.sources import place
 
+FAMILIES = {
+    "experiments": ("stepfold.lab.experiments", "EXPERIMENTS"),
+    "networks": ("stepfold.unfolded.networks", "NETWORKS"),
+    "orders": ("stepfold.schedules", "ORDERS"),
+    "penalties": ("stepfold.problems.penalties", "PENALTIES"),
+    "schedules": ("stepfold.schedules", "SCHEDULES"),
+}
+
 
 @click.command("list")
+@click.argument("family", type=click.Choice(FAMILIES), default="experiments")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON, with parameters and limits.")
-def list_experiments(as_json: bool) -> None:
+def list_members(family: str, as_json: bool) -> None:
     """Name the experiments that `stepfold run` can run, by the paper that they reproduce.
+
+    With another FAMILY its members, those that other installed packages offer included.
 
     \b
     Example:
       stepfold list
+      stepfold list schedules
     """
-    experiments = sorted(EXPERIMENTS.values(), key=lambda each: place(each.source))
+    if family != "experiments":
+        _list_family(family, as_json=as_json)
+        return
+    experiments = sorted(EXPERIMENTS.usable().values(), key=lambda each: place(each.source))
     if as_json:
         click.echo(json.dumps([experiment.to_dict() for experiment in experiments]))
         return
@@ -48,17 +65,25 @@ def list_experiments(as_json: bool) -> None:
         show_table(paper, columns, rows)
 
 
+def _list_family(family: str, *, as_json: bool) -> None:
+    module, name = FAMILIES[family]
+    registry = getattr(importlib.import_module(module), name)
+    rows = [
+        (each, first_line(member), registry.offered_by(each) or "stepfold")
+        for each, member in registry.usable().items()
+    ]
+    if as_json:
+        keys = ("name", "description", "package")
+        click.echo(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))
+        return
+    show_table(family, ("name", "what it is", "package"), rows)
+
+
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "every", is_flag=True, help="Run every experiment that is not up to date.")
 @click.option("--quick", is_flag=True, help="Run a small version, into runs/quick by default.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Set a parameter of the one experiment named; `stepfold list` shows them. Repeatable.",
-)
+@settings_option("Set a parameter of the one experiment named; `stepfold list` shows them.")
 @output_option("Folder to write, runs/NAME by default; with several names: the parent folder.")
 @click.option("--force", is_flag=True, help="Compute anew, and replace folders that hold a run.")
 @click.option("--jobs", type=click.IntRange(1), help="Runs at a time; as many as there are cores.")
@@ -97,7 +122,7 @@ def run(
             EXPERIMENTS[name].values(_given(settings), quick=quick),
             base / name if several or output is None else base,
         )
-        for name in (EXPERIMENTS if every else dict.fromkeys(names))
+        for name in (EXPERIMENTS.usable() if every else dict.fromkeys(names))
     ]
     due = [job for job in found if force or not job.is_done()]
     for job in due:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from stepfold._registry import Registry
 from stepfold.cli.output import PERIOD
 from stepfold.cli.posing import KINDS, Asked
 from stepfold.run import Budgets
@@ -22,11 +23,31 @@ def output_option(text: str, **options: Any) -> Callable[..., Any]:
     return click.option("-o", "--output", type=FILE, help=text, **options)
 
 
+class _Member(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A member's name; other packages are looked through only for names that are not our own."""
+
+    name = "choice"
+
+    def __init__(self, family: Registry[Any]) -> None:
+        self._family = family
+
+    def get_metavar(self, param: Any, ctx: Any = None) -> str:  # noqa: ARG002 (as click calls it)
+        """All names, for the help."""
+        return f"[{'|'.join(self._family)}]"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """The name, if there is such a member."""
+        if value not in self._family:
+            names = ", ".join(map(repr, self._family))
+            self.fail(f"{value!r} is not one of {names}.", param, ctx)
+        return str(value)
+
+
 def choice_option(
     flag: str, choices: Iterable[str], text: str, default: str | None = None
 ) -> Callable[..., Any]:
     """An option that takes one of several words; its default, if it has one, is in the help."""
-    kind = click.Choice(sorted(choices))
+    kind = _Member(choices) if isinstance(choices, Registry) else click.Choice(sorted(choices))
     return click.option(flag, type=kind, default=default, show_default=bool(default), help=text)
 
 
@@ -38,6 +59,13 @@ def system_options(command: Callable[..., Any]) -> Callable[..., Any]:
         output_option("Where to write the solution (.npy).", required=True),
     )
     return _with(options, command)
+
+
+def settings_option(text: str) -> Callable[..., Any]:
+    """``--set NAME=VALUE``, any number of times."""
+    return click.option(
+        "--set", "settings", multiple=True, metavar="NAME=VALUE", help=f"{text} Repeatable."
+    )
 
 
 class _Ridge(click.ParamType):  # type: ignore[type-arg, unused-ignore]

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from stepfold.cli.options import output_option
+from stepfold._registry import first_line
+from stepfold.cli.options import output_option, settings_option
 from stepfold.cli.output import show_table
 from stepfold.cli.training_file import read_order
 
@@ -33,23 +34,17 @@ def _list_networks(context: click.Context, _parameter: click.Parameter, asked: b
     from stepfold.unfolded.networks import NETWORKS
 
     rows = []
-    for name, build in NETWORKS.items():
+    for name, build in NETWORKS.usable().items():
         signature = inspect.signature(build).parameters.values()
         settings = ", ".join(f"{each.name}={each.default}" for each in signature)
-        rows.append((name, (inspect.getdoc(build) or "").split("\n", 1)[0], settings))
+        rows.append((name, first_line(build), settings))
     show_table("Networks", ("name", "what it is", "parameters"), rows)
     context.exit()
 
 
 @click.command()
 @click.argument("source", metavar="NAME|FILE.toml|MODULE:FUNCTION")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Set a parameter of the network, or training.NAME. Repeatable.",
-)
+@settings_option("Set a parameter of the network, or training.NAME.")
 @output_option("Folder to write; runs/training/NAME by default.")
 @click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint, if there is one.")
 @click.option("--force", is_flag=True, help="Replace a folder that holds an earlier training.")

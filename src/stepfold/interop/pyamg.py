@@ -6,7 +6,7 @@ which the coarser level does not see, so that an upper bound is all that it need
 before and after make a symmetric V-cycle, which conjugate gradients may use.
 
 `solver` makes the whole, `change_smoothers` mends a hierarchy that PyAMG or you have made, and
-`smoother` serves one level. Written for PyAMG 5.
+`smoother` serves one level. Written for PyAMG 5.3 and later.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from stepfold.schedules import Schedule, ScheduleBuilder, chebyshev_steps
 from stepfold.schedules.base import check_schedule
 from stepfold.spectrum import Gershgorin, Lanczos, SpectralBounds, Tightest, estimate_bounds
 
-OLDEST = (5, 1)
+OLDEST = (5, 3)
 _INSTALL = "install it with `pip install '.[pyamg]'` from a clone of stepfold"
 
 try:
     import pyamg
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f"`stepfold.interop.pyamg` needs pyamg >= 5.1, which is not installed; {_INSTALL}",
+        f"`stepfold.interop.pyamg` needs pyamg >= 5.3, which is not installed; {_INSTALL}",
         name=error.name,
     ) from error
 if tuple(map(int, re.findall(r"\d+", pyamg.__version__)[:2])) < OLDEST:
     raise ImportError(
-        f"`stepfold.interop.pyamg` needs pyamg >= 5.1, got {pyamg.__version__}; {_INSTALL}"
+        f"`stepfold.interop.pyamg` needs pyamg >= 5.3, got {pyamg.__version__}; {_INSTALL}"
     )
 
 __all__ = ["FOURTH_KIND", "Smoother", "change_smoothers", "smoother", "solver"]
@@ -49,9 +49,6 @@ PART = 0.25
 """Lower end of what first-kind steps are made for, as a share of the upper end."""
 # The bound decides within a tenth; a hierarchy has many matrices, so that it must be cheap.
 _METHOD = Tightest((Gershgorin(), Lanczos(max_steps=40, rtol=0.1, lower_rtol=None)))
-# Entries of the finest matrix from which compiled sweeps pay: a cycle takes 3 to 20 % less time
-# than with SciPy's products, and loading the compiler half a second.
-COMPILED_FROM = 2**21
 
 
 class Smoother:
@@ -62,20 +59,13 @@ class Smoother:
         inverse: The diagonal of D⁻¹, real, shape (n,).
         schedule: The steps, in units of 1 / ``D⁻¹A``.
         bounds: Bounds of the spectrum of ``D⁻¹A``.
-        compiles: Whether stepfold's compiled sweep makes the steps, or SciPy's products.
     """
 
     def __init__(
-        self,
-        matrix: Any,
-        inverse: Any,
-        schedule: Schedule,
-        bounds: SpectralBounds,
-        *,
-        compiles: bool,
+        self, matrix: Any, inverse: Any, schedule: Schedule, bounds: SpectralBounds
     ) -> None:
         self.matrix, self.schedule, self.bounds = matrix, schedule, bounds
-        self._steps = DiagonalSteps(matrix.tocsr(), inverse, list(schedule), compiles=compiles)
+        self._steps = DiagonalSteps(matrix.tocsr(), inverse, list(schedule))
 
     def __call__(self, A: Any, x: Any, b: Any) -> None:
         """Take the steps on ``A x = b``, changing x.
@@ -136,9 +126,10 @@ def smoother(
     >>> smoother(poisson((40, 40), format="csr")).bounds.upper
     2.0
     """
+    _check_arguments(steps, degree, part)
     _check_matrix(A)
     bounds = _bounds(A, seed)
-    return _smoother(A, bounds, steps, degree, part, compiles=A.nnz >= COMPILED_FROM)
+    return _smoother(A, bounds, steps, degree, part)
 
 
 def change_smoothers(
@@ -173,6 +164,7 @@ def change_smoothers(
             "`hierarchy` must be a pyamg.MultilevelSolver, got "
             f"{type(hierarchy).__name__}; for a matrix take `solver(A)`"
         )
+    _check_arguments(steps, degree, part)
     return _change(hierarchy, steps, degree, part, seed, [])
 
 
@@ -210,6 +202,7 @@ def solver(
     >>> bool(abs(x - 1).max() < 1e-8)
     True
     """
+    _check_arguments(steps, degree, part)
     _check_matrix(A)
     if A.dtype.kind not in "fc":
         raise TypeError(
@@ -235,7 +228,6 @@ def _change(
     known: Sequence[SpectralBounds],
 ) -> list[Smoother]:
     """The same with bounds of the finest levels that are ``known``."""
-    compiles = hierarchy.levels[0].A.nnz >= COMPILED_FROM
     made = []
     for number, level in enumerate(hierarchy.levels[:-1]):
         try:
@@ -244,7 +236,7 @@ def _change(
             else:
                 _check_matrix(level.A)
                 bounds = _bounds(level.A, seed, may_have_zero_rows=number > 0)
-            made.append(_smoother(level.A, bounds, steps, degree, part, compiles=compiles))
+            made.append(_smoother(level.A, bounds, steps, degree, part))
         except ValueError as error:
             raise ValueError(f"level {number} of the hierarchy: {error}") from None
     for level, smooth in zip(hierarchy.levels, made, strict=False):
@@ -259,16 +251,7 @@ def _smoother(
     steps: ScheduleBuilder,
     degree: int,
     part: float,
-    *,
-    compiles: bool,
 ) -> Smoother:
-    degree = check_count("degree", degree)
-    check_share("part", part)
-    if not callable(steps):
-        raise TypeError(
-            "`steps` must be a function of bounds and a number of steps such as "
-            f"`chebyshev_steps`, got {type(steps).__name__}"
-        )
     upper = SpectralBounds(0.0, bounds.upper)
     schedule = steps(SpectralBounds(part * bounds.upper, bounds.upper), degree)
     check_schedule(schedule, or_none=False)
@@ -279,8 +262,18 @@ def _smoother(
             f"{growth:.3g} on [0, {bounds.upper:.6g}]; take `FOURTH_KIND`, or first-kind steps on "
             "a smaller part"
         )
-    inverse = (1 / _scale(A)).astype(A.dtype.type(0).real.dtype)
-    return Smoother(A, inverse, schedule, bounds, compiles=compiles)
+    inverse = (1 / _scale(A)).astype(np.float32 if A.dtype in ("f4", "c8") else np.float64)
+    return Smoother(A, inverse, schedule, bounds)
+
+
+def _check_arguments(steps: Any, degree: int, part: float) -> None:
+    check_count("degree", degree)
+    check_share("part", part)
+    if not callable(steps):
+        raise TypeError(
+            "`steps` must be a function of bounds and a number of steps such as "
+            f"`chebyshev_steps`, got {type(steps).__name__}"
+        )
 
 
 def _check_matrix(A: Any) -> None:
@@ -290,6 +283,8 @@ def _check_matrix(A: Any) -> None:
         )
     if A.ndim != 2 or A.shape[0] != A.shape[1] or A.shape[0] == 0:
         raise ValueError(f"`A` must be square and not empty, got shape {A.shape}")
+    if not np.isfinite(A.tocsr().data).all():
+        raise ValueError("`A` must be finite; remove or replace the missing and infinite entries")
 
 
 def _scale(A: Any) -> Any:
@@ -301,7 +296,7 @@ def _scale(A: Any) -> Any:
 def _bounds(A: Any, seed: int, *, may_have_zero_rows: bool = False) -> SpectralBounds:
     """Bounds of the spectrum of D⁻¹A."""
     diagonal = A.diagonal()
-    bad = ~((diagonal.real > 0) & np.isfinite(diagonal))
+    bad = ~(diagonal.real > 0)
     if may_have_zero_rows:
         bad &= ~((diagonal == 0) & (abs(A).sum(axis=1) == 0))
     if bad.any():
@@ -315,7 +310,8 @@ def _bounds(A: Any, seed: int, *, may_have_zero_rows: bool = False) -> SpectralB
     try:
         return estimate_bounds(problem, method=_METHOD, seed=seed)
     except ValueError as error:
+        evidence = str(error).split(";")[0]
         raise ValueError(
-            f"`A` must be symmetric (Hermitian) and positive semidefinite: {error}; keep PyAMG's "
-            "`gauss_seidel_nr` or `gmres` for another one"
+            f"`A` must be symmetric (Hermitian) and positive semidefinite: {evidence}; keep "
+            "PyAMG's `gauss_seidel_nr` or `gmres` for another one"
         ) from None

@@ -12,13 +12,14 @@ import numpy as np
 
 from stepfold.kernels._compiler import KernelWarning, load, note_run, usable, worth_loading
 from stepfold.kernels.base import Sweep
-from stepfold.kernels.conjugate import ConjugateBlock
+from stepfold.kernels.conjugate import ConjugateBlock, Steps
 from stepfold.kernels.dense import DenseColumns, DenseRows
 from stepfold.kernels.sparse import SparseColumns, SparseRows, SparseSymmetric
 
 __all__ = [
     "ConjugateBlock",
     "KernelWarning",
+    "Steps",
     "Sweep",
     "conjugate_block",
     "least_squares_sweep",

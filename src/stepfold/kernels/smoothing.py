@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold.kernels._compiler import Argument, compiled
+from stepfold.kernels._compiler import Argument, compiled, worth_loading
 from stepfold.kernels._threads import num_threads, run, split_by_weight
 from stepfold.kernels.base import COMPILED, real_part
 
@@ -22,15 +22,10 @@ class DiagonalSteps:
         matrix: A, CSR of shape (n, n), kept and never written to.
         inverse: The diagonal of D⁻¹, real, shape (n,), in the precision of A.
         steps: γ, T numbers.
-        compiles: Whether compiled loops may take the place of SciPy's products.
     """
 
-    def __init__(
-        self, matrix: Any, inverse: Any, steps: Sequence[float], *, compiles: bool
-    ) -> None:
+    def __init__(self, matrix: Any, inverse: Any, steps: Sequence[float]) -> None:
         self.matrix, self.inverse, self.steps = matrix, inverse, tuple(steps)
-        self._compiles = compiles
-        self._from_zero = self.steps[0] * inverse
         num_parts = max(1, min(num_threads(), matrix.shape[0] // LEAST_ROWS))
         self._ranges = split_by_weight(matrix.indptr, num_parts)
         self._loop: dict[str, Any] = {}
@@ -40,23 +35,24 @@ class DiagonalSteps:
         return {key: {} if key in COMPILED else value for key, value in vars(self).items()}
 
     def __call__(self, x: Any, b: Any) -> None:
-        """Take the steps; x and b are arrays of shape (n,) of one dtype, and x is changed."""
-        loop = self._compiled_for(x, b)
+        """Take the steps; x and b are arrays of shape (n,), and x is changed."""
         steps = self.steps
         # Multigrid starts at 0 on every level but after its own corrections: a product less.
         from_zero = x[0] == 0 and not x.any()
         steps = steps[1:] if from_zero else steps
-        current, spare = x, x
-        if loop is not None and steps:
-            spare = np.empty_like(x)
+        loop = self._compiled_for(x, b, len(steps)) if steps else None
+        current, spare = x, x if loop is None else np.empty_like(x)
         if from_zero:
             # Where an even number of exchanges ends in x.
             current, spare = (spare, x) if len(steps) % 2 else (x, spare)
-            np.multiply(self._from_zero, b, out=current)
+            np.multiply(self.inverse, b, out=current)
+            current *= self.steps[0]
         if loop is None:
             for gamma in steps:
-                residual = b - self.matrix @ x
-                residual *= gamma * self.inverse
+                residual = self.matrix @ x
+                residual = np.subtract(b, residual, out=residual)
+                residual *= self.inverse
+                residual *= gamma
                 x += residual
             return
         number = x.real.dtype.type
@@ -68,13 +64,17 @@ class DiagonalSteps:
         if current is not x:
             x[:] = current
 
-    def _compiled_for(self, x: Any, b: Any) -> Any:
+    def _compiled_for(self, x: Any, b: Any, num_products: int) -> Any:
+        """The loop for these vectors, or None if SciPy's products are to serve."""
         matrix = self.matrix
-        if not self._compiles or x.dtype != b.dtype or x.dtype.kind != matrix.dtype.kind:
+        if x.dtype != b.dtype or x.dtype.kind != matrix.dtype.kind:
             return None
         if x.dtype.itemsize < matrix.dtype.itemsize:
             return None
         if not all(a.flags.c_contiguous and a.flags.aligned for a in (x, b)):
+            return None
+        reads = num_products * (matrix.data.nbytes + matrix.indices.nbytes)
+        if not worth_loading(reads, in_second_run=False):
             return None
         name = str(x.dtype)
         if name not in self._loop:

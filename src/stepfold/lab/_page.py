@@ -35,12 +35,33 @@ def run_page(outcome: Outcome, environment: Environment) -> str:
 
 
 def page(
-    title: str, body: Iterable[str], *, head: str, navigation: str = "", wide: bool = False
+    title: str,
+    body: Iterable[str],
+    *,
+    head: str,
+    own: str = "",
+    navigation: str = "",
+    wide: bool = False,
 ) -> str:
-    """Return a whole page; ``body`` holds the contents of its main part."""
+    """Return a whole page.
+
+    Args:
+        title: Its title.
+        body: Contents of its main part.
+        head: Style sheets and scripts.
+        own: Where files of its own may come from, as sources of a content-security policy; nothing
+            may, and no script runs, if empty. Whatever gets past all escaping loads nothing.
+        navigation: What stands before the main part.
+        wide: Whether the page is wide.
+    """
+    policy = "default-src 'none'; style-src {0} 'unsafe-inline'; img-src {0} data:; "
+    policy = policy.format(own) + "base-uri 'none'; form-action 'none'"
+    if own:
+        policy += f"; script-src {own}"
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
         f"<title>{html.escape(title)}</title>{head}</head>",

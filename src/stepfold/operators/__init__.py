@@ -13,6 +13,8 @@ are tried first.
 
 from __future__ import annotations
 
+from stepfold.operators.columns import column_squares
+from stepfold.operators.indices import check_indices
 from stepfold.operators.making import linear_map, map_named
 from stepfold.operators.maps import (
     LinearMap,
@@ -31,6 +33,8 @@ __all__ = [
     "adjoint_of",
     "apply",
     "check_adjoint",
+    "check_indices",
+    "column_squares",
     "flipped",
     "linear_map",
     "map_named",

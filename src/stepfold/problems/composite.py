@@ -26,14 +26,12 @@ from stepfold._arrays import (
     detached,
     dtype_kind,
     from_host,
-    is_array,
-    is_sparse_tensor,
     largest_entry,
-    namespace,
     to_host,
 )
 from stepfold._checks import check_nonnegative, check_real
 from stepfold._typing import ArrayT, Operator
+from stepfold.operators import column_squares
 from stepfold.problems._rows import largest, real_products
 from stepfold.problems.base import Problem, QuadraticProblem
 from stepfold.problems.duality import Look, look
@@ -256,18 +254,10 @@ def _column_squares(problem: Any) -> Any:
 
     None where the entries of the operator are not known, or the problem is of another kind.
     """
-    operator: Any = getattr(problem, "operator", None)
     if not isinstance(problem, (LeastSquares, Logistic)):
         return None
-    if hasattr(operator, "tocsr"):
-        squares = abs(operator).power(2) if hasattr(operator, "power") else None
-        sums = None if squares is None else np.asarray(squares.sum(0)).ravel()
-    elif is_array(operator) and not is_sparse_tensor(operator):
-        parts = (operator.real, operator.imag) if dtype_kind(operator.dtype) == "c" else (operator,)
-        sums = sum(namespace(part).einsum("ij,ij->j", part, part) for part in parts)
-    else:
-        return None
-    return sums if sums is None else sums + problem.ridge
+    squares = column_squares(problem.operator)
+    return None if squares is None else squares + problem.ridge
 
 
 def optimality(penalty: Penalty, x: Any, gradient: Any, gamma: Any) -> Any:

@@ -21,7 +21,7 @@ from stepfold._arrays import cast, dot, epsilon, from_host, is_array, norms, row
 from stepfold._checks import check_matrix, check_unmasked
 from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import ArrayT, FloatArray, Operator
-from stepfold.operators import OwnOperator, apply
+from stepfold.operators import OwnOperator, apply, column_squares
 from stepfold.problems._symmetric_form import check_definite, symmetric_form
 from stepfold.problems.base import QuadraticProblem
 from stepfold.problems.quadratic import LeastSquares
@@ -263,21 +263,18 @@ def jacobi_preconditioner(problem: QuadraticProblem[Any]) -> Any:
     >>> jacobi_preconditioner(LeastSquares(np.array([[3.0, 0.0], [4.0, 2.0]]), np.ones(2)))
     array([25.,  4.])
     """
-    least_squares = isinstance(problem, LeastSquares)
     operator: Any = problem.operator if isinstance(problem, LeastSquares) else problem.hessian
-    if not (hasattr(operator, "diagonal") and (hasattr(operator, "tocsr") or is_array(operator))):
+    diagonal: Any = None
+    if isinstance(problem, LeastSquares):
+        squares = column_squares(operator)
+        diagonal = None if squares is None else squares + problem.ridge
+    elif hasattr(operator, "diagonal") and (hasattr(operator, "tocsr") or is_array(operator)):
+        diagonal = operator.diagonal()
+    if diagonal is None:
         raise TypeError(
             "`jacobi_preconditioner` needs the entries of the operator (ndarray, sparse array or "
             f"tensor), got {type(operator).__name__}; give its diagonal to `Preconditioned`"
         )
-    if least_squares:
-        squares = operator.multiply(operator) if hasattr(operator, "tocsr") else operator * operator
-        diagonal: Any = squares.sum(0)
-        if isinstance(diagonal, np.matrix):
-            diagonal = np.asarray(diagonal).ravel()
-        diagonal = diagonal + problem.ridge if isinstance(problem, LeastSquares) else diagonal
-    else:
-        diagonal = operator.diagonal()
     _check_diagonal(diagonal, operator.shape[1])
     return diagonal
 

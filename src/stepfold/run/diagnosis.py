@@ -16,14 +16,14 @@ from stepfold._arrays import (
     dtype_kind,
     epsilon,
     from_host,
-    is_numpy,
     norms,
     row_dots,
+    to_host,
 )
 from stepfold._checks import makes_arrays
-from stepfold._krylov import lanczos
+from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import FloatArray
-from stepfold.operators import apply
+from stepfold.operators import apply, column_squares
 from stepfold.problems import LeastSquares, Problem, QuadraticProblem
 from stepfold.result import Status
 
@@ -40,34 +40,16 @@ LANCZOS_STEPS = 6
 MOST_PRODUCTS = 10
 
 
-@dataclass(frozen=True)
-class RitzValue:
-    """The smallest Ritz value of a few Lanczos steps: an eigenvalue lies at or below it.
-
-    Args:
-        value: The Ritz value.
-        residual: Norm of its residual.
-        num_products: What it cost.
-    """
-
-    value: float
-    residual: float
-    num_products: int
-
-
-def lower_ritz_value(problem: QuadraticProblem[Any], start: Any, num_steps: int) -> RitzValue:
-    """The smallest Ritz value from ``start``, a vector."""
-    inner = problem.euclidean
-    hessian = inner.hessian
-    found = lanczos(
+def few_lanczos_steps(problem: QuadraticProblem[Any], start: Any, num_steps: int) -> Tridiagonal:
+    """Lanczos steps from ``start``, a vector, in the problem's own inner product."""
+    hessian = problem.euclidean.hessian
+    return lanczos(
         lambda v: hessian @ v,
         start,
         num_steps,
         precondition=problem.precondition,
         reorthogonalise=False,
     )
-    low, _, residual, _ = found.ends()
-    return RitzValue(low, residual, inner.products_per_gradient * found.diagonal.size)
 
 
 def null_space_floor(
@@ -227,13 +209,12 @@ class _Examination:
         return f"{claim} of two random vectors differ by {share:.2g} of ‖Hv‖ + ‖Hu‖; {remedy}."
 
     def _scaling(self, posed: Problem[Any]) -> str | None:
-        operator = getattr(posed, "operator", None)
-        if not (is_numpy(operator) or hasattr(operator, "tocsr")) or operator is None:
-            return None
         if self._loop.measure.is_scaled:
             return None
-        squares = abs(operator) ** 2 if is_numpy(operator) else abs(operator).power(2)
-        sizes = np.sqrt(np.asarray(squares.sum(axis=0)).ravel())
+        squares = column_squares(getattr(posed, "operator", None))
+        if squares is None:
+            return None
+        sizes = np.sqrt(to_host(squares))
         sizes = sizes[sizes > 0]
         if not sizes.size or sizes.max() < BADLY_SCALED * sizes.min():
             return None

@@ -117,12 +117,12 @@ class Loop:
         self.swept = ledger.active
         """Places of the rows that are swept; those that have ended are among them at times."""
 
-    def go(self, x: Any, known: Any = None, zero: Any = None) -> None:
+    def go(self, x: Any, known: Callable[[], Any] | None = None, zero: Any = None) -> None:
         """Run from ``x``; when it returns every row has a status.
 
         Args:
             x: Start.
-            known: The gradient there in the usual inner product, if it is known.
+            known: Makes the gradient there in the usual inner product, if it is known.
             zero: Where to look first, because tolerances refer to it; None for the start.
         """
         # What diverges overflows on the way to the look that says so.
@@ -134,14 +134,14 @@ class Loop:
             except _StoppedByCallback as stopped:
                 self.ledger.leave_at(stopped.x)
 
-    def _go(self, x: Any, known: Any, zero: Any) -> None:
+    def _go(self, x: Any, make_known: Callable[[], Any] | None, zero: Any) -> None:
         ledger, policy = self.ledger, self.policy
         if zero is not None:
             ledger.num_products += self.problem.products_per_gradient
             self.measure.look(self.problem, self.swept, zero)
-        seen = self.look(x, known)
+        # Made here, so that it lives no longer than the policy has use for it.
+        seen = self.look(x, None if make_known is None else make_known())
         policy.start(self, x, seen)
-        del known
         while True:
             ledger.judge()
             if not ledger.active.size:

@@ -258,7 +258,7 @@ def run_map(
     )
     loop = Loop(problem, measure, policy, ledger, terms.callback)
     if residual is not None:
-        loop.go(x, residual)
+        loop.go(x, lambda: residual)
     if isinstance(ledger.best, np.generic):
         ledger.best = np.asarray(ledger.best)
     assert ledger.status is not None  # noqa: S101

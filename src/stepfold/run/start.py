@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from operator import neg
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -72,7 +73,7 @@ def run_quadratic(
             callback(count, units.posed(x))
 
     loop = Loop(problem, measure, policy, ledger, shown)
-    loop.go(x, -term if x0 is None else None)
+    loop.go(x, functools.partial(neg, term) if x0 is None else None)
     return loop
 
 

@@ -48,6 +48,11 @@ class Units:
     gradient: FloatArray | None = None
     rhs: FloatArray | None = None
 
+    @property
+    def per_hessian(self) -> float:
+        """What bounds are multiplied by on their way in; infinite where the unit underflows."""
+        return 1 / self.hessian if self.hessian else math.inf
+
     def posed(self, x: Any) -> Any:
         """A solution in the units of the problem as it was posed."""
         return x if self.solution is None else x * column(self.solution, x)

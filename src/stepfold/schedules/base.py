@@ -205,7 +205,9 @@ class ScheduleBuilder(Protocol):
         """Return T = ``period`` steps for eigenvalues in ``bounds``."""
 
 
-SCHEDULES: Registry[ScheduleBuilder] = Registry("schedule", "stepfold.schedules")
+SCHEDULES: Registry[ScheduleBuilder] = Registry(
+    "schedule", "stepfold.schedules", "stepfold.schedules"
+)
 
 
 def check_lower(builder: str, bounds: SpectralBounds) -> None:

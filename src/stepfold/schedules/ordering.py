@@ -28,7 +28,7 @@ class Order(Protocol):
         """Return the permutation for T ascending ``steps``."""
 
 
-ORDERS: Registry[Order] = Registry("order", "stepfold.schedules")
+ORDERS: Registry[Order] = Registry("order", "stepfold.schedules", "stepfold.orders")
 
 
 @ORDERS.register("ascending")

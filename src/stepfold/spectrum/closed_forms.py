@@ -15,7 +15,7 @@ import numpy as np
 
 from stepfold._checks import check_count, check_finite, check_positive, check_share
 from stepfold._typing import FloatArray
-from stepfold.spectrum.bounds import Certainty, SpectralBounds
+from stepfold.spectrum.bounds import SpectralBounds
 from stepfold.spectrum.exact import NotSemidefiniteError, check_range, not_symmetric
 from stepfold.spectrum.target import Products, Target
 
@@ -99,8 +99,6 @@ class Convolution:
         told = SpectralBounds(
             lower,
             upper,
-            Certainty.ASSUMED,
-            Certainty.ASSUMED,
             method=f"symbol of a {'periodic ' if self.periodic else ''}convolution",
         )
         return _checked(told, target)
@@ -155,8 +153,6 @@ class GaussianFactor:
         told = SpectralBounds(
             lower,
             upper,
-            Certainty.ASSUMED,
-            Certainty.ASSUMED,
             method="Marchenko–Pastur interval, widened for finite size",
             failure_probability=self.failure_probability,
         )

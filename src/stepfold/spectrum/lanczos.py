@@ -15,7 +15,7 @@ import numpy as np
 from stepfold._checks import check_count, check_positive, check_share
 from stepfold._krylov import Bidiagonal, Tridiagonal, golub_kahan, lanczos
 from stepfold._typing import FloatArray
-from stepfold.spectrum.adjoint import AdjointTest, SymmetryTest
+from stepfold.spectrum.adjoint import AdjointTest
 from stepfold.spectrum.bounds import Certainty, SpectralBounds
 from stepfold.spectrum.exact import NotSemidefiniteError, check_range
 from stepfold.spectrum.one_sided import (
@@ -85,7 +85,7 @@ class Lanczos:
         products = Products(target.matrix, "hessian")
         run = _Run(self, size, products, target, power=1)
         projection = lanczos(
-            SymmetryTest(products),
+            AdjointTest(products, symmetric=True).forward,
             target.random_vector(size),
             self.max_steps,
             stop=run.close_enough,

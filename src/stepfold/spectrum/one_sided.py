@@ -28,6 +28,7 @@ References:
 
 from __future__ import annotations
 
+import bisect
 import math
 
 import numpy as np
@@ -36,6 +37,8 @@ from stepfold._typing import FloatArray
 
 # How finely `outer_end` looks: the result is larger than it need be by no more than this share.
 RESOLUTION = 0.01
+# 4 to this power times rounding is beyond all that grows.
+MOST_POWERS = 64
 
 
 def log_growth_needed(size: int, failure_probability: float) -> float:
@@ -72,16 +75,21 @@ def outer_end(
 
     Found to a share `RESOLUTION` of its distance from ``ritz``, from outside.
     """
-    width = rounding
-    while log_growth(diagonal, off_diagonal, ritz + width) < needed:
-        width *= 4
+
+    def is_beyond(width: float) -> bool:
+        return log_growth(diagonal, off_diagonal, ritz + width) >= needed
+
+    # Growth rises with the width: which power of 4 is enough is found by halving.
+    width = rounding * 4.0 ** bisect.bisect_left(
+        range(MOST_POWERS), True, key=lambda k: is_beyond(rounding * 4.0**k)
+    )
     inner = width / 4
     while width > (1 + RESOLUTION) * inner and width > rounding:
         middle = math.sqrt(inner * width)
-        if log_growth(diagonal, off_diagonal, ritz + middle) < needed:
-            inner = middle
-        else:
+        if is_beyond(middle):
             width = middle
+        else:
+            inner = middle
     return ritz + width
 
 

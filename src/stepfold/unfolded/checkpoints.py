@@ -1,7 +1,9 @@
 """Checkpoints: one safetensors file with JSON in its header, replaced as a whole or not at all.
 
-Nothing in it is code. A draft is written beside the old file, synced to the disk and renamed over
-it: whoever kills the process, or fills the disk, leaves the old checkpoint or the new one.
+Nothing in it is code. Its checksum covers all that is read from it: settings, state, and the names,
+types, shapes and bytes of tensors. A draft is written beside the old file, synced to the disk and
+renamed over it: whoever kills the process, or fills the disk, leaves the old checkpoint or the new
+one.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from stepfold._files import replacing
 from stepfold.unfolded._tree import flatten, unflatten
 from stepfold.unfolded._warnings import quiet
 
-FORMAT = "stepfold.checkpoint/1"
+FORMAT = "stepfold.checkpoint/2"
 
 
 def save_checkpoint(path: Path, settings: dict[str, Any], state: dict[str, Any]) -> None:
@@ -49,9 +51,10 @@ def save_checkpoint(path: Path, settings: dict[str, Any], state: dict[str, Any])
         "version": stepfold.__version__,
         "settings": settings,
         "state": tree,
-        "checksum": _checksum(tensors),
     }
-    content = safetensors.torch.save(tensors, {"stepfold": json.dumps(header, allow_nan=False)})
+    text = json.dumps(header, allow_nan=False)
+    metadata = {"stepfold": text, "checksum": str(_checksum(text, tensors))}
+    content = safetensors.torch.save(tensors, metadata)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, content)
@@ -155,9 +158,17 @@ def load_checkpoint(
     try:
         tensors = safetensors.torch.load(content)
         length = int.from_bytes(content[:8], "little")
-        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["stepfold"])
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        text = metadata["stepfold"]
+        header = json.loads(text)
         found = header["format"]
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (
+        safetensors.SafetensorError,
+        ValueError,
+        LookupError,
+        TypeError,
+        RecursionError,
+    ) as error:
         cause = "it is empty" if not content else f"cut short, damaged or of another kind: {error}"
         raise ValueError(
             f"{path} is not a whole checkpoint ({cause}); start anew at another path"
@@ -168,7 +179,7 @@ def load_checkpoint(
             f"this is {stepfold.__version__} with {FORMAT!r}; finish it with the version that "
             "began it, or start anew at another path"
         )
-    if header["checksum"] != _checksum(tensors):
+    if metadata.get("checksum") != str(_checksum(text, tensors)):
         raise ValueError(
             f"{path} is damaged (its checksum is not that of its content); start anew at another "
             "path"
@@ -219,9 +230,12 @@ def differing(there: Any, here: Any, name: str = "") -> list[str]:
     return [] if there == here else [f"`{name}` is {there!r} there and {here!r} here"]
 
 
-def _checksum(tensors: dict[str, Tensor]) -> int:
-    total = 0
-    for name in sorted(tensors):
+def _checksum(text: str, tensors: dict[str, Tensor]) -> int:
+    """That of a header and of everything of the tensors: names, types and shapes, then bytes."""
+    names = sorted(tensors)
+    kinds = [(name, str(tensors[name].dtype), list(tensors[name].shape)) for name in names]
+    total = zlib.crc32(json.dumps([text, kinds]).encode())
+    for name in names:
         content: Any = tensors[name].reshape(-1).view(torch.uint8).numpy()
         total = zlib.crc32(content, total)
     return total

@@ -10,9 +10,9 @@ from typing import Any
 import click
 import numpy as np
 
-from stepfold._checks import check_indices
 from stepfold.cli.formats.memory import check_room_for_problem
 from stepfold.cli.formats.npy import Header, read_header
+from stepfold.operators import check_indices
 
 SPARSE = {"data", "format", "shape"}
 NAMES_SHOWN = 12

@@ -144,8 +144,8 @@ def lsq_chebyshev(
     measure = LsqrRules((atol, btol), norms(data) / rhs_unit, shift, norms(inner.rhs))
     reduction = max(min(atol, btol), 1e-15)
     policy = policy_for(bounds, units, reduction, limit)
-    if bounds is not None:
-        measure.upper = bounds.upper / units.hessian
+    if policy.bounds is not None:
+        measure.upper = policy.bounds.upper
     terms = Terms(budgets=Budgets(max_steps=limit))
     loop = run_quadratic(units, None, inner.linear_term, measure, policy, terms)
     ledger = loop.ledger

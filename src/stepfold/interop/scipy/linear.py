@@ -165,7 +165,7 @@ def _in_units_near_one(inverse: Any, vector: Any) -> tuple[Any, float]:
 
 def policy_for(bounds: SpectralBounds | None, units: Units, rtol: float, limit: int) -> Policy:
     """Chebyshev steps for bounds that are given, in periods that fit the limit; else automatic."""
-    bounds = scaled_bounds(bounds, 1 / units.hessian)
+    bounds = scaled_bounds(bounds, units.per_hessian)
     if bounds is None:
         return Automatic(rtol)
     rtol = min(max(rtol, 1e-15), 0.1)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from stepfold._registry import Registry
+from stepfold._registry import Registry, first_line
 from stepfold.lab.outcome import Outcome
 from stepfold.lab.parameters import Parameter, Value, checked_values, parameters_of
 from stepfold.lab.sources import Source
@@ -57,7 +57,7 @@ class Experiment:
     @property
     def description(self) -> str:
         """First line of the function's docstring."""
-        return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
+        return first_line(self.function)
 
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
@@ -110,7 +110,9 @@ class Experiment:
         }
 
 
-EXPERIMENTS: Registry[Experiment] = Registry("experiment", "stepfold.lab.experiments")
+EXPERIMENTS: Registry[Experiment] = Registry(
+    "experiment", "stepfold.lab.experiments", "stepfold.experiments", Experiment
+)
 
 
 def experiment(

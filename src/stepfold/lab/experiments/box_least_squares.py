@@ -6,6 +6,7 @@ for an interval that is tuned on other problems.
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any
 
 import numpy as np
@@ -292,12 +293,12 @@ def binary_least_squares(
 def _sloped(steps: Any, slope: float, signals: Any, sample: Any) -> list[Any]:
     """Start and layers of projected gradients with known steps, in units of 1/λ_max."""
     from stepfold.unfolded import UnfoldedIteration
-    from stepfold.unfolded.networks.box import SlopedLayer
+    from stepfold.unfolded.networks.box import sloped_layer
     from stepfold.unfolded.networks.sparse_signals import lipschitz_constant
 
     network = UnfoldedIteration(
         Schedule(steps),
-        iteration=SlopedLayer(1 / lipschitz_constant(signals.matrix)),
+        iteration=functools.partial(sloped_layer, 1 / lipschitz_constant(signals.matrix)),
         parameters={"slope": slope},
         dtype=sample.target.dtype,
     )

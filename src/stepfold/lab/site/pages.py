@@ -12,6 +12,9 @@ from stepfold.lab.outcome import Outcome
 from stepfold.lab.report import SavedRun
 from stepfold.lab.site.interactive import interactive
 
+# The files beside a page, from a disk or from a server.
+OWN = "'self'"
+
 
 @dataclass(frozen=True, eq=False)
 class Entry:
@@ -48,7 +51,7 @@ def index_page(entries: Sequence[Entry], failures: Sequence[str]) -> str:
             heading = f"h{level + bool(paper)}"
             cards = [_card(entry, heading) for entry in reproductions]
             body += ['<ul class="cards">', *cards, "</ul>"]
-    return page("Results", body, head=_head("assets"), wide=True)
+    return page("Results", body, head=_head("assets"), own=OWN, wide=True)
 
 
 def _paper(entry: Entry) -> str:
@@ -112,6 +115,7 @@ def run_page(entry: Entry, neighbours: tuple[Entry | None, Entry | None]) -> str
         entry.run.outcome.title,
         body,
         head=_head("../assets") + scripts,
+        own=OWN,
         navigation='<nav aria-label="Site"><a href="../index.html">All results</a></nav>',
     )
 

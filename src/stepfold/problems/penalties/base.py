@@ -94,7 +94,9 @@ class SeparablePenalty(ConjugatePenalty):
         """The face that real ``x`` lies in."""
 
 
-PENALTIES: Registry[Callable[..., Penalty]] = Registry("penalty", "stepfold.problems.penalties")
+PENALTIES: Registry[Callable[..., Penalty]] = Registry(
+    "penalty", "stepfold.problems.penalties", "stepfold.penalties"
+)
 
 
 def check_penalty(penalty: Any) -> Penalty:

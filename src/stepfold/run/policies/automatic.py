@@ -95,6 +95,9 @@ class Automatic(Policy):
             else:
                 if bounds.lower > 0:
                     period = shortest_good_period(bounds, self._rtol)
+                    if period > PERIOD_WITHOUT_LOWER:
+                        # The order of a power of two costs nothing to find.
+                        period = 2 ** round(math.log2(period))
                     self._schedule = chebyshev_steps(bounds, period)
                 else:
                     self._schedule = chebyshev_steps(bounds, PERIOD_WITHOUT_LOWER, kind=4)

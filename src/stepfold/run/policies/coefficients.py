@@ -60,11 +60,11 @@ class Coefficients:
         """Steps taken in."""
         return len(self._steps)
 
-    def step(self, sizes: FloatArray) -> None:
+    def step(self, sizes: Sequence[float] | FloatArray) -> None:
         """Take in the step lengths αₖ of all rows."""
         self._steps.append(float(sizes[self._row]))
 
-    def ratio(self, ratios: FloatArray) -> None:
+    def ratio(self, ratios: Sequence[float] | FloatArray) -> None:
         """Take in the ratios βₖ after that step."""
         self._ratios.append(float(ratios[self._row]))
 

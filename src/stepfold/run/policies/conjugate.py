@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,13 @@ from stepfold._arrays import (
     take,
 )
 from stepfold._typing import FloatArray
-from stepfold.kernels import ConjugateBlock, conjugate_block
+from stepfold.kernels import ConjugateBlock, Steps, conjugate_block
 from stepfold.operators import apply
 from stepfold.problems import LeastSquares
 from stepfold.run.ledger import Seen
 from stepfold.run.loop import Loop
 from stepfold.run.policies.coefficients import Coefficients
+from stepfold.run.policies.small import is_small, small_steps
 
 # A new iterate is kept only if its gradient is this much smaller than that of the best one.
 BETTER = 0.9
@@ -200,7 +201,7 @@ class ConjugateGradients:
         return FLAT * math.sqrt(self.x.shape[-1]) * epsilon(self.x)
 
     def block(self, loop: Loop, num_steps: int, target: float) -> bool | None:
-        """Many steps in one compiled call, where that can be: one row, no preconditioner.
+        """Many steps in one call, where that can be: one row, no preconditioner.
 
         Args:
             loop: The run; every step is booked there.
@@ -208,54 +209,67 @@ class ConjugateGradients:
             target: A gradient norm to end at.
 
         Returns:
-            Whether the last step was made; None if there is no such kernel.
+            Whether the last step was made; None if they must be made one by one.
         """
-        problem = loop.problem
-        if self._primal is not self.dual:
+        steps = self._block_for(loop)
+        if steps is None:
             return None
-        if self._block is None:
-            self._block = conjugate_block(problem.hessian, self.x)
-            if self._block is None:
-                return None
-        square = row_dots(self.dual, self.dual) if self._next is None else self._next
+        squares = row_dots(self.dual, self.dual) if self._next is None else self._next
+        square = float(squares[0])
         best = float((self._first if self.saved is None else self.saved[1])[0])
         is_fresh = self._direction is None
         if is_fresh:
             self._direction = np.empty_like(self.dual)
-        made = self._block(
+        made = steps(
             (self.x, self.dual, self._direction),
-            (float(square[0]), float(self._square[0]), float(self._lengths[0]), is_fresh),
+            (square, float(self._square[0]), float(self._lengths[0]), is_fresh),
             stop=target**2,
             better=((BETTER * best) ** 2, BETTER**2),
             flat=(self.largest, self._rounding * epsilon(self.x)),
             num_steps=num_steps,
         )
-        before = loop.ledger.num_steps
-        for ratio, lengths, curvature, alpha, square_after in made.done:
+        ledger, gain = loop.ledger, float(self.gain[0])
+        before, products = ledger.num_steps, loop.problem.products_per_gradient
+        for ratio, lengths, curvature, alpha, after in made.done.tolist():
             if not is_fresh:
-                self.coefficients.ratio(np.array([ratio]))
+                self.coefficients.ratio((ratio,))
             is_fresh = False
             self._note_largest(loop, curvature / lengths)
-            self.coefficients.step(np.array([alpha]))
-            self.gain = self.gain + alpha * square
-            self._square, square = square, np.array([square_after])
+            self.coefficients.step((alpha,))
+            gain += alpha * square
+            self._square, square = np.array([square]), after
             self._lengths = np.array([lengths])
-            if loop.ledger.num_steps > before:
-                loop.ledger.note(self.sizes)
-            loop.stepped(self.x, problem.products_per_gradient)
-            self.sizes = np.sqrt(square)
-        self._next = square
+            if ledger.num_steps > before:
+                ledger.note(self.sizes)
+            loop.stepped(self.x, products)
+            self.sizes = np.array([math.sqrt(after)])
+        self.gain = np.array([gain])
+        self._next = np.array([square])
         if made.saved is not None:
             self.saved = made.saved[0], np.array([math.sqrt(made.saved[1])])
         if made.failed is None:
             return True
-        ratio, lengths, curvature = made.failed
+        ratio, lengths, curvature = made.failed.tolist()
         if not is_fresh:
-            self.coefficients.ratio(np.array([ratio]))
-        self._square, self._lengths = square, np.array([lengths])
+            self.coefficients.ratio((ratio,))
+        self._square, self._lengths = self._next, np.array([lengths])
         self._step_lengths(loop, np.array([curvature]))
         self._direction = self._next = None
         return False
+
+    def _block_for(self, loop: Loop) -> Callable[..., Steps] | None:
+        """What makes many steps in one call; None if nothing does."""
+        problem = loop.problem
+        if self._primal is not self.dual:
+            return None
+        if self._block is None:
+            self._block = conjugate_block(problem.hessian, self.x)
+        if self._block is not None or not is_small(problem, self.x):
+            return self._block
+        if isinstance(problem, LeastSquares) != self.carries_residual:
+            return None
+        residual = self.residual(loop) if self.carries_residual else None
+        return functools.partial(small_steps, problem, residual)
 
     def residual(self, loop: Loop) -> Any:
         """``Ax − b``: what is carried along, else computed."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -104,19 +105,9 @@ def untied(network: UnfoldedIteration) -> UnfoldedIteration:
     )
 
 
-class Deblurred:
-    """Sampler of blurred patches posed for ADMM, started from the blurred pictures.
-
-    Args:
-        patches: Sampler of the patches.
-    """
-
-    def __init__(self, patches: BlurredPatches) -> None:
-        self._patches = patches
-
-    def __call__(self, rng: np.random.Generator) -> Sample:
-        """A batch of them."""
-        return posed(self._patches(rng))
+def posed_patches(patches: BlurredPatches, rng: np.random.Generator) -> Sample:
+    """A batch of blurred patches posed for ADMM: the sampler, once the patches are bound."""
+    return posed(patches(rng))
 
 
 def posed(sample: Sample) -> Sample:
@@ -156,6 +147,7 @@ def admm(
     patches = BlurredPatches(
         photographs(TRAINING), side=side, width=width, noise=noise, batch_size=batch_size
     )
+    sampler: Any = functools.partial(posed_patches, patches)
     # The same weights in all layers at first: trained from different ones they end 0.2 dB lower.
     layers = [AdmmLayer(num_channels) for _ in range(1 if shared else num_layers)]
     network = UnfoldedIteration(
@@ -165,7 +157,7 @@ def admm(
     )
     return Task(
         network,
-        SampledLoss(Deblurred(patches), criterion=error_of_pictures),
+        SampledLoss(sampler, criterion=error_of_pictures),
         dataclasses.replace(
             TOGETHER,
             num_iterations=500,

@@ -173,4 +173,6 @@ class NetworkBuilder(Protocol):
         """Make the task with its defaults."""
 
 
-NETWORKS: Registry[NetworkBuilder] = Registry("network", "stepfold.unfolded.networks")
+NETWORKS: Registry[NetworkBuilder] = Registry(
+    "network", "stepfold.unfolded.networks", "stepfold.networks"
+)

@@ -8,6 +8,7 @@ the corners.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -171,17 +172,11 @@ class BinarySignals:
         return Sample(problem, signals)
 
 
-class SlopedLayer:
+def sloped_layer(unit: float, x: Tensor, params: LayerParameters, problem: Any) -> Tensor:
     """``P(α(x − γ∇f(x)))`` with γ in units of ``unit``, so that γ and α are of one size."""
-
-    def __init__(self, unit: float) -> None:
-        self.unit = unit
-
-    def __call__(self, x: Tensor, params: LayerParameters, problem: Any) -> Tensor:
-        """The layer on a batch."""
-        moved = problem.gradient_step(x, self.unit * params.step)
-        projected: Tensor = (params.slope * moved).clamp(-1, 1)
-        return projected
+    moved = problem.gradient_step(x, unit * params.step)
+    projected: Tensor = (params.slope * moved).clamp(-1, 1)
+    return projected
 
 
 @NETWORKS.register("box_least_squares")
@@ -254,7 +249,7 @@ def binary(
     )
     network = UnfoldedIteration(
         Schedule(np.ones(check_count("num_layers", num_layers))),
-        iteration=SlopedLayer(1 / lipschitz_constant(sampler.matrix)),
+        iteration=functools.partial(sloped_layer, 1 / lipschitz_constant(sampler.matrix)),
         parameters={"slope": 1.0},
         dtype=torch.float32,
     )

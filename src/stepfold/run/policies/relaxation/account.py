@@ -42,7 +42,7 @@ FALL, RISE = 2.0, 4.0
 DECAY = 0.8
 ESCAPE = 0.1
 # A residual may rise by so much more than the eigenvalue that drives it away from a saddle tells.
-RISE = 1.1
+MOST_GROWTH = 1.1
 LARGEST_RATIO = 1e8
 # Real parts up to this share of the largest Ritz value are no more than rounding.
 TINY = 1e-10
@@ -164,7 +164,7 @@ class Account:
     def most_rise(self, period: Period) -> float:
         """By what factor a period may raise the residual, as the escape from a saddle does."""
         rise = float(np.abs(period.polynomial(self.escape)))
-        return RISE * rise if rise > 1 else 1.0
+        return MOST_GROWTH * rise if rise > 1 else 1.0
 
     def learn(self, values: NDArray[np.complex128], *, accepted: bool) -> None:
         """Take in the Ritz values of a period."""

@@ -33,6 +33,4 @@ class GalleryMap:
         return float(np.linalg.norm(x - self.solution) / np.linalg.norm(self.start - self.solution))
 
 
-GALLERY: Registry[Callable[[np.random.Generator], GalleryMap]] = Registry(
-    "gallery map", "stepfold.problems.gallery"
-)
+GALLERY: Registry[Callable[[np.random.Generator], GalleryMap]] = Registry("gallery map", "gallery")

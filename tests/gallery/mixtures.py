@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from gallery.base import GALLERY, GalleryMap
 from stepfold._typing import FloatArray
-from stepfold.problems.gallery.base import GALLERY, GalleryMap
 
 
 def mixture_map(samples: FloatArray) -> Callable[[FloatArray], FloatArray]:

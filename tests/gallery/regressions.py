@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from gallery.base import GALLERY, GalleryMap
 from stepfold._typing import FloatArray
 from stepfold.problems.composite import Composite, lasso
-from stepfold.problems.gallery.base import GALLERY, GalleryMap
 from stepfold.problems.logistic import Logistic
 from stepfold.problems.penalties import L1, nonnegative
 from stepfold.problems.quadratic import LeastSquares

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gallery.base import GALLERY, GalleryMap
 from stepfold._typing import FloatArray
-from stepfold.problems.gallery.base import GALLERY, GalleryMap
 
 
 @GALLERY.register("sinkhorn")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gallery.base import GALLERY, GalleryMap
 from stepfold._typing import FloatArray
-from stepfold.problems.gallery.base import GALLERY, GalleryMap
 
 
 @GALLERY.register("tanh_network")
@@ -33,7 +33,7 @@ def tanh_network(rng: np.random.Generator) -> GalleryMap:
 
 
 @GALLERY.register("powers")
-def powers(rng: np.random.Generator) -> GalleryMap:  # noqa: ARG001 (nothing here is random)
+def powers(rng: np.random.Generator) -> GalleryMap:
     """``(x₁^0.2 + x₂^0.5, x₁^0.5 + x₂^0.2)`` from (1, 4); both coordinates end at 2.96457.
 
     The solution is that of ``x = x^0.2 + x^0.5`` by bisection.

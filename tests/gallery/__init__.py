@@ -4,6 +4,6 @@ Each member takes a random generator and makes a map with a start and an indepen
 ``GALLERY["pagerank"](np.random.default_rng(0))``.
 """
 
-from stepfold.problems.gallery.base import GALLERY, GalleryMap
+from gallery.base import GALLERY, GalleryMap
 
 __all__ = ["GALLERY", "GalleryMap"]

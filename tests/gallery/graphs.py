@@ -11,47 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from stepfold._typing import FloatArray
-from stepfold.problems.gallery.base import GALLERY, GalleryMap
-
-# Member i and those acquainted with i that have a larger number: 78 pairs.
-KARATE_CLUB = {
-    0: "1 2 3 4 5 6 7 8 10 11 12 13 17 19 21 31",
-    1: "2 3 7 13 17 19 21 30",
-    2: "3 7 8 9 13 27 28 32",
-    3: "7 12 13",
-    4: "6 10",
-    5: "6 10 16",
-    6: "16",
-    8: "30 32 33",
-    9: "33",
-    13: "33",
-    14: "32 33",
-    15: "32 33",
-    18: "32 33",
-    19: "33",
-    20: "32 33",
-    22: "32 33",
-    23: "25 27 29 32 33",
-    24: "25 27 31",
-    25: "31",
-    26: "29 33",
-    27: "33",
-    28: "31 33",
-    29: "32 33",
-    30: "32 33",
-    31: "32 33",
-    32: "33",
-}
-
-
-def karate_club() -> FloatArray:
-    """Adjacency matrix of the 34-node karate club, entries 0 and 1."""
-    adjacency = np.zeros((34, 34))
-    for node, text in KARATE_CLUB.items():
-        others = [int(word) for word in text.split()]
-        adjacency[node, others] = adjacency[others, node] = 1.0
-    return adjacency
+from gallery.base import GALLERY, GalleryMap
+from stepfold.unfolded.networks.relaxation import karate_club_laplacian
 
 
 @GALLERY.register("consensus")
@@ -60,10 +21,8 @@ def consensus(rng: np.random.Generator) -> GalleryMap:
 
     L is the graph's Laplacian. Everybody ends with the mean of the starting opinions.
     """
-    adjacency = karate_club()
-    degrees = adjacency.sum(1)
-    laplacian = np.diag(degrees) - adjacency
-    eta = 1 / (1 + degrees.max())
+    laplacian = karate_club_laplacian()
+    eta = 1 / (1 + laplacian.max())
     start = rng.standard_normal(34)
     return GalleryMap(lambda x: x - eta * (laplacian @ x), start, np.full(34, start.mean()))
 
