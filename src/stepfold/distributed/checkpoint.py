@@ -75,7 +75,7 @@ def resumable_solve(
     array([1., 3.])
     """
     every = float(check_nonnegative("every", every))
-    smooth = problem.problem if isinstance(problem, Composite) else problem
+    smooth: Any = problem.problem if isinstance(problem, Composite) else problem
     if group is None:
         group = getattr(smooth, "group", None) or current_group()
     path = Path(checkpoint)
@@ -178,7 +178,7 @@ def _read(path: Path, identity: str) -> Any:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             x, record = held["x"], json.loads(str(held["record"]))
         whole = record["checksum"] == hashlib.sha256(x.tobytes()).hexdigest()
         found, other = record["format"], record["problem"] != identity

@@ -260,7 +260,7 @@ def _opened(path: Path, axis: int) -> Parts:
         record = json.loads((path / LIST).read_text())
         found, dtype = record["format"], np.dtype(record["dtype"])
         listed = [(one["file"], tuple(map(int, one["shape"]))) for one in record["parts"]]
-        whole = [shape for _, shape in listed][0]
+        whole = listed[0][1]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{path / LIST} is damaged ({error!r}); write it again") from None
     if found != FORMAT:
@@ -283,9 +283,9 @@ def _opened(path: Path, axis: int) -> Parts:
                 f"got shapes {whole} and {shape}"
             )
         parts.append(Part(file, shape[axis]))
-    shape = list(whole)
-    shape[axis] = check_count("rows", sum(part.rows for part in parts))
-    return _checked(Parts(path, tuple(shape), dtype, tuple(parts), axis))
+    lengths = list(whole)
+    lengths[axis] = check_count("rows", sum(part.rows for part in parts))
+    return _checked(Parts(path, tuple(lengths), dtype, tuple(parts), axis))
 
 
 def _checked(parts: Parts) -> Parts:
@@ -310,7 +310,7 @@ def _load(path: Path) -> Any:
     if path.suffix == ".npz":
         import scipy.sparse
 
-        return scipy.sparse.load_npz(path).tocsr()
+        return scipy.sparse.csr_array(scipy.sparse.load_npz(path))
     if path.suffix == ".zarr":
         try:
             import zarr
