@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import shutil
 import sys
@@ -166,13 +167,17 @@ def _rename_if_absent(draft: Path, folder: Path) -> None:
     draft.rename(folder)
 
 
+def free_beside(folder: Path) -> Path:
+    """A name like that of a folder that nobody has taken."""
+    names = (f"{folder.name[:60]}-{number}" for number in itertools.count(2))
+    return next(place for place in map(folder.with_name, names) if not place.exists())
+
+
 def _kept(draft: Path, folder: Path) -> Path | None:
     """Where a draft is kept whose place was taken; None if nowhere."""
-    for number in range(2, 100):
-        place = folder.with_name(f"{folder.name[:60]}-{number}")
-        if not place.exists():
-            with contextlib.suppress(OSError):
-                return draft.rename(place)
+    place = free_beside(folder)
+    with contextlib.suppress(OSError):
+        return draft.rename(place)
     return None
 
 
