@@ -62,6 +62,7 @@ bench: $(STAMP)  ## Time stepfold beside its rivals (half an hour); the table of
 	$(BIN)/python benchmarks/solve.py --write docs/benchmarks.md
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/command_line.py
+	$(BIN)/python benchmarks/ridge.py
 	$(BIN)/python benchmarks/rivals.py
 	$(BIN)/python benchmarks/multigrid.py --write docs/multigrid.md
 	$(BIN)/python benchmarks/guard.py
