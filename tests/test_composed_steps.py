@@ -253,3 +253,10 @@ def test_the_zero_operator_is_refused(build):
 def test_arcsine_steps_need_a_lower_bound():
     with pytest.raises(ValueError, match=r"`arcsine_steps` needs `bounds.lower > 0`"):
         arcsine_steps(UNIT, 4)
+
+
+def test_a_seed_is_no_generator_and_a_number_no_schedule():
+    with pytest.raises(TypeError, match=r"`rng` must be a numpy.random.Generator or None, got int"):
+        arcsine_steps(SpectralBounds(1.0, 2.0), 4, rng=3)
+    with pytest.raises(TypeError, match=r"`schedule` must be a Schedule, got float"):
+        composed_period_rate(0.5)
