@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import io
+import runpy
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,3 +230,11 @@ def test_optax_is_given_single_precision_where_jax_is_set_to_it():
     assert [float(jax.jit(step)(t)) for t in range(5)] == [MINE(t) for t in range(5)]
     with pytest.raises(TypeError, match=r"`schedule` must be a Schedule, got list"):
         learning_rate([0.5])
+
+
+def test_the_example_ends_far_closer_with_chebyshev_steps(capsys):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    example = Path(__file__).parent.parent / "examples" / "optimisers.py"
+    runpy.run_path(str(example), run_name="__main__")
+    constant, ours = (float(line.split()[-1]) for line in capsys.readouterr().out.splitlines())
+    assert ours <= 0.05 * constant

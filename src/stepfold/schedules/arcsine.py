@@ -28,12 +28,13 @@ def arcsine_steps(
     Returns:
         A schedule of shape (T,), in units of 1 / Hessian, in the order in which it was drawn. The
         geometric mean of ``|p(λ)|^(1/T)`` over draws is ``first_order_lower_bound(bounds)`` for
-        every λ in [a, b], and for separable functions too. A single draw varies: near
-        λ = b the logarithm of ``|p(λ)|`` has a standard deviation of up to ``π√T``, so that a short
-        schedule may grow errors. Draw as many steps as the run takes; on quadratics
+        every λ in [a, b], and for each coordinate of a separable function. A single draw varies:
+        near λ = b the logarithm of ``|p(λ)|`` has a standard deviation of up to ``π√T``, so
+        that a short schedule may grow errors. Draw as many steps as the run takes; on quadratics
         `chebyshev_steps` have the same rate for certain.
 
     Raises:
+        TypeError: If ``rng`` is no generator.
         ValueError: If ``bounds.lower`` is 0.
 
     References:
@@ -45,7 +46,13 @@ def arcsine_steps(
     """
     period = check_count("period", period)
     check_lower("arcsine_steps", bounds)
-    rng = np.random.default_rng(0) if rng is None else rng
+    if rng is None:
+        rng = np.random.default_rng(0)
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            f"`rng` must be a numpy.random.Generator or None, got {type(rng).__name__}; give "
+            "`np.random.default_rng(seed)`"
+        )
     # (1 − c) a + (1 + c) b halved: no cancellation near a.
     half = np.pi / 2 * rng.random(period)
     inverse = bounds.lower * np.sin(half) ** 2 + bounds.upper * np.cos(half) ** 2

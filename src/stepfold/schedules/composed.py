@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from stepfold._checks import check_count
 from stepfold._typing import FloatArray
-from stepfold.schedules.base import SCHEDULES, Schedule, check_upper
+from stepfold.schedules.base import SCHEDULES, Schedule, check_schedule, check_upper
 from stepfold.schedules.silver import SILVER_RATIO, silver_convex_steps
 from stepfold.spectrum import SpectralBounds
 
@@ -154,6 +154,7 @@ def composed_period_rate(schedule: Schedule) -> float:
     >>> composed_period_rate(obs_f_steps(SpectralBounds(0.0, 1.0), 1))
     0.125
     """
+    check_schedule(schedule, or_none=False)
     if schedule.builder not in FAMILIES or schedule.order != "given" or schedule.bounds is None:
         raise ValueError(
             f"`schedule` must be {', '.join(FAMILIES)} steps in their own order to have this "
