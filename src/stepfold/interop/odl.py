@@ -17,13 +17,15 @@ from stepfold import operators
 from stepfold._typing import FloatArray
 
 try:
-    import odl
+    import odl as _package
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "`stepfold.interop.odl` needs odl >= 1.0, which is not installed; install it with "
         "`pip install '.[odl]'` from a clone of stepfold",
         name=error.name,
     ) from error
+
+odl: Any = _package  # its names are starred together, where a type checker does not find them
 
 
 def linear_map(operator: Any) -> operators.LinearMap:

@@ -101,7 +101,7 @@ class _Real(Penalty):
             return np.float64(found)
         # A projected point is often outside by a rounding, which pyproximal does not allow for.
         moved = np.linalg.norm(np.asarray(self.operator.prox(x.copy(), 1.0)) - x)
-        is_inside = found or moved <= _SLACK * epsilon(x) * max(1.0, np.linalg.norm(x))
+        is_inside = found or moved <= _SLACK * epsilon(x) * max(1.0, float(np.linalg.norm(x)))
         return np.float64(0.0 if is_inside else math.inf)
 
     def prox(self, v: ArrayT, step: Any) -> ArrayT:
