@@ -1,7 +1,7 @@
 """Problems whose data lie in several processes, and the processes.
 
-Each process holds some rows, or owns some unknowns; the run is the one of `stepfold.solve`. Processes are linked by
-torchrun (`processes`), by MPI (`stepfold.interop.mpi4py`), or there is one.
+Each process holds some rows, or owns some unknowns; the run is the one of `stepfold.solve`.
+Processes are linked by torchrun (`processes`), or there is one.
 """
 
 from stepfold.distributed.exchange import PeerError

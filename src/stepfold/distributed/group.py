@@ -49,9 +49,7 @@ class Group(ABC):
     def broadcast(self, value: Any) -> Any:
         """The value of process 0."""
 
-    def swap(
-        self, outgoing: Mapping[int, Any], incoming: Mapping[int, Any]
-    ) -> Callable[[], None]:
+    def swap(self, outgoing: Mapping[int, Any], incoming: Mapping[int, Any]) -> Callable[[], None]:
         """Begin to send arrays to some processes and to receive others; call what it returns.
 
         All processes call it, each with what the others expect. By default everything goes through

@@ -35,7 +35,7 @@ class Layout:
     array([1, 3])
     """
 
-    owners: NDArray[np.int32]
+    owners: NDArray[Any]
     rank: int
 
     def __post_init__(self) -> None:

@@ -45,14 +45,17 @@ class Spread:
 
     @property
     def ndim(self) -> int:
+        """1, or 2 for a batch."""
         return self.local.ndim
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Of the entries."""
         return self.local.dtype
 
     @property
     def device(self) -> str:
+        """The processor's memory."""
         return "cpu"
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Space:
@@ -90,10 +93,12 @@ class Spread:
         return Spread(abs(self.local), self.space)
 
     def conj(self) -> Spread:
+        """Itself: it is real."""
         return self
 
     @property
     def real(self) -> Spread:
+        """Itself."""
         return self
 
     def sum(self, axis: int | None = None) -> Any:
@@ -116,9 +121,14 @@ def _operation(name: str) -> Any:
 
     def operate(self: Spread, other: Any) -> Any:
         other = _local(other)
-        if isinstance(other, np.ndarray) and other.ndim and other.shape[-1] not in (
-            1,
-            self.local.shape[-1],
+        if (
+            isinstance(other, np.ndarray)
+            and other.ndim
+            and other.shape[-1]
+            not in (
+                1,
+                self.local.shape[-1],
+            )
         ):
             return NotImplemented
         return Spread(function(self.local, other), self.space)
@@ -162,6 +172,7 @@ class Space:
         return total.reshape(numbers.shape)
 
     def sum(self, x: Any, *, axis: int | None = None) -> Any:
+        """Along the last axis, over all processes."""
         if not isinstance(x, Spread):
             return np.sum(x, axis=axis)
         if axis not in (-1, x.ndim - 1) and not (axis is None and x.ndim == 1):
@@ -170,17 +181,19 @@ class Space:
         return self.total(wide.sum(-1))
 
     def max(self, x: Any, *, axis: int | None = None) -> Any:
+        """Of all entries or of each row, over all processes."""
         if not isinstance(x, Spread):
             return np.max(x, axis=axis)
         local = x.local.max() if axis is None else x.local.max(axis=-1)
         return np.max(self.exchange.group.gather(local), axis=0)
 
     def all(self, x: Any) -> Any:
+        """Whether every entry is true on every process."""
         if not isinstance(x, Spread):
             return np.all(x)
         return self.total([np.count_nonzero(~x.local)])[0] == 0
 
-    def asarray(self, values: Any, *, device: Any = None, copy: Any = None) -> Any:
+    def asarray(self, values: Any, *, device: Any = None, copy: Any = None) -> Any:  # noqa: ARG002
         """A copy of one of these; of all n numbers, those of this process; else NumPy's."""
         if isinstance(values, Spread):
             return Spread(np.array(values.local), self)
@@ -189,22 +202,27 @@ class Space:
             return Spread(np.ascontiguousarray(array[..., self.layout.own]), self)
         return array
 
-    def empty(self, shape: Any, *, dtype: Any, device: Any = None) -> Spread:
+    def empty(self, shape: Any, *, dtype: Any, device: Any = None) -> Spread:  # noqa: ARG002
+        """Room for vectors."""
         return Spread(np.empty((*shape[:-1], self.layout.own.size), dtype), self)
 
-    def astype(self, x: Any, dtype: Any, *, copy: Any = None) -> Any:
+    def astype(self, x: Any, dtype: Any, *, copy: Any = None) -> Any:  # noqa: ARG002
+        """In another dtype."""
         made = _local(x).astype(dtype, copy=False)
         return Spread(made, self) if isinstance(x, Spread) else made
 
     def take(self, x: Any, indices: Any, *, axis: int) -> Any:
+        """Some rows."""
         if axis != 0 or x.ndim == 1:
             raise ValueError(f"`axis` must be that of the rows, 0, got {axis}")
         return Spread(x.local[indices], self)
 
     def stack(self, arrays: Any) -> Spread:
+        """Vectors as rows."""
         return Spread(np.stack([_local(each) for each in arrays]), self)
 
     def conj(self, x: Any) -> Any:
+        """x, which is real."""
         return x
 
     def __getattr__(self, name: str) -> Any:
@@ -225,6 +243,8 @@ def gathered(x: Spread) -> NDArray[Any]:
     Args:
         x: Such as the ``x`` of a result, of shape (n,) or (batch, n).
 
+    >>> from stepfold.distributed import ShardedQuadratic
+    >>> import scipy.sparse
     >>> problem = ShardedQuadratic(scipy.sparse.eye_array(2, format="csr"), np.ones(2))
     >>> gathered(problem.linear_term)
     array([1., 1.])

@@ -65,23 +65,17 @@ class TorchGroup(Group):
             torch.distributed.broadcast_object_list(values, source, group=self._group)
         return values[0]
 
-    def swap(
-        self, outgoing: Mapping[int, Any], incoming: Mapping[int, Any]
-    ) -> Callable[[], None]:
+    def swap(self, outgoing: Mapping[int, Any], incoming: Mapping[int, Any]) -> Callable[[], None]:
         """Begin to send and to receive, from process to process."""
         kept, works = [], []
         with self._in_words():
             for rank, array in incoming.items():
                 tensor = torch.from_numpy(array)
-                works.append(
-                    torch.distributed.irecv(tensor, group=self._group, group_src=rank)
-                )
+                works.append(torch.distributed.irecv(tensor, group=self._group, group_src=rank))
                 kept.append(tensor)
             for rank, array in outgoing.items():
                 tensor = torch.from_numpy(array)
-                works.append(
-                    torch.distributed.isend(tensor, group=self._group, group_dst=rank)
-                )
+                works.append(torch.distributed.isend(tensor, group=self._group, group_dst=rank))
                 kept.append(tensor)
 
         def wait() -> None:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
 
 from stepfold._arrays import norms, take
@@ -34,7 +33,7 @@ from stepfold.spectrum.lanczos import Lanczos
 from stepfold.spectrum.target import Target
 
 
-class ShardedQuadratic(QuadraticProblem[Spread]):
+class ShardedQuadratic(QuadraticProblem[Any]):
     """Minimise ``½xᵀAx − bᵀx``, that is solve ``Ax = b``, with unknowns shared out among processes.
 
     Each process makes it of the rows of A and the entries of b of its own unknowns, and calls
@@ -59,6 +58,7 @@ class ShardedQuadratic(QuadraticProblem[Spread]):
             layouts or numbers of right-hand sides. The message names the process, and all raise.
 
     >>> from stepfold import solve
+    >>> import scipy.sparse
     >>> A = scipy.sparse.diags_array([[2.0, 2.0], [-1.0], [-1.0]], offsets=[0, 1, -1]).tocsr()
     >>> problem = ShardedQuadratic(A, np.ones(2))
     >>> solve(problem).x.local.round(6)
@@ -143,13 +143,13 @@ class ShardedQuadratic(QuadraticProblem[Spread]):
         """b."""
         return self._rhs
 
-    def gradient(self, x: Spread) -> Spread:
+    def gradient(self, x: Any) -> Any:
         """``Ax − b``."""
         product = self._rows.local_product(x.local)
         product -= self._rhs.local
         return self._space.spread(product)
 
-    def gradient_step(self, x: Spread, gamma: Any) -> Spread:
+    def gradient_step(self, x: Any, gamma: Any) -> Any:
         """``x − gamma·gradient(x)``."""
         step = self._rows.local_product(x.local)
         step -= self._rhs.local
@@ -157,7 +157,7 @@ class ShardedQuadratic(QuadraticProblem[Spread]):
         step += x.local
         return self._space.spread(step)
 
-    def product(self, rows: Spread) -> Spread:
+    def product(self, rows: Any) -> Any:
         """``A v`` for a vector v or for each row of a batch."""
         return self._space.spread(self._rows.local_product(rows.local))
 
@@ -225,6 +225,8 @@ class _Rows(OwnOperator):
     vectors_like: Spread
 
     def __init__(self, rows: Any, layout: Layout, halo: Halo) -> None:
+        import scipy.sparse
+
         self.shape, self.dtype = (layout.size, layout.size), rows.dtype
         self._halo = halo
         places = np.empty(layout.size, np.int64)
@@ -259,9 +261,10 @@ class _Rows(OwnOperator):
 
     def discs(self) -> tuple[FloatArray, FloatArray]:
         """The diagonal, and the sums of absolute values of each row."""
-        sums = abs(self._inside).astype(np.float64).sum(axis=1)
+        sums: Any = abs(self._inside).astype(np.float64).sum(axis=1)
         sums[self._at_border] += abs(self._outside).astype(np.float64).sum(axis=1)
-        return self._inside.diagonal().astype(np.float64), sums
+        diagonal: FloatArray = self._inside.diagonal().astype(np.float64)
+        return diagonal, sums
 
     def __matmul__(self, x: Any) -> Any:
         if not isinstance(x, Spread) or x.ndim != 1:

@@ -76,7 +76,8 @@ class Target:
     def random_vector(self, size: int) -> Any:
         """Independent standard normal numbers, the same for the same seed.
 
-        An array of NumPy, or one such as `vectors_like` of the map, if it has that. From a stream of their own: with ``default_rng(seed)`` they would be the first row of a
+        An array of NumPy, or one such as `vectors_like` of the map, if it has that. The numbers are
+        from a stream of their own: with ``default_rng(seed)`` they would be the first row of a
         matrix that the caller drew with that seed, and far from independent of it.
         """
         numbers = np.random.default_rng([self.seed, STREAM]).standard_normal(size)
