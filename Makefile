@@ -62,8 +62,10 @@ bench: $(STAMP)  ## Time stepfold beside its rivals (half an hour); the table of
 	$(BIN)/python benchmarks/solve.py --write docs/benchmarks.md
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/command_line.py
+	$(BIN)/python benchmarks/ridge.py
 	$(BIN)/python benchmarks/rivals.py
 	$(BIN)/python benchmarks/multigrid.py --write docs/multigrid.md
+	$(BIN)/python benchmarks/optimisers.py --write docs/optimisers.md
 	$(BIN)/python benchmarks/guard.py
 	$(BIN)/python benchmarks/bounds.py
 	$(BIN)/python benchmarks/orders.py

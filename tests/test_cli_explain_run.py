@@ -79,6 +79,16 @@ def test_a_report_is_written(tmp_path: Path) -> None:
     assert (tmp_path / "report" / "report.html").exists()
 
 
+def test_an_explanation_does_not_replace_what_it_explains(tmp_path: Path) -> None:
+    folder = write_training(tmp_path / "t", spectrum=True)
+    before = sorted(path.name for path in folder.iterdir())
+    for output in (folder, folder.parent):
+        code, text = invoke("explain", folder, "-o", output, "--force")
+        assert code == 2
+        assert "which is to be explained" in " ".join(text.split())
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
 def test_options_for_matrices_are_refused(tmp_path: Path) -> None:
     folder = write_training(tmp_path / "t", spectrum=True)
     code, text = invoke("explain", folder, "--ridge", "1")

@@ -266,7 +266,7 @@ def test_iterates_that_differ_in_one_bit_are_found_out_at_the_next_sum() -> None
         return problem.gradient(x)
 
     for found in together(2, program):
-        assert isinstance(found, RuntimeError)
+        assert isinstance(found, PeerError)
         assert "out of step" in str(found)
 
 
@@ -276,7 +276,7 @@ def test_processes_that_make_different_products_are_found_out() -> None:
         return problem.product(np.ones(40)) if group.rank else problem.gradient(np.ones(40))
 
     for found in together(2, program):
-        assert isinstance(found, RuntimeError)
+        assert isinstance(found, PeerError)
 
 
 BAD = {

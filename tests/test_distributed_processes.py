@@ -111,6 +111,48 @@ def test_a_process_that_hangs_is_given_up_within_the_timeout_in_words(tmp_path) 
     assert "after 3 s: process 0 of 2 got no answer from the others within 0:00:03" in done.stderr
 
 
+KILLED = """
+import os, signal, sys
+import numpy as np
+from stepfold import SpectralBounds, chebyshev_steps
+from stepfold.distributed import ShardedLeastSquares, processes, resumable_solve
+
+rng = np.random.default_rng(0)
+A, b = rng.standard_normal((203, 40)), rng.standard_normal(203)
+first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and sys.argv[1] == "kill"
+
+def callback(count, x):
+    if first and count == 10 and os.environ["RANK"] == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with processes() as group:
+    rows = np.array_split(np.arange(203), 2)[group.rank]
+    problem = ShardedLeastSquares(A[rows], b[rows], group)
+    schedule = chebyshev_steps(SpectralBounds(50.0, 460.0), 4)
+    result = resumable_solve(
+        problem, schedule, checkpoint=sys.argv[2], every=0, rtol=1e-10, callback=callback
+    )
+    if group.rank == 0:
+        print(result.num_steps, result.status.name, result.x.tobytes().hex())
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_restarted_and_all_go_on_to_the_same_bits(tmp_path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(KILLED)
+    ends = []
+    for word in ("spare", "kill"):
+        done = launched(Path("--max-restarts=1"), str(program), word, str(tmp_path / "run.npz"))
+        assert done.returncode == 0, done.stderr
+        ends.append(done.stdout.split())
+    (whole, *one), (rest, *other) = ends
+    assert one == other
+    assert one[0] == "CONVERGED"
+    assert int(rest) == int(whole) - 8  # two periods of four were kept
+    assert not (tmp_path / "run.npz").exists()
+
+
 ABSENT = """
 import sys
 import stepfold

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from unittest import mock
 
@@ -154,6 +156,85 @@ def test_a_failing_rename_keeps_the_run_that_it_should_replace(run, failing_call
         write_run(_outcome("new", figures=0), run, seconds=1.0, force=True)
     assert _contents(run) == before
     assert os.listdir(run.parent) == ["run"]
+
+
+def _meanwhile(folder: Path, act) -> Path:
+    """Write a run to ``folder`` while somebody else acts on it."""
+    real = report.run_page
+
+    def page(*args):
+        act(folder)
+        return real(*args)
+
+    with mock.patch.object(report, "run_page", page):
+        return write_run(_outcome(figures=0), folder, seconds=1.0, force=folder.exists())
+
+
+@pytest.mark.parametrize("what", ["text", "run", "file"])
+def test_what_came_into_being_during_the_work_is_left_alone_and_the_run_is_kept(
+    tmp_path, what
+) -> None:
+    folder = tmp_path / "run"
+
+    def act(folder: Path) -> None:
+        if what == "file":
+            folder.write_text("precious")
+            return
+        folder.mkdir()
+        (folder / ("report.html" if what == "run" else "thesis.tex")).write_text("precious")
+
+    with pytest.raises(FileExistsError, match=r"left alone; the run is in .*run-2"):
+        _meanwhile(folder, act)
+    held = folder if what == "file" else next(folder.iterdir())
+    assert held.read_text() == "precious"
+    assert (tmp_path / "run-2" / "report.html").is_file()
+    assert sorted(os.listdir(tmp_path)) == ["run", "run-2"]
+
+
+def test_a_run_that_somebody_replaces_by_other_things_is_not_replaced_by_force(run) -> None:
+    def act(folder: Path) -> None:
+        (folder / "report.html").unlink()
+        (folder / "thesis.tex").write_text("precious")
+
+    with pytest.raises(FileExistsError, match=r"left alone; the run is in .*run-2"):
+        _meanwhile(run, act)
+    assert (run / "thesis.tex").read_text() == "precious"
+    assert sorted(os.listdir(run.parent)) == ["run", "run-2"]
+
+
+def test_an_empty_folder_made_meanwhile_is_filled(tmp_path) -> None:
+    assert _meanwhile(tmp_path / "run", Path.mkdir).is_file()
+    assert os.listdir(tmp_path) == ["run"]
+
+
+def test_a_run_whose_name_is_as_long_as_names_can_be_is_written(tmp_path) -> None:
+    assert write_run(_outcome(figures=0), tmp_path / ("n" * 255), seconds=1.0).is_file()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="drafts are held by locks of POSIX")
+def test_the_draft_of_a_killed_process_is_removed_and_that_of_a_living_one_is_not(tmp_path) -> None:
+    code = (
+        "import sys, time, pathlib; from stepfold.lab import _folder\n"
+        "def write(draft):\n"
+        "    (draft / 'half').touch(); print(draft, flush=True); time.sleep(600)\n"
+        "kind = _folder.Kind('run', 'report.html')\n"
+        "_folder.write_folder(pathlib.Path(sys.argv[1]), kind, write, force=False)"
+    )
+    processes, drafts = [], []
+    for name in ("killed", "living"):
+        command = [sys.executable, "-c", code, str(tmp_path / name)]
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        drafts.append(Path(processes[-1].stdout.readline().strip()))
+        os.utime(drafts[-1], (1.0, 1.0))
+    processes[0].kill()
+    processes[0].wait()
+    write_run(_outcome(figures=0), tmp_path / "run", seconds=1.0)
+    left = sorted(os.listdir(tmp_path))
+    processes[1].kill()
+    processes[1].wait()
+    for process in processes:
+        process.stdout.close()
+    assert left == [drafts[1].name, "run"]
 
 
 def test_records_that_are_not_json_leave_nothing(tmp_path) -> None:

@@ -10,9 +10,11 @@ from unittest import mock
 import pytest
 from _small_experiments import SMALL, adjustable
 
+from stepfold.lab import Outcome, runs
 from stepfold.lab.experiments.dugd import dugd
 from stepfold.lab.experiments.rates import rates
 from stepfold.lab.provenance import code_version
+from stepfold.lab.report import write_run
 from stepfold.lab.runs import Job
 
 BY_OTHER_CODE = mock.patch("stepfold.lab.runs.code_version", return_value="0123456789abcdef")
@@ -80,6 +82,20 @@ def test_computing_again_replaces_the_run(folder) -> None:
     _job(folder, scale=1.25).compute()
     assert _job(folder).load()["checks"][0]["measured"] == 1.25
     assert os.listdir(folder.parent) == ["run"]
+
+
+def test_a_run_that_another_process_wrote_meanwhile_is_left_alone(tmp_path) -> None:
+    def write_first(function):
+        write_run(Outcome("another", "It was first.", ()), tmp_path / "run", seconds=1.0)
+        return code_version(function)
+
+    with (
+        mock.patch.object(runs, "code_version", write_first),
+        pytest.raises(FileExistsError, match="left alone"),
+    ):
+        _job(tmp_path / "run").compute()
+    assert "It was first." in (tmp_path / "run" / "report.html").read_text()
+    assert (tmp_path / "run-2" / "report.html").is_file()
 
 
 def test_the_run_s_own_record_says_what_made_it(folder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import math
@@ -81,6 +82,46 @@ def test_runs_are_found_in_and_below_folders_each_with_a_name_of_its_own(runs) -
         ("below", "below--b-x"),
     ]
     assert found.failures == []
+
+
+def _damage_number(folder: Path) -> None:
+    path = folder / "outcome.json"
+    record = json.loads(path.read_text())
+    record["checks"][0]["measured"] = 10**400
+    path.write_text(json.dumps(record))
+
+
+def _damage_text(folder: Path) -> None:
+    path = folder / "outcome.json"
+    path.write_text(path.read_text().replace('"plain"', '"\\ud800"'))
+
+
+def _point_outside(folder: Path) -> None:
+    (folder.parent / "secret").write_text("secret")
+    (folder / "figures" / "f.csv").unlink()
+    (folder / "figures" / "f.csv").symlink_to(folder.parent / "secret")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_damage_number, "outcome.json is damaged"),
+        (_damage_text, "outcome.json is damaged"),
+        (lambda folder: (folder / "figures" / "f.pdf").unlink(), "f.pdf is gone"),
+        (_point_outside, "f.csv is a link out of the run's folder"),
+    ],
+)
+def test_one_bad_run_is_named_and_the_site_is_made_of_the_others(tmp_path, damage, words) -> None:
+    write_run(_outcome(), tmp_path / "runs" / "good", seconds=1.0)
+    write_run(_outcome(), tmp_path / "runs" / "bad", seconds=1.0)
+    damage(tmp_path / "runs" / "bad")
+    found = find_runs([tmp_path / "runs"])
+    assert [entry.slug for entry in found.entries] == ["good"]
+    assert len(found.failures) == 1
+    assert words in found.failures[0]
+    index = write_site(found, tmp_path / "site")
+    assert words in html.unescape(index.read_text())
+    assert not any("secret" in path.read_text() for path in index.parent.rglob("*.csv"))
 
 
 def test_a_run_itself_may_be_named(runs) -> None:

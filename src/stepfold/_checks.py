@@ -20,6 +20,7 @@ from stepfold._arrays import (
     is_torch,
     library,
     reshaped,
+    without_labels,
 )
 from stepfold._typing import FloatArray
 from stepfold.operators import LinearMap, OwnOperator, check_indices, map_named, stored_by_rows
@@ -88,7 +89,7 @@ def check_callable(name: str, value: Any) -> None:
 def check_vector(name: str, values: Any) -> FloatArray:
     """Return a float64 copy of a non-empty, finite, real, one-dimensional array."""
     check_unmasked(name, values)
-    array = np.asarray(values)
+    array = np.asarray(without_labels(name, values))
     if array.dtype.kind not in "buif":
         raise TypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}")
     if array.ndim != 1 or array.size == 0:
@@ -164,6 +165,7 @@ def check_matrix(
         is_square: Whether m = n, which gives the shape where nothing else does.
         looks: Whether entries are looked at; else somebody else sees to that.
     """
+    matrix = without_labels(name, matrix)
     if _is_nested_list(matrix):
         # Products of an `np.matrix`, which `todense` of a sparse matrix returns, stay matrices.
         matrix = np.asarray(matrix)
@@ -261,6 +263,7 @@ def check_entries(name: str, array: Any) -> None:
 
 def check_numbers(name: str, rows: Any, *, allow_complex: bool = False) -> Any:
     """Return vectors as rows ready for arithmetic: finite, integers turned to float64."""
+    rows = without_labels(name, rows)
     kind = dtype_kind(getattr(rows, "dtype", None))
     _check_kind(name, kind, rows, allow_complex)
     check_unmasked(name, rows)

@@ -81,7 +81,8 @@ def solve(
         problem: What to minimise: a `Problem` or a `Composite`; or a `FixedPoint`, whose residual
             f(x) − x takes the place of the gradient, and that at ``x0`` of ∇f(0).
         schedule: Step sizes; they repeat with their period T. With a penalty they must be below 2/b
-            for the upper bound b of the curvature, with `Fista` at most 1/b.
+            for the upper bound b of the curvature, with `Fista` at most 1/b; whole periods of
+            `silver_convex_steps` and `obs_s_steps` with `ProximalGradient` may exceed it.
         x0: Start, shape (n,) or (batch, n); 0 if not given.
         iteration: What a step of the schedule does; `GradientDescent` if not given. With a penalty
             a function from the penalty to an iteration: `Fista` (if not given and there is a

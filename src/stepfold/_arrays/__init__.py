@@ -10,6 +10,7 @@ Vectors are rows: one of shape (n,), or a batch of shape (batch, n). Numbers tha
 
 from __future__ import annotations
 
+from stepfold._arrays.frames import without_labels
 from stepfold._arrays.kinds import (
     dtype_kind,
     epsilon,
@@ -99,5 +100,6 @@ __all__ = [
     "tiny",
     "to_host",
     "without_graph",
+    "without_labels",
     "zeros_like",
 ]

@@ -57,6 +57,10 @@ def explain(
     from stepfold.lab.report import check_free, write_run
 
     if output is not None:
+        if subject.is_dir() and subject.resolve().is_relative_to(output.resolve()):
+            raise click.UsageError(
+                f"--output would replace {subject}, which is to be explained; choose another folder"
+            )
         check_free(output, force=force)
     start = time.perf_counter()
     if subject.is_dir():

@@ -9,8 +9,10 @@ from typing import Any
 import click
 import numpy as np
 
+from stepfold.planner import plan
 from stepfold.problems import LeastSquares, Quadratic
 from stepfold.ridge import RidgeChoice, choose_ridge
+from stepfold.schedules import SCHEDULES, Schedule
 from stepfold.solve import default_rtol
 from stepfold.spectrum import SpectralBounds, estimate_bounds
 
@@ -61,6 +63,18 @@ class Posed:
     why: str
     bounds: SpectralBounds | None = None
     num_products: int = 0
+
+
+def known_steps(
+    asked: Asked, problem: Any, bounds: SpectralBounds | None, method: str | None
+) -> tuple[Schedule, int]:
+    """The schedule asked for, and products that its bounds took."""
+    known = asked.bounds or bounds
+    advice = plan(problem, rtol=asked.tolerance(problem), period=asked.period, bounds=known)
+    schedule = advice.schedule
+    if method is not None:
+        schedule = SCHEDULES[method](advice.bounds, schedule.period)
+    return schedule, 0 if known else advice.bounds.num_products
 
 
 def pose(matrix: Any, rhs: Any, kind: str, ridge: float, *, look: bool = True) -> Posed:

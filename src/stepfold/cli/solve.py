@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,13 @@ from stepfold.cli.options import (
     system_options,
 )
 from stepfold.cli.output import check_output, last
-from stepfold.cli.posing import Asked, Posed, find_ridge, pose
+from stepfold.cli.posing import Asked, Posed, find_ridge, known_steps, pose
 from stepfold.cli.progress import announced, shown
 from stepfold.cli.wording import in_options
-from stepfold.planner import plan
 from stepfold.problems import LeastSquares, Quadratic
 from stepfold.result import Result, Status
 from stepfold.run import Budgets
-from stepfold.schedules import SCHEDULES, Schedule
+from stepfold.schedules import SCHEDULES
 from stepfold.solve import solve as run_solve
 
 # Share of the first gradient that rounding does not leave.
@@ -50,6 +50,16 @@ UNSOLVED = 1e-6
 )
 @budget_options
 @noise_option
+@click.option(
+    "--memory",
+    type=click.IntRange(1),
+    default=2**28,
+    show_default=True,
+    help="Of parts: bytes of MATRIX that each process may hold.",
+)
+@click.option(
+    "--checkpoint", type=FILE, help="Of parts: where to go on from after a restart (.npz)."
+)
 @output_options
 def solve(
     matrix: Path,
@@ -61,6 +71,8 @@ def solve(
     error_rtol: float | None,
     budgets: Budgets,
     asked: Asked,
+    memory: int,
+    checkpoint: Path | None,
     force: bool,
     as_json: bool,
 ) -> int:
@@ -74,10 +86,14 @@ def solve(
     solution is written as .npy: a vector, or one row per right-hand side. Exits with 1 if the
     tolerance was not met; the best iterate is written all the same.
 
+    Where MATRIX is a folder of parts (or a file, under torchrun), the rows are shared out among the
+    processes, and least squares is solved.
+
     \b
     Example:
       stepfold solve A.npz b.npy -o x.npy --rtol 1e-10
       stepfold solve blur.npz photo.npy -o x.npy --ridge auto
+      torchrun --nproc-per-node 2 -m stepfold solve PARTS/ b/ -o x.npy
       stepfold solve data.csv:age,height data.csv:weight -o x.npy
     """
     check_output(output, force=force, suffix=".npy")
@@ -87,6 +103,14 @@ def solve(
             "--schedule brings its own steps; leave out --method, --period, --lower, --upper"
         )
     schedule = None if schedule_file is None else load_schedule(schedule_file)
+    if matrix.is_dir() or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from stepfold.cli.parts import Order, solve_parts
+
+        tolerances = {"rtol": asked.rtol, "atol": atol, "error_rtol": error_rtol}
+        order = Order(matrix, rhs, output, method, schedule, asked, budgets, tolerances)
+        return solve_parts(order, memory=memory, checkpoint=checkpoint, as_json=as_json)
+    if checkpoint is not None:
+        raise click.UsageError("--checkpoint is for parts; see `stepfold.distributed.write_parts`")
     entries, rows = load_matrix(matrix), load_vector(rhs)
     begun = time.perf_counter()
     with announced("choosing the ridge", active=asked.ridge is None and not as_json):
@@ -95,7 +119,7 @@ def solve(
     posed = pose(entries, rows, asked.kind, weight, look=takes_known_steps)
     num_products += posed.num_products
     if takes_known_steps:
-        schedule, spent = _known_steps(asked, posed, method)
+        schedule, spent = known_steps(asked, posed.problem, posed.bounds, method)
         num_products += spent
 
     most_steps = budgets.max_steps or 0
@@ -163,17 +187,6 @@ def solve(
     click.echo(line)
     click.echo(f"solution: {output}")
     return 0 if result.converged else 1
-
-
-def _known_steps(asked: Asked, posed: Posed, method: str | None) -> tuple[Schedule, int]:
-    """The schedule asked for, and products that its bounds took."""
-    goal = asked.tolerance(posed.problem)
-    known = asked.bounds or posed.bounds
-    advice = plan(posed.problem, rtol=goal, period=asked.period, bounds=known)
-    schedule = advice.schedule
-    if method is not None:
-        schedule = SCHEDULES[method](advice.bounds, schedule.period)
-    return schedule, 0 if known else advice.bounds.num_products
 
 
 def _is_no_answer(result: Result[Any], patience: int) -> bool:

@@ -24,8 +24,8 @@ WORD = 4093
 TRAILER = 3
 
 
-class PeerError(RuntimeError):
-    """Another process has failed; the message has its error."""
+class PeerError(ConnectionError):
+    """Another process has failed, or is out of step; the message says which and how."""
 
 
 class Exchange:
@@ -68,8 +68,8 @@ class Exchange:
             Both sums.
 
         Raises:
-            PeerError: If another process has failed.
-            RuntimeError: If processes differ in ``what`` or in a bit of x.
+            PeerError: If another process has failed, or processes differ in ``what`` or in a bit of
+                x.
         """
         failure: Exception | None = None
         try:
@@ -115,7 +115,7 @@ class Exchange:
         if failures:
             self._raise(failure)
         if words != word * self.group.size:
-            raise RuntimeError(
+            raise PeerError(
                 f"process {self.group.rank} of {self.group.size} is out of step with the others: "
                 "their iterates differ, or they are not making the same product. All processes "
                 "must call `solve` with the same arguments, on processors and with numbers of "

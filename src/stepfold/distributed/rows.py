@@ -266,6 +266,12 @@ class ShardedLeastSquares(SummedLeastSquares[ArrayT]):
         local: LeastSquares[ArrayT] | BlockedLeastSquares = self._local
         return local
 
+    @property
+    def rhs(self) -> ArrayT:
+        """This process's entries of b."""
+        rhs: ArrayT = self._local.rhs
+        return rhs
+
     def total(self, what: int, x: Any) -> tuple[Any, Any]:
         """Sums over all processes, by one all-reduce."""
         like = self._like

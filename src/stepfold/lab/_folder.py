@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+# Not with the folder's own name in them, which may be as long as names can be.
+DRAFT, OLD = ".stepfold-draft-", ".stepfold-old-"
+# Seconds after which a draft that nobody holds is taken for that of a process that was killed: it
+# is held from the moment after it is made.
+ABANDONED = 60.0
+# What renaming a folder to a name that somebody has taken fails with.
+TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EBUSY)
 
 
 @dataclass(frozen=True)
@@ -24,27 +39,35 @@ def write_folder(
 ) -> Path:
     """Let ``write`` fill a folder, whole or not at all, and return the path of its marker.
 
+    Drafts that killed processes left beside it are removed.
+
     Raises:
         FileExistsError: If ``folder`` exists and ``force`` is not set, or if it holds something
-            that is not of this kind.
+            that is not of this kind. If it came into being while ``write`` was at work it is left
+            alone, and what was written is kept beside it, at a place that the message names.
         OSError: If nothing can be written there.
     """
     marker = Path(folder) / kind.marker
     folder = Path(os.path.realpath(folder))  # a link is followed, not replaced
     check_free(folder, kind, force=force)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder.parent)
     # A neighbour, so that the last rename stays on one file system and is atomic.
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        draft.chmod(0o755)  # mkdtemp's own mode would keep colleagues out
+    with _draft(folder.parent) as draft:
         write(draft)
-        if folder.exists():
-            _replace(folder, draft)
-        else:
-            draft.rename(folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+        try:
+            if force and folder.is_dir():
+                _replace(folder, draft, kind)
+            else:
+                _rename_if_absent(draft, folder)
+        except OSError as error:
+            place = _kept(draft, folder) if error.errno in TAKEN else None
+            if place is None:
+                raise
+            raise FileExistsError(
+                f"{folder} was taken by somebody else in the meantime and is left alone; the "
+                f"{kind.noun} is in {place}"
+            ) from None
     return marker
 
 
@@ -71,31 +94,111 @@ def _check_replaceable(folder: Path, kind: Kind, *, force: bool) -> None:
             f"{folder} is the current folder, which a {kind.noun} would take away from under your "
             "feet; choose another output folder"
         )
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if not (folder.is_dir() and (folder / kind.marker).is_file()):
+    if folder.is_mount():
+        raise FileExistsError(
+            f"{folder} is where a file system is mounted and cannot be replaced as a whole; choose "
+            "a folder in it"
+        )
+    if not _is_replaceable(folder, kind):
         raise FileExistsError(
             f"{folder} exists and is not a {kind.noun} of stepfold; choose another output folder"
         )
-    if not force:
+    if not force and any(folder.iterdir()):
         raise FileExistsError(
             f"{folder} already holds a {kind.noun}; choose another output folder or replace it by "
             "--force"
         )
 
 
-def _replace(folder: Path, draft: Path) -> None:
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+def _is_replaceable(folder: Path, kind: Kind) -> bool:
+    """Whether it is an empty folder or one of this kind."""
+    if not folder.is_dir():
+        return False
+    return (folder / kind.marker).is_file() or not any(folder.iterdir())
+
+
+@contextlib.contextmanager
+def _draft(parent: Path) -> Iterator[Path]:
+    """A folder to fill, held against `_remove_abandoned`; removed if the block fails."""
+    draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=parent))
+    hold = _held(draft)
     try:
-        folder.rename(old / "whole")
+        draft.chmod(0o755)  # mkdtemp's own mode would keep colleagues out
+        yield draft
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    finally:
+        if hold is not None:
+            os.close(hold)
+
+
+def _held(draft: Path) -> int | None:
+    """A claim that ends with this process; None if another one holds it, or none can be had."""
+    if sys.platform == "win32":
+        return None
+    number = None
+    try:
+        number = os.open(draft, os.O_RDONLY)
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        if number is not None:
+            os.close(number)
+        return None
+    return number
+
+
+def _remove_abandoned(parent: Path) -> None:
+    for draft in parent.glob(f"{DRAFT}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - draft.stat().st_mtime < ABANDONED:
+                continue
+            hold = _held(draft)
+            if hold is not None:
+                shutil.rmtree(draft, ignore_errors=True)
+                os.close(hold)
+
+
+def _rename_if_absent(draft: Path, folder: Path) -> None:
+    """Rename, over an empty folder at the most: the system refuses one that holds something."""
+    if sys.platform == "win32":  # refuses an empty one, too
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    draft.rename(folder)
+
+
+def free_beside(folder: Path) -> Path:
+    """A name like that of a folder that nobody has taken."""
+    names = (f"{folder.name[:60]}-{number}" for number in itertools.count(2))
+    return next(place for place in map(folder.with_name, names) if not place.exists())
+
+
+def _kept(draft: Path, folder: Path) -> Path | None:
+    """Where a draft is kept whose place was taken; None if nowhere."""
+    place = free_beside(folder)
+    with contextlib.suppress(OSError):
+        return draft.rename(place)
+    return None
+
+
+def _replace(folder: Path, draft: Path, kind: Kind) -> None:
+    old = Path(tempfile.mkdtemp(prefix=OLD, dir=folder.parent))
+    whole = old / "whole"
+    try:
+        folder.rename(whole)
         try:
-            draft.rename(folder)
+            if not _is_replaceable(whole, kind):
+                raise FileExistsError(errno.EEXIST, f"is not a {kind.noun} any more", str(folder))
+            _rename_if_absent(draft, folder)
         except BaseException:
-            (old / "whole").rename(folder)
+            whole.rename(folder)
             raise
     except BaseException:
         # Empty, unless the old one could not be put back: then it is left there.
         with contextlib.suppress(OSError):
             old.rmdir()
         raise
+    # Under a name by which the rest is found if this process is killed on the way.
+    with contextlib.suppress(OSError):
+        old = old.rename(folder.with_name(DRAFT + old.name.removeprefix(OLD)))
     shutil.rmtree(old, ignore_errors=True)

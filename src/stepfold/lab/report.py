@@ -70,7 +70,7 @@ def read_run(folder: str | os.PathLike[str]) -> SavedRun:
         raise FileNotFoundError(
             f"{folder} holds no run, for it has no {OUTCOME}; write one by `stepfold run`"
         )
-    read = _read_json(path)
+    read = _read_json(own_file(folder, OUTCOME))
     try:
         record = from_json(dict[str, Any], read, OUTCOME)
         # The paths are checked by a first outcome before a file is opened by one of them.
@@ -79,17 +79,37 @@ def read_run(folder: str | os.PathLike[str]) -> SavedRun:
             Environment, record.pop("environment", None), f"{OUTCOME}.environment"
         )
         outcome = Outcome.from_dict({**record, "records": dict.fromkeys(names)})
-    except ValueError as error:
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged or of another version of stepfold: {error}; run it again"
         ) from None
-    records = {name: _read_json(folder / f"{name}.json") for name in names}
+    records = {name: _read_json(own_file(folder, f"{name}.json")) for name in names}
     return SavedRun(folder, replace(outcome, records=records), environment)
+
+
+def own_file(folder: Path, name: str) -> Path:
+    """A file of a run's folder.
+
+    Raises:
+        FileNotFoundError: If it is gone.
+        ValueError: If it is a link to something outside: whoever shares a site made of runs must
+            not share files of theirs that a run points at.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{path} is a link out of the run's folder; run it again")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is gone; run it again")
+    return path
 
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text)
+        if "\\ud" in text.lower():  # half of a sign, perhaps, which no page can be written with
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: it is not JSON ({error}); run it again") from None
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stepfold.lab._folder import free_beside
 from stepfold.lab.experiments.base import Experiment
 from stepfold.lab.parameters import Value
 from stepfold.lab.provenance import code_version
@@ -72,6 +73,7 @@ class Job:
 
     def compute(self, *, progress: bool = False) -> None:
         """Run the experiment and write its folder, in place of what is there."""
+        stands = self.folder.is_dir()  # what comes after this was not there to be replaced
         code = code_version(self.experiment.function)  # as imported, not as edited meanwhile
         start = time.perf_counter()
         outcome = self.experiment.run(self.values, progress=progress)
@@ -83,7 +85,15 @@ class Job:
             "seconds": seconds,
         }
         outcome = dataclasses.replace(outcome, records={**outcome.records, _RUN: run})
-        write_run(outcome, self.folder, seconds=seconds, force=True)
+        if stands or not self.folder.exists():
+            write_run(outcome, self.folder, seconds=seconds, force=stands)
+            return
+        place = free_beside(self.folder)
+        write_run(outcome, place, seconds=seconds)
+        raise FileExistsError(
+            f"{self.folder} was taken by somebody else in the meantime and is left alone; the run "
+            f"is in {place}"
+        )
 
     def load(self) -> dict[str, Any]:
         """Return what the folder's outcome says, with "report" and "seconds", as plain values.

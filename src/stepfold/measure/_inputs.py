@@ -16,6 +16,7 @@ from stepfold._arrays import (
     is_foreign,
     is_sparse_tensor,
     to_host,
+    without_labels,
 )
 from stepfold._checks import check_finite, check_square
 from stepfold._typing import FloatArray
@@ -25,7 +26,7 @@ from stepfold.spectrum.target import has_entries
 
 def to_numpy(name: str, array: Any) -> Any:
     """Return a dense tensor as a NumPy array, and what is no array as it is."""
-    array = to_float64(array)
+    array = to_float64(without_labels(name, array))
     if is_sparse_tensor(array):
         raise TypeError(
             f"`{name}` must be a dense tensor, got layout {array.layout}; pass `{name}.to_dense()`"

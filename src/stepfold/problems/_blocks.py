@@ -64,6 +64,14 @@ class RowBlocks:
         self._scratch: NDArray[Any] | None = None
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without buffers and the lock, which belong to one process."""
+        own = {"_buffers": None, "_scratch": None, "_lock": None}
+        return {**vars(self), **own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
+
     def sweep(self, work: Work, dtype: np.dtype[Any], *, tall: bool = False) -> None:
         """Call ``work(rows, piece)`` for all rows in order; pieces come in ``dtype``.
 

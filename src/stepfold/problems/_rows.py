@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import dtype_kind, epsilon, from_host, is_numpy, is_torch, namespace
+from stepfold._arrays import (
+    dtype_kind,
+    epsilon,
+    from_host,
+    is_numpy,
+    is_torch,
+    namespace,
+    without_labels,
+)
 from stepfold._checks import check_nonnegative, check_unmasked
 
 # Units of rounding by which a point may lie outside a set and still count as in it.
@@ -26,6 +34,7 @@ def check_weight(name: str, value: Any) -> Any:
 
     A list becomes a float64 array; a tensor stays what it is, for it may be trained.
     """
+    value = without_labels(name, value)
     if isinstance(value, list | tuple):
         value = np.asarray(value)
     if math.prod(getattr(value, "shape", ())) == 1:

@@ -19,7 +19,7 @@ from typing import Any, Generic, Self
 
 import numpy as np
 
-from stepfold._arrays import detached, is_array, library, norms
+from stepfold._arrays import detached, is_array, library, norms, without_labels
 from stepfold._checks import check_numbers, makes_arrays
 from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.operators import apply
@@ -202,6 +202,7 @@ class QuadraticProblem(Problem[ArrayT]):
 
 def check_rows(name: str, rows: Any, length: int, source: str) -> Any:
     """Return ``rows`` as an array whose last axis fits the operator, ready for arithmetic."""
+    rows = without_labels(name, rows)
     if isinstance(rows, (list, tuple, float, int)):
         rows = np.asarray(rows)
     if not hasattr(rows, "ndim") or not hasattr(rows, "shape"):

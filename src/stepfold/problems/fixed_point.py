@@ -22,6 +22,7 @@ from stepfold._arrays import (
     namespace,
     requires_derivatives,
     without_graph,
+    without_labels,
 )
 from stepfold._checks import check_numbers
 from stepfold._typing import ArrayT
@@ -134,6 +135,7 @@ def start_of(x0: Any) -> Any:
         TypeError: If ``x0`` is no array of numbers.
         ValueError: If it is empty or not finite.
     """
+    x0 = without_labels("x0", x0)
     if isinstance(x0, (list, tuple, float, int, np.generic)):
         x0 = np.asarray(x0)
     if not hasattr(x0, "ndim") or not hasattr(x0, "dtype"):

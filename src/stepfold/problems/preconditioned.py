@@ -17,7 +17,17 @@ from typing import Any, Self
 
 import numpy as np
 
-from stepfold._arrays import cast, dot, epsilon, from_host, is_array, norms, row_dots, to_host
+from stepfold._arrays import (
+    cast,
+    dot,
+    epsilon,
+    from_host,
+    is_array,
+    norms,
+    row_dots,
+    to_host,
+    without_labels,
+)
 from stepfold._checks import check_matrix, check_unmasked
 from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import ArrayT, FloatArray, Operator
@@ -71,6 +81,7 @@ class Preconditioned(QuadraticProblem[ArrayT]):
         self.problem = problem
         size = problem.hessian.shape[0]
         check_unmasked("preconditioner", preconditioner)
+        preconditioner = without_labels("preconditioner", preconditioner)
         if isinstance(preconditioner, (list, tuple)):
             preconditioner = np.asarray(preconditioner, dtype=np.float64)
         self._quotient = 0.0  # the largest uᵀM⁻¹u/uᵀu so far

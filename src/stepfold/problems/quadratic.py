@@ -32,7 +32,8 @@ class LeastSquares(QuadraticProblem[ArrayT]):
     Args:
         operator: A, of shape (m, n): ndarray, SciPy sparse array, ``LinearOperator``, pylops
             operator or torch tensor, or anything that `stepfold.operators.linear_map` takes, such
-            as a pair of functions or a module of torch. Integers become float64.
+            as a pair of functions or a module of torch. Integers become float64. Of pandas' objects
+            the numbers count, by position; labels are ignored. So it is with ``rhs``.
         rhs: b, of shape (m,), or (batch, m) for as many problems with the same A.
         ridge: μ, at least 0; the smallest eigenvalue of the Hessian is then at least μ.
         shape: (m, n), where ``operator`` does not tell.

@@ -15,6 +15,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def jacobi_iteration(matrix: Operator, rhs: ArrayT) -> FixedPoint[ArrayT]:
     array([0.5 , 0.25])
     """
     system = _System(matrix, rhs)
-    return FixedPoint(lambda x: x + system.residual(x) / system.diagonal)
+    return FixedPoint(system.jacobi_step)
 
 
 def gauss_seidel(matrix: Operator, rhs: ArrayT, *, symmetric: bool = False) -> FixedPoint[ArrayT]:
@@ -80,14 +81,7 @@ def sor(
     if not 0 < check_real("omega", omega) < 2:
         raise ValueError(f"`omega` must be above 0 and below 2, got {omega!r}")
     system = _System(matrix, rhs)
-    sides = (False, True) if symmetric else (False,)
-
-    def sweep(x: ArrayT) -> ArrayT:
-        for backward in sides:
-            x = system.sweep(x, omega, backward=backward)
-        return x
-
-    return FixedPoint(sweep)
+    return FixedPoint(functools.partial(system.relax, omega=omega, symmetric=symmetric))
 
 
 class _System:
@@ -129,6 +123,17 @@ class _System:
                 f"`x` must have the shape of `rhs`, {tuple(self.rhs.shape)}, got {tuple(x.shape)}"
             )
         return self.rhs - apply(self.matrix, x)
+
+    # Maps are methods and parts of them, which can be copied to other processes.
+    def jacobi_step(self, x: Any) -> Any:
+        """``x + D⁻¹(b − Ax)``."""
+        return x + self.residual(x) / self.diagonal
+
+    def relax(self, x: Any, *, omega: float, symmetric: bool) -> Any:
+        """A forward sweep, followed by a backward one if ``symmetric``."""
+        for backward in (False, True) if symmetric else (False,):
+            x = self.sweep(x, omega, backward=backward)
+        return x
 
     def sweep(self, x: Any, omega: float, *, backward: bool) -> Any:
         """One pass through the equations."""

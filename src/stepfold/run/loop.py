@@ -98,7 +98,8 @@ class Loop:
         policy: What a period is.
         ledger: Where it is booked.
         callback: Called as ``callback(t, x)`` after each step. If it raises StopIteration, the run
-            ends at that iterate.
+            ends at that iterate. One with a method ``seen`` is shown the best iterate at each look,
+            as ``seen(t, x, policy)``.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Loop:
         self.whole = self.problem = problem
         self.measure, self.policy, self.ledger = measure, policy, ledger
         self._callback = callback
+        self._seen = getattr(callback, "seen", None)
         self.swept = ledger.active
         """Places of the rows that are swept; those that have ended are among them at times."""
 
@@ -154,6 +156,8 @@ class Loop:
             x, known = policy.period(self)
             seen = self.look(x, known)
             policy.judge(self, x, seen)
+            if self._seen is not None:
+                self._seen(ledger.num_steps, ledger.best, policy)
             if ledger.waits:
                 policy.explain_wait(self, x, seen)
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from stepfold._arrays import without_labels
 from stepfold._checks import check_entries, check_finite, check_nonnegative, check_unmasked
 
 Problem = TypeVar("Problem")
@@ -47,7 +48,7 @@ def posed(pose: Callable[[Any, Any], Problem], matrix: Any, rhs: Any) -> Problem
 def as_vector(name: str, values: Any, length: int, dtype: Any = None) -> Any:
     """A copy of shape (length,) of a finite vector of shape (length,) or (length, 1)."""
     check_unmasked(name, values)
-    array = np.asarray(values)
+    array = np.asarray(without_labels(name, values))
     if array.dtype.kind not in "buifc":
         raise TypeError(f"`{name}` must hold numbers, got dtype {array.dtype}")
     if array.shape not in ((length,), (length, 1)):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._arrays import epsilon, norms, row_dots, take
+from stepfold._arrays import epsilon, norms, row_dots, take, without_labels
 from stepfold._checks import check_count, check_matrix, check_unmasked
 from stepfold._typing import FloatArray
 from stepfold.interop.scipy._inputs import (
@@ -121,6 +121,7 @@ def lsq_chebyshev(
     (array([1., 2.]), 2, 3.0)
     """
     matrix = check_matrix("A", A, allow_complex=True, looks=False)
+    x0 = without_labels("x0", x0)
     num_rows, num_columns = matrix.shape
     data, is_columns = _as_rows("b", b, num_rows)
     dtypes = [data.dtype, matrix.dtype, None if x0 is None else np.asarray(x0).dtype]
@@ -201,7 +202,7 @@ def _start(x0: Any, data: Any, num_columns: int, *, is_columns: bool) -> Any:
 def _as_rows(name: str, values: Any, length: int) -> tuple[Any, bool]:
     """A finite vector, or rows, as a copy; and whether it was given as columns."""
     check_unmasked(name, values)
-    array = np.asarray(values)
+    array = np.asarray(without_labels(name, values))
     if array.shape == (length, 1) or (array.ndim == 0 and length == 1):
         array = array.reshape(length)
     is_columns = array.ndim == 2 and array.shape[0] == length

@@ -7,6 +7,7 @@ residual polynomial of the steps. So ``q(λ) = (1 − p(λ))/λ``, and ``A q(A)`
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -62,18 +63,19 @@ def as_preconditioner(A: Any, schedule: Schedule, *, bounds: SpectralBounds | No
         bounds = estimate_bounds(matrix)
     _check_contraction(schedule, bounds)
     matrix = convert(matrix, dtype)
-    steps = list(schedule)
-
-    def apply(residual: Any) -> Any:
-        residual = np.asarray(residual)
-        z = steps[0] * residual
-        for gamma in steps[1:]:
-            z = z + gamma * (residual - matrix @ z)
-        return z
-
+    # Not a function in here, which could not be copied to other processes.
+    apply = functools.partial(_apply, matrix, list(schedule))
     return LinearOperator(
         matrix.shape, matvec=apply, rmatvec=apply, matmat=apply, rmatmat=apply, dtype=dtype
     )
+
+
+def _apply(matrix: Any, steps: list[float], residual: Any) -> Any:
+    residual = np.asarray(residual)
+    z = steps[0] * residual
+    for gamma in steps[1:]:
+        z = z + gamma * (residual - matrix @ z)
+    return z
 
 
 def _check_contraction(schedule: Schedule, bounds: SpectralBounds) -> None:

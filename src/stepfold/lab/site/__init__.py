@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stepfold.lab import _folder
 from stepfold.lab._page import asset, style_sheet
-from stepfold.lab.report import OUTCOME, SavedRun, read_run
+from stepfold.lab.report import OUTCOME, SavedRun, own_file, read_run
 from stepfold.lab.site.pages import Entry, count_runs, index_page, run_page
 from stepfold.lab.sources import place
 
@@ -54,6 +54,8 @@ def find_runs(roots: Iterable[str | os.PathLike[str]]) -> Found:
         for folder in _run_folders(root):
             try:
                 run = read_run(folder)
+                for name in _figure_files(run):
+                    own_file(folder, name)
             except (OSError, ValueError) as error:
                 failures.append(str(error))
                 continue
@@ -128,15 +130,18 @@ def _fill(folder: Path, found: Found) -> None:
     (folder / _SITE.marker).write_text(index_page(found.entries, found.failures), encoding="utf-8")
 
 
+def _figure_files(run: SavedRun) -> list[str]:
+    names = [figure.name for figure in run.outcome.figures]
+    return [f"figures/{name}.{kind}" for name in names for kind in ("png", "pdf", "csv")]
+
+
 def _write_run(folder: Path, entry: Entry, neighbours: tuple[Entry | None, Entry | None]) -> None:
     from stepfold.lab._matplotlib import thumbnail
 
     run = entry.run
     (folder / "figures").mkdir(parents=True)
-    for figure in run.outcome.figures:
-        for kind in ("png", "pdf", "csv"):
-            name = Path("figures", f"{figure.name}.{kind}")
-            shutil.copyfile(run.folder / name, folder / name)
+    for name in _figure_files(run):
+        shutil.copyfile(own_file(run.folder, name), folder / name)
     if run.outcome.figures:
         (folder / "thumbnail.png").write_bytes(thumbnail(run.outcome.figures[0]))
     (folder / "data.json").write_text(_data(run), encoding="utf-8")

@@ -1,0 +1,184 @@
+"""Matrices in parts, runs that go on after a restart, and the command on both."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+import zarr
+from _groups import together
+from cli_runner import stepfold
+from test_distributed_processes import launched
+
+from stepfold import LeastSquares, SpectralBounds, Status, chebyshev_steps
+from stepfold.distributed import (
+    Group,
+    Parts,
+    ShardedLeastSquares,
+    list_parts,
+    resumable_solve,
+    write_parts,
+)
+
+RNG = np.random.default_rng(1)
+A, B = RNG.standard_normal((203, 30)), RNG.standard_normal(203)
+CUTS = [50, 51, 130]
+SOLUTION = np.linalg.lstsq(A, B, rcond=None)[0]
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse", "zarr", "fortran"])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_shares_of_all_processes_are_the_matrix(tmp_path, kind: str, size: int) -> None:
+    pieces = np.split(A, [56, 56 + 80] if kind == "zarr" else CUTS)
+    if kind == "zarr":
+        for count, piece in enumerate(pieces):
+            held = zarr.create_array(
+                tmp_path / f"{count}.zarr", shape=piece.shape, dtype=piece.dtype, chunks=(8, 7)
+            )
+            held[:] = piece
+        list_parts(tmp_path)
+    elif kind == "fortran":
+        for count, piece in enumerate(pieces):
+            np.save(tmp_path / f"{count}.npy", np.asfortranarray(piece))
+        list_parts(tmp_path)
+    else:
+        write_parts(tmp_path, map(scipy.sparse.csr_array, pieces) if kind == "sparse" else pieces)
+    parts = Parts.of_matrix(tmp_path)
+    assert parts.shape == A.shape
+    found = []
+    for rank in range(size):
+        rows = parts.rows(*parts.share(rank, size))
+        if kind == "zarr" and rank:
+            assert parts.share(rank, size)[0] % 8 == 0
+        found.append(rows.toarray() if kind == "sparse" else rows[0 : rows.shape[0]])
+    np.testing.assert_array_equal(np.concatenate(found), A)
+
+
+def test_entries_of_many_right_hand_sides_lie_along_the_last_axis(tmp_path) -> None:
+    many = RNG.standard_normal((3, 203))
+    write_parts(tmp_path, np.split(many, CUTS, axis=1))
+    parts = Parts.of_rhs(tmp_path)
+    assert parts.shape == (3, 203)
+    np.testing.assert_array_equal(parts.entries(40, 140), many[:, 40:140])
+
+
+def spoil_missing(folder: Path) -> None:
+    (folder / "part-00001.npy").unlink()
+
+
+def spoil_shape(folder: Path) -> None:
+    np.save(folder / "part-00001.npy", A[:3])
+
+
+def spoil_list(folder: Path) -> None:
+    (folder / "parts.json").write_text('{"format": "stepfold.parts/1"')
+
+
+def spoil_no_list(folder: Path) -> None:
+    (folder / "parts.json").unlink()
+
+
+def spoil_file(folder: Path) -> None:
+    (folder / "part-00000.npy").write_bytes(b"\x93NUMPY")
+
+
+SPOILT = [
+    (spoil_missing, FileNotFoundError, r"part-00001\.npy is missing"),
+    (spoil_shape, ValueError, r"does not fit .*part-00001\.npy.*\(1, 30\).*\(3, 30\)"),
+    (spoil_list, ValueError, r"parts\.json is damaged"),
+    (spoil_no_list, FileNotFoundError, r"has no parts\.json"),
+    (spoil_file, ValueError, r"part-00000\.npy is damaged"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "kind", "words"), SPOILT)
+def test_a_list_that_does_not_fit_is_refused(tmp_path, spoil: Any, kind: Any, words: str) -> None:
+    write_parts(tmp_path, np.split(A, CUTS))
+    spoil(tmp_path)
+    with pytest.raises(kind, match=words):
+        Parts.of_matrix(tmp_path)
+
+
+def test_parts_of_different_widths_are_refused(tmp_path) -> None:
+    with pytest.raises(ValueError, match="as many columns"):
+        write_parts(tmp_path, [A[:5], A[5:9, :-1]])
+
+
+def test_more_processes_than_rows_are_refused(tmp_path) -> None:
+    write_parts(tmp_path, [A[:1], A[1:2]])
+    with pytest.raises(ValueError, match="2 rows for 3 processes"):
+        Parts.of_matrix(tmp_path).share(0, 3)
+
+
+class Stopped(Exception):
+    """Stands for a process that is killed."""
+
+
+def test_known_steps_go_on_bit_by_bit_after_a_restart(tmp_path) -> None:
+    schedule = chebyshev_steps(SpectralBounds(60.0, 440.0), 4)
+    path = tmp_path / "run.npz"
+
+    def program(group: Group, kills: bool) -> Any:
+        rows = np.array_split(np.arange(203), group.size)[group.rank]
+        problem = ShardedLeastSquares(A[rows], B[rows], group)
+
+        def callback(count: int, x: np.ndarray) -> None:
+            if kills and count == 10:
+                raise Stopped
+
+        return resumable_solve(
+            problem, schedule, checkpoint=path, every=0, rtol=1e-10, callback=callback
+        )
+
+    whole = together(2, lambda group: program(group, False))[0]
+    assert not path.exists()  # it has converged
+    stopped = together(2, lambda group: program(group, True), timeout=1)
+    assert any(isinstance(one, Stopped) for one in stopped)
+    assert path.exists()
+    rest = together(2, lambda group: program(group, False))
+    for result in rest:
+        np.testing.assert_array_equal(result.x, whole.x)
+        assert result.num_steps == whole.num_steps - 8
+    assert not path.exists()
+
+
+def test_conjugate_gradients_go_on_from_the_iterate_that_was_kept(tmp_path) -> None:
+    path, problem = tmp_path / "run.npz", LeastSquares(A, B)
+    first = resumable_solve(problem, checkpoint=path, every=0, max_steps=8)
+    assert first.status is Status.BUDGET
+    second = resumable_solve(problem, checkpoint=path, every=0)
+    assert second.converged
+    np.testing.assert_allclose(second.x, SOLUTION, atol=1e-6)
+    assert second.history.gradient_norms[0] < 0.1 * first.history.gradient_norms[0]
+
+
+def test_a_checkpoint_that_is_damaged_or_of_another_problem_is_refused(tmp_path) -> None:
+    path = tmp_path / "run.npz"
+    resumable_solve(LeastSquares(A, B), checkpoint=path, every=0, max_steps=5)
+    with pytest.raises(ValueError, match="of another problem"):
+        resumable_solve(LeastSquares(A, B + 1), checkpoint=path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match="not a whole one"):
+        resumable_solve(LeastSquares(A, B), checkpoint=path)
+
+
+def test_the_command_solves_parts_on_disk_and_in_memory(tmp_path) -> None:
+    write_parts(tmp_path / "A", np.split(A, CUTS))
+    write_parts(tmp_path / "b", np.split(B, [100]))
+    for memory in ("8000", "1000000"):
+        words = (str(tmp_path / "A"), str(tmp_path / "b"), "-o", str(tmp_path / "x.npy"))
+        done = stepfold("solve", *words, "--memory", memory, "--force", "--json")
+        assert done.code == 0, done.err
+        np.testing.assert_allclose(np.load(tmp_path / "x.npy"), SOLUTION, atol=1e-6)
+
+
+def test_two_processes_of_the_command_write_the_solution_once(tmp_path) -> None:
+    write_parts(tmp_path / "A", np.split(A, CUTS))
+    np.save(tmp_path / "b.npy", B)
+    words = (str(tmp_path / "A"), str(tmp_path / "b.npy"), "-o", str(tmp_path / "x.npy"))
+    done = launched(Path("-m"), "stepfold", "solve", *words, "--period", "8")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("CONVERGED") == 1
+    assert "over 2 processes" in done.stdout
+    np.testing.assert_allclose(np.load(tmp_path / "x.npy"), SOLUTION, atol=1e-6)
