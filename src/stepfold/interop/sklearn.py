@@ -197,6 +197,10 @@ class ChebyshevRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: 
         )
         return X @ self.coef_.T + self.intercept_
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R² of the prediction: 1 if it is exact, 0 if it is no better than the mean of y."""
+        return float(super().score(X, y, sample_weight))
+
     def __sklearn_tags__(self) -> Any:
         """That sparse X are taken."""
         tags = super().__sklearn_tags__()

@@ -28,9 +28,9 @@ def arcsine_steps(
     Returns:
         A schedule of shape (T,), in units of 1 / Hessian, in the order in which it was drawn. The
         geometric mean of ``|p(λ)|^(1/T)`` over draws is ``first_order_lower_bound(bounds)`` for
-        every λ in [a, b], and for separable functions too. A single draw varies: near
-        λ = b the logarithm of ``|p(λ)|`` has a standard deviation of up to ``π√T``, so that a short
-        schedule may grow errors. Draw as many steps as the run takes; on quadratics
+        every λ in [a, b], and for each coordinate of a separable function. A single draw varies:
+        near λ = b the logarithm of ``|p(λ)|`` has a standard deviation of up to ``π√T``, so
+        that a short schedule may grow errors. Draw as many steps as the run takes; on quadratics
         `chebyshev_steps` have the same rate for certain.
 
     Raises:

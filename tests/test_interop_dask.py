@@ -1,0 +1,55 @@
+"""Rows in a cluster of Dask."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stepfold import chebyshev_steps, estimate_bounds, solve
+
+da = pytest.importorskip("dask.array", reason="dask is not installed (the extra `dask`)")
+distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+
+from stepfold.interop.dask import DaskLeastSquares  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Dask's own closing
+
+RNG = np.random.default_rng(0)
+A, B = RNG.standard_normal((203, 20)), RNG.standard_normal((2, 203))
+SOLUTION = np.linalg.lstsq(A, B.T, rcond=None)[0].T
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with distributed.Client(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as client:
+        yield client
+
+
+@pytest.mark.parametrize("remote", [True, False], ids=["rhs in the cluster", "rhs here"])
+def test_both_kinds_of_runs_find_the_solution(client: Any, remote: bool) -> None:
+    matrix = da.from_array(A, chunks=(50, 20))
+    rhs = da.from_array(B, chunks=(1, 70)) if remote else B
+    problem = DaskLeastSquares(matrix, rhs, client=client)
+    for schedule in (None, chebyshev_steps(estimate_bounds(problem), 8)):
+        result = solve(problem, schedule)
+        assert result.converged
+        np.testing.assert_allclose(result.x, SOLUTION, atol=1e-6)
+
+
+def test_the_scheduler_has_no_more_tasks_after_a_run_than_before(client: Any) -> None:
+    problem = DaskLeastSquares(da.from_array(A, chunks=(50, 20)), B[0], client=client)
+    before = len(client.cluster.scheduler.tasks)
+    assert solve(problem).num_steps > 10
+    assert len(client.cluster.scheduler.tasks) <= before
+
+
+def test_blocks_of_columns_and_shapes_that_do_not_fit_are_refused(client: Any) -> None:
+    with pytest.raises(ValueError, match=r"one block of columns, got 2.*rechunk"):
+        DaskLeastSquares(da.from_array(A, chunks=(50, 10)), B[0], client=client)
+    with pytest.raises(ValueError, match=r"`rhs` must have shape \(203,\)"):
+        DaskLeastSquares(da.from_array(A, chunks=(50, 20)), B[0, 1:], client=client)
+    with pytest.raises(TypeError, match="must be an array of Dask, got ndarray"):
+        DaskLeastSquares(A, B[0], client=client)

@@ -1,0 +1,86 @@
+"""Rows shared out among processes of MPI."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import stepfold
+
+MPIEXEC = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shutil.which("mpiexec")
+
+PROGRAM = """
+import hashlib
+import numpy as np
+from stepfold import chebyshev_steps, estimate_bounds, solve
+from stepfold.distributed import ShardedLeastSquares
+from stepfold.interop.mpi4py import MPIGroup
+
+group = MPIGroup()
+assert group.size == 2
+rng = np.random.default_rng(0)
+A, b = rng.standard_normal((203, 40)), rng.standard_normal(203)
+rows = np.array_split(np.arange(203), 2)[group.rank]
+problem = ShardedLeastSquares(A[rows], b[rows], group)
+for schedule in (None, chebyshev_steps(estimate_bounds(problem), 8)):
+    result = solve(problem, schedule, max_seconds=60)
+    assert result.converged, result
+    assert abs(result.x - np.linalg.lstsq(A, b, rcond=None)[0]).max() < 1e-6
+    mark = hashlib.sha256(result.x.tobytes()).hexdigest()
+    assert group.gather(mark) == [mark, mark]
+assert group.broadcast(group.rank + 5) == 5
+try:
+    ShardedLeastSquares(A[rows, group.rank :], b[rows], group)
+except ValueError as error:
+    assert "40 on process 0 and 39 on 1" in str(error)
+print("done")
+"""
+
+
+@pytest.mark.skipif(
+    MPIEXEC is None or importlib.util.find_spec("mpi4py") is None,
+    reason="mpi4py or an MPI is not installed (the extra `mpi`)",
+)
+def test_two_processes_of_mpi_find_the_same_bits(tmp_path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    source = str(Path(stepfold.__file__).parents[1])
+    done = subprocess.run(
+        [str(MPIEXEC), "-n", "2", sys.executable, str(program)],
+        env={**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("done") == 2
+
+
+ABSENT = """
+import sys
+sys.modules["mpi4py"] = None
+from stepfold.interop.mpi4py import MPIGroup
+try:
+    MPIGroup()
+except ImportError as error:
+    assert "pip install '.[mpi]'" in str(error)
+else:
+    raise SystemExit(1)
+"""
+
+
+def test_a_missing_mpi_is_refused_with_the_extra() -> None:
+    source = str(Path(stepfold.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", ABSENT],
+        env={**os.environ, "PYTHONPATH": source},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
