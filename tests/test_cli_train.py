@@ -185,14 +185,22 @@ def test_a_damaged_checkpoint_is_refused_and_kept() -> None:
     assert path.stat().st_size == 300
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1", '{"format": "other"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[1", '{"format": "other"}', pytest.param("[" * 10**5, id="deep")]
+)
 def test_damaged_settings_are_refused(text) -> None:
     _quick("-o", "out")
     Path("out/settings.json").write_text(text)
     assert_refused(_quick("-o", "out", "--resume"), "settings.json is not the record")
 
 
+def test_a_setting_nested_too_deep_is_refused_by_its_name() -> None:
+    run = stepfold("train", "dugd", "--set", f"num_layers={'[' * 10**5}", "-o", "out")
+    assert_refused(run, "--set num_layers is nested too deep")
+
+
 BAD_FILES = {
+    "nested too deep": ("network = " + "[" * 10**5, "is not TOML"),
     "no TOML": ("network = ", "is not TOML"),
     "no network": ("[training]\nseed = 1", 'must say which network, as in network = "dugd"'),
     "unknown network": ('network = "dugb"', "there is no network 'dugb'; did you mean dugd"),

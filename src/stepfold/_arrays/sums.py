@@ -193,7 +193,7 @@ def numbers_and_norms(
         arrays: Vectors, or batches of as many rows.
     """
     if not all(is_torch(each) and has_double(each) for each in (*values, *arrays)):
-        numbers = [np.array(each.tolist(), dtype=np.float64, ndmin=1) for each in values]
+        numbers = [_on_host(each) for each in values]
         return numbers, [norms(rows) for rows in arrays]
     torch = sys.modules["torch"]
     stacked = [each.detach().to(torch.float64) for each in values]

@@ -79,7 +79,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise click.UsageError(f"{path} cannot be read: {error}") from None
     try:
         record = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise click.UsageError(f"{path} is not TOML: {error}") from None
     _refuse_unknown(record, TABLES, f"{path}:")
     if not isinstance(record.get("network"), str):
@@ -98,6 +98,8 @@ def _parse(setting: str) -> tuple[str, Any]:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # a string needs no quotes here
+    except RecursionError:
+        raise click.UsageError(f"--set {name.strip()} is nested too deep") from None
     return name.strip(), value
 
 

@@ -1,4 +1,4 @@
-"""Processes that work together: who they are, and the three things that they do with each other.
+"""Processes that work together: who they are, and the four things that they do with each other.
 
 Whatever links processes (torch.distributed under torchrun, MPI, or nothing at all) is behind a
 `Group`. A sum over all processes must be the same number, bit for bit, on each of them.
@@ -10,9 +10,11 @@ import contextlib
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
+
+import numpy as np
 
 LONGEST_WAIT = timedelta(minutes=10)
 
@@ -46,6 +48,31 @@ class Group(ABC):
     @abstractmethod
     def broadcast(self, value: Any) -> Any:
         """The value of process 0."""
+
+    def swap(self, outgoing: Mapping[int, Any], incoming: Mapping[int, Any]) -> Callable[[], None]:
+        """Begin to send arrays to some processes and to receive others; call what it returns.
+
+        All processes call it, each with what the others expect. By default everything goes through
+        `gather`; a group whose processes can send to each other directly does that instead.
+
+        Args:
+            outgoing: A contiguous array for each rank that one goes to.
+            incoming: A contiguous array for each rank that one comes from; it is written to.
+
+        Returns:
+            What waits for all of them.
+
+        Raises:
+            ConnectionError: If another process has ended, or does not answer in time.
+        """
+        everything = self.gather(dict(outgoing))
+        for rank, array in incoming.items():
+            np.copyto(array, everything[rank][self.rank])
+        return _nothing
+
+
+def _nothing() -> None:
+    """All has arrived."""
 
 
 class Alone(Group):

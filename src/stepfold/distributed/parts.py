@@ -261,7 +261,7 @@ def _opened(path: Path, axis: int) -> Parts:
         found, dtype = record["format"], np.dtype(record["dtype"])
         listed = [(one["file"], tuple(map(int, one["shape"]))) for one in record["parts"]]
         whole = listed[0][1]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path / LIST} is damaged ({error!r}); write it again") from None
     if found != FORMAT:
         raise ValueError(f"{path / LIST} must be of format {FORMAT!r}, got {found!r}")

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,28 @@ class TorchGroup(Group):
         with self._in_words():
             torch.distributed.broadcast_object_list(values, source, group=self._group)
         return values[0]
+
+    def swap(self, outgoing: Mapping[int, Any], incoming: Mapping[int, Any]) -> Callable[[], None]:
+        """Begin to send and to receive, from process to process."""
+        kept, works = [], []
+        with self._in_words():
+            for rank, array in incoming.items():
+                tensor = torch.from_numpy(array)
+                works.append(torch.distributed.irecv(tensor, group=self._group, group_src=rank))
+                kept.append(tensor)
+            for rank, array in outgoing.items():
+                tensor = torch.from_numpy(array)
+                works.append(torch.distributed.isend(tensor, group=self._group, group_dst=rank))
+                kept.append(tensor)
+
+        def wait() -> None:
+            with self._in_words():
+                for work in works:
+                    if work is not None:
+                        work.wait()
+            kept.clear()  # until here the messages' memory must not be let go
+
+        return wait
 
     @contextlib.contextmanager
     def _in_words(self) -> Iterator[None]:

@@ -114,6 +114,6 @@ class Job:
         try:
             self.load()
             stored = json.loads((self.folder / f"{_RUN}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, RecursionError, TypeError):
             return None
         return stored if isinstance(stored, dict) else None

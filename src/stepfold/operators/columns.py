@@ -24,4 +24,12 @@ def column_squares(operator: Any) -> Any:
     if not is_array(operator) or is_sparse_tensor(operator):
         return None
     parts = (operator.real, operator.imag) if dtype_kind(operator.dtype) == "c" else (operator,)
-    return sum(namespace(part).einsum("ij,ij->j", part, part) for part in parts)
+    return sum(_sums(part) for part in parts)
+
+
+def _sums(part: Any) -> Any:
+    xp = namespace(part)
+    # `einsum` is no part of the standard, and NumPy 1 has no `vecdot`.
+    if hasattr(xp, "einsum"):
+        return xp.einsum("ij,ij->j", part, part)
+    return xp.vecdot(part, part, axis=0)

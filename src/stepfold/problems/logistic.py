@@ -45,7 +45,7 @@ class Logistic(Problem[ArrayT]):
         self.operator: Any = check_matrix("operator", operator, rows=labels)
         rows = check_rows("labels", labels, self.operator.shape[0], "the rows of `operator`")
         check_library("labels", rows, "`operator`", self.operator)
-        if not bool((abs(rows) == 1).all()):
+        if not bool(namespace(rows).all(abs(rows) == 1)):
             raise ValueError(
                 "`labels` must be -1 or 1, got another value; turn labels 0 and 1 into "
                 "`2 * labels - 1`"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np
-
+from stepfold._arrays import copy_of, dot, norms
 from stepfold._typing import FloatArray
 from stepfold.spectrum.exact import not_symmetric
 from stepfold.spectrum.target import Products
@@ -54,13 +53,13 @@ class AdjointTest:
             self._check(vector, image, *self._last)
             self._num_left -= 1
         # A copy: recurrences write into the image, but into the vector only after the next call.
-        self._last = (vector, image.copy()) if self._num_left else None
+        self._last = (vector, copy_of(image)) if self._num_left else None
         return image
 
     def _check(self, u: FloatArray, atu: FloatArray, v: FloatArray, av: FloatArray) -> None:
         # Unit vectors; √eps is far above rounding and far below any asymmetry worth the name.
-        size = max(float(np.linalg.norm(av)), float(np.linalg.norm(atu)))
-        difference = abs(float(u @ av) - float(atu @ v))
+        size = max(float(norms(av)[0]), float(norms(atu)[0]))
+        difference = abs(dot(u, av) - dot(atu, v))
         if difference <= math.sqrt(self._products.eps) * size:
             return
         if self._symmetric:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from stepfold._arrays import (
+    all_finite,
     cast,
     dtype_kind,
     epsilon,
@@ -22,6 +23,7 @@ from stepfold._arrays import (
     is_foreign,
     is_numpy,
     is_sparse_tensor,
+    largest_entry,
     norms,
     to_host,
 )
@@ -71,13 +73,16 @@ class Target:
             first.makes_complex(start / float(norms(start)[0]))
         return replace(self, hessian=real_form(self.hessian))
 
-    def random_vector(self, size: int) -> FloatArray:
+    def random_vector(self, size: int) -> Any:
         """Independent standard normal numbers, the same for the same seed.
 
-        From a stream of their own: with ``default_rng(seed)`` they would be the first row of a
+        An array of NumPy, or one such as `vectors_like` of the map, if it has that. The numbers are
+        from a stream of their own: with ``default_rng(seed)`` they would be the first row of a
         matrix that the caller drew with that seed, and far from independent of it.
         """
-        return np.random.default_rng([self.seed, STREAM]).standard_normal(size)
+        numbers = np.random.default_rng([self.seed, STREAM]).standard_normal(size)
+        like = getattr(self.matrix, "vectors_like", None)
+        return numbers if like is None else from_host(numbers, like)
 
 
 def has_entries(matrix: Any) -> bool:
@@ -107,7 +112,8 @@ def _is_wide(matrix: Any) -> bool:
 class Products:
     """Products with ``operator`` and its transpose, divided by ``2**exponent`` and counted.
 
-    Vectors go in and come out as float64 NumPy arrays of shape (n,), whatever the operator takes.
+    Vectors go in and come out as float64 NumPy arrays of shape (n,), whatever the operator takes;
+    only where it has `vectors_like` they are arrays such as that.
 
     Args:
         operator: Real linear map of shape (m, n).
@@ -134,7 +140,9 @@ class Products:
 
     def _product(self, operator: Any, v: FloatArray, length: int) -> FloatArray:
         self.count += 1
-        if isinstance(operator, LinearMap):
+        if hasattr(operator, "vectors_like"):
+            result, self.eps = operator @ v, max(self.eps, epsilon(operator))
+        elif isinstance(operator, LinearMap):
             result, eps = on_host(operator.of_host(v))
             self.eps = max(self.eps, eps)
         elif is_foreign(operator):
@@ -161,18 +169,18 @@ class Products:
             )
         if result.dtype.kind == "f":
             self.eps = max(self.eps, float(np.finfo(result.dtype).eps))
-        result = np.asarray(result, dtype=np.float64)
-        if not np.isfinite(result).all():
+        result = cast(result, "float64")
+        if not all_finite(result):
             raise ValueError(
                 f"products of `{self._name}` with a finite vector must be finite, got NaN or "
                 "infinity; check the operator, or divide it by its norm if it overflows"
             )
         if self.exponent is None:
-            self.exponent = int(np.frexp(np.abs(result).max())[1])
+            self.exponent = int(np.frexp(largest_entry(result))[1])
         # Always a new array: the recurrences write into what they get, and the operator may have
         # handed out its own buffer, or its input.
         scaled: FloatArray
-        if abs(self.exponent) < 1000:
+        if abs(self.exponent) < 1000 or not is_numpy(result):
             scaled = result * 2.0**-self.exponent
         else:
             scaled = np.ldexp(result, -self.exponent)

@@ -343,7 +343,7 @@ def _settings(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} is not the record of a training's settings: it has no {error}"
         ) from None
-    except (TypeError, ValueError) as error:
+    except (RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not the record of a training's settings: {error}") from None
     settings: dict[str, Any] = held
     return settings
