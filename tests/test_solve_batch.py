@@ -205,3 +205,20 @@ def test_a_family_that_cannot_be_cut_still_stops_each_row(
         assert np.unique(norms[steps >= end, row]).size == 1
         assert (norms[steps < end, row] > 1e-8 * norms[0, row]).all()
     np.testing.assert_allclose(result.x, np.linalg.solve(hessian, rhs.T).T, atol=1e-7)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_bounds_are_those_of_a_row_that_may_end_before_others(order: list[int]) -> None:
+    eigenvalues = np.linspace(0.1, 8.0, 60)
+    basis = np.linalg.qr(np.random.default_rng(0).standard_normal((60, 60)))[0]
+    matrix = (basis * eigenvalues) @ basis.T
+    # Right-hand sides that take about 60, 20 and 5 steps.
+    rows = np.random.default_rng(1).standard_normal((3, 60))
+    rows[1, 20:] = rows[2, 5:] = 0
+    result = solve(Quadratic((matrix + matrix.T) / 2, (rows @ basis.T)[order]))
+    assert result.converged
+    assert result.bounds is not None
+    assert result.bounds.lower >= 0.05
+    assert result.bounds.upper <= 8.5
+    again = solve(Quadratic((matrix + matrix.T) / 2, rows @ basis.T), result.schedule)
+    assert again.converged

@@ -143,6 +143,7 @@ class TrainableLayers(nn.Module):
         """Step sizes of the first ``num_layers`` layers as data, in the order of the layers.
 
         >>> from stepfold import Schedule
+        >>> from stepfold.unfolded import UnfoldedIteration
         >>> UnfoldedIteration(Schedule([0.5, 0.25])).schedule().name
         'learned'
         """

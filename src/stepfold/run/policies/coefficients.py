@@ -41,17 +41,19 @@ ROUNDINGS = 100.0
 
 
 class Coefficients:
-    """Step lengths and ratios of one row, the first of those that are still in the run.
+    """Step lengths and ratios of the rows that are in the run; bounds are those of the first.
 
     Args:
         eps: Machine epsilon: Ritz values near it, times the largest, say nothing.
+        num_rows: How many rows there are.
     """
 
-    def __init__(self, eps: float) -> None:
-        self._rounding = ROUNDINGS * eps
-        self._steps: list[float] = []
-        self._ratios: list[float] = []
-        self._row = 0
+    def __init__(self, eps: float, num_rows: int) -> None:
+        self._eps, self._rounding = eps, ROUNDINGS * eps
+        self._steps: list[FloatArray] = []
+        self._ratios: list[FloatArray] = []
+        # Rows that have been in one run of conjugate gradients from the first step on.
+        self._is_whole = np.ones(num_rows, dtype=bool)
         self._looked_at = 0
         self._bounds: tuple[int, SpectralBounds | None] = (0, None)
 
@@ -62,24 +64,30 @@ class Coefficients:
 
     def step(self, sizes: Sequence[float] | FloatArray) -> None:
         """Take in the step lengths αₖ of all rows."""
-        self._steps.append(float(sizes[self._row]))
+        self._steps.append(np.asarray(sizes, dtype=np.float64))
 
     def ratio(self, ratios: Sequence[float] | FloatArray) -> None:
         """Take in the ratios βₖ after that step."""
-        self._ratios.append(float(ratios[self._row]))
+        self._ratios.append(np.asarray(ratios, dtype=np.float64))
 
-    def take(self, positions: Sequence[int]) -> None:
-        """Follow the row to its new place; if it has gone, what is known of it stands."""
-        if self._row in positions:
-            self._row = list(positions).index(self._row)
-        else:
-            self._row, self._steps = 0, self._steps[:0]
-            self._ratios = []
+    def of_rows(self, positions: Sequence[int]) -> Coefficients:
+        """Those to go on with for some of the rows; what stays of the others is not needed."""
+        places = list(positions)
+        if not self._is_whole[places].any():
+            return Coefficients(self._eps, len(places))
+        self._is_whole, self._bounds = self._is_whole[places], (0, None)
+        self._steps = [sizes[places] for sizes in self._steps]
+        self._ratios = [ratios[places] for ratios in self._ratios]
+        return self
 
-    def forget(self, rows: NDArray[np.intp]) -> None:
-        """Begin anew if the row is among those that do."""
-        if self._row in rows:
-            self._steps, self._ratios, self._looked_at = [], [], 0
+    def after_restart(self, rows: NDArray[np.intp]) -> Coefficients:
+        """Those to go on with where some rows begin anew: from nothing, if no other row is left."""
+        is_whole = self._is_whole.copy()
+        is_whole[rows] = False
+        if not is_whole.any():
+            return Coefficients(self._eps, is_whole.size)
+        self._is_whole = is_whole
+        return self
 
     def is_due(self) -> bool:
         """Whether the spectrum is worth another look."""
@@ -90,11 +98,12 @@ class Coefficients:
 
     def matrix(self) -> tuple[FloatArray, FloatArray]:
         """Diagonal and off-diagonal of the Lanczos matrix, the last coupling included."""
-        steps = np.array(self._steps)
+        row = int(np.argmax(self._is_whole))
+        steps = np.array([sizes[row] for sizes in self._steps])
         good = np.flatnonzero(~((steps > 0) & np.isfinite(steps)))
         count = int(good[0]) if good.size else steps.size
         count = min(count, len(self._ratios))
-        steps, ratios = steps[:count], np.array(self._ratios[:count])
+        steps, ratios = steps[:count], np.array([each[row] for each in self._ratios[:count]])
         diagonal = 1 / steps
         diagonal[1:] += ratios[:-1] / steps[:-1]
         return diagonal, np.sqrt(ratios) / steps

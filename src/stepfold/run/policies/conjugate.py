@@ -98,7 +98,7 @@ class ConjugateGradients:
         self._lengths = np.zeros(seen.sizes.size)
         self._square = np.ones(seen.sizes.size)
         self.gain = np.zeros(seen.sizes.size)
-        self.coefficients = Coefficients(epsilon(x))
+        self.coefficients = Coefficients(epsilon(x), seen.sizes.size)
 
     @property
     def stuck(self) -> bool:
@@ -114,7 +114,7 @@ class ConjugateGradients:
         self.sizes, self.gain = self.sizes.copy(), self.gain.copy()
         self.sizes[places], self.gain[places] = seen.sizes[places], 0.0
         self._square[places] = math.inf  # the ratio is then 0
-        self.coefficients.forget(places)
+        self.coefficients = self.coefficients.after_restart(places)
 
     def step(self, loop: Loop) -> bool:
         """One step on all rows; false if there is no direction to go."""
@@ -306,7 +306,7 @@ class ConjugateGradients:
         if self.saved is not None:
             self.saved = take(self.saved[0], positions), self.saved[1][positions]
         self._next = None if self._next is None else self._next[positions]
-        self.coefficients.take(positions)
+        self.coefficients = self.coefficients.of_rows(positions)
 
 
 def gradient_from_residual(problem: LeastSquares[Any], residual: Any, x: Any) -> Any:
