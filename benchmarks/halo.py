@@ -31,6 +31,7 @@ import scipy.sparse
 
 from stepfold import chebyshev_steps, solve
 from stepfold.distributed import Group, Layout, ShardedQuadratic, gathered, processes
+from stepfold.distributed.scale import METHODS, HaloWork, measured_costs
 from stepfold.planner import shortest_good_period
 
 RTOL = 1e-8
@@ -64,7 +65,8 @@ class Slow(Group):
         return self.begin_sum(values)()
 
     def gather(self, value: Any) -> list[Any]:
-        return self._inner.gather(value)
+        values: list[Any] = self._inner.gather(value)
+        return values
 
     def broadcast(self, value: Any) -> Any:
         return self._inner.broadcast(value)
@@ -170,7 +172,7 @@ def graph(size: int) -> Any:
     from scipy.spatial import cKDTree
 
     points = np.random.default_rng(5).random((size, 2))
-    near = cKDTree(points).query(points, 7)[1][:, 1:]
+    near = np.asarray(cKDTree(points).query(points, 7)[1])[:, 1:]
     ends = (np.repeat(np.arange(size), 6), near.ravel())
     edges = scipy.sparse.coo_array((np.ones(6 * size), ends), (size, size)).tocsr()
     edges = edges.maximum(edges.T)
@@ -190,8 +192,8 @@ def problems(quick: bool) -> dict[str, Any]:
 def measure(options: argparse.Namespace) -> None:
     lines = [
         "| problem | delay (ms) of sums, messages | method | steps | sums | messages | kB sent "
-        "| seconds | known steps take |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|",
+        "| seconds | known steps take | model, seconds |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     with processes() as inner:
         for name, matrix in problems(options.quick).items():
@@ -232,9 +234,11 @@ def compare(name: str, matrix: Any, group: Slow, quick: bool) -> list[str]:
     }
     rows = []
     for delay, everything in ((0.0, True), (1e-3, True), (5e-3, True), (5e-3, False)):
-        if quick and delay == 5e-3 and everything:
+        if (quick and delay == 5e-3 and everything) or (delay and group.size == 1):
             continue
         group.sum_delay, group.message_delay = delay, delay if everything else 0.0
+        network = {} if group.size > 1 else {"latency": 0.0, "per_byte": 0.0}
+        costs = measured_costs(group, 0.5, **network)
         seconds: dict[str, float] = {}
         found = {}
         for method, run in methods.items():
@@ -248,11 +252,15 @@ def compare(name: str, matrix: Any, group: Slow, quick: bool) -> list[str]:
             if not np.linalg.norm(residual) <= 1.5 * RTOL * np.linalg.norm(b):
                 raise SystemExit(f"{method} on {name} has not reached the tolerance")
         ours = seconds["known steps"]
+        work = HaloWork(size, matrix.nnz, 3 if "3-D" in name else 2)
         for method, (count, sent) in found.items():
+            alike = method if method in METHODS else f"{method} conjugate gradients"
+            alike = "textbook conjugate gradients" if "`" in method else alike
+            model = count * work.step_seconds(costs, group.size, alike, steps.period)
             rows.append(
                 f"| {name} | {1e3 * delay:.0f}, {1e3 * group.message_delay:.0f} | {method} | "
                 f"{count} | {sent['sums']} | {sent['messages']} | {sent['bytes'] / 1e3:.0f} | "
-                f"{seconds[method]:.2f} | {ours / seconds[method]:.2f} |"
+                f"{seconds[method]:.2f} | {ours / seconds[method]:.2f} | {model:.2f} |"
             )
     return rows
 
@@ -272,13 +280,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", type=Path)
+    parser.add_argument("--processes", type=int, choices=(1, 2), default=2)
     options = parser.parse_args()
     if "RANK" in os.environ:
         measure(options)
         return
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     subprocess.run(
-        [*launcher, "--nproc-per-node=2", __file__, *sys.argv[1:]],
+        [*launcher, f"--nproc-per-node={options.processes}", __file__, *sys.argv[1:]],
         env={"GLOO_SOCKET_IFNAME": "lo", **os.environ, "OMP_NUM_THREADS": "1"},
         check=True,
     )
