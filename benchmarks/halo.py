@@ -197,8 +197,8 @@ def problems(quick: bool) -> dict[str, Any]:
 
 def measure(options: argparse.Namespace) -> None:
     lines = [
-        "| problem | delay (ms) of collectives, messages | method | steps | collectives | messages | kB sent "
-        "| seconds | known steps take | model, seconds |",
+        "| problem | delay (ms) of collectives, messages | method | steps | collectives "
+        "| messages | kB sent | seconds | known steps take | model, seconds |",
         "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     with processes() as inner:
