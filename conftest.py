@@ -9,3 +9,4 @@ import pytest
 @pytest.fixture(autouse=True)
 def _numpy_in_doctests(doctest_namespace: dict[str, Any]) -> None:
     doctest_namespace["np"] = np
+    np.set_printoptions(legacy=False)  # as before ODL was imported

@@ -319,6 +319,30 @@ def test_a_process_may_fork_after_a_sweep() -> None:
     )
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("delay", [0.05, 0.3])
+def test_a_process_may_fork_while_a_thread_loads_the_compiler(delay: float, tmp_path: Path) -> None:
+    run_code(
+        f"""
+        import os, signal, threading, time, warnings
+        warnings.simplefilter("ignore")  # newer Pythons warn of threads
+        thread = threading.Thread(target=kernels.load)
+        compiles = threading.Thread(target=step)
+        for each in (thread, compiles):
+            each.start()
+        time.sleep({delay})
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            step()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        compiles.join()
+        """,
+        NUMBA_CACHE_DIR=str(tmp_path),
+    )
+
+
 @pytest.mark.usefixtures("no_size_too_small")
 def test_problems_may_be_swept_from_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_NUM_THREADS", "3")

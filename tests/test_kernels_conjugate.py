@@ -196,7 +196,7 @@ def test_runs_of_many_threads_do_not_wait_for_each_other(threads: int) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork")  # from Python, and from JAX
 def test_a_child_process_has_threads_of_its_own(threads: int) -> None:
     matrix = poisson()
     problem = Quadratic(matrix, rhs_of(matrix))

@@ -56,12 +56,16 @@ class Registry(Mapping[str, Member]):
     Args:
         noun: What one member is called, in error messages.
         package: Dotted name of the package whose modules hold the members.
-        group: Group of entry points in which other packages offer members.
+        group: Group of entry points in which other packages offer members; None for none.
         kind: What a member must be; `callable` for a function or a class.
     """
 
     def __init__(
-        self, noun: str, package: str, group: str, kind: type | Callable[[object], bool] = callable
+        self,
+        noun: str,
+        package: str,
+        group: str | None = None,
+        kind: type | Callable[[object], bool] = callable,
     ) -> None:
         self._noun = noun
         self._package = package
@@ -115,7 +119,8 @@ class Registry(Mapping[str, Member]):
         if self._offered is None:
             self._offered = {}
             own = self._discover()
-            for entry in sorted(entry_points(group=self._group), key=_origin):
+            entries = () if self._group is None else entry_points(group=self._group)
+            for entry in sorted(entries, key=_origin):
                 holder = self._offered.get(entry.name)
                 if holder is None and entry.name not in own:
                     self._offered[entry.name] = entry

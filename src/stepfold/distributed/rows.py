@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import hashlib
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -29,6 +28,7 @@ from stepfold._arrays import (
 )
 from stepfold._checks import check_nonnegative
 from stepfold._typing import ArrayT, FloatArray
+from stepfold.distributed.agreement import agree, check_alike
 from stepfold.distributed.exchange import Exchange
 from stepfold.distributed.group import Group, current_group
 from stepfold.operators import OwnOperator, apply
@@ -250,7 +250,7 @@ class ShardedLeastSquares(SummedLeastSquares[ArrayT]):
             }
         exchange = Exchange(group)
         everybody = group.gather(mine)
-        _check_alike(everybody, failure)
+        check_alike(everybody, failure)
         assert local is not None  # noqa: S101
         self._local: Any = local
         self.exchange = exchange
@@ -349,42 +349,6 @@ class ShardedFixedPoint(FixedPoint[ArrayT]):
         agree(self.exchange, settings)
 
 
-def agree(exchange: Exchange, settings: dict[str, Any]) -> None:
-    """Raise unless all processes have the same settings; the clock starts anew.
-
-    Raises:
-        ValueError: If they were not, with the argument and the ranks.
-    """
-    mine = {name: _mark(value) for name, value in settings.items()}
-    everybody = exchange.group.gather(mine)
-    for name, (first, _) in mine.items():
-        del first
-        marks = [one[name] for one in everybody]
-        others = [rank for rank, mark in enumerate(marks) if mark[1] != marks[0][1]]
-        if others:
-            raise ValueError(
-                f"`{name}` must be the same on all processes, got {marks[0][0]} on process 0 and "
-                f"{marks[others[0]][0]} on process {others[0]}"
-            )
-    exchange.agree_on_time()
-
-
-def _mark(value: Any) -> tuple[str, str]:
-    """Words for a setting, and a mark that differs if it does."""
-    if hasattr(value, "steps") and hasattr(value, "period"):
-        digest = hashlib.sha256(np.ascontiguousarray(value.steps).tobytes()).hexdigest()
-        return f"{value.name} steps of period {value.period}", digest
-    if hasattr(value, "shape"):
-        numbers = np.ascontiguousarray(to_host(value))
-        digest = hashlib.sha256(numbers.tobytes()).hexdigest()
-        return f"an array of shape {tuple(value.shape)} and {value.dtype}", digest
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return repr(value), repr(value)
-    if callable(value):
-        return "a function", "a function"  # one that watches may be another everywhere
-    return type(value).__name__, repr(value)
-
-
 def _local_problem(operator: Any, rhs: Any, memory: int) -> Any:
     shape = getattr(operator, "shape", None)
     if shape is not None and len(shape) == 2 and shape[0] == 0:
@@ -432,25 +396,3 @@ def _zeros(local: Any) -> Any:
         ]
     )
     return np.zeros(shape, np.result_type(*kinds))
-
-
-def _check_alike(everybody: list[dict[str, Any]], failure: Exception | None) -> None:
-    """Raise, on all processes alike, if one has failed or differs from process 0."""
-    for rank, one in enumerate(everybody):
-        if "error" in one:
-            kind = TypeError if one["is type"] else ValueError
-            raise kind(f"process {rank} of {len(everybody)}: {one['error']}") from failure
-    names = {
-        "columns": "`operator` must have as many columns on all processes",
-        "dtype": "`operator` and `rhs` must be of one dtype on all processes",
-        "library": "`rhs` must be of one library on all processes",
-        "right-hand sides": "`rhs` must have as many right-hand sides on all processes",
-        "ridge": "`ridge` must be the same on all processes",
-        "storage": "`operator` must be kept in one way on all processes",
-    }
-    first = everybody[0]
-    for name, rule in names.items():
-        for rank, one in enumerate(everybody):
-            if one[name] != first[name]:
-                kind = TypeError if name in ("dtype", "library") else ValueError
-                raise kind(f"{rule}, got {first[name]} on process 0 and {one[name]} on {rank}")

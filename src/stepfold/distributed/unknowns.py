@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from stepfold._arrays import norms, take
 from stepfold._checks import check_matrix
 from stepfold._typing import FloatArray
+from stepfold.distributed.agreement import agree
 from stepfold.distributed.exchange import Exchange
 from stepfold.distributed.group import Group, current_group
 from stepfold.distributed.layout import Halo, Layout
-from stepfold.distributed.rows import agree
 from stepfold.distributed.spread import Space, Spread
 from stepfold.operators import OwnOperator
 from stepfold.problems import QuadraticProblem

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import sys
 import threading
 import warnings
@@ -55,10 +56,11 @@ def load() -> None:
     Otherwise a process loads it for its second run, or in the first one once kernels would have
     saved the half second that loading takes.
     """
-    try:
-        importlib.import_module("numba")
-    except ImportError as error:
-        give_up(f"numba cannot be imported: {error}")
+    with _lock:
+        try:
+            importlib.import_module("numba")
+        except ImportError as error:
+            give_up(f"numba cannot be imported: {error}")
 
 
 def note_run() -> None:
@@ -134,3 +136,10 @@ def compiled(module: str, name: str, *arguments: Argument) -> Any | None:
         except Exception as error:  # noqa: BLE001 (whatever a compiler may raise)
             give_up(f"numba cannot compile `{name}`: {type(error).__name__}: {error}")
     return None
+
+
+if hasattr(os, "register_at_fork"):
+    # A child would wait for ever for what another thread was loading: the fork waits instead.
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
