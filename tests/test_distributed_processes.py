@@ -171,3 +171,36 @@ def test_without_torchrun_torch_is_not_imported() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+SPREADS = """
+import numpy as np
+import scipy.sparse
+from stepfold import chebyshev_steps, estimate_bounds, solve
+from stepfold.distributed import Layout, ShardedQuadratic, gathered, processes
+
+rng = np.random.default_rng(0)
+factor = scipy.sparse.random_array((90, 90), density=0.03, rng=rng)
+A = (factor @ factor.T + scipy.sparse.eye_array(90)).tocsr()
+b = rng.standard_normal((2, 90))
+expected = np.linalg.solve(A.toarray(), b.T).T
+with processes() as group:
+    layout = Layout(np.random.default_rng(1).integers(0, 2, 90), group.rank)
+    problem = ShardedQuadratic(A[layout.own], b[:, layout.own], layout)
+    assert 0 < problem.halo.num_messages < group.size
+    for schedule in (None, chebyshev_steps(estimate_bounds(problem), 8)):
+        result = solve(problem, schedule, max_seconds=100)
+        x = gathered(result.x)
+        np.testing.assert_allclose(x, expected, atol=1e-6)
+        first = group.broadcast((x.tobytes(), result.num_steps, result.status, result.bounds))
+        assert first == (x.tobytes(), result.num_steps, result.status, result.bounds)
+    print("RIGHT", group.rank)
+"""
+
+
+def test_two_processes_send_halos_to_each_other_and_find_the_solution(tmp_path: Path) -> None:
+    program = tmp_path / "spreads.py"
+    program.write_text(SPREADS)
+    run = launched(program)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("RIGHT") == 2

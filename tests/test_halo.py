@@ -8,8 +8,22 @@ import pytest
 import scipy.sparse
 from _groups import together
 
-from stepfold import Schedule, Status, chebyshev_steps, estimate_bounds, solve
-from stepfold.distributed import Group, Layout, ShardedQuadratic, gathered
+from stepfold import Schedule, SpectralBounds, Status, chebyshev_steps, estimate_bounds, plan, solve
+from stepfold.distributed import (
+    Group,
+    Layout,
+    ShardedLeastSquares,
+    ShardedQuadratic,
+    gathered,
+)
+from stepfold.distributed.scale import (
+    METHODS,
+    Costs,
+    HaloWork,
+    RowsWork,
+    break_even,
+    measured_costs,
+)
 
 
 def line(size: int) -> Any:
@@ -148,3 +162,141 @@ def test_processes_with_other_layouts_are_refused() -> None:
 def test_a_process_without_unknowns_is_refused() -> None:
     with pytest.raises(ValueError, match="none for process 1"):
         Layout(np.zeros(4, int), 1)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["automatic", "known steps"])
+def test_many_right_hand_sides_are_solved_together(known: bool) -> None:
+    matrix = MATRICES["plane"]
+    rhs = np.random.default_rng(2).standard_normal((3, 225))
+
+    def program(group: Group) -> Any:
+        problem = posed(group, matrix, rhs)
+        schedule = chebyshev_steps(SpectralBounds(0.07, 8.0), 32) if known else None
+        return gathered(solve(problem, schedule).x)
+
+    expected = scipy.sparse.linalg.spsolve(matrix.tocsc(), rhs.T).T
+    for x in answers(together(2, program)):
+        np.testing.assert_allclose(x, expected, atol=1e-5)
+
+
+def test_wrong_bounds_are_found_out_alike_on_all_processes() -> None:
+    matrix = MATRICES["plane"]
+
+    def program(group: Group) -> Any:
+        problem = posed(group, matrix, np.ones(225))
+        return solve(problem, chebyshev_steps(SpectralBounds(0.07, 4.0), 16))
+
+    first, *others = answers(together(3, program))
+    assert first.status is Status.CONVERGED
+    assert first.events
+    assert all(other.events == first.events for other in others)
+
+
+def test_a_matrix_that_is_not_symmetric_is_refused_by_the_bounds() -> None:
+    matrix = scipy.sparse.csr_array(np.triu(np.ones((40, 40))))
+
+    def program(group: Group) -> Any:
+        return estimate_bounds(posed(group, matrix, np.ones(40)))
+
+    for found in together(2, program):
+        assert isinstance(found, ValueError)
+        assert "must be symmetric" in str(found)
+
+
+def test_a_start_that_is_not_spread_is_refused() -> None:
+    def program(group: Group) -> Any:
+        return solve(posed(group, line(10), np.ones(10)), x0=np.ones(10))
+
+    for found in together(2, program):
+        assert isinstance(found, TypeError)
+        assert "`problem.spread(local_x0)`" in str(found)
+
+
+def test_from_the_solution_no_step_is_taken() -> None:
+    matrix, rhs = MATRICES["space"], np.ones(216)
+    solution = scipy.sparse.linalg.spsolve(matrix.tocsc(), rhs)
+
+    def program(group: Group) -> Any:
+        problem = posed(group, matrix, rhs)
+        return solve(problem, x0=problem.spread(solution[problem.layout.own]))
+
+    for result in answers(together(2, program)):
+        assert result.status is Status.CONVERGED
+        assert result.num_steps == 0
+
+
+def test_the_halo_is_what_the_rows_touch_and_others_own() -> None:
+    matrix = MATRICES["graph"]
+    owners = np.random.default_rng(4).integers(0, 3, 150)
+
+    def program(group: Group) -> Any:
+        problem = posed(group, matrix, np.ones(150), owners)
+        return set(problem.halo.numbers.tolist())
+
+    for rank, found in enumerate(answers(together(3, program))):
+        columns = np.unique(matrix[np.flatnonzero(owners == rank)].nonzero()[1])
+        assert found == {int(column) for column in columns if owners[column] != rank}
+
+
+def test_metis_gives_every_process_unknowns_and_fewer_neighbours_than_chance() -> None:
+    pytest.importorskip("pymetis")
+    matrix = MATRICES["plane"]
+
+    def program(group: Group) -> Any:
+        layout = Layout.by_metis(matrix if group.rank == 0 else None, group)
+        return layout.own.size, posed(group, matrix, np.ones(225), layout.owners).halo.numbers.size
+
+    found = answers(together(3, program))
+    assert sum(size for size, _ in found) == 225
+    assert (
+        max(halo for _, halo in found) < 45
+    )  # three slabs have up to 30 each; at random about 150
+
+
+def test_a_plan_says_what_sums_mean() -> None:
+    rows = ShardedLeastSquares(np.random.default_rng(0).standard_normal((60, 20)), np.ones(60))
+    assert "x is on every process" in plan(rows).advice[0]
+    unknowns = ShardedQuadratic(MATRICES["plane"], np.ones(225))
+    assert "no sum over the processes inside a period" in plan(unknowns).advice[0]
+
+
+COSTS = Costs(1e-9, 1e-10, latency=2e-6, per_byte=1e-10, step=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_on_one_process_a_step_is_its_products_and_passes(method: str) -> None:
+    passes, _, _ = METHODS[method]
+    expected = 1e-9 * 500 + passes * 1e-10 * 100 + 1e-6
+    assert HaloWork(100, 500).step_seconds(COSTS, 1, method) == pytest.approx(expected)
+    assert RowsWork(100, 500).step_seconds(COSTS, 1, method) == pytest.approx(expected)
+
+
+def test_where_sums_rule_a_step_takes_as_many_as_its_method_has() -> None:
+    slow_sums = Costs(0.0, 0.0, latency=0.0, per_byte=0.0, sum_latency=1.0)
+    work = HaloWork(10**6, 5 * 10**6)
+    seconds = [work.step_seconds(slow_sums, 1024, method, period=20) for method in METHODS]
+    np.testing.assert_allclose(seconds, [2 / 20 * 10, 20, 10, 10])
+    assert break_even(work, slow_sums, 1024, "textbook conjugate gradients", 20) == 20
+
+
+def test_with_x_everywhere_no_method_saves_a_sum() -> None:
+    only_network = Costs(0.0, 0.0, latency=1e-5, per_byte=1e-9)
+    work = RowsWork(10**5, 10**7)
+    assert len({work.step_seconds(only_network, 64, method) for method in METHODS}) == 1
+
+
+def test_measured_costs_are_the_same_on_all_processes() -> None:
+    found = answers(together(2, lambda group: measured_costs(group, 0.1)))
+    assert found[0] == found[1]
+    assert found[0].latency > 0
+
+
+def test_one_process_must_be_told_of_its_network() -> None:
+    (found,) = together(1, measured_costs)
+    assert isinstance(found, ValueError)
+    assert "`latency` must be given" in str(found)
+
+
+def test_more_processes_than_unknowns_are_refused() -> None:
+    with pytest.raises(ValueError, match="at most the number of unknowns, 5, got 6"):
+        HaloWork(5, 5).step_seconds(COSTS, 6, "known steps")

@@ -16,8 +16,9 @@ MPIEXEC = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shut
 PROGRAM = """
 import hashlib
 import numpy as np
+import scipy.sparse
 from stepfold import chebyshev_steps, estimate_bounds, solve
-from stepfold.distributed import ShardedLeastSquares
+from stepfold.distributed import Layout, ShardedLeastSquares, ShardedQuadratic, gathered
 from stepfold.interop.mpi4py import MPIGroup
 
 group = MPIGroup()
@@ -32,6 +33,14 @@ for schedule in (None, chebyshev_steps(estimate_bounds(problem), 8)):
     assert abs(result.x - np.linalg.lstsq(A, b, rcond=None)[0]).max() < 1e-6
     mark = hashlib.sha256(result.x.tobytes()).hexdigest()
     assert group.gather(mark) == [mark, mark]
+factor = scipy.sparse.random_array((60, 60), density=0.05, rng=rng)
+H = (factor @ factor.T + scipy.sparse.eye_array(60)).tocsr()
+layout = Layout(np.random.default_rng(1).integers(0, 2, 60), group.rank)
+spread = ShardedQuadratic(H[layout.own], b[layout.own], layout, group)
+assert spread.halo.num_messages == 1
+for schedule in (None, chebyshev_steps(estimate_bounds(spread), 8)):
+    x = gathered(solve(spread, schedule, max_seconds=60).x)
+    assert abs(x - np.linalg.solve(H.toarray(), b[:60])).max() < 1e-6
 assert group.broadcast(group.rank + 5) == 5
 try:
     ShardedLeastSquares(A[rows, group.rank :], b[rows], group)

@@ -34,6 +34,7 @@ COMMANDS = {
     "plan": ("plan", "plan", "Recommend a schedule, and say when another tool is better."),
     "report": ("report", "report", "Make one offline site from all runs."),
     "run": ("experiments", "run", "Run experiments and write their reports."),
+    "scale": ("scale", "scale", "Predict the seconds of a step on many processes."),
     "solve": ("solve", "solve", "Solve a system or least-squares problem from files."),
     "steps": ("steps", "steps", "Print or save the steps for an interval of eigenvalues."),
     "train": ("train", "train", "Train an unfolded network; resumable."),

@@ -103,7 +103,7 @@ class Layout:
         if group.rank == 0:
             try:
                 found = _partition(matrix, group.size)
-            except (ImportError, TypeError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 (raised below, everywhere)
                 found = error
         found = group.broadcast(found)
         if isinstance(found, Exception):
@@ -140,9 +140,8 @@ def _partition(matrix: Any, num_parts: int) -> NDArray[np.int32]:
     edges = (np.ones(np.count_nonzero(beside), np.int8), (graph.row[beside], graph.col[beside]))
     pattern = scipy.sparse.csr_array(edges, shape=graph.shape)
     pattern = (pattern + pattern.T).tocsr()
-    _, owners = pymetis.part_graph(
-        num_parts, xadj=pattern.indptr.tolist(), adjncy=pattern.indices.tolist()
-    )
+    graph = pymetis.CSRAdjacency(pattern.indptr.tolist(), pattern.indices.tolist())
+    _, owners = pymetis.part_graph(num_parts, graph)
     return np.asarray(owners, dtype=np.int32)
 
 

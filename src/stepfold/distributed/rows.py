@@ -95,6 +95,15 @@ class SummedLeastSquares(QuadraticProblem[ArrayT]):
         return term
 
     @property
+    def sums_in_words(self) -> str:
+        """That known steps save no sum."""
+        return (
+            "x is on every process: conjugate gradients (`solve` without a schedule) take one sum "
+            "a step, as known steps do, and fewer steps. Prefer them unless steps must not depend "
+            "on the iterate."
+        )
+
+    @property
     def products_per_gradient(self) -> int:
         """2: one with A, one with its transpose; both in one sweep and one sum."""
         return 2

@@ -77,8 +77,12 @@ class ShardedQuadratic(QuadraticProblem[Any]):
             raise TypeError(f"`group` must be a Group or None, got {type(group).__name__}")
         failure, mine = None, {}
         try:
-            shape = getattr(local_rows, "shape", (0, 0))
-            layout = Layout.even(shape[1], group) if layout is None else layout
+            if not hasattr(local_rows, "tocsr"):
+                raise TypeError(
+                    "`local_rows` must be a sparse matrix of SciPy, got "
+                    f"{type(local_rows).__name__}; pass `scipy.sparse.csr_array(local_rows)`"
+                )
+            layout = Layout.even(local_rows.shape[1], group) if layout is None else layout
             rows, rhs = _checked(local_rows, local_rhs, layout, group)
             mine = {
                 "`layout`": hashlib.sha256(layout.owners.tobytes()).hexdigest()[:8],
@@ -166,6 +170,15 @@ class ShardedQuadratic(QuadraticProblem[Any]):
         if self._rhs_norms is None:
             self._rhs_norms = norms(self._rhs)
         return upper * lengths + self._rhs_norms
+
+    @property
+    def sums_in_words(self) -> str:
+        """What known steps save."""
+        return (
+            "Known steps take no sum over the processes inside a period, conjugate gradients two a "
+            "step and fewer steps; `stepfold scale` tells what a sum may take for the one or the "
+            "other to be faster."
+        )
 
     def rows_of(self, places: Sequence[int]) -> Self:
         """The problem of some right-hand sides."""
@@ -285,11 +298,6 @@ def _checked(local_rows: Any, local_rhs: Any, layout: Any, group: Group) -> tupl
         raise ValueError(
             f"`layout` must be that of process {group.rank} of {group.size}, got one of process "
             f"{layout.rank} of {int(layout.owners.max()) + 1}"
-        )
-    if not hasattr(local_rows, "tocsr"):
-        raise TypeError(
-            "`local_rows` must be a sparse matrix of SciPy, got "
-            f"{type(local_rows).__name__}; pass `scipy.sparse.csr_array(local_rows)`"
         )
     rows = check_matrix("local_rows", local_rows).tocsr()
     expected = (layout.own.size, layout.size)

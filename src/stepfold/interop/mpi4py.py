@@ -8,6 +8,7 @@ no timeouts: a process that hangs is waited for, and mpiexec ends all when one o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,19 @@ class MPIGroup(Group):
     def broadcast(self, value: Any) -> Any:
         """The value of process 0."""
         return self._communicator.bcast(value)
+
+    def swap(self, outgoing: Mapping[int, Any], incoming: Mapping[int, Any]) -> Callable[[], None]:
+        """Begin to send and to receive, from process to process."""
+        requests = [self._communicator.Irecv(array, rank) for rank, array in incoming.items()]
+        requests += [self._communicator.Isend(array, rank) for rank, array in outgoing.items()]
+        kept = (dict(outgoing), dict(incoming))
+
+        def wait() -> None:
+            self._mpi.Request.Waitall(requests)
+            for arrays in kept:
+                arrays.clear()  # until here the messages' memory must not be let go
+
+        return wait
 
 
 def _host(values: Any) -> Any:

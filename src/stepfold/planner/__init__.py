@@ -129,6 +129,8 @@ def plan(
         )
     schedule, total = choice.schedule, choice.num_steps
     others = alternatives(known, bounds, rtol, total)
+    if known is not None and known.sums_in_words:
+        notes.insert(0, known.sums_in_words)
     better = multigrid_advice(known, rtol)
     if better is not None:
         notes.insert(0, better[0])

@@ -168,6 +168,11 @@ class QuadraticProblem(Problem[ArrayT]):
         return upper * lengths + norms(self.linear_term)
 
     @property
+    def sums_in_words(self) -> str | None:
+        """What sums over processes mean for the choice of a method; None for one process."""
+        return None
+
+    @property
     def euclidean(self) -> QuadraticProblem[ArrayT]:
         """The problem whose gradient is that of the usual inner product: itself as a rule."""
         return self
