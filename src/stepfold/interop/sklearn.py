@@ -2,7 +2,7 @@
 
 `ChebyshevRidge` fits by products with X and its transpose alone, so that nothing of the size of
 XᵀX is made. It pays on dense data with thousands of columns; on tall data with few columns, and on
-text, scikit-learn's own solvers are as fast or faster (docs/sklearn.md has the times).
+text, scikit-learn's own solvers are as fast or faster (docs/guides/sklearn.md has the times).
 
 ``‖y − Xw‖² + α‖w‖²`` is minimised, as by ``sklearn.linear_model.Ridge``; the intercept has no
 penalty. Written for scikit-learn 1.6 or newer.
