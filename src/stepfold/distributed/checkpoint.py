@@ -19,12 +19,19 @@ from typing import Any
 import numpy as np
 
 from stepfold._arrays import from_host, to_host
-from stepfold._checks import check_nonnegative
+from stepfold._checks import (
+    check_callable,
+    check_count,
+    check_instance,
+    check_nonnegative,
+    check_path,
+)
 from stepfold._files import replacing
 from stepfold.distributed.group import Group, current_group
-from stepfold.problems import Composite
+from stepfold.problems import Composite, QuadraticProblem
 from stepfold.result import Result
 from stepfold.schedules import Schedule
+from stepfold.schedules.base import check_schedule
 from stepfold.solve import solve
 from stepfold.spectrum import SpectralBounds
 
@@ -76,9 +83,15 @@ def resumable_solve(
     """
     every = float(check_nonnegative("every", every))
     smooth: Any = problem.problem if isinstance(problem, Composite) else problem
+    check_instance("problem", smooth, QuadraticProblem, "as `LeastSquares(operator, rhs)`")
     if group is None:
         group = getattr(smooth, "group", None) or current_group()
-    path = Path(checkpoint)
+    path = check_path("checkpoint", checkpoint)
+    check_callable("callback", callback)
+    check_schedule(schedule)
+    check_instance("group", group, Group, "as `current_group()`")
+    if max_steps is not None:
+        check_count("max_steps", max_steps, minimum=0)
     identity = _identity(problem, smooth)
     held = group.broadcast(_read(path, identity) if group.rank == 0 else None)
     if isinstance(held, str):
