@@ -48,7 +48,8 @@ class Sizes:
     @classmethod
     def of(cls, matrix: Any, rhs: Any, *, is_squared: bool) -> Sizes:
         """Those of arrays or operators."""
-        return cls(size_of_entries(matrix), peaks(rhs), tiny(rhs), str(rhs.dtype), is_squared)
+        dtype = str(rhs.dtype).removeprefix("torch.")
+        return cls(size_of_entries(matrix), peaks(rhs), tiny(rhs), dtype, is_squared)
 
 
 def exponent_of(size: float) -> int:
