@@ -25,6 +25,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "contents",
+    "gallery",
     "mathml",
 ]
 exclude_patterns = ["_build", "_ext"]
@@ -89,12 +90,10 @@ def write_kernel_settings() -> None:
 
 write_kernel_settings()
 
-# Whatever a page holds, it loads nothing from elsewhere. `file:` is for pages opened from a folder.
+# Whatever a page holds, it loads nothing from elsewhere.
 POLICY = (
-    "default-src 'none'; script-src 'self' file: 'unsafe-inline'; "
-    "style-src 'self' file: 'unsafe-inline'; img-src 'self' file: data:; "
-    "font-src 'self' file: data:; connect-src 'self' file:; frame-src 'self' file:; "
-    "base-uri 'none'; form-action 'self' file:"
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self' data:; base-uri 'none'; form-action 'self'"
 )
 
 
