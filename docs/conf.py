@@ -51,6 +51,7 @@ html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": True,
 }
+html_context = {"default_mode": "auto"}  # light or dark, as the system is
 html_sidebars = {"**": ["contents"]}
 html_show_sourcelink = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ |In \[\d*\]: "
