@@ -59,18 +59,18 @@ docs: $(STAMP)  ## Build the documentation into docs/_build/html
 bench: $(STAMP)  ## Time stepfold beside its rivals (half an hour); the table of solving goes into docs/
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/training_memory.py
-	$(BIN)/python benchmarks/solve.py --write docs/benchmarks.md
+	$(BIN)/python benchmarks/solve.py --write docs/reference/benchmarks.md
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/command_line.py
 	$(BIN)/python benchmarks/ridge.py
 	$(BIN)/python benchmarks/rivals.py
-	$(BIN)/python benchmarks/multigrid.py --write docs/multigrid.md
-	$(BIN)/python benchmarks/optimisers.py --write docs/optimisers.md
+	$(BIN)/python benchmarks/multigrid.py --write docs/guides/multigrid.md
+	$(BIN)/python benchmarks/optimisers.py --write docs/guides/optimisers.md
 	$(BIN)/python benchmarks/guard.py
 	$(BIN)/python benchmarks/bounds.py
 	$(BIN)/python benchmarks/orders.py
 	$(BIN)/python benchmarks/shrinkage.py
 
 clean:  ## Remove the environment, run folders and build products
-	rm -rf $(VENV) build dist docs/_build docs/api runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build docs/reference/api runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._checks import check_nonnegative
+from stepfold._extras import how_to_install
 from stepfold.distributed.rows import SummedLeastSquares, part_of
 from stepfold.problems import LeastSquares
 
@@ -114,8 +115,7 @@ def _client() -> Any:
         from distributed import get_client
     except ImportError:
         raise ImportError(
-            "`DaskLeastSquares` needs dask and distributed; install the extra `dask` "
-            "(`pip install '.[dask]'` from a clone)"
+            f"`DaskLeastSquares` needs dask and distributed; {how_to_install('dask')}"
         ) from None
     try:
         return get_client()

@@ -14,16 +14,14 @@ from typing import Any
 import numpy as np
 
 from stepfold import operators
+from stepfold._extras import not_installed
 from stepfold._typing import FloatArray
 
 try:
     import odl as _package
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "`stepfold.interop.odl` needs odl >= 1.0, which is not installed; install it with "
-        "`pip install '.[odl]'` from a clone of stepfold",
-        name=error.name,
-    ) from error
+    need = "`stepfold.interop.odl` needs odl >= 1.0"
+    raise not_installed(need, "odl", error) from error
 
 odl: Any = _package  # its names are starred together, where a type checker does not find them
 

@@ -6,10 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from stepfold._extras import how_to_install
 from stepfold.schedules import Schedule
 from stepfold.schedules.base import check_schedule
-
-_INSTALL = "install it with `pip install '.[optax]'` from a clone of stepfold"
 
 try:
     import jax.numpy as jnp
@@ -17,12 +16,13 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "`stepfold.interop.optax` needs optax >= 0.2 and jax, and "
-        f"{error.name} is not installed; {_INSTALL}",
+        f"{error.name} is not installed; {how_to_install('optax')}",
         name=error.name,
     ) from error
 if tuple(map(int, re.findall(r"\d+", optax.__version__)[:2])) < (0, 2):
     raise ImportError(
-        f"`stepfold.interop.optax` needs optax >= 0.2, got {optax.__version__}; {_INSTALL}"
+        f"`stepfold.interop.optax` needs optax >= 0.2, got {optax.__version__}; "
+        f"{how_to_install('optax')}"
     )
 
 __all__ = ["learning_rate"]

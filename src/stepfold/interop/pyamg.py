@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from stepfold._checks import check_count, check_share
+from stepfold._extras import how_to_install, not_installed
 from stepfold.kernels.smoothing import DiagonalSteps
 from stepfold.polynomial import worst_case_period_rate
 from stepfold.problems import Preconditioned, Quadratic
@@ -27,18 +28,15 @@ from stepfold.schedules.base import check_schedule
 from stepfold.spectrum import Gershgorin, Lanczos, SpectralBounds, Tightest, estimate_bounds
 
 OLDEST = (5, 3)
-_INSTALL = "install it with `pip install '.[pyamg]'` from a clone of stepfold"
 
 try:
     import pyamg
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"`stepfold.interop.pyamg` needs pyamg >= 5.3, which is not installed; {_INSTALL}",
-        name=error.name,
-    ) from error
+    raise not_installed("`stepfold.interop.pyamg` needs pyamg >= 5.3", "pyamg", error) from error
 if tuple(map(int, re.findall(r"\d+", pyamg.__version__)[:2])) < OLDEST:
     raise ImportError(
-        f"`stepfold.interop.pyamg` needs pyamg >= 5.3, got {pyamg.__version__}; {_INSTALL}"
+        f"`stepfold.interop.pyamg` needs pyamg >= 5.3, got {pyamg.__version__}; "
+        f"{how_to_install('pyamg')}"
     )
 
 __all__ = ["FOURTH_KIND", "Smoother", "change_smoothers", "smoother", "solver"]

@@ -11,15 +11,13 @@ from typing import Any
 
 from stepfold import operators
 from stepfold._arrays import reshaped
+from stepfold._extras import not_installed
 
 try:
     from sigpy.linop import Linop
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "`stepfold.interop.sigpy` needs sigpy >= 0.1.26, which is not installed; install it with "
-        "`pip install '.[sigpy]'` from a clone of stepfold",
-        name=error.name,
-    ) from error
+    need = "`stepfold.interop.sigpy` needs sigpy >= 0.1.26"
+    raise not_installed(need, "sigpy", error) from error
 
 
 def linear_map(operator: Any, *, like: Any = None) -> operators.LinearMap:

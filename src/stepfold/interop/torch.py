@@ -11,21 +11,18 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from stepfold._extras import how_to_install, not_installed
 from stepfold.schedules import Schedule
 from stepfold.schedules.base import check_schedule
-
-_INSTALL = "install it with `pip install '.[unfolded]'` from a clone of stepfold"
 
 try:
     import torch
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"`stepfold.interop.torch` needs torch >= 2.2, which is not installed; {_INSTALL}",
-        name=error.name,
-    ) from error
+    raise not_installed("`stepfold.interop.torch` needs torch >= 2.2", "unfolded", error) from error
 if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < (2, 2):
     raise ImportError(
-        f"`stepfold.interop.torch` needs torch >= 2.2, got {torch.__version__}; {_INSTALL}"
+        f"`stepfold.interop.torch` needs torch >= 2.2, got {torch.__version__}; "
+        f"{how_to_install('unfolded')}"
     )
 
 __all__ = ["ScheduleLR"]

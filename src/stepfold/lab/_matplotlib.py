@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from stepfold._extras import not_installed
+
 try:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,11 +14,7 @@ try:
     from matplotlib.image import imsave
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "figures need matplotlib, which is not installed; "
-        "install it with `pip install 'stepfold[lab]'`",
-        name=error.name,
-    ) from error
+    raise not_installed("figures need matplotlib", "lab", error) from error
 
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.picture import Image, Pictures

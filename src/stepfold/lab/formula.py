@@ -11,6 +11,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 
+from stepfold._extras import not_installed
+
 _NAMESPACE = "{http://www.w3.org/1998/Math/MathML}"
 # Elements that the converter writes, with the number of their children where that is fixed.
 _CHILDREN = {
@@ -93,11 +95,7 @@ def to_mathml(latex: str) -> str:
     try:
         from latex2mathml.converter import convert
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "formulas need latex2mathml, which is not installed; "
-            "install it with `pip install 'stepfold[lab]'`",
-            name=error.name,
-        ) from error
+        raise not_installed("formulas need latex2mathml", "lab", error) from error
     try:
         root = ElementTree.fromstring(convert(latex, display="block"))
     except Exception as error:  # noqa: BLE001  (the converter's errors share no other base)

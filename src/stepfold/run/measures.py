@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._arrays import epsilon, norms, norms_together, numbers_and_norms
+from stepfold._arrays import epsilon, norms, norms_together, numbers_and_norms, to_host
 from stepfold._typing import FloatArray
 from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
 from stepfold.problems.composite import optimality
@@ -372,4 +372,4 @@ class ProximalStep(Measure):
 
 def numbers(values: Any) -> FloatArray:
     """One number per row, as float64 of shape (rows,)."""
-    return np.atleast_1d(np.asarray(values.tolist(), dtype=np.float64))
+    return np.atleast_1d(np.asarray(to_host(values), dtype=np.float64))

@@ -101,7 +101,7 @@ def noise_aware_ridge(measure: SpectralMeasure, period: int, *, noise: float) ->
             distinct nodes above 0.
 
     References:
-        Derived in ``docs/measures.md``.
+        Derived in ``docs/theory/measures.md``.
 
     >>> record = noise_aware_ridge(SpectralMeasure([2.0], [1.0]), 1, noise=1.0)
     >>> record.ridge, record.schedule.steps.round(6)

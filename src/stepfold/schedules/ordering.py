@@ -140,7 +140,7 @@ def leja_order(steps: FloatArray) -> NDArray[np.intp]:
 def safe_order(period: int) -> str:
     """Name of an order that keeps rounding errors small, whatever T.
 
-    Both are equally safe for Chebyshev steps (docs/schedules.md has the table): Lebedev's, for
+    Both are equally safe for Chebyshev steps (table: docs/theory/schedules.md): Lebedev's, for
     powers of two, costs nothing; Leja's, for the rest, has the smaller tails. For clustered steps
     "leja" is the one to ask for, whatever T.
     """

@@ -74,7 +74,7 @@ def train_exactly(
             already, products overflow, or the data touch fewer than T distinct eigenvalues.
 
     References:
-        Derived in ``docs/exact-training.md``.
+        Derived in ``docs/theory/exact-training.md``.
 
     >>> from stepfold import Quadratic
     >>> hessian, solutions = np.diag([1.0, 3.0]), np.ones((1, 2))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import cast, column, epsilon, is_foreign, norms, put_rows, take
+from stepfold._arrays import cast, column, computed, epsilon, is_foreign, norms, put_rows, take
 from stepfold.iterations import Iteration
 from stepfold.operators import LinearMap
 from stepfold.polynomial import worst_case_period_rate
@@ -121,7 +121,7 @@ class Cycle(Policy):
         state, self._state = self._state, None
         for count, gamma in enumerate(self._steps, 1):
             spent = 0 if known is not None else per_step
-            after = iteration.step(problem, state, gamma, known)
+            after = computed(iteration.step(problem, state, gamma, known))
             known = None
             loop.stepped(functools.partial(iteration.iterate, after), spent)
             if count in looks and watch and watch.sees_growth(state, gamma, after, count):
