@@ -43,11 +43,13 @@ test-slow: $(STAMP)  ## Run the long tests as well
 test-kernels: $(STAMP)  ## Run what computes as other processors would (KERNELS="Nehalem Zen")
 	$(BIN)/python tests/kernels.py $(KERNELS)
 
-lint: $(STAMP)  ## ruff, mypy and the import layers
+lint: $(STAMP)  ## ruff, mypy, the import layers and the project's own description
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/validate-pyproject pyproject.toml
+	$(BIN)/sp-repo-review .
 
 format: $(STAMP)  ## Format the code and sort the imports
 	$(BIN)/ruff format .

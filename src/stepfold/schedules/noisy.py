@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, check_nonnegative
+from stepfold._checks import check_nonnegative, check_period
 from stepfold._codec import JsonRecord
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
@@ -149,7 +149,7 @@ def noise_aware_steps(
     array([0.333333])
     """
     noise = float(check_nonnegative("noise", noise))
-    period = check_count("period", period)
+    period = check_period(period)
     roots = optimal_roots(measure, period)
     if noise == 0:
         return optimal_steps(measure, period)
