@@ -313,7 +313,7 @@ def _gradient_norm(term: Any, units: Units, terms: Terms, *, confirms: bool) -> 
         rtol = default_rtol(term) if terms.error_rtol is None else math.inf
     return GradientNorm(
         rtol,
-        terms.atol if units.gradient is None else terms.atol / units.gradient,
+        terms.atol if units.gradient is None or not terms.atol else terms.atol / units.gradient,
         terms.error_rtol,
         problem.gradient_norms(term, problem.precondition(term)),
         lower=getattr(problem, "ridge", 0.0),

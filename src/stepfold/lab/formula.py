@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
+from typing import Literal
 
 from stepfold._extras import not_installed
 
@@ -90,14 +91,14 @@ class Formula:
         return to_mathml(self.latex)
 
 
-def to_mathml(latex: str) -> str:
-    """Convert LaTeX to a MathML element; see `Formula`."""
+def to_mathml(latex: str, *, display: Literal["block", "inline"] = "block") -> str:
+    """Convert LaTeX to a MathML element, on a line of its own or within one; see `Formula`."""
     try:
         from latex2mathml.converter import convert
     except ModuleNotFoundError as error:
         raise not_installed("formulas need latex2mathml", "lab", error) from error
     try:
-        root = ElementTree.fromstring(convert(latex, display="block"))
+        root = ElementTree.fromstring(convert(latex, display=display))
     except Exception as error:  # noqa: BLE001  (the converter's errors share no other base)
         raise _bad(latex, str(error) or type(error).__name__) from None
     for element in root.iter():
