@@ -75,7 +75,9 @@ def _draw_curves(figure: Figure, width: float) -> Canvas:
     )
     lines = len(labels) + sum(label.count("\n") for label in labels)
     rows = -(-lines // columns) if len(labels) > 1 else 0
-    title = textwrap.wrap(figure.title, int((width - BESIDE_TITLE) / TITLE_LETTER)) or [""]
+    # No line ends within an equation.
+    words = figure.title.replace(" = ", "\u00a0=\u00a0")
+    title = textwrap.wrap(words, int((width - BESIDE_TITLE) / TITLE_LETTER)) or [""]
     height = (4.0 if width >= WIDE else 3.2) + 0.235 * rows + 0.2 * (len(title) - 1)
     canvas = Canvas(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(canvas)
