@@ -56,7 +56,7 @@ format: $(STAMP)  ## Format the code and sort the imports
 	$(BIN)/ruff check --fix .
 
 docs: $(STAMP)  ## Build the documentation into docs/_build/html
-	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	STEPFOLD_DOCS_REPORT=1 $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: $(STAMP)  ## Time stepfold beside its rivals (half an hour); the table of solving goes into docs/
 	$(BIN)/python benchmarks/training.py
@@ -74,5 +74,5 @@ bench: $(STAMP)  ## Time stepfold beside its rivals (half an hour); the table of
 	$(BIN)/python benchmarks/shrinkage.py
 
 clean:  ## Remove the environment, run folders and build products
-	rm -rf $(VENV) build dist docs/_build docs/reference/api runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build docs/reference/api docs/examples/notebooks runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -25,6 +25,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "contents",
+    "gallery",
     "mathml",
 ]
 exclude_patterns = ["_build", "_ext"]
@@ -50,6 +51,7 @@ html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": True,
 }
+html_context = {"default_mode": "auto"}  # light or dark, as the system is
 html_sidebars = {"**": ["contents"]}
 html_show_sourcelink = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ |In \[\d*\]: "
@@ -89,12 +91,10 @@ def write_kernel_settings() -> None:
 
 write_kernel_settings()
 
-# Whatever a page holds, it loads nothing from elsewhere. `file:` is for pages opened from a folder.
+# Whatever a page holds, it loads nothing from elsewhere.
 POLICY = (
-    "default-src 'none'; script-src 'self' file: 'unsafe-inline'; "
-    "style-src 'self' file: 'unsafe-inline'; img-src 'self' file: data:; "
-    "font-src 'self' file: data:; connect-src 'self' file:; frame-src 'self' file:; "
-    "base-uri 'none'; form-action 'self' file:"
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self' data:; base-uri 'none'; form-action 'self'"
 )
 
 
