@@ -1,4 +1,4 @@
-"""Matrices in parts, runs that go on after a restart, and the command on both."""
+"""Matrices in parts, and the command on them."""
 
 from pathlib import Path
 from typing import Any
@@ -7,19 +7,10 @@ import numpy as np
 import pytest
 import scipy.sparse
 import zarr
-from _groups import together
 from cli_runner import stepfold
 from test_distributed_processes import launched
 
-from stepfold import LeastSquares, SpectralBounds, Status, chebyshev_steps
-from stepfold.distributed import (
-    Group,
-    Parts,
-    ShardedLeastSquares,
-    list_parts,
-    resumable_solve,
-    write_parts,
-)
+from stepfold.distributed import Parts, list_parts, write_parts
 
 RNG = np.random.default_rng(1)
 A, B = RNG.standard_normal((203, 30)), RNG.standard_normal(203)
@@ -109,58 +100,6 @@ def test_more_processes_than_rows_are_refused(tmp_path) -> None:
     write_parts(tmp_path, [A[:1], A[1:2]])
     with pytest.raises(ValueError, match="2 rows for 3 processes"):
         Parts.of_matrix(tmp_path).share(0, 3)
-
-
-class Stopped(Exception):
-    """Stands for a process that is killed."""
-
-
-def test_known_steps_go_on_bit_by_bit_after_a_restart(tmp_path) -> None:
-    schedule = chebyshev_steps(SpectralBounds(60.0, 440.0), 4)
-    path = tmp_path / "run.npz"
-
-    def program(group: Group, kills: bool) -> Any:
-        rows = np.array_split(np.arange(203), group.size)[group.rank]
-        problem = ShardedLeastSquares(A[rows], B[rows], group)
-
-        def callback(count: int, x: np.ndarray) -> None:
-            if kills and count == 10:
-                raise Stopped
-
-        return resumable_solve(
-            problem, schedule, checkpoint=path, every=0, rtol=1e-10, callback=callback
-        )
-
-    whole = together(2, lambda group: program(group, False))[0]
-    assert not path.exists()  # it has converged
-    stopped = together(2, lambda group: program(group, True), timeout=1)
-    assert any(isinstance(one, Stopped) for one in stopped)
-    assert path.exists()
-    rest = together(2, lambda group: program(group, False))
-    for result in rest:
-        np.testing.assert_array_equal(result.x, whole.x)
-        assert result.num_steps == whole.num_steps - 8
-    assert not path.exists()
-
-
-def test_conjugate_gradients_go_on_from_the_iterate_that_was_kept(tmp_path) -> None:
-    path, problem = tmp_path / "run.npz", LeastSquares(A, B)
-    first = resumable_solve(problem, checkpoint=path, every=0, max_steps=8)
-    assert first.status is Status.BUDGET
-    second = resumable_solve(problem, checkpoint=path, every=0)
-    assert second.converged
-    np.testing.assert_allclose(second.x, SOLUTION, atol=1e-6)
-    assert second.history.gradient_norms[0] < 0.1 * first.history.gradient_norms[0]
-
-
-def test_a_checkpoint_that_is_damaged_or_of_another_problem_is_refused(tmp_path) -> None:
-    path = tmp_path / "run.npz"
-    resumable_solve(LeastSquares(A, B), checkpoint=path, every=0, max_steps=5)
-    with pytest.raises(ValueError, match="of another problem"):
-        resumable_solve(LeastSquares(A, B + 1), checkpoint=path)
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ValueError, match="not a whole one"):
-        resumable_solve(LeastSquares(A, B), checkpoint=path)
 
 
 def test_the_command_solves_parts_on_disk_and_in_memory(tmp_path) -> None:
