@@ -64,10 +64,8 @@ def draw(figure: Figure | Pictures, width: float = WIDE) -> Canvas:
 
 def _draw_curves(figure: Figure, width: float) -> Canvas:
     longest = int((width - BESIDE_LABEL) / LABEL_LETTER)
-    labels = [
-        textwrap.fill(each.label, longest, break_long_words=False)
-        for each in (*figure.curves, *figure.levels)
-    ]
+    names = [curve.label for curve in figure.curves] + [level.label for level in figure.levels]
+    labels = [textwrap.fill(name, longest, break_long_words=False) for name in names]
     # As many columns as the longest label leaves room for; the canvas grows by the legend's rows,
     # so that axes and legend are at one place in every figure.
     columns = max(
