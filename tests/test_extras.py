@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
+import sys
 import tomllib
+import types
 from pathlib import Path
 
-from stepfold._extras import how_to_install, not_installed
+import pytest
+
+from stepfold._extras import check_version, how_to_install, not_installed
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -19,8 +24,8 @@ PAGES = [
 
 
 def _named_extras() -> set[str]:
-    """The extras in calls of the two functions, as written in the sources."""
-    places = {"how_to_install": 0, "not_installed": 1}
+    """The extras in calls of these functions, as written in the sources."""
+    places = {"how_to_install": 0, "not_installed": 1, "check_version": 2}
     found = set()
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -55,3 +60,43 @@ def test_the_error_keeps_the_name_of_the_missing_module() -> None:
     error = not_installed("the site needs plotly", "lab", ModuleNotFoundError(name="plotly"))
     assert error.name == "plotly"
     assert str(error).endswith(how_to_install("lab"))
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [
+        ("odl", "odl", "odl"),
+        ("optax", "optax", "optax"),
+        ("pyamg", "pyamg", "pyamg"),
+        ("pyproximal", "pyproximal", "pyproximal"),
+        ("sigpy", "sigpy", "sigpy"),
+        ("sklearn", "sklearn", "sklearn"),
+        ("torch", "torch", "unfolded"),
+    ],
+)
+def test_a_package_that_is_absent_or_too_old_is_named_with_its_extra(
+    name: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(package)
+    module = f"stepfold.interop.{name}"
+    importlib.import_module(module)
+    monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(sys.modules[package], "__version__", "0.0.9")
+    with pytest.raises(ImportError, match=rf"`{module}` needs .* >= .*got 0\.0\.9.*\[{extra}\]"):
+        importlib.import_module(module)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ModuleNotFoundError, match=rf"`{module}` needs .*not installed.*{extra}"):
+        importlib.import_module(module)
+
+
+@pytest.mark.parametrize(
+    ("version", "is_enough"),
+    [("1.10", True), ("1.9.0", True), ("1.9rc1", True), ("2.0+cpu", True), ("1.8.9", False)],
+)
+def test_releases_are_compared_as_numbers(version: str, is_enough: bool) -> None:
+    package = types.SimpleNamespace(__version__=version)
+    if is_enough:
+        check_version(package, "this needs it >= 1.9", "lab")
+    else:
+        with pytest.raises(ImportError, match=r"^this needs it >= 1\.9, got 1\.8\.9; install"):
+            check_version(package, "this needs it >= 1.9", "lab")

@@ -5,6 +5,9 @@ The name stepfold is not on a package index, so every hint is for a clone of the
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 
 def how_to_install(extra: str) -> str:
     """The end of a message: the command that brings what ``extra`` of pyproject.toml names.
@@ -25,3 +28,18 @@ def not_installed(need: str, extra: str, error: ModuleNotFoundError) -> ModuleNo
     return ModuleNotFoundError(
         f"{need}, which is not installed; {how_to_install(extra)}", name=error.name
     )
+
+
+def check_version(package: Any, need: str, extra: str) -> None:
+    """Raise an `ImportError` if a package is older than ``need`` says at its end.
+
+    >>> check_version(re, "regular expressions need re >= 2.1", "re")
+    """
+    least, got = need.rpartition(">= ")[2], str(package.__version__)
+    if _numbers(got) < _numbers(least):
+        raise ImportError(f"{need}, got {got}; {how_to_install(extra)}")
+
+
+def _numbers(version: str) -> list[int]:
+    """The numbers of a release: what follows them (a candidate, a build) does not count."""
+    return [int(part) for part in re.split(r"[^\d.]", version)[0].split(".") if part]

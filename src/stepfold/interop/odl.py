@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from stepfold import operators
-from stepfold._extras import not_installed
+from stepfold._extras import check_version, not_installed
 from stepfold._typing import FloatArray
 
+NEED = "`stepfold.interop.odl` needs odl >= 1.0"
 try:
     import odl as _package
 except ModuleNotFoundError as error:
-    need = "`stepfold.interop.odl` needs odl >= 1.0"
-    raise not_installed(need, "odl", error) from error
+    raise not_installed(NEED, "odl", error) from error
+check_version(_package, NEED, "odl")
 
 odl: Any = _package  # its names are starred together, where a type checker does not find them
 

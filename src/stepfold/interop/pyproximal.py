@@ -13,15 +13,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from stepfold._arrays import epsilon, is_numpy
-from stepfold._extras import not_installed
+from stepfold._extras import check_version, not_installed
 from stepfold._typing import ArrayT
 from stepfold.problems.penalties.base import Penalty, check_step
 
+NEED = "`stepfold.interop.pyproximal` needs pyproximal >= 0.9"
 try:
     import pyproximal
 except ModuleNotFoundError as error:
-    need = "`stepfold.interop.pyproximal` needs pyproximal >= 0.9"
-    raise not_installed(need, "pyproximal", error) from error
+    raise not_installed(NEED, "pyproximal", error) from error
+check_version(pyproximal, NEED, "pyproximal")
 
 _NOT_CONVEX = (
     *("ETP", "Geman", "L0", "L01Ball", "L0Ball", "L10Ball", "Log", "Log1", "Nonlinear", "RED"),

@@ -11,13 +11,15 @@ from typing import Any
 
 from stepfold import operators
 from stepfold._arrays import reshaped
-from stepfold._extras import not_installed
+from stepfold._extras import check_version, not_installed
 
+NEED = "`stepfold.interop.sigpy` needs sigpy >= 0.1.26"
 try:
+    import sigpy
     from sigpy.linop import Linop
 except ModuleNotFoundError as error:
-    need = "`stepfold.interop.sigpy` needs sigpy >= 0.1.26"
-    raise not_installed(need, "sigpy", error) from error
+    raise not_installed(NEED, "sigpy", error) from error
+check_version(sigpy, NEED, "sigpy")
 
 
 def linear_map(operator: Any, *, like: Any = None) -> operators.LinearMap:

@@ -11,32 +11,25 @@ penalty. Written for scikit-learn 1.6 or newer.
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from typing import Any, Self
 
 import numpy as np
 
 from stepfold._checks import check_count, check_nonnegative
-from stepfold._extras import how_to_install, not_installed
+from stepfold._extras import check_version, not_installed
 from stepfold.operators import linear_map
 from stepfold.problems import LeastSquares
 from stepfold.result import Result, Status
 from stepfold.ridge import RidgeChoice, choose_ridge
 from stepfold.solve import solve
 
-OLDEST = (1, 6)
-
+NEED = "`stepfold.interop.sklearn` needs scikit-learn >= 1.6"
 try:
     import sklearn
 except ModuleNotFoundError as error:
-    need = "`stepfold.interop.sklearn` needs scikit-learn >= 1.6"
-    raise not_installed(need, "sklearn", error) from error
-if tuple(map(int, re.findall(r"\d+", sklearn.__version__)[:2])) < OLDEST:
-    raise ImportError(
-        f"`stepfold.interop.sklearn` needs scikit-learn >= 1.6, got {sklearn.__version__}; "
-        f"{how_to_install('sklearn')}"
-    )
+    raise not_installed(NEED, "sklearn", error) from error
+check_version(sklearn, NEED, "sklearn")
 
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin  # noqa: E402
 from sklearn.exceptions import ConvergenceWarning  # noqa: E402

@@ -152,7 +152,7 @@ def leja_order(steps: FloatArray) -> NDArray[np.intp]:
 def safe_order(period: int) -> str:
     """Name of an order that keeps rounding errors small, whatever T.
 
-    Both are equally safe for Chebyshev steps (table: docs/theory/schedules.md): Lebedev's, for
+    Both are equally safe for Chebyshev steps (table: docs/theory/orders.md): Lebedev's, for
     powers of two, costs nothing; Leja's, for the rest, has the smaller tails, in a time that grows
     as T²: above T = 8192 it is Lebedev's always. For clustered steps "leja" is the one to ask for,
     whatever T.

@@ -54,6 +54,14 @@ def posterior_mean(values: Tensor, variance: Any, *, density: float) -> Tensor:
     check_share("density", density)
     if not isinstance(variance, Tensor):
         variance = torch.tensor(float(check_real("variance", variance)), dtype=values.dtype)
+    if variance.ndim > values.ndim or any(
+        own not in (1, whole)
+        for own, whole in zip(variance.shape[::-1], values.shape[::-1], strict=False)
+    ):
+        raise ValueError(
+            f"`variance` must broadcast against `values`, {tuple(values.shape)}, got shape "
+            f"{tuple(variance.shape)}"
+        )
     total = 1 + variance
     prior = 0.5 * torch.log(variance / total) + math.log(density / (1 - density))
     log_odds = torch.addcmul(prior, values * values, 0.5 / (variance * total))
