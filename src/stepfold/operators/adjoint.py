@@ -11,8 +11,8 @@ import numpy as np
 
 from stepfold._arrays import copy_of, detached, dtype_kind, epsilon, norms, reshaped, row_dots
 
-# Adjoints are tested once: what has passed, by the object that the user gave, with the function that
-# was given as its adjoint. Another function beside the same object is another adjoint.
+# Adjoints are tested once: what has passed, by the object that the user gave, with the function
+# that was given as its adjoint. Another function beside the same object is another adjoint.
 _TESTED: weakref.WeakKeyDictionary[Any, weakref.ref[Any] | None] = weakref.WeakKeyDictionary()
 
 
