@@ -318,7 +318,8 @@ def _load(path: Path) -> Any:
     if path.suffix == ".npz":
         import scipy.sparse
 
-        return scipy.sparse.csr_array(scipy.sparse.load_npz(path))
+        with path.open("rb") as file:
+            return scipy.sparse.csr_array(scipy.sparse.load_npz(file))
     if path.suffix == ".zarr":
         try:
             import zarr
