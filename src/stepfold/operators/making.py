@@ -80,7 +80,7 @@ def map_named(name: str, source: Any, adjoint: Any, shape: Any, like: Any) -> Li
     if backward is None and "torch" in sys.modules:
         backward = differentiated(name, forward, sizes)
     vectors = Vectors(name, prototype(like, source), held_tensors(source))
-    return LinearMap(forward, backward, sizes, vectors, source, images, name)
+    return LinearMap(forward, backward, sizes, vectors, source, images, name, adjoint)
 
 
 def _sizes(name: str, shape: Any, source: Any) -> tuple[tuple[int, int], Any]:
