@@ -12,7 +12,7 @@ OPTIONS ?=
 # Which of tests/kernels.py's settings; all of them if none is named.
 KERNELS ?=
 
-.PHONY: help env demo test test-slow test-kernels lint format docs bench clean
+.PHONY: help env demo test test-slow test-kernels lint format docs notebooks bench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ lint: $(STAMP)  ## ruff, mypy, the import layers and the project's own descripti
 format: $(STAMP)  ## Format the code and sort the imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+notebooks: $(STAMP)  ## Make the notebooks of examples/ anew, with their outputs
+	$(BIN)/python examples/notebooks.py
 
 docs: $(STAMP)  ## Build the documentation into docs/_build/html
 	STEPFOLD_DOCS_REPORT=1 $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

@@ -121,3 +121,60 @@ def test_two_processes_of_the_command_write_the_solution_once(tmp_path) -> None:
     assert done.stdout.count("CONVERGED") == 1
     assert "over 2 processes" in done.stdout
     np.testing.assert_allclose(np.load(tmp_path / "x.npy"), SOLUTION, atol=1e-6)
+
+
+POISSON = scipy.sparse.diags_array(
+    [4.2, -1.0, -1.0, -1.0, -1.0], offsets=[0, 1, -1, 12, -12], shape=(144, 144)
+).tocsr()
+
+
+@pytest.mark.parametrize("options", [(), ("--period", "8")], ids=["automatic", "known steps"])
+def test_the_command_solves_a_symmetric_system_in_parts(tmp_path: Path, options: Any) -> None:
+    write_parts(tmp_path / "A", [POISSON[:50], POISSON[50:120], POISSON[120:]])
+    rhs = RNG.standard_normal((2, 144))
+    np.save(tmp_path / "b.npy", rhs)
+    words = (str(tmp_path / "A"), str(tmp_path / "b.npy"), "-o", str(tmp_path / "x.npy"))
+    done = stepfold("solve", *words, "--kind", "symmetric", *options)
+    assert done.code == 0, done.err
+    assert "a symmetric system over 1 process\n" in done.out
+    expected = np.linalg.solve(POISSON.toarray(), rhs.T).T
+    np.testing.assert_allclose(np.load(tmp_path / "x.npy"), expected, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_of_the_command_solve_a_symmetric_system(tmp_path: Path) -> None:
+    write_parts(tmp_path / "A", [POISSON[:50], POISSON[50:120], POISSON[120:]])
+    np.save(tmp_path / "b.npy", RNG.standard_normal(144))
+    words = (str(tmp_path / "A"), str(tmp_path / "b.npy"), "-o", str(tmp_path / "x.npy"))
+    checkpoint = ("--checkpoint", str(tmp_path / "run.npz"))
+    done = launched(
+        Path("-m"), "stepfold", "solve", *words, "--kind", "symmetric", *checkpoint, seconds=240
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a symmetric system over 2 processes" in done.stdout
+    expected = np.linalg.solve(POISSON.toarray(), np.load(tmp_path / "b.npy"))
+    np.testing.assert_allclose(np.load(tmp_path / "x.npy"), expected, atol=1e-6)
+    assert not (tmp_path / "run.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("parts", "options", "words"),
+    [
+        ([A], ("--ridge", "auto"), "--ridge auto is not for parts; give a number"),
+        ([A], ("--kind", "symmetric"), "is for sparse parts"),
+        ([POISSON], ("--kind", "symmetric", "--ridge", "1"), "--ridge goes with least squares"),
+        ([POISSON[:100]], ("--kind", "symmetric"), "must be square, got shape (100, 144)"),
+        ([A[:5]], (), "must have an entry for each row"),
+    ],
+)
+def test_what_the_command_does_not_do_on_parts_is_refused_before_the_work(
+    tmp_path: Path, parts: Any, options: Any, words: str
+) -> None:
+    write_parts(tmp_path / "A", parts)
+    count = 6 if parts[0].shape[0] == 5 else parts[0].shape[0]
+    np.save(tmp_path / "b.npy", np.ones(count))
+    paths = (str(tmp_path / "A"), str(tmp_path / "b.npy"), "-o", str(tmp_path / "x.npy"))
+    done = stepfold("solve", *paths, *options)
+    assert done.code == 2
+    assert words in done.err
+    assert not (tmp_path / "x.npy").exists()
