@@ -87,6 +87,8 @@ def _sizes(name: str, shape: Any, source: Any) -> tuple[tuple[int, int], Any]:
     own = getattr(source, "shape", None)
     if shape is None:
         shape = own
+    elif not isinstance(shape, (tuple, list)):
+        raise TypeError(f"`shape` must be a pair (m, n), got {shape!r}")
     elif isinstance(own, tuple) and tuple(shape) != own:
         raise ValueError(
             f"`shape` must be that of `{name}`, {own}, got {shape}; it is needed only where "
