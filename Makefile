@@ -12,7 +12,7 @@ OPTIONS ?=
 # Which of tests/kernels.py's settings; all of them if none is named.
 KERNELS ?=
 
-.PHONY: help env demo test test-slow test-kernels lint format docs bench clean
+.PHONY: help env demo test test-slow test-kernels lint format docs notebooks bench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -55,8 +55,11 @@ format: $(STAMP)  ## Format the code and sort the imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+notebooks: $(STAMP)  ## Make the notebooks of examples/ anew, with their outputs
+	$(BIN)/python examples/notebooks.py
+
 docs: $(STAMP)  ## Build the documentation into docs/_build/html
-	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	STEPFOLD_DOCS_REPORT=1 $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: $(STAMP)  ## Time stepfold beside its rivals (half an hour); the table of solving goes into docs/
 	$(BIN)/python benchmarks/training.py
@@ -74,5 +77,5 @@ bench: $(STAMP)  ## Time stepfold beside its rivals (half an hour); the table of
 	$(BIN)/python benchmarks/shrinkage.py
 
 clean:  ## Remove the environment, run folders and build products
-	rm -rf $(VENV) build dist docs/_build docs/reference/api runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build docs/reference/api docs/examples/notebooks runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

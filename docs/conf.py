@@ -25,6 +25,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "contents",
+    "gallery",
     "mathml",
 ]
 exclude_patterns = ["_build", "_ext"]
@@ -37,8 +38,15 @@ myst_enable_extensions = ["colon_fence", "dollarmath", "amsmath"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
+autosummary_context = {"top": stepfold.__all__}
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_type_aliases = {"FloatArray": "FloatArray", "NDArray": "NDArray"}
+add_module_names = False
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 80
+toc_object_entries_show_parents = "hide"
 
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
@@ -50,6 +58,7 @@ html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": True,
 }
+html_context = {"default_mode": "auto"}  # light or dark, as the system is
 html_sidebars = {"**": ["contents"]}
 html_show_sourcelink = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ |In \[\d*\]: "
@@ -89,12 +98,10 @@ def write_kernel_settings() -> None:
 
 write_kernel_settings()
 
-# Whatever a page holds, it loads nothing from elsewhere. `file:` is for pages opened from a folder.
+# Whatever a page holds, it loads nothing from elsewhere.
 POLICY = (
-    "default-src 'none'; script-src 'self' file: 'unsafe-inline'; "
-    "style-src 'self' file: 'unsafe-inline'; img-src 'self' file: data:; "
-    "font-src 'self' file: data:; connect-src 'self' file:; frame-src 'self' file:; "
-    "base-uri 'none'; form-action 'self' file:"
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self' data:; base-uri 'none'; form-action 'self'"
 )
 
 

@@ -43,7 +43,7 @@ def _add(app: Any, page: str, template: str, context: dict[str, Any], doctree: A
     branch, above = [page], app.parents
     while branch[-1] in above:
         branch.append(above[branch[-1]])
-    parts = ['<nav class="contents" aria-label="Contents">']
+    parts = ['<nav class="site-contents" aria-label="Contents">']
     for section, title, groups in app.contents:
         parts.append(f"<details{' open' if section in branch else ''}>")
         parts.append(f"<summary>{escape(title)}</summary>")

@@ -29,7 +29,9 @@ def _block(translator: Any, node: nodes.math_block) -> None:
 
 def _converted(translator: Any, node: nodes.Element, display: str) -> str:
     try:
-        return to_mathml(node.astext().strip(), display=display)
+        # The converter knows `align*` only.
+        latex = node.astext().strip().replace("{aligned}", "{align*}")
+        return to_mathml(latex, display=display)
     except ValueError as error:
         # Sphinx turns warnings into errors, and says on which page and line.
         from sphinx.util import logging

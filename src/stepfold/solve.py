@@ -32,11 +32,9 @@ from stepfold.run.start import (
     finite_term,
     on_rows,
     run_quadratic,
-    scaled_bounds,
-    scaled_schedule,
     unrecorded,
 )
-from stepfold.run.units import Units, in_units_near_one
+from stepfold.run.units import Units, in_units_near_one, scaled_bounds, scaled_schedule
 from stepfold.schedules import Schedule
 from stepfold.schedules.base import check_schedule
 from stepfold.spectrum import Certainty

@@ -25,8 +25,7 @@ from stepfold.problems._rows import real_products, squares
 from stepfold.problems._units import Sizes
 from stepfold.problems.duality import Look, look
 from stepfold.problems.out_of_core import BlockedLeastSquares
-from stepfold.run.start import scaled_bounds
-from stepfold.run.units import unit_of_matrix
+from stepfold.run.units import scaled_bounds, unit_of_matrix
 from stepfold.spectrum import BoundsMethod, Gram, SpectralBounds
 
 # What is summed; numbers that all processes know.

@@ -40,6 +40,9 @@ _CHILDREN = {
     "munder": 2,
     "munderover": 3,
 }
+# What is written below and above its sign, where the formula has a line of its own.
+_LIMITS = {"msub": "munder", "msup": "mover", "msubsup": "munderover"}
+_WITH_LIMITS = {"∑", "∏", "max", "min", "sup", "inf", "lim", "argmin", "argmax"}
 _ATTRIBUTES = {
     "accent",
     "columnalign",
@@ -103,6 +106,8 @@ def to_mathml(latex: str, *, display: Literal["block", "inline"] = "block") -> s
         raise _bad(latex, str(error) or type(error).__name__) from None
     for element in root.iter():
         _check(element, latex)
+    if display == "block":
+        _place_limits(root)
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -119,6 +124,18 @@ def _check(element: ElementTree.Element, latex: str) -> None:
         raise _bad(latex, f"<{name}> needs {expected} parts, got {len(element)}")
     if element.text and element.text.startswith("\\") and len(element.text) > 1:
         raise _bad(latex, f"{element.text} is unknown")
+
+
+def _place_limits(element: ElementTree.Element) -> None:
+    """Put limits below and above, as TeX does; within fractions there is no room for them."""
+    if element.tag == "mfrac":
+        return
+    if element.tag in _LIMITS:
+        sign = element[0]
+        if sign.text in _WITH_LIMITS or sign.get("movablelimits") == "true":
+            element.tag = _LIMITS[element.tag]
+    for child in element:
+        _place_limits(child)
 
 
 def _bad(latex: str, why: str) -> ValueError:

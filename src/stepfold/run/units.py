@@ -8,7 +8,7 @@ for ``A = αA'`` and ``b = βb'`` the solution is ``x = (β/α) x'``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from stepfold._arrays import column
 from stepfold._typing import FloatArray
 from stepfold.problems import Problem, QuadraticProblem
 from stepfold.problems._units import Sizes, exponent_of
+from stepfold.schedules import Schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,3 +116,28 @@ def in_units_near_one(problem: Problem[Any]) -> Units:
     with np.errstate(over="ignore", under="ignore"):
         gradient = beta * alpha if sizes.is_squared else beta
     return Units(twin, hessian, solution, gradient, beta)
+
+
+def scaled_bounds(bounds: Any, unit: float) -> Any:
+    """Bounds of the Hessian times ``unit``; None of None."""
+    if bounds is None or unit == 1:
+        return bounds
+    ends: dict[str, Any] = {
+        name: None if getattr(bounds, name) is None else getattr(bounds, name) * unit
+        for name in ("lower", "upper", "reached_lower", "reached_upper")
+    }
+    if not 0 < ends["upper"] < np.inf:
+        return None  # out of range in these units
+    return replace(bounds, **ends)
+
+
+def scaled_schedule(schedule: Schedule, unit: float) -> Schedule:
+    """Steps for the Hessian times ``unit``."""
+    if unit == 1:
+        return schedule
+    bounds = scaled_bounds(schedule.bounds, unit)
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        steps = schedule.steps / unit
+    if not (np.isfinite(steps) & (steps > 0)).all():
+        return Schedule(np.ones(1), "out of range in these units", "none")
+    return replace(schedule, steps=schedule.steps / unit, bounds=bounds)

@@ -24,8 +24,8 @@ from stepfold.problems import LeastSquares
 from stepfold.result import Status
 from stepfold.run import Budgets, Measure, Seen, Terms
 from stepfold.run.measures import RESTING, Places
-from stepfold.run.start import run_quadratic, scaled_bounds
-from stepfold.run.units import in_units_near_one
+from stepfold.run.start import run_quadratic
+from stepfold.run.units import in_units_near_one, scaled_bounds
 from stepfold.spectrum import SpectralBounds
 from stepfold.spectrum.bounds import check_positive_bounds
 
@@ -129,6 +129,8 @@ def lsq_chebyshev(
     start = None if x0 is None else _start(x0, data, num_columns, is_columns=is_columns)
     for name, value in (("damp", damp), ("atol", atol), ("btol", btol)):
         check_tolerance(name, value)
+    if damp > 1e150:
+        raise ValueError(f"`damp` must be at most 1e150, got {damp!r}: its square is the ridge")
     if iter_lim is None:
         iter_lim = max(2 * num_columns, 1000)
     limit = check_count("iter_lim", iter_lim, minimum=0)

@@ -197,6 +197,11 @@ class Cycle(Policy):
             ledger.restart()
             self._state, self._known = start, None
 
+    def position(self, loop: Loop) -> Any:
+        x = self._iteration.iterate(self._state)
+        whole = loop.swept.size == len(loop.ledger.statuses)
+        return x if whole else put_rows(loop.ledger.best, loop.swept, x)
+
     def explain_wait(self, loop: Loop, x: Any, seen: Seen) -> None:
         if not isinstance(loop.problem, QuadraticProblem) or not self._iteration.follows_schedule:
             return
