@@ -14,6 +14,7 @@ import numpy as np
 
 from stepfold._checks import (
     check_array,
+    check_count,
     check_nonnegative,
     check_period,
     check_real,
@@ -25,6 +26,9 @@ from stepfold.measure import SpectralMeasure
 from stepfold.measure.base import check_measure
 from stepfold.spectrum import SpectralBounds
 from stepfold.spectrum.bounds import check_bounds, check_positive_bounds
+
+# Rates are formulas, for as many steps as a float can count.
+_ANY = 2**53
 
 
 def residual_polynomial(steps: Any, eigenvalues: Any) -> FloatArray:
@@ -219,7 +223,7 @@ def chebyshev_period_rate(bounds: SpectralBounds, period: int, *, kind: int = 1)
 
 def _chebyshev_terms(bounds: SpectralBounds, period: int, kind: int) -> tuple[float, float]:
     """s and c of the rate ``c exp(−T s)`` of a period."""
-    period = check_period(period)
+    period = check_count("period", period, maximum=_ANY)
     if not isinstance(kind, int) or kind not in (1, 2):
         raise ValueError(
             f"`kind` must be 1 or 2, got {kind!r}; for the fourth kind take "
@@ -251,7 +255,7 @@ def fourth_kind_period_rate(bounds: SpectralBounds, period: int) -> float:
     >>> fourth_kind_period_rate(SpectralBounds(0.0, 4.0), 2)
     0.4
     """
-    period = check_period(period)
+    period = check_count("period", period, maximum=_ANY)
     check_positive_bounds(bounds, or_none=False)
     return math.sqrt(bounds.upper) / (2 * period + 1)
 
@@ -304,7 +308,7 @@ def marchenko_pastur_mean_squared_error(ratio: float, period: int) -> float:
     >>> round(marchenko_pastur_mean_squared_error(0.5, 2), 12)
     0.142857142857
     """
-    period = check_period(period)
+    period = check_count("period", period, maximum=_ANY)
     remedy = "; from 1 on H has no inverse and the error on its kernel stays"
     check_share("ratio", ratio, remedy)
     return (1 - ratio) * ratio**period / (1 - ratio ** (period + 1))
@@ -327,7 +331,7 @@ def num_steps_to(rtol: float, period_rate: float, period: int = 1) -> float:
         raise ValueError(
             f"`period_rate` must be at least 0, got {period_rate!r}; take its absolute value"
         )
-    period = check_period(period)
+    period = check_count("period", period, maximum=_ANY)
     if period_rate >= 1:
         return math.inf
     if period_rate == 0:
