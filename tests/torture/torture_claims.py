@@ -60,7 +60,7 @@ def _in_null_space(truth: Truth, part: float, left: float) -> bool:
     """Whether the part of the gradient along null vectors of the Hessian is of that size."""
     matrix = truth.made.matrix
     dense = matrix.toarray() if sp.issparse(matrix) else matrix
-    values, vectors = np.linalg.eigh(dense / np.abs(dense).max())
+    values, vectors = np.linalg.eigh(dense / (np.abs(dense).max() or 1))
     null = np.abs(values) <= 1e3 * dense.shape[0] * np.finfo(dense.dtype).eps
     if not null.any():
         return False

@@ -332,16 +332,21 @@ def extremes(made: Case) -> tuple[float, float]:
     if made.form == "least squares":
         scaled = flat * root
         peak = np.abs(scaled).max()
-        values = np.linalg.svd((scaled / peak).astype(np.result_type(matrix, 1.0)), False, False)
+        values = np.linalg.svd(_double(scaled / peak), compute_uv=False)
         squares = (values.astype(np.longdouble) * peak * top) ** 2
         low = squares[-1] if matrix.shape[0] >= matrix.shape[1] else np.longdouble(0)
         return float(low + made.ridge), float(squares[0] + made.ridge)
+    flat = (flat + flat.conj().T) / 2  # quotients of one that is not symmetric are those of this
     if made.metric is not None:
         flat = flat * root * root[:, None]
     peak = np.abs(flat).max()
-    values = np.linalg.eigvalsh((flat / peak).astype(np.result_type(matrix, 1.0)))
+    values = np.linalg.eigvalsh(_double(flat / peak))
     wide_values = values.astype(np.longdouble) * peak * top
     return float(wide_values[0]), float(wide_values[-1])
+
+
+def _double(wide: Any) -> Any:
+    return wide.astype(np.complex128 if wide.dtype.kind == "c" else np.float64)
 
 
 def _options(rng: Any, made: Case) -> Callable[[Any], dict[str, Any]]:

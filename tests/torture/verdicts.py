@@ -142,7 +142,7 @@ def _attained(truth: Truth, size: Any, rounding: Any, x: Any, rhs: Any) -> bool:
     if oracle.squares:
         return False
     dense = wide(made.matrix)
-    top = np.abs(dense).max()
+    top = np.abs(dense).max() or 1
     values, vectors = np.linalg.eigh((dense / top).astype(np.complex128))
     null = np.abs(values) <= 1e3 * dense.shape[0] * oracle.eps
     part = norm(wide(vectors[:, null]).conj().T @ oracle.gradient(x, rhs))

@@ -19,6 +19,7 @@ import numpy as np
 
 from stepfold._arrays import (
     cast,
+    column,
     dot,
     epsilon,
     from_host,
@@ -164,18 +165,21 @@ class Preconditioned(QuadraticProblem[ArrayT]):
             ValueError: If it is the root of a negative number, or of 0 to rounding where
                 u is not 0: M⁻¹ is not positive definite.
         """
-        squares, sizes = row_dots(dual, primal), norms(dual)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            quotients = np.where(sizes > 0, squares / sizes**2, np.inf)
+        # Of vectors of norm 1, whose squares neither overflow nor vanish.
+        sizes, lengths = norms(dual), norms(primal)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            units = [column(np.where(all_ > 0, all_, 1.0), dual) for all_ in (sizes, lengths)]
+            cosines = row_dots(dual / units[0], primal / units[1])
+            quotients = np.where(sizes > 0, cosines * (lengths / sizes), np.inf)
         self._quotient = max(self._quotient, float(np.max(quotients, initial=0.0, where=sizes > 0)))
         bad = quotients <= 10 * epsilon(dual) * self._quotient
         if bad.any():
             worst = int(np.argmax(bad))
             raise ValueError(
                 "`preconditioner` must be positive definite, got a vector u with uᵀM⁻¹u/uᵀu = "
-                f"{squares[worst] / sizes[worst] ** 2:.3g}; give a symmetric positive definite one"
+                f"{quotients[worst]:.3g}; give a symmetric positive definite one"
             )
-        return np.sqrt(squares)
+        return np.sqrt(cosines) * np.sqrt(sizes) * np.sqrt(lengths)
 
     @property
     def metric(self) -> Any:

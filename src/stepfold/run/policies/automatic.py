@@ -336,11 +336,11 @@ class Automatic(Policy):
         self._begin(x, seen, self._true_residual)
 
     def notes(self, loop: Loop) -> list[str]:
-        del loop
         if self.indefinite is not None:
+            quotient = self.indefinite * loop.measure.hessian_unit
             return [
-                f"The Hessian is indefinite: a direction p has pᵀHp/pᵀp = {self.indefinite:.3g}, "
-                "so there is no minimum. Pose the system as `LeastSquares(matrix, rhs)`, or use "
+                f"The Hessian is indefinite: a direction p has pᵀHp/pᵀp = {quotient:.3g}, so "
+                "there is no minimum. Pose the system as `LeastSquares(matrix, rhs)`, or use "
                 "`scipy.sparse.linalg.minres`."
             ]
         return []

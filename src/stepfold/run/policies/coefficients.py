@@ -55,6 +55,7 @@ class Coefficients:
         # Rows that have been in one run of conjugate gradients from the first step on.
         self._is_whole = np.ones(num_rows, dtype=bool)
         self._looked_at = 0
+        self._has_ended = False
         self._bounds: tuple[int, SpectralBounds | None] = (0, None)
 
     @property
@@ -62,13 +63,23 @@ class Coefficients:
         """Steps taken in."""
         return len(self._steps)
 
-    def step(self, sizes: Sequence[float] | FloatArray) -> None:
-        """Take in the step lengths αₖ of all rows."""
-        self._steps.append(np.asarray(sizes, dtype=np.float64))
+    def step(self, sizes: Sequence[float] | FloatArray, resting: NDArray[np.bool_]) -> None:
+        """Take in the step lengths αₖ of all rows.
+
+        Args:
+            sizes: The step lengths.
+            resting: Rows whose gradient is rounding: from then on their numbers are those of no
+                Lanczos matrix, and Ritz values may lie anywhere.
+        """
+        self._has_ended = self._has_ended or bool(resting[self._is_whole].all())
+        if not self._has_ended:
+            steps = np.asarray(sizes, dtype=np.float64)
+            self._steps.append(np.where(resting, np.nan, steps))
 
     def ratio(self, ratios: Sequence[float] | FloatArray) -> None:
         """Take in the ratios βₖ after that step."""
-        self._ratios.append(np.asarray(ratios, dtype=np.float64))
+        if not self._has_ended:
+            self._ratios.append(np.asarray(ratios, dtype=np.float64))
 
     def of_rows(self, positions: Sequence[int]) -> Coefficients:
         """Those to go on with for some of the rows; what stays of the others is not needed."""

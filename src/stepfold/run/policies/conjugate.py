@@ -38,6 +38,7 @@ from stepfold.operators import apply
 from stepfold.problems import LeastSquares
 from stepfold.run.ledger import Seen
 from stepfold.run.loop import Loop
+from stepfold.run.measures import RESTING
 from stepfold.run.policies.coefficients import Coefficients
 from stepfold.run.policies.small import is_small, small_steps
 
@@ -181,8 +182,16 @@ class ConjugateGradients:
             self._direction = None
             return None
         sizes: FloatArray = np.where(flat, 0.0, self._square / np.where(flat, 1.0, curvature))
-        self.coefficients.step(sizes)
+        self.coefficients.step(sizes, self.sizes <= self._least(loop))
         return sizes
+
+    def _least(self, loop: Loop) -> FloatArray:
+        """Gradient norms that are rounding: those computed from a residual, as b is rounded."""
+        nothing = np.zeros(self.sizes.size)
+        if not self.carries_residual:
+            return nothing
+        magnitude = loop.problem.gradient_magnitude(nothing, self.largest)
+        return RESTING * epsilon(self.x) * magnitude
 
     def _note_largest(self, loop: Loop, quotient: float) -> None:
         self.largest = max(self.largest, quotient)
@@ -230,12 +239,15 @@ class ConjugateGradients:
         )
         ledger, gain = loop.ledger, float(self.gain[0])
         before, products = ledger.num_steps, loop.problem.products_per_gradient
-        for ratio, lengths, curvature, alpha, after in made.done.tolist():
+        with np.errstate(invalid="ignore", divide="ignore"):
+            quotients = made.done[:, 2] / made.done[:, 1]
+        self._note_largest(loop, float(np.fmax.reduce(quotients, initial=0.0)))
+        least = self._least(loop)
+        for ratio, lengths, _, alpha, after in made.done.tolist():
             if not is_fresh:
                 self.coefficients.ratio((ratio,))
             is_fresh = False
-            self._note_largest(loop, curvature / lengths)
-            self.coefficients.step((alpha,))
+            self.coefficients.step((alpha,), self.sizes <= least)
             gain += alpha * square
             self._square, square = np.array([square]), after
             self._lengths = np.array([lengths])

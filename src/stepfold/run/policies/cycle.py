@@ -20,7 +20,7 @@ from stepfold._arrays import cast, column, epsilon, is_foreign, norms, put_rows,
 from stepfold.iterations import Iteration
 from stepfold.operators import LinearMap
 from stepfold.polynomial import worst_case_period_rate
-from stepfold.problems import Problem, Quadratic, QuadraticProblem
+from stepfold.problems import LeastSquares, Problem, Quadratic, QuadraticProblem
 from stepfold.result import GuardEvent, Status
 from stepfold.run.diagnosis import null_space_floor
 from stepfold.run.ledger import Seen
@@ -205,10 +205,12 @@ class Cycle(Policy):
             bounds = self.bounds or SpectralBounds(0.0, 1 / min(self._steps))
             self._tails = roundoff_amplification(np.array(self._steps), bounds)[1]
             # What a rounding error made inside a period is multiplied by until its end.
+            ledger.floor[ledger.active] *= self._tails / loop.measure.amplification
             loop.measure.amplification = self._tails
-            ledger.floor[ledger.active] *= self._tails
         if (ledger.best_sizes <= ledger.floor)[ledger.active].any():
             return
+        if isinstance(loop.problem.euclidean, LeastSquares):
+            return  # its gradient is in the range of Aᵀ, and some x reduces it
         ledger.num_products += loop.problem.products_per_gradient
         floor = null_space_floor(loop.problem, x, seen.dual, loop.measure.upper)
         ledger.attain(floor[loop.positions])
@@ -284,27 +286,28 @@ class Cycle(Policy):
                 "pose the system as `LeastSquares(matrix, rhs)`."
             )
         elif watch is not None and watch.below is not None:
-            notes += self._on_lower_end(watch, epsilon(ledger.best))
+            notes += self._on_lower_end(watch, epsilon(ledger.best), loop.measure.hessian_unit)
         elif self._last_factor > 0 and ledger.status is Status.BUDGET:
-            notes += self._on_slowness()
+            notes += self._on_slowness(loop.measure.hessian_unit)
         return notes
 
-    def _on_lower_end(self, watch: Watch, eps: float) -> list[str]:
+    def _on_lower_end(self, watch: Watch, eps: float, unit: float) -> list[str]:
         assert watch.below is not None  # noqa: S101
         if watch.below <= ROUNDING * eps * watch.bounds.upper:
             return [
-                f"The Hessian is singular or indefinite, a Rayleigh quotient is {watch.below:.3g}: "
-                "in that direction nothing converges unless the gradient has no part in it."
+                "The Hessian is singular or indefinite, a Rayleigh quotient is "
+                f"{watch.below * unit:.3g}: in that direction nothing converges unless the "
+                "gradient has no part in it."
             ]
         if watch.lowered:
             return []
         return [
-            f"The lower bound {watch.bounds.lower:.6g} is too high, an eigenvalue lies at "
-            f"{watch.below:.6g} or below: convergence is slower than the schedule promises; "
+            f"The lower bound {watch.bounds.lower * unit:.6g} is too high, an eigenvalue lies at "
+            f"{watch.below * unit:.6g} or below: convergence is slower than the schedule promises; "
             "lower it, or take `Guard(lowers=True)`."
         ]
 
-    def _on_slowness(self) -> list[str]:
+    def _on_slowness(self, unit: float) -> list[str]:
         factor, bounds = self._last_factor, self.bounds
         if bounds is None:
             if factor < SLOW:
@@ -318,8 +321,8 @@ class Cycle(Policy):
             return []
         return [
             f"The last period changed the gradient norm by the factor {factor:.3g}, where bounds "
-            f"[{bounds.lower:.6g}, {bounds.upper:.6g}] allow {allowed:.3g}: rounding, or "
-            "eigenvalues outside; check the bounds with `estimate_bounds`."
+            f"[{bounds.lower * unit:.6g}, {bounds.upper * unit:.6g}] allow {allowed:.3g}: rounding, "
+            "or eigenvalues outside; check the bounds with `estimate_bounds`."
         ]
 
 

@@ -217,6 +217,8 @@ class Watch:
         Returns:
             What was done, or None if nothing was found, and the products spent.
         """
+        if gradient is not None and not np.isfinite(norms(gradient)).all():
+            return None, 0  # it shows nothing
         found, spent, self.correction, asymmetry = _probe(problem, x, gradient, self.bounds.upper)
         if asymmetry is not None:
             # Ritz values and Rayleigh quotients are then no evidence of anything.
