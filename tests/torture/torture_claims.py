@@ -30,8 +30,8 @@ class Truth:
 
     @property
     def high(self) -> float:
-        """Largest eigenvalue, with rounding."""
-        return self._extremes()[1] * (1 + self._slack)
+        """Largest eigenvalue, with rounding: of Ritz values six digits are relied upon."""
+        return self._extremes()[1] * (1 + self._slack + 1e-6)
 
     @property
     def _slack(self) -> float:

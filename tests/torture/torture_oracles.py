@@ -69,7 +69,9 @@ class Oracle:
     def norm(self, gradient: Any) -> Any:
         """Of a gradient: √(gᴴM⁻¹g) with a preconditioner."""
         metric = self.made.metric
-        return norm(gradient if metric is None else gradient / np.sqrt(metric.astype(np.longdouble)))
+        return norm(
+            gradient if metric is None else gradient / np.sqrt(metric.astype(np.longdouble))
+        )
 
     def error(self, x: Any, rhs: Any) -> Any:
         """‖x − x*‖, to about three digits; None where that cannot be had."""

@@ -168,7 +168,9 @@ def _bounds(verdict: Verdict, truth: Truth, result: Any) -> None:
     if bounds.lower_certainty is Certainty.GUARANTEED:
         # An eigenvalue below the end by more than rounding.
         true_low = 2 * extremes(made)[0] - low
-        verdict.say("guaranteed lower end", bounds.lower <= true_low, f"{bounds.lower} > {true_low}")
+        verdict.say(
+            "guaranteed lower end", bounds.lower <= true_low, f"{bounds.lower} > {true_low}"
+        )
     if bounds.upper_certainty is Certainty.GUARANTEED:
         true_high = extremes(made)[1] * 2 - high
         verdict.say(

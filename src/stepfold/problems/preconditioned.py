@@ -10,6 +10,7 @@ their images ``v = M⁻¹u`` are carried side by side.
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -181,6 +182,25 @@ class Preconditioned(QuadraticProblem[ArrayT]):
             )
         return np.sqrt(cosines) * np.sqrt(sizes) * np.sqrt(lengths)
 
+    def lengths(self, rows: ArrayT) -> FloatArray:
+        """``√(vᵀMv)``, or ``vᵀv/√(vᵀM⁻¹v)`` where M is not known, which is no more."""
+        if self.diagonal is not None:
+            return norms(rows * self.diagonal**0.5)
+        sizes = norms(rows)
+        dual = self.gradient_norms(rows, self.precondition(rows))
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            found: FloatArray = np.where(sizes > 0, sizes * (sizes / dual), 0.0)
+        return found
+
+    def gradient_magnitude(self, lengths: FloatArray, upper: float) -> FloatArray:
+        """The same in the inner product of M."""
+        return upper * lengths + self._term_norms
+
+    @functools.cached_property
+    def _term_norms(self) -> FloatArray:
+        term: Any = self.problem.linear_term
+        return self.gradient_norms(term, self.precondition(term))
+
     @property
     def metric(self) -> Any:
         """Diagonal of M, where it is diagonal."""
@@ -189,10 +209,13 @@ class Preconditioned(QuadraticProblem[ArrayT]):
     def rows_of(self, places: Sequence[int]) -> Self | None:
         """The problem of some right-hand sides, with the same preconditioner."""
         inner = self.problem.rows_of(places)
-        if inner is None:
-            return None
+        return None if inner is None else self.of(inner)
+
+    def of(self, problem: QuadraticProblem[ArrayT]) -> Self:
+        """Another problem with the same preconditioner; nothing is checked."""
         twin = copy.copy(self)
-        twin.problem = inner
+        vars(twin).pop("_term_norms", None)
+        twin.problem = problem
         return twin
 
     def symmetric_form(self) -> QuadraticProblem[Any] | None:

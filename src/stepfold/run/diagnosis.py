@@ -13,6 +13,7 @@ import numpy as np
 
 from stepfold._arrays import (
     all_finite,
+    dot,
     dtype_kind,
     epsilon,
     from_host,
@@ -42,16 +43,44 @@ LANCZOS_STEPS = 6
 MOST_PRODUCTS = 10
 
 
-def few_lanczos_steps(problem: QuadraticProblem[Any], start: Any, num_steps: int) -> Tridiagonal:
-    """Lanczos steps from ``start``, a vector, in the problem's own inner product."""
+def few_lanczos_steps(
+    problem: QuadraticProblem[Any], start: Any, num_steps: int
+) -> tuple[Tridiagonal, float | None]:
+    """Lanczos steps from ``start``, a vector, in the problem's own inner product.
+
+    With them comes the `asymmetry` of their first two products: unless it is None, Ritz values are
+    no evidence of anything.
+    """
     hessian = problem.euclidean.hessian
-    return lanczos(
-        lambda v: hessian @ v,
+    basis: list[Any] = []
+    images: list[Any] = []
+
+    def product(v: Any) -> Any:
+        image = hessian @ v
+        images.append(image)
+        return image
+
+    found = lanczos(
+        product,
         start,
         num_steps,
         precondition=problem.precondition,
         reorthogonalise=False,
+        basis=basis,
     )
+    return found, asymmetry(basis[:2], images[:2])
+
+
+def asymmetry(pair: list[Any], images: list[Any]) -> float | None:
+    """By what share of ``‖Hv‖`` uᴴ(Hv) and vᴴ(Hu) differ; None if that may be rounding."""
+    if len(pair) < 2 or len(images) < 2:
+        return None
+    (u, v), (first, second) = pair, images
+    scale = float(norms(u)[0] * norms(second)[0] + norms(v)[0] * norms(first)[0])
+    difference = abs(dot(u, second) - dot(v, first))
+    if not difference > ROUNDING * epsilon(u) * scale:
+        return None
+    return 2 * difference / scale
 
 
 def null_space_floor(
@@ -254,7 +283,7 @@ class _Examination:
         units = loop.measure.gradient_units
         self.num_products += cost
         # In the inner product that bounds are about.
-        found = few_lanczos_steps(loop.whole, gradient, 2)
+        found, _ = few_lanczos_steps(loop.whole, gradient, 2)
         self.num_products += cost * found.diagonal.size
         low, high, _, _ = found.ends()
         bounds = loop.policy.bounds

@@ -172,7 +172,7 @@ class GradientNorm(Measure):
             if problem.euclidean is problem:
                 sizes, lengths = norms_together(dual, x)
             else:
-                sizes, lengths = self.sizes_of(problem, dual, known), norms(x)
+                sizes, lengths = self.sizes_of(problem, dual, known), problem.lengths(x)
         else:
             dual = known = problem.gradient(x) if known is None else known
             sizes, lengths = norms_together(known, x)
@@ -184,8 +184,10 @@ class GradientNorm(Measure):
             self._tolerance = np.where(reference == 0, self._atol, tolerance)
         magnitude = self.upper * lengths
         if isinstance(problem, QuadraticProblem):
-            measured = problem if self._is_preconditioned else problem.euclidean
-            magnitude = measured.gradient_magnitude(lengths, self.upper)
+            magnitude = problem.gradient_magnitude(lengths, self.upper)
+            if not self._is_preconditioned:
+                # The upper bound is of another inner product, and says nothing in this one.
+                magnitude = problem.euclidean.gradient_magnitude(0 * lengths, 0.0)
         self._roundings[places] = ROUNDED * epsilon(x) * magnitude
         met = self._met(places, x, sizes)
         certified = np.flatnonzero(met & (sizes > 0))
@@ -206,8 +208,15 @@ class GradientNorm(Measure):
         below the bound if there are any.
         """
         start = dual if dual.ndim == 1 else dual[row]
-        found = few_lanczos_steps(problem, start, PROBE_STEPS)
+        found, asymmetry = few_lanczos_steps(problem, start, PROBE_STEPS)
         self.num_products += problem.euclidean.products_per_gradient * found.diagonal.size
+        if asymmetry is not None:
+            self.lower = 0.0
+            self.notes.append(
+                f"The Hessian is not symmetric: two products with it, uᵀ(Hv) and vᵀ(Hu), differ by "
+                f"{asymmetry:.2g} of their size. No error is certified."
+            )
+            return
         low, _, residual, _ = found.ends()  # an eigenvalue lies at the Ritz value or below
         if not low < self.lower * (1 - 1e3 * epsilon(dual)):
             return

@@ -106,6 +106,38 @@ def in_units_near_one(problem: Problem[Any]) -> Units:
     return Units(twin, hessian, solution, gradient, beta)
 
 
+def by_linear_term(units: Units, term: Any) -> tuple[Units, Any]:
+    """Units in which squares of gradients are numbers, where the entries of a matrix are not known.
+
+    Args:
+        units: Those of `in_units_near_one`.
+        term: The linear term of the problem in the usual inner product.
+
+    Returns:
+        Units and the linear term in them; what was given where that is harmless.
+    """
+    posed = units.problem
+    inner = posed.euclidean
+    if not isinstance(inner, (LeastSquares, Quadratic)):
+        return units, term
+    matrix: Any = inner.operator if isinstance(inner, LeastSquares) else inner.hessian
+    if inner is posed and (is_array(matrix) or hasattr(matrix, "tocsr")):
+        return units, term
+    peaks = np.atleast_1d(to_host(namespace(term).max(namespace(term).abs(term), axis=-1)))
+    exponents = np.array([_exponent(float(peak)) for peak in peaks])
+    if (abs(exponents) <= -math.log2(tiny(term)) / 16).all():
+        return units, term
+    # Of the right-hand side alone; of what was scaled already, the entries are not known either.
+    before = np.ones(1) if units.solution is None else units.solution
+    beta = np.ldexp(before, exponents)
+    if not (beta > tiny(term)).all() or not np.isfinite(beta).all():
+        return units, term
+    twin: Any = inner.with_rhs(_rows_divided(inner.rhs, exponents))
+    if inner is not posed:
+        twin = posed.of(twin)
+    return Units(twin, 1.0, beta, beta, beta), _rows_divided(term, exponents)
+
+
 def _exponent(size: float) -> int:
     # 2¹⁰²⁴ is no number.
     return min(math.frexp(size)[1], 1023) if 0 < size < math.inf else 0

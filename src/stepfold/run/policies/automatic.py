@@ -338,8 +338,9 @@ class Automatic(Policy):
     def notes(self, loop: Loop) -> list[str]:
         if self.indefinite is not None:
             quotient = self.indefinite * loop.measure.hessian_unit
+            squares = "pᵀp" if loop.whole.euclidean is loop.whole else "pᵀMp"
             return [
-                f"The Hessian is indefinite: a direction p has pᵀHp/pᵀp = {quotient:.3g}, so "
+                f"The Hessian is indefinite: a direction p has pᵀHp/{squares} = {quotient:.3g}, so "
                 "there is no minimum. Pose the system as `LeastSquares(matrix, rhs)`, or use "
                 "`scipy.sparse.linalg.minres`."
             ]

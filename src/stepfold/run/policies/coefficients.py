@@ -55,7 +55,7 @@ class Coefficients:
         # Rows that have been in one run of conjugate gradients from the first step on.
         self._is_whole = np.ones(num_rows, dtype=bool)
         self._looked_at = 0
-        self._has_ended = False
+        self._has_ended = self._is_flat = False
         self._bounds: tuple[int, SpectralBounds | None] = (0, None)
 
     @property
@@ -63,14 +63,26 @@ class Coefficients:
         """Steps taken in."""
         return len(self._steps)
 
-    def step(self, sizes: Sequence[float] | FloatArray, resting: NDArray[np.bool_]) -> None:
+    def step(
+        self,
+        sizes: Sequence[float] | FloatArray,
+        resting: NDArray[np.bool_],
+        quotients: FloatArray,
+        largest: float,
+    ) -> None:
         """Take in the step lengths αₖ of all rows.
 
         Args:
             sizes: The step lengths.
             resting: Rows whose gradient is rounding: from then on their numbers are those of no
-                Lanczos matrix, and Ritz values may lie anywhere.
+                Lanczos matrix, and Ritz values may lie anywhere. So it is where a curvature is.
+            quotients: Rayleigh quotients of the directions.
+            largest: The largest so far.
         """
+        flat = ~(quotients > self._rounding * largest)
+        resting = resting | flat
+        if not self._has_ended and flat[int(np.argmax(self._is_whole))]:
+            self._is_flat = True
         self._has_ended = self._has_ended or bool(resting[self._is_whole].all())
         if not self._has_ended:
             steps = np.asarray(sizes, dtype=np.float64)
@@ -161,6 +173,8 @@ class Coefficients:
         off = np.maximum(off[some] / highest, ROUNDING)
         upper = highest * outer_end(diagonal[some] / highest, off, 1.0, needed, ROUNDING)
         rounding = self._rounding * highest
+        if self._is_flat:
+            lowest = min(lowest, rounding)
         is_seen = lowest > rounding
         lower = LOWER_MARGIN * lowest if is_seen else 0.0
         return SpectralBounds(

@@ -121,7 +121,7 @@ class ConjugateGradients:
         """One step on all rows; false if there is no direction to go."""
         problem = loop.problem
         inner = problem.euclidean
-        self._turn(plain=inner is problem)
+        self._turn()
         direction = self._direction
         forward = image = None
         if self.carries_residual and isinstance(inner, LeastSquares):
@@ -153,20 +153,20 @@ class ConjugateGradients:
         loop.stepped(functools.partial(copy_of, self.x), problem.products_per_gradient)
         return True
 
-    def _turn(self, *, plain: bool) -> None:
+    def _turn(self) -> None:
         """Choose the next direction."""
         square = row_dots(self.dual, self._primal) if self._next is None else self._next
         self._next = None
         if self._direction is None:
-            direction, lengths = -self._primal, norms(self._primal) ** 2
+            direction, lengths = -self._primal, square
         else:
             with np.errstate(invalid="ignore", divide="ignore"):
                 ratio = np.where(self._square > 0, square / self._square, 0.0)
             self.coefficients.ratio(ratio)
             direction = scaled(self._direction, column(ratio, self._direction))
             direction = add_scaled(direction, -1.0, self._primal)
-            # The gradient is orthogonal to the last direction.
-            lengths = square + ratio**2 * self._lengths if plain else norms(direction) ** 2
+            # In the inner product of M, for the gradient is orthogonal to the last direction.
+            lengths = square + ratio**2 * self._lengths
         self._square, self._direction, self._lengths = square, direction, lengths
 
     def _step_lengths(self, loop: Loop, curvature: FloatArray) -> FloatArray | None:
@@ -182,7 +182,8 @@ class ConjugateGradients:
             self._direction = None
             return None
         sizes: FloatArray = np.where(flat, 0.0, self._square / np.where(flat, 1.0, curvature))
-        self.coefficients.step(sizes, self.sizes <= self._least(loop))
+        resting = self.sizes <= self._least(loop)
+        self.coefficients.step(sizes, resting, quotients, self.largest)
         return sizes
 
     def _least(self, loop: Loop) -> FloatArray:
@@ -243,11 +244,14 @@ class ConjugateGradients:
             quotients = made.done[:, 2] / made.done[:, 1]
         self._note_largest(loop, float(np.fmax.reduce(quotients, initial=0.0)))
         least = self._least(loop)
-        for ratio, lengths, _, alpha, after in made.done.tolist():
+        for (ratio, lengths, _, alpha, after), quotient in zip(
+            made.done.tolist(), quotients, strict=True
+        ):
             if not is_fresh:
                 self.coefficients.ratio((ratio,))
             is_fresh = False
-            self.coefficients.step((alpha,), self.sizes <= least)
+            resting = self.sizes <= least
+            self.coefficients.step((alpha,), resting, np.array([quotient]), self.largest)
             gain += alpha * square
             self._square, square = np.array([square]), after
             self._lengths = np.array([lengths])

@@ -211,6 +211,8 @@ class Cycle(Policy):
             return
         if isinstance(loop.problem.euclidean, LeastSquares):
             return  # its gradient is in the range of Aᵀ, and some x reduces it
+        if loop.problem.euclidean is not loop.problem:
+            return  # bounds are those of another inner product
         ledger.num_products += loop.problem.products_per_gradient
         floor = null_space_floor(loop.problem, x, seen.dual, loop.measure.upper)
         ledger.attain(floor[loop.positions])
@@ -280,10 +282,14 @@ class Cycle(Policy):
                 "take a shorter one."
             )
         if watch is not None and watch.asymmetry is not None:
+            claim, remedy = "The Hessian", "pose the system as `LeastSquares(matrix, rhs)`"
+            if isinstance(loop.problem.euclidean, LeastSquares):
+                claim = "The adjoint of the operator is wrong: AᵀA, as its products are,"
+                remedy = "`operator.T @ y` (or `rmatvec`) must be the adjoint of `@`"
             notes.append(
-                "The Hessian is not symmetric: two products with it, uᵀ(Hv) and vᵀ(Hu), differ by "
+                f"{claim} is not symmetric: two products with it, uᵀ(Hv) and vᵀ(Hu), differ by "
                 f"{watch.asymmetry:.2g} of their size. These steps are for symmetric matrices; "
-                "pose the system as `LeastSquares(matrix, rhs)`."
+                f"{remedy}."
             )
         elif watch is not None and watch.below is not None:
             notes += self._on_lower_end(watch, epsilon(ledger.best), loop.measure.hessian_unit)
