@@ -12,7 +12,7 @@ OPTIONS ?=
 # Which of tests/kernels.py's settings; all of them if none is named.
 KERNELS ?=
 
-.PHONY: help env demo test test-slow test-kernels lint format docs bench clean
+.PHONY: help env demo test test-slow test-kernels lint format docs notebooks bench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -43,34 +43,39 @@ test-slow: $(STAMP)  ## Run the long tests as well
 test-kernels: $(STAMP)  ## Run what computes as other processors would (KERNELS="Nehalem Zen")
 	$(BIN)/python tests/kernels.py $(KERNELS)
 
-lint: $(STAMP)  ## ruff, mypy and the import layers
+lint: $(STAMP)  ## ruff, mypy, the import layers and the project's own description
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/validate-pyproject pyproject.toml
+	$(BIN)/sp-repo-review .
 
 format: $(STAMP)  ## Format the code and sort the imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+notebooks: $(STAMP)  ## Make the notebooks of examples/ anew, with their outputs
+	$(BIN)/python examples/notebooks.py
+
 docs: $(STAMP)  ## Build the documentation into docs/_build/html
-	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	STEPFOLD_DOCS_REPORT=1 $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: $(STAMP)  ## Time stepfold beside its rivals (half an hour); the table of solving goes into docs/
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/training_memory.py
-	$(BIN)/python benchmarks/solve.py --write docs/benchmarks.md
+	$(BIN)/python benchmarks/solve.py --write docs/reference/benchmarks.md
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/command_line.py
 	$(BIN)/python benchmarks/ridge.py
 	$(BIN)/python benchmarks/rivals.py
-	$(BIN)/python benchmarks/multigrid.py --write docs/multigrid.md
-	$(BIN)/python benchmarks/optimisers.py --write docs/optimisers.md
+	$(BIN)/python benchmarks/multigrid.py --write docs/guides/multigrid.md
+	$(BIN)/python benchmarks/optimisers.py --write docs/guides/optimisers.md
 	$(BIN)/python benchmarks/guard.py
 	$(BIN)/python benchmarks/bounds.py
 	$(BIN)/python benchmarks/orders.py
 	$(BIN)/python benchmarks/shrinkage.py
 
 clean:  ## Remove the environment, run folders and build products
-	rm -rf $(VENV) build dist docs/_build docs/api runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build docs/reference/api docs/examples/notebooks runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

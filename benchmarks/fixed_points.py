@@ -3,7 +3,7 @@
     python benchmarks/fixed_points.py                                  # everything
     python benchmarks/fixed_points.py --quick                          # small sizes, one draw
     python benchmarks/fixed_points.py --only facts maps
-    python benchmarks/fixed_points.py --write docs/fixed-points-benchmarks.md
+    python benchmarks/fixed_points.py --write docs/reference/fixed-points-benchmarks.md
 
 Counts are exact and repeat on every machine; only the table of the large lasso is in seconds, with
 turns and ratios as `_timing.py` explains. Losses are printed like wins.

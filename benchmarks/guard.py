@@ -1,6 +1,6 @@
 """What an upper bound that is 50 % too low costs under the guard, and what the guard itself costs.
 
-Run as ``python benchmarks/guard.py``: it prints the tables of docs/solving.md in about a minute.
+Run as ``python benchmarks/guard.py``: it prints tables of docs/guides/solving.md in a minute.
 "Cost" is products with the wrong bound over products with the right one, to a relative gradient
 norm of 1e-8. Times are medians of interleaved runs, with the quartiles as the spread.
 """

@@ -2,7 +2,7 @@
 
     python benchmarks/halo.py                         # about three minutes
     python benchmarks/halo.py --quick                 # below 20 seconds
-    python benchmarks/halo.py --write docs/halo.md    # replace the table in that page
+    python benchmarks/halo.py --write docs/guides/halo.md    # replace the table in that page
 
 It starts itself under torchrun. All have the same rows, the same products with them and the same
 right-hand side, and go on until the gradient is 1e-8 of that at 0. Known steps have bounds from an

@@ -2,7 +2,7 @@
 
     python benchmarks/multigrid.py                            # about three minutes
     python benchmarks/multigrid.py --quick                    # small grids, below 20 seconds
-    python benchmarks/multigrid.py --write docs/multigrid.md  # replace the tables in that page
+    python benchmarks/multigrid.py --write docs/guides/multigrid.md  # replace its tables
 
 Everybody has the same smoothed aggregation hierarchy and the same right-hand side, one thread, and
 goes on until the residual is 1e-8 of the right-hand side: conjugate gradients preconditioned by a

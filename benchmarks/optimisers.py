@@ -2,7 +2,7 @@
 
     python benchmarks/optimisers.py                             # half a minute
     python benchmarks/optimisers.py --quick                     # fewer steps and seeds
-    python benchmarks/optimisers.py --write docs/optimisers.md  # replace the tables in that page
+    python benchmarks/optimisers.py --write docs/guides/optimisers.md  # replace its tables
 
 Softmax regression on scikit-learn's digits with all rows at once, weights started at 0, beside Adam
 and L-BFGS; a small network on mini-batches of the same data; lassos by proximal gradient.

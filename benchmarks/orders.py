@@ -1,6 +1,6 @@
 """How safe each order is: growth of heads and tails, and the error left by a real run.
 
-Run as ``python benchmarks/orders.py``; it prints the tables of docs/schedules.md in a few seconds.
+Run as ``python benchmarks/orders.py``; it prints tables of docs/theory/orders.md in seconds.
 The run is ``x ← x − γ (A x − b)`` with a dense A of 160 rows and condition number 1e4; "left" is
 the relative error after the last whole period, in units of the machine's epsilon. κ = 1e4 is what
 the rounding of A and b alone may cost.

@@ -3,7 +3,7 @@
     python benchmarks/solve.py                                # the whole table, under 12 minutes
     python benchmarks/solve.py --quick                        # small sizes, under 90 seconds
     python benchmarks/solve.py --only dense-step sparse-step
-    python benchmarks/solve.py --write docs/benchmarks.md     # replace the table in that page
+    python benchmarks/solve.py --write docs/reference/benchmarks.md  # replace its table
 
 Contestants take turns and ratios are taken within a turn (see `_timing.py`). Thread counts are set
 before anything is loaded, by starting the program again. Rivals that are not installed are named

@@ -64,6 +64,10 @@ class Seen:
             self.page.wait_for_timeout(50)
         pytest.fail(f"the page never came to {expression}")
 
+    def address(self) -> str:
+        """The address as the page has it; playwright's own lags behind a change of it."""
+        return self.page.evaluate("location.href")
+
     def assert_quiet(self) -> None:
         """No error on the console, and no request that leaves the machine."""
         assert self.errors == []

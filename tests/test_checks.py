@@ -8,7 +8,15 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from stepfold._checks import check_count, check_finite, check_matrix, check_numbers, check_vector
+from stepfold._checks import (
+    check_count,
+    check_depth,
+    check_finite,
+    check_matrix,
+    check_numbers,
+    check_period,
+    check_vector,
+)
 
 HOLES = np.array([[1.0, 0.0, 0.0], [0.0, 2.0, np.inf], [0.0, np.nan, 3.0]])
 LAYOUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -36,6 +44,20 @@ def test_what_is_no_integer_is_no_count(value: object) -> None:
 def test_counts_below_the_minimum_and_booleans_are_refused(value: int) -> None:
     with pytest.raises(ValueError, match=r"`num_steps` must be an integer of at least 1, got "):
         check_count("num_steps", value)
+
+
+@pytest.mark.parametrize("check", [check_period, check_depth])
+@pytest.mark.parametrize("value", [10**8, 10**12, 10**5000], ids=["8", "12", "5000"])
+def test_a_count_that_no_memory_holds_is_refused_at_once(
+    check: Callable[[int], int], value: int
+) -> None:
+    with pytest.raises(ValueError, match=r"must be at most [0-9,]+, got .{1,80}; take"):
+        check(value)
+
+
+def test_the_value_in_a_message_is_short() -> None:
+    with pytest.raises(TypeError, match=r"^`num_steps` must be an integer, got .{1,100}$"):
+        check_count("num_steps", list(range(10_000)))
 
 
 def test_zero_is_a_count_where_the_minimum_is_zero() -> None:

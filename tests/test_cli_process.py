@@ -209,7 +209,7 @@ def test_matplotlib_missing_is_told_with_its_extra_before_the_work(tmp_path) -> 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert "matplotlib, which is not installed" in done.stderr
-    assert "pip install 'stepfold[lab]'" in done.stderr
+    assert "pip install '.[lab]'" in done.stderr
     assert os.listdir(tmp_path) == []
 
 
@@ -218,7 +218,7 @@ def test_torch_missing_is_told_with_its_extra(tmp_path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert "`stepfold.unfolded` needs torch, which is not installed" in done.stderr
-    assert "pip install 'stepfold[unfolded]'" in done.stderr
+    assert "pip install '.[unfolded]'" in done.stderr
     assert os.listdir(tmp_path) == []
 
 

@@ -1,4 +1,4 @@
-"""Matrices in parts, runs that go on after a restart, and the command on both."""
+"""Matrices in parts, and the command on them."""
 
 from pathlib import Path
 from typing import Any
@@ -7,19 +7,10 @@ import numpy as np
 import pytest
 import scipy.sparse
 import zarr
-from _groups import together
 from cli_runner import stepfold
 from test_distributed_processes import launched
 
-from stepfold import LeastSquares, SpectralBounds, Status, chebyshev_steps
-from stepfold.distributed import (
-    Group,
-    Parts,
-    ShardedLeastSquares,
-    list_parts,
-    resumable_solve,
-    write_parts,
-)
+from stepfold.distributed import Parts, list_parts, write_parts
 
 RNG = np.random.default_rng(1)
 A, B = RNG.standard_normal((203, 30)), RNG.standard_normal(203)
@@ -111,58 +102,6 @@ def test_more_processes_than_rows_are_refused(tmp_path) -> None:
         Parts.of_matrix(tmp_path).share(0, 3)
 
 
-class Stopped(Exception):
-    """Stands for a process that is killed."""
-
-
-def test_known_steps_go_on_bit_by_bit_after_a_restart(tmp_path) -> None:
-    schedule = chebyshev_steps(SpectralBounds(60.0, 440.0), 4)
-    path = tmp_path / "run.npz"
-
-    def program(group: Group, kills: bool) -> Any:
-        rows = np.array_split(np.arange(203), group.size)[group.rank]
-        problem = ShardedLeastSquares(A[rows], B[rows], group)
-
-        def callback(count: int, x: np.ndarray) -> None:
-            if kills and count == 10:
-                raise Stopped
-
-        return resumable_solve(
-            problem, schedule, checkpoint=path, every=0, rtol=1e-10, callback=callback
-        )
-
-    whole = together(2, lambda group: program(group, False))[0]
-    assert not path.exists()  # it has converged
-    stopped = together(2, lambda group: program(group, True), timeout=1)
-    assert any(isinstance(one, Stopped) for one in stopped)
-    assert path.exists()
-    rest = together(2, lambda group: program(group, False))
-    for result in rest:
-        np.testing.assert_array_equal(result.x, whole.x)
-        assert result.num_steps == whole.num_steps - 8
-    assert not path.exists()
-
-
-def test_conjugate_gradients_go_on_from_the_iterate_that_was_kept(tmp_path) -> None:
-    path, problem = tmp_path / "run.npz", LeastSquares(A, B)
-    first = resumable_solve(problem, checkpoint=path, every=0, max_steps=8)
-    assert first.status is Status.BUDGET
-    second = resumable_solve(problem, checkpoint=path, every=0)
-    assert second.converged
-    np.testing.assert_allclose(second.x, SOLUTION, atol=1e-6)
-    assert second.history.gradient_norms[0] < 0.1 * first.history.gradient_norms[0]
-
-
-def test_a_checkpoint_that_is_damaged_or_of_another_problem_is_refused(tmp_path) -> None:
-    path = tmp_path / "run.npz"
-    resumable_solve(LeastSquares(A, B), checkpoint=path, every=0, max_steps=5)
-    with pytest.raises(ValueError, match="of another problem"):
-        resumable_solve(LeastSquares(A, B + 1), checkpoint=path)
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ValueError, match="not a whole one"):
-        resumable_solve(LeastSquares(A, B), checkpoint=path)
-
-
 def test_the_command_solves_parts_on_disk_and_in_memory(tmp_path) -> None:
     write_parts(tmp_path / "A", np.split(A, CUTS))
     write_parts(tmp_path / "b", np.split(B, [100]))
@@ -182,3 +121,60 @@ def test_two_processes_of_the_command_write_the_solution_once(tmp_path) -> None:
     assert done.stdout.count("CONVERGED") == 1
     assert "over 2 processes" in done.stdout
     np.testing.assert_allclose(np.load(tmp_path / "x.npy"), SOLUTION, atol=1e-6)
+
+
+POISSON = scipy.sparse.diags_array(
+    [4.2, -1.0, -1.0, -1.0, -1.0], offsets=[0, 1, -1, 12, -12], shape=(144, 144)
+).tocsr()
+
+
+@pytest.mark.parametrize("options", [(), ("--period", "8")], ids=["automatic", "known steps"])
+def test_the_command_solves_a_symmetric_system_in_parts(tmp_path: Path, options: Any) -> None:
+    write_parts(tmp_path / "A", [POISSON[:50], POISSON[50:120], POISSON[120:]])
+    rhs = RNG.standard_normal((2, 144))
+    np.save(tmp_path / "b.npy", rhs)
+    words = (str(tmp_path / "A"), str(tmp_path / "b.npy"), "-o", str(tmp_path / "x.npy"))
+    done = stepfold("solve", *words, "--kind", "symmetric", *options)
+    assert done.code == 0, done.err
+    assert "a symmetric system over 1 process\n" in done.out
+    expected = np.linalg.solve(POISSON.toarray(), rhs.T).T
+    np.testing.assert_allclose(np.load(tmp_path / "x.npy"), expected, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_of_the_command_solve_a_symmetric_system(tmp_path: Path) -> None:
+    write_parts(tmp_path / "A", [POISSON[:50], POISSON[50:120], POISSON[120:]])
+    np.save(tmp_path / "b.npy", RNG.standard_normal(144))
+    words = (str(tmp_path / "A"), str(tmp_path / "b.npy"), "-o", str(tmp_path / "x.npy"))
+    checkpoint = ("--checkpoint", str(tmp_path / "run.npz"))
+    done = launched(
+        Path("-m"), "stepfold", "solve", *words, "--kind", "symmetric", *checkpoint, seconds=240
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a symmetric system over 2 processes" in done.stdout
+    expected = np.linalg.solve(POISSON.toarray(), np.load(tmp_path / "b.npy"))
+    np.testing.assert_allclose(np.load(tmp_path / "x.npy"), expected, atol=1e-6)
+    assert not (tmp_path / "run.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("parts", "options", "words"),
+    [
+        ([A], ("--ridge", "auto"), "--ridge auto is not for parts; give a number"),
+        ([A], ("--kind", "symmetric"), "is for sparse parts"),
+        ([POISSON], ("--kind", "symmetric", "--ridge", "1"), "--ridge goes with least squares"),
+        ([POISSON[:100]], ("--kind", "symmetric"), "must be square, got shape (100, 144)"),
+        ([A[:5]], (), "must have an entry for each row"),
+    ],
+)
+def test_what_the_command_does_not_do_on_parts_is_refused_before_the_work(
+    tmp_path: Path, parts: Any, options: Any, words: str
+) -> None:
+    write_parts(tmp_path / "A", parts)
+    count = 6 if parts[0].shape[0] == 5 else parts[0].shape[0]
+    np.save(tmp_path / "b.npy", np.ones(count))
+    paths = (str(tmp_path / "A"), str(tmp_path / "b.npy"), "-o", str(tmp_path / "x.npy"))
+    done = stepfold("solve", *paths, *options)
+    assert done.code == 2
+    assert words in done.err
+    assert not (tmp_path / "x.npy").exists()

@@ -69,7 +69,7 @@ with processes() as group:
         ShardedLeastSquares(A[rows, group.rank :], b[:, rows])
     except ValueError as error:
         said = str(error)
-    assert "got 40 on process 0 and 39 on 1" in said, said
+    assert "got 40 on process 0 and 39 on process 1" in said, said
 print("done", file=sys.stderr)
 """
 

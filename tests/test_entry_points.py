@@ -199,7 +199,7 @@ def test_an_experiment_of_another_package_runs(packages: Path, tmp_path: Path) -
 
 
 def test_the_package_of_the_page_works(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
+    page = (Path(__file__).parents[1] / "docs" / "guides" / "extending.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (project,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     settings = tomllib.loads(project)["project"]

@@ -53,3 +53,15 @@ def test_blocks_of_columns_and_shapes_that_do_not_fit_are_refused(client: Any) -
         DaskLeastSquares(da.from_array(A, chunks=(50, 20)), B[0, 1:], client=client)
     with pytest.raises(TypeError, match="must be an array of Dask, got ndarray"):
         DaskLeastSquares(A, B[0], client=client)
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1e22])
+def test_single_precision_in_any_units_has_the_solution(client: Any, unit: float) -> None:
+    matrix = da.from_array((unit * A).astype("float32"), chunks=(50, 20))
+    rhs = np.stack([unit * B[0], 1e-6 * unit * B[1]]).astype("float32")
+    problem = DaskLeastSquares(matrix, rhs, client=client)
+    for schedule in (None, chebyshev_steps(estimate_bounds(problem), 8)):
+        result = solve(problem, schedule)
+        assert result.converged
+        found = result.x * np.array([[1.0], [1e6]])
+        np.testing.assert_allclose(found, SOLUTION, rtol=0, atol=2e-3 * abs(SOLUTION).max())

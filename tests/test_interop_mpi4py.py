@@ -45,7 +45,7 @@ assert group.broadcast(group.rank + 5) == 5
 try:
     ShardedLeastSquares(A[rows, group.rank :], b[rows], group)
 except ValueError as error:
-    assert "40 on process 0 and 39 on 1" in str(error)
+    assert "40 on process 0 and 39 on process 1" in str(error)
 print("done")
 """
 

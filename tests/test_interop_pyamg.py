@@ -6,8 +6,6 @@ import copy
 import importlib
 import pickle
 import runpy
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -445,23 +443,6 @@ def test_a_level_that_was_changed_is_not_smoothed_with_the_old_bound():
 def test_wrong_arguments_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
-
-
-@pytest.mark.parametrize(
-    ("module", "error", "message"),
-    [
-        (None, ModuleNotFoundError, r"needs pyamg >= 5\.3, which is not installed.*'\.\[pyamg\]'"),
-        (types.SimpleNamespace(__version__="5.2.1"), ImportError, r"pyamg >= 5\.3, got 5\.2\.1"),
-    ],
-    ids=["absent", "too old"],
-)
-def test_a_missing_or_old_package_names_the_extra_and_the_version(
-    monkeypatch, module, error, message
-):
-    monkeypatch.setitem(sys.modules, "pyamg", module)
-    monkeypatch.delitem(sys.modules, "stepfold.interop.pyamg")
-    with pytest.raises(error, match=message):
-        importlib.import_module("stepfold.interop.pyamg")
 
 
 # PETSc's options.

@@ -1,9 +1,6 @@
 """Ridge regression by `solve` is scikit-learn's, in scikit-learn's manners."""
 
 import pickle
-import subprocess
-import sys
-import textwrap
 from typing import Any
 
 import numpy as np
@@ -150,27 +147,3 @@ def test_cross_validation_without_a_list_predicts_as_ridgecv_does() -> None:
     errors = [np.mean((m.predict(fresh) - fresh @ weights) ** 2) for m in (ours, theirs)]
     assert errors[0] <= 1.5 * errors[1]
     assert ours.choice_.ridge == ours.alpha_
-
-
-def test_a_package_that_is_missing_or_too_old_is_said_with_its_extra() -> None:
-    code = """
-        import sys
-        {setup}
-        try:
-            import stepfold.interop.sklearn
-        except ImportError as error:
-            print(error)
-    """
-    for setup, said in (
-        ("sys.modules['sklearn'] = None", "is not installed"),
-        ("import sklearn; sklearn.__version__ = '1.2.0'", "got 1.2.0"),
-    ):
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(code).format(setup=setup)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert "needs scikit-learn >= 1.6" in done.stdout
-        assert said in done.stdout
-        assert "'.[sklearn]'" in done.stdout

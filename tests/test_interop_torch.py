@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import runpy
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -176,24 +173,6 @@ def test_another_scheduler_s_state_and_another_number_of_groups_are_refused():
         scheduler.load_state_dict(ExponentialLR(groups(1), 0.5).state_dict())
     with pytest.raises(ValueError, match=r"each of 1 parameter groups, got 2"):
         scheduler.load_state_dict(ScheduleLR(groups(2), MINE).state_dict())
-
-
-@pytest.mark.parametrize("name", ["torch", "optax"])
-def test_a_package_that_is_too_old_or_absent_is_named_with_its_extra(name, monkeypatch):
-    if name == "optax":
-        pytest.importorskip("optax", reason="optax is not installed: pip install '.[optax]'")
-    module = f"stepfold.interop.{name}"
-    extra = {"torch": "unfolded", "optax": "optax"}[name]
-    importlib.import_module(module)
-    monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ModuleNotFoundError, match=rf"{name}.*not installed.*'\.\[{extra}\]'"):
-        importlib.import_module(module)
-    old = types.ModuleType(name)
-    old.__version__ = "0.1.7"
-    monkeypatch.setitem(sys.modules, name, old)
-    with pytest.raises(ImportError, match=rf"needs {name} >= .*got 0\.1\.7.*'\.\[{extra}\]'"):
-        importlib.import_module(module)
 
 
 def test_optax_takes_the_steps_of_solve_under_jit():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from stepfold.lab import (
     Section,
     Table,
 )
-from stepfold.lab._matplotlib import draw, to_bytes
+from stepfold.lab._matplotlib import NARROW, WIDE, draw, to_bytes
 from stepfold.lab._table import to_csv
 
 HOSTILE = "<script>alert(1)</script> & \"quotes\" 'single' $x^{ $ --> ]]> \\frac _under 日本"
@@ -214,6 +215,43 @@ def test_pictures_are_drawn(count, kind) -> None:
 def test_a_notebook_is_shown_the_drawing() -> None:
     figure = _figure(levels=(Level(PRINTABLE, 3.0), Level("second", 4.0)))
     assert figure._repr_png_() == to_bytes(figure, "png")
+
+
+def test_a_page_is_given_a_drawing_for_wide_and_one_for_narrow_columns() -> None:
+    figure = _figure(alt=HOSTILE, title=PRINTABLE, levels=(Level("bound", 3.0),))
+    page = ElementTree.fromstring(figure._repr_html_())
+    drawings = page.findall("{http://www.w3.org/2000/svg}svg")
+    assert [drawing.get("class") for drawing in drawings] == ["wide", "narrow"]
+    assert {drawing.get("aria-label") for drawing in drawings} == {HOSTILE}
+    ids = [element.get("id") for element in page.iter() if element.get("id")]
+    assert len(ids) == len(set(ids)) > 0
+    widths = [float(drawing.get("viewBox").split()[2]) for drawing in drawings]
+    assert widths == [pytest.approx(72 * WIDE), pytest.approx(72 * NARROW)]
+
+
+def test_the_words_of_a_narrow_drawing_are_within_it() -> None:
+    figure = _figure(
+        title="A title that is far too long for one line of a drawing as narrow as a phone",
+        curves=[
+            Curve(
+                f"a curve whose label is longer than one line of a drawing, {k}",
+                np.arange(1.0, 4.0),
+                np.ones(3) * k,
+            )
+            for k in range(3)
+        ],
+    )
+    canvas = draw(figure, NARROW)
+    canvas.canvas.draw()
+    (legend,) = canvas.legends
+    for words in (
+        *legend.get_texts(),
+        canvas.axes[0].xaxis.label,
+        canvas.axes[0]._left_title,
+    ):
+        box = words.get_window_extent()
+        assert canvas.bbox.x0 <= box.x0 <= box.x1 <= canvas.bbox.x1
+        assert canvas.bbox.y0 <= box.y0 <= box.y1 <= canvas.bbox.y1
 
 
 def test_levels_are_told_apart() -> None:

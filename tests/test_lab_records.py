@@ -251,6 +251,22 @@ def test_records_may_not_take_the_place_of_the_runs_own_files(path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("latex", "element"),
+    [
+        (r"\prod_{t=0}^{T-1} x_t", "munderover"),
+        (r"\max_x f(x)", "munder"),
+        (r"\operatorname*{argmin}_x f(x)", "munder"),
+        (r"x_t^2", "msubsup"),
+        (r"\int_a^b f", "msubsup"),
+        (r"\frac{\sum_{i=1}^n x_i}{n}", "msubsup"),
+    ],
+)
+def test_limits_stand_below_and_above_where_a_formula_has_its_own_line(latex, element) -> None:
+    assert f"<{element}>" in Formula(latex).mathml
+    assert "<mover>" not in Formula(latex).mathml
+
+
+@pytest.mark.parametrize(
     ("latex", "why"),
     [
         (r"\frac{a", "<mfrac> needs 2 parts"),

@@ -30,7 +30,7 @@ def test_an_experiment_that_cites_one_of_the_papers_reproduces_one(name) -> None
 
 
 def test_the_page_of_experiments_leads_from_every_part_to_its_command_below_its_paper() -> None:
-    text = (DOCS / "experiments.md").read_text(encoding="utf-8")
+    text = (DOCS / "examples" / "experiments.md").read_text(encoding="utf-8")
     found = {}
     heading = ""
     for line in text.splitlines():

@@ -73,6 +73,19 @@ def test_each_leja_root_has_the_largest_product_of_distances(period: int) -> Non
     assert order[0] == roots.argmax()
 
 
+def test_a_million_chebyshev_steps_are_a_permutation_of_the_roots() -> None:
+    # In Leja order these would take an hour.
+    steps = chebyshev_steps(BOUNDS, 1_000_001).steps
+    angles = (2 * np.arange(steps.size) + 1) * (np.pi / (4 * steps.size))
+    roots = BOUNDS.lower * np.sin(angles) ** 2 + BOUNDS.upper * np.cos(angles) ** 2
+    assert np.allclose(np.sort(steps), np.sort(1 / roots), rtol=1e-12, atol=0)
+
+
+def test_an_order_that_would_take_minutes_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"`steps` must be at most 50,000 .* take Lebedev order"):
+        leja_order(np.linspace(1.0, 2.0, 50_001))
+
+
 def test_the_leja_order_survives_products_beyond_the_floats() -> None:
     steps = np.sort(chebyshev_steps(SpectralBounds(1e-3, 1e3), 400).steps)
     assert sorted(leja_order(steps).tolist()) == list(range(400))
@@ -83,8 +96,10 @@ def test_outside_in_alternates_between_the_ends(period: int, expected: list[int]
     assert outside_in_order(np.arange(period)).tolist() == expected
 
 
-@pytest.mark.parametrize(("period", "name"), [(1, "lebedev"), (7, "leja"), (64, "lebedev")])
-def test_the_safe_order_is_lebedev_s_where_it_exists(period: int, name: str) -> None:
+@pytest.mark.parametrize(
+    ("period", "name"), [(1, "lebedev"), (7, "leja"), (64, "lebedev"), (10_001, "lebedev")]
+)
+def test_the_safe_order_is_lebedev_s_where_it_costs_much_less(period: int, name: str) -> None:
     assert safe_order(period) == name
     assert chebyshev_steps(BOUNDS, period).order == name
 

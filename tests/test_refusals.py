@@ -94,7 +94,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
             Composite(LeastSquares(1e30 * torch.eye(2), 1e30 * torch.ones(2)), L1(1.0)), SCHEDULE
         ),
         ValueError,
-        r"overflows torch\.float32",
+        r"must have a Hessian, a gradient and a solution that float32 can hold",
     ),
     "composite, callback": (
         lambda: solve(_lasso(), callback="print"),  # type: ignore[arg-type]

@@ -250,7 +250,7 @@ def test_without_plotly_the_extra_is_named(damaged) -> None:
         run = stepfold("report", damaged, "-o", damaged / "site")
     # An absent module, as Python tells it: the name is the blocked one.
     assert run.code == 2
-    assert "pip install 'stepfold[lab]'" in run.err
+    assert "pip install '.[lab]'" in run.err
 
 
 def test_the_command_that_repeats_a_run_is_shown(tmp_path) -> None:

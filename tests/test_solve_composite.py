@@ -275,7 +275,7 @@ def test_products_that_bounds_cost_are_in_the_count_of_the_run_that_needs_them()
 
 def test_data_whose_squares_overflow_are_refused() -> None:
     objective = Composite(LeastSquares(1e200 * np.eye(3), np.ones(3)), L1(1.0))
-    with pytest.raises(ValueError, match="divide the matrix by its norm"):
+    with pytest.raises(ValueError, match="divide each by its largest entry"):
         solve(objective, rtol=1e-8)
 
 

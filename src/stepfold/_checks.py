@@ -25,16 +25,53 @@ from stepfold._arrays import (
 from stepfold._typing import FloatArray
 from stepfold.operators import LinearMap, OwnOperator, check_indices, map_named, stored_by_rows
 
+LONGEST_PERIOD = 10_000_000
+"""Most steps of a period: an array of 80 MB, made in about a second."""
+_MOST_LAYERS = 100_000
+_REPEATS = "take a shorter one: a schedule repeats, and a run may have any number of steps"
 
-def check_count(name: str, value: int, *, minimum: int = 1) -> int:
-    """Return ``value`` as an ``int`` of at least ``minimum``; NumPy integers pass, 2.0 does not."""
+
+def check_count(
+    name: str, value: Any, *, minimum: int = 1, maximum: int | None = None, remedy: str = ""
+) -> int:
+    """Return ``value`` as an ``int`` of at least ``minimum``; NumPy integers pass, 2.0 does not.
+
+    Args:
+        name: What messages call it.
+        value: The count.
+        minimum: Smallest one.
+        maximum: Largest one, for what takes memory or time that grows with it; else none.
+        remedy: What to do about a larger one.
+    """
     try:
         count = operator.index(value)
     except TypeError:
-        raise TypeError(f"`{name}` must be an integer, got {value!r}") from None
+        raise TypeError(f"`{name}` must be an integer, got {_shown(value)}") from None
     if isinstance(value, bool) or count < minimum:
-        raise ValueError(f"`{name}` must be an integer of at least {minimum}, got {value!r}")
+        raise ValueError(f"`{name}` must be an integer of at least {minimum}, got {_shown(value)}")
+    if maximum is not None and count > maximum:
+        remedy = remedy and f"; {remedy}"
+        raise ValueError(f"`{name}` must be at most {maximum:,}, got {_shown(value)}{remedy}")
     return count
+
+
+def check_period(period: Any, *, maximum: int = LONGEST_PERIOD, name: str = "period") -> int:
+    """Return T as an ``int``, at least 1 and not above what can be made in a short time."""
+    return check_count(name, period, maximum=maximum, remedy=_REPEATS)
+
+
+def check_depth(num_layers: Any, name: str = "num_layers") -> int:
+    """Return the number of layers of a network as an ``int``: each is an object in memory."""
+    remedy = "take fewer layers and repeat their steps"
+    return check_count(name, num_layers, maximum=_MOST_LAYERS, remedy=remedy)
+
+
+def _shown(value: Any) -> str:
+    """What an argument is, in one short line: neither a long array nor 5000 digits."""
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return f"an integer of {value.bit_length()} bits"  # Python may refuse to print it
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:60]}… ({type(value).__name__})"
 
 
 def check_real(name: str, value: Any) -> Any:

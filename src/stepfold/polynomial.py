@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, check_nonnegative, check_share, check_vector
+from stepfold._checks import check_nonnegative, check_period, check_share, check_vector
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
 from stepfold.spectrum import SpectralBounds
@@ -209,7 +209,7 @@ def chebyshev_period_rate(bounds: SpectralBounds, period: int, *, kind: int = 1)
 
 def _chebyshev_terms(bounds: SpectralBounds, period: int, kind: int) -> tuple[float, float]:
     """s and c of the rate ``c exp(−T s)`` of a period."""
-    period = check_count("period", period)
+    period = check_period(period)
     if kind not in (1, 2):
         raise ValueError(
             f"`kind` must be 1 or 2, got {kind!r}; for the fourth kind take "
@@ -241,7 +241,7 @@ def fourth_kind_period_rate(bounds: SpectralBounds, period: int) -> float:
     >>> fourth_kind_period_rate(SpectralBounds(0.0, 4.0), 2)
     0.4
     """
-    period = check_count("period", period)
+    period = check_period(period)
     check_positive_bounds(bounds, or_none=False)
     return math.sqrt(bounds.upper) / (2 * period + 1)
 
@@ -275,7 +275,7 @@ def optimal_mean_squared_error(measure: SpectralMeasure, period: int) -> float:
     >>> round(optimal_mean_squared_error(measure, 1), 12)
     0.2
     """
-    period = check_count("period", period)
+    period = check_period(period)
     at_zero = measure.weight_at_zero
     q, e = measure.factor_above_zero(period)
     if q.size < period or e[-1] == 0:
@@ -294,7 +294,7 @@ def marchenko_pastur_mean_squared_error(ratio: float, period: int) -> float:
     >>> round(marchenko_pastur_mean_squared_error(0.5, 2), 12)
     0.142857142857
     """
-    period = check_count("period", period)
+    period = check_period(period)
     remedy = "; from 1 on H has no inverse and the error on its kernel stays"
     check_share("ratio", ratio, remedy)
     return (1 - ratio) * ratio**period / (1 - ratio ** (period + 1))
@@ -316,7 +316,7 @@ def num_steps_to(rtol: float, period_rate: float, period: int = 1) -> float:
         raise ValueError(
             f"`period_rate` must be at least 0, got {period_rate!r}; take its absolute value"
         )
-    period = check_count("period", period)
+    period = check_period(period)
     if period_rate >= 1:
         return math.inf
     if period_rate == 0:

@@ -32,11 +32,15 @@ from stepfold.run.start import (
     finite_term,
     on_rows,
     run_quadratic,
-    scaled_bounds,
-    scaled_schedule,
     unrecorded,
 )
-from stepfold.run.units import Units, by_linear_term, in_units_near_one
+from stepfold.run.units import (
+    Units,
+    by_linear_term,
+    in_units_near_one,
+    scaled_bounds,
+    scaled_schedule,
+)
 from stepfold.schedules import Schedule
 from stepfold.schedules.base import check_schedule
 from stepfold.spectrum import Certainty
@@ -313,7 +317,7 @@ def _gradient_norm(term: Any, units: Units, terms: Terms, *, confirms: bool) -> 
         rtol = default_rtol(term) if terms.error_rtol is None else math.inf
     return GradientNorm(
         rtol,
-        terms.atol if units.gradient is None else terms.atol / units.gradient,
+        terms.atol if units.gradient is None or not terms.atol else terms.atol / units.gradient,
         terms.error_rtol,
         problem.gradient_norms(term, problem.precondition(term)),
         lower=getattr(problem, "ridge", 0.0),

@@ -28,6 +28,7 @@ from stepfold._arrays.kinds import (
 from stepfold._arrays.making import (
     cast,
     column,
+    computed,
     conjugate,
     copy_of,
     derivative_along,
@@ -65,6 +66,7 @@ __all__ = [
     "at_least_single",
     "cast",
     "column",
+    "computed",
     "conjugate",
     "copy_of",
     "derivative_along",

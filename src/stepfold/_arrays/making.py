@@ -98,6 +98,26 @@ def copy_of(x: Any) -> Any:
     return x.clone() if is_torch(x) else namespace(x).asarray(x, copy=True)
 
 
+def computed(state: Any) -> Any:
+    """The state of an iteration with its lazy arrays computed; what is not lazy comes back itself.
+
+    Dask keeps how an array came about until it is computed. Without this a step would repeat every
+    step before it, at each look.
+
+    >>> vector = np.ones(2)
+    >>> computed(vector) is vector
+    True
+    """
+    dask = sys.modules.get("dask")
+    if dask is None:
+        return state
+    parts = state if isinstance(state, tuple) else (state,)
+    if not any(library(part) == "dask" for part in parts):
+        return state
+    (kept,) = dask.persist(state)
+    return kept
+
+
 def conjugate(x: Any) -> Any:
     """The complex conjugate, as a new array if it is complex."""
     if is_torch(x):

@@ -18,7 +18,7 @@ from stepfold._arrays.kinds import (
     name_of,
     namespace,
 )
-from stepfold._arrays.making import cast, column, conjugate, reshaped, to_host
+from stepfold._arrays.making import cast, column, computed, conjugate, reshaped, to_host
 from stepfold._typing import FloatArray
 
 # Sums of squares between these have lost no digit of a norm to overflow or underflow.
@@ -268,7 +268,7 @@ def add_scaled(y: Any, factor: Any, x: Any) -> Any:
         for at in range(0, y.size, _BLAS_PIECE):
             axpy(x[at : at + _BLAS_PIECE], y[at : at + _BLAS_PIECE], a=factor)
         return y
-    return y + factor * x
+    return computed(y + factor * x)
 
 
 def scaled(x: Any, factor: Any) -> Any:

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from stepfold._checks import check_count
+from stepfold._checks import check_period
 from stepfold._typing import ArrayT
 from stepfold.accelerate.implicit import (
     ConvergenceWarning,
@@ -179,7 +179,7 @@ def _account(
             f"`period` goes with bounds, got {period!r} and a schedule, which has one of its own"
         )
     if period is not None:
-        period = check_count("period", period)
+        period = check_period(period)
     if not guard and schedule is None and bounds is None:
         raise ValueError(
             "`guard=False` needs a `schedule` or `bounds`, got neither: what is learned on the "

@@ -13,7 +13,17 @@ from stepfold.cli.files import save_vector
 from stepfold.cli.output import last
 from stepfold.cli.posing import Asked, known_steps
 from stepfold.cli.wording import in_options
-from stepfold.distributed import Group, Parts, ShardedLeastSquares, processes, resumable_solve
+from stepfold.distributed import (
+    Group,
+    Layout,
+    Parts,
+    ShardedLeastSquares,
+    ShardedQuadratic,
+    Spread,
+    gathered,
+    processes,
+    resumable_solve,
+)
 from stepfold.run import Budgets
 from stepfold.schedules import Schedule
 from stepfold.solve import solve
@@ -45,17 +55,20 @@ class Order:
 
 
 def solve_parts(order: Order, *, memory: int, checkpoint: Path | None, as_json: bool) -> int:
-    """Solve least squares over the processes that there are; process 0 writes and prints.
+    """Solve a system over the processes that there are; process 0 writes and prints.
 
     Raises:
         click.UsageError: If an option is not for parts.
         ValueError: If the parts do not fit each other.
     """
     asked = order.asked
-    if asked.kind == "symmetric":
-        raise click.UsageError("--kind symmetric is not for parts, which pose least squares")
+    if asked.kind == "symmetric" and (asked.ridge is None or asked.ridge):
+        raise click.UsageError("--ridge goes with least squares; add it to the matrix instead")
     if asked.ridge is None:
-        raise click.UsageError("--ridge auto is not for parts; give a number")
+        raise click.UsageError(
+            "--ridge auto is not for parts; give a number, for example one that `stepfold solve` "
+            "finds for rows that fit into one process"
+        )
     with processes() as group:
         problem = _problem(order, group, memory)
         schedule, spent = order.schedule, 0
@@ -72,20 +85,34 @@ def solve_parts(order: Order, *, memory: int, checkpoint: Path | None, as_json: 
             result = solve(problem, schedule, **options)
         else:
             result = resumable_solve(problem, schedule, checkpoint=checkpoint, **options)
+        x = gathered(result.x) if isinstance(result.x, Spread) else result.x
         if group.rank == 0:
-            save_vector(order.output, result.x)
+            save_vector(order.output, x)
             products = spent + last(result.history.num_products)
             _show(order, result, group.size, schedule is None, products, as_json=as_json)
     return 0 if result.converged else 1
 
 
-def _problem(order: Order, group: Group, memory: int) -> ShardedLeastSquares[Any]:
+def _problem(
+    order: Order, group: Group, memory: int
+) -> ShardedLeastSquares[Any] | ShardedQuadratic:
     matrix, rhs = Parts.of_matrix(order.matrix), Parts.of_rhs(order.rhs)
     if matrix.num_rows != rhs.num_rows:
         raise ValueError(
             f"{order.rhs} must have an entry for each row of {order.matrix}, {matrix.num_rows}, "
             f"got {rhs.num_rows}"
         )
+    if order.asked.kind == "symmetric":
+        if not matrix.is_sparse:
+            raise click.UsageError(
+                "--kind symmetric is for sparse parts (.npz), whose unknowns are shared out; leave "
+                "it out, and least squares is solved"
+            )
+        if matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"{order.matrix} must be square, got shape {matrix.shape}")
+        layout = Layout.even(matrix.num_rows, group)
+        span = int(layout.own[0]), int(layout.own[-1]) + 1
+        return ShardedQuadratic(matrix.rows(*span), rhs.entries(*span), layout, group)
     first, stop = matrix.share(group.rank, group.size)
     rows: Any = matrix.rows(first, stop)
     if not matrix.is_sparse and matrix.largest_share(group.size) <= memory:
@@ -104,7 +131,8 @@ def _show(
         record |= {"processes": size, "solution": str(order.output), "num_products": products}
         click.echo(json.dumps({**record, "advice": in_options(result.advice)}))
         return
-    click.echo(f"problem: {order.matrix}, least squares over {size} process{'es' * (size > 1)}")
+    what = "a symmetric system" if order.asked.kind == "symmetric" else "least squares"
+    click.echo(f"problem: {order.matrix}, {what} over {size} process{'es' * (size > 1)}")
     steps = result.schedule
     name = "conjugate gradients" if automatic else f"{steps.name} steps of period {steps.period}"
     click.echo(f"method: {name}")

@@ -45,7 +45,9 @@ class Asked:
 
     def tolerance(self, problem: Any) -> float:
         """What a plan is made for."""
-        return default_rtol(problem.rhs) if self.rtol is None else self.rtol
+        if self.rtol is not None:
+            return self.rtol
+        return default_rtol(problem.rhs if hasattr(problem, "rhs") else problem.linear_term)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ def solve(
     tolerance was not met; the best iterate is written all the same.
 
     Where MATRIX is a folder of parts (or a file, under torchrun), the rows are shared out among the
-    processes, and least squares is solved.
+    processes, and least squares is solved; with --kind symmetric sparse parts are the rows of a
+    symmetric matrix, and the unknowns are shared out.
 
     \b
     Example:

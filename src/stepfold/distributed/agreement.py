@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from stepfold._arrays import to_host
 from stepfold.distributed.exchange import Exchange
+from stepfold.distributed.group import Group
+from stepfold.problems._units import Sizes
 
 
 def agree(exchange: Exchange, settings: dict[str, Any]) -> None:
@@ -46,23 +50,53 @@ def _mark(value: Any) -> tuple[str, str]:
     return type(value).__name__, repr(value)
 
 
-def check_alike(everybody: list[dict[str, Any]], failure: Exception | None) -> None:
-    """Raise, on all processes alike, if one has failed or differs from process 0."""
+Part = TypeVar("Part")
+
+
+def made_alike(
+    group: Group, make: Callable[[], tuple[Part, dict[str, Any], Any]]
+) -> tuple[Part, list[Any]]:
+    """Make this process's part of a problem; if one cannot, or they do not fit, all raise.
+
+    Args:
+        group: The processes.
+        make: Returns the part, what must be equal on all processes (under sentences that say so),
+            and what the others are told besides.
+
+    Returns:
+        The part, and what all processes tell.
+
+    Raises:
+        TypeError: If dtypes or libraries differ, or ``make`` raises it on one of them.
+        ValueError: If something else differs, or ``make`` raises something else.
+    """
+    part, failure = None, None
+    try:
+        part, facts, told = make()
+        mine: dict[str, Any] = {"facts": facts, "told": told}
+    except Exception as error:  # noqa: BLE001 (raised below, everywhere)
+        failure = error
+        is_plain = isinstance(error, (TypeError, ValueError))
+        said = str(error) if is_plain else f"{type(error).__name__}: {error}"
+        mine = {"error": said, "is type": isinstance(error, TypeError)}
+    everybody = group.gather(mine)
     for rank, one in enumerate(everybody):
         if "error" in one:
             kind = TypeError if one["is type"] else ValueError
-            raise kind(f"process {rank} of {len(everybody)}: {one['error']}") from failure
-    names = {
-        "columns": "`operator` must have as many columns on all processes",
-        "dtype": "`operator` and `rhs` must be of one dtype on all processes",
-        "library": "`rhs` must be of one library on all processes",
-        "right-hand sides": "`rhs` must have as many right-hand sides on all processes",
-        "ridge": "`ridge` must be the same on all processes",
-        "storage": "`operator` must be kept in one way on all processes",
-    }
-    first = everybody[0]
-    for name, rule in names.items():
+            raise kind(f"process {rank} of {group.size}: {one['error']}") from failure
+    first = everybody[0]["facts"]
+    for rule, value in first.items():
         for rank, one in enumerate(everybody):
-            if one[name] != first[name]:
-                kind = TypeError if name in ("dtype", "library") else ValueError
-                raise kind(f"{rule}, got {first[name]} on process 0 and {one[name]} on {rank}")
+            if one["facts"][rule] != value:
+                kind = TypeError if "dtype" in rule or "library" in rule else ValueError
+                raise kind(
+                    f"{rule}, got {value} on process 0 and {one['facts'][rule]} on process {rank}"
+                )
+    assert part is not None  # noqa: S101
+    return part, [one["told"] for one in everybody]
+
+
+def largest_sizes(everybody: Sequence[Sizes]) -> Sizes:
+    """The sizes of the whole from those of its parts."""
+    peaks = np.max([sizes.rhs for sizes in everybody], axis=0)
+    return replace(everybody[0], matrix=max(sizes.matrix for sizes in everybody), rhs=peaks)

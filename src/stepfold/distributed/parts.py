@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._checks import check_count
+from stepfold._extras import how_to_install
 from stepfold._files import replacing
 from stepfold.problems._mapped import mapped_file
 
@@ -315,10 +316,7 @@ def _load(path: Path) -> Any:
         try:
             import zarr
         except ImportError:
-            raise ImportError(
-                f"{path} needs zarr; install it with the extra `out-of-core` "
-                "(`pip install '.[out-of-core]'` from a clone)"
-            ) from None
+            raise ImportError(f"{path} needs zarr; {how_to_install('out-of-core')}") from None
         return zarr.open_array(path, mode="r")
     if path.suffix != ".npy":
         raise ValueError(f"{path} must end in {', '.join(SUFFIXES)}")

@@ -1,192 +1,27 @@
-"""Least squares whose rows lie in several places: ``Aᵀ(Ax − b) = Σᵢ Aᵢᵀ(Aᵢx − bᵢ)``.
+"""Least squares whose rows lie in several processes, and fixed points of sums of maps.
 
-Every place has a problem of its own, with its rows and its own kernel or its own file, and sweeps
-them once; what is added up is a vector of length n. x, its gradients and all that is decided from
-them are the same everywhere, so the run is `stepfold.solve`'s, unchanged.
+x, its gradients and all that is decided from them are the same everywhere, so the run is
+`stepfold.solve`'s, unchanged.
 """
 
 from __future__ import annotations
 
-import copy
-import functools
-import math
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from stepfold._arrays import (
-    dtype_kind,
-    from_host,
-    is_numpy,
-    is_torch,
-    library,
-    take,
-    to_host,
-    zeros_like,
-)
+from stepfold._arrays import dtype_kind, is_numpy, is_torch, library, zeros_like
 from stepfold._checks import check_nonnegative
-from stepfold._typing import ArrayT, FloatArray
-from stepfold.distributed.agreement import agree, check_alike
+from stepfold._typing import ArrayT
+from stepfold.distributed.agreement import agree, largest_sizes, made_alike
 from stepfold.distributed.exchange import Exchange
 from stepfold.distributed.group import Group, current_group
-from stepfold.operators import OwnOperator, apply
-from stepfold.problems import FixedPoint, LeastSquares, QuadraticProblem
-from stepfold.problems._rows import real_products, squares
-from stepfold.problems.duality import Look, look
+from stepfold.distributed.summed import MAP, SummedLeastSquares, part_of
+from stepfold.problems import FixedPoint, LeastSquares
+from stepfold.problems._units import Sizes
 from stepfold.problems.out_of_core import MEMORY, BlockedLeastSquares
-from stepfold.spectrum import Gram
-
-# What is summed; numbers that all processes know.
-TERM, GRADIENT, PRODUCT, VALUE, MAP = range(1, 6)
-
-
-def part_of(problem: Any, what: int, x: Any) -> tuple[Any, Any]:
-    """What the rows of one place add to a sum: a vector, and numbers beside it.
-
-    Args:
-        problem: The rows' own problem, without a ridge.
-        what: The term ``Aᵀb`` and ‖b‖², a gradient, a product with AᵀA, or a gradient and the
-            value ``½‖Ax − b‖²``.
-        x: Where.
-    """
-    if what == TERM:
-        return problem.linear_term, squares(problem.rhs).sum(-1)
-    if what == GRADIENT:
-        return problem.gradient(x), None
-    if what == PRODUCT:
-        return problem.product(x), None
-    residual = apply(problem.operator, x) - problem.rhs
-    if isinstance(problem, BlockedLeastSquares):
-        gradient: Any = problem.operator.transposed_product(residual.T).T
-    else:
-        gradient = problem.adjoint_product(residual)
-    return gradient, squares(residual).sum(-1) / 2
-
-
-class SummedLeastSquares(QuadraticProblem[ArrayT]):
-    """Minimise ``½‖Ax − b‖² + ½μ‖x‖²``, with sums over the places that hold rows.
-
-    Args:
-        shape: (m, n), all rows together.
-        like: Zeros of the shape, library, dtype and device of x.
-        ridge: μ.
-    """
-
-    def __init__(self, shape: tuple[int, int], like: ArrayT, ridge: float) -> None:
-        self.shape, self.ridge = shape, ridge
-        self._like: Any = like
-        self._term: tuple[Any, Any] | None = None
-
-    @abstractmethod
-    def total(self, what: int, x: Any) -> tuple[Any, Any]:
-        """The sums over all places of what `part_of` returns."""
-
-    def _known_term(self) -> tuple[Any, Any]:
-        if self._term is None:
-            self._term = self.total(TERM, None)
-        return self._term
-
-    @property
-    def linear_term(self) -> ArrayT:
-        """``Aᵀb``: one sum the first time, none afterwards."""
-        term: ArrayT = self._known_term()[0]
-        return term
-
-    @property
-    def sums_in_words(self) -> str:
-        """That known steps save no sum."""
-        return (
-            "x is on every process: conjugate gradients (`solve` without a schedule) take one sum "
-            "a step, as known steps do, and fewer steps. Prefer them unless steps must not depend "
-            "on the iterate."
-        )
-
-    @property
-    def products_per_gradient(self) -> int:
-        """2: one with A, one with its transpose; both in one sweep and one sum."""
-        return 2
-
-    @property
-    def hessian(self) -> Gram:
-        """``AᵀA + μI``, of shape (n, n); a product with it is one sweep and one sum."""
-        return Gram.of_checked(_Rows(self), self.ridge)
-
-    def gradient(self, x: ArrayT) -> ArrayT:
-        """``Aᵀ(Ax − b) + μx``."""
-        gradient: ArrayT = self.total(GRADIENT, x)[0]
-        return gradient + self.ridge * x if self.ridge else gradient
-
-    def product(self, rows: ArrayT) -> ArrayT:
-        """``(AᵀA + μI) v`` for a vector v or for each row of a batch."""
-        product: ArrayT = self.total(PRODUCT, rows)[0]
-        return product + self.ridge * rows if self.ridge else product
-
-    def value(self, x: ArrayT) -> Any:
-        """``½‖Ax − b‖² + ½μ‖x‖²``, one number or one per row."""
-        return look(self, x).value
-
-    def gradient_magnitude(self, lengths: FloatArray, upper: float) -> FloatArray:
-        """``b‖x‖ + √b‖rhs‖`` for an upper bound b of the spectrum."""
-        return upper * lengths + math.sqrt(upper) * self._rhs_norms
-
-    @functools.cached_property
-    def _rhs_norms(self) -> FloatArray:
-        found: FloatArray = np.sqrt(np.atleast_1d(to_host(self._known_term()[1])))
-        return found.astype(np.float64)
-
-    def _of_rows(self, places: Sequence[int]) -> Self:
-        """A twin with some of the right-hand sides, whose term is not asked for again."""
-        twin = copy.copy(self)
-        vars(twin).pop("_rhs_norms", None)
-        vars(twin).pop("curvature_bound", None)
-        twin._like = take(self._like, places)
-        if self._term is not None:
-            twin._term = take(self._term[0], places), take(self._term[1], places)
-        return twin
-
-
-@look.register(SummedLeastSquares)
-def _look(problem: SummedLeastSquares[Any], x: Any) -> Look:
-    gradient, half = problem.total(VALUE, x)
-    value, ridge = half, problem.ridge
-    if ridge:
-        gradient = gradient + ridge * x
-        value = half + ridge / 2 * real_products(x, x)
-    return Look(value, gradient, ridge, lambda scale: (1 - scale) * (1 - scale) * half)
-
-
-class _Rows(OwnOperator):
-    """All rows as the factor of a `Gram`, which asks for products with AᵀA only."""
-
-    def __init__(self, problem: SummedLeastSquares[Any]) -> None:
-        self._problem = problem
-        self.shape = problem.shape
-        self.dtype = problem._like.dtype
-
-    @property
-    def T(self) -> _Rows:  # noqa: N802, RUF100 (NumPy's name)
-        """Named only: no product with it is made."""
-        return self
-
-    H = T
-
-    def __matmul__(self, x: Any) -> Any:
-        raise TypeError(
-            "`problem` has its rows in several places, and no process has the vector Ax; ask for "
-            "`problem.product(x)`"
-        )
-
-    def gram_product(self, x: Any) -> Any:
-        """``AᵀA x`` for x of shape (n,) or (n, batch), of the problem's library or NumPy's."""
-        problem, like = self._problem, self._problem._like
-        rows = x if library(x) == library(like) and not is_numpy(x) else from_host(x, like)
-        if rows.ndim == 1:
-            total = problem.total(PRODUCT, rows)[0]
-        else:
-            total = problem.total(PRODUCT, rows.T)[0].T
-        return to_host(total) if is_numpy(x) and not is_numpy(total) else total
 
 
 class ShardedLeastSquares(SummedLeastSquares[ArrayT]):
@@ -237,26 +72,14 @@ class ShardedLeastSquares(SummedLeastSquares[ArrayT]):
                 f"`group` must be a Group or None, got {type(group).__name__}; wrap it, as "
                 "`TorchGroup(process_group)` or `MPIGroup(communicator)`"
             )
-        local, failure = None, None
-        try:
-            ridge = float(check_nonnegative("ridge", ridge))
-            local = _local_problem(operator, rhs, memory)
-            mine = _description(local, ridge)
-        except Exception as error:  # noqa: BLE001 (raised below, everywhere)
-            failure = error
-            mine = {
-                "error": f"{type(error).__name__}: {error}",
-                "is type": isinstance(error, TypeError),
-            }
         exchange = Exchange(group)
-        everybody = group.gather(mine)
-        check_alike(everybody, failure)
-        assert local is not None  # noqa: S101
-        self._local: Any = local
+        found, everybody = made_alike(group, lambda: _made(operator, rhs, ridge, memory))
+        self._local: Any = found
         self.exchange = exchange
-        num_rows = sum(one["rows"] for one in everybody)
-        like = _zeros(local)
-        super().__init__((num_rows, local.operator.shape[1]), like, ridge)
+        like, num_rows = _zeros(found), sum(rows for rows, _ in everybody)
+        known = [sizes for _, sizes in everybody if sizes is not None]
+        sizes = largest_sizes(known) if known else None
+        super().__init__((num_rows, found.operator.shape[1]), like, float(ridge), sizes)
         exchange.agree_on_time()
 
     @property
@@ -296,6 +119,15 @@ class ShardedLeastSquares(SummedLeastSquares[ArrayT]):
         twin = self._of_rows(places)
         twin._local = local
         return twin
+
+    def _found_sizes(self) -> Sizes:
+        # Shards on disk: all sweep them for the term before anybody speaks of them.
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._known_term()
+        return largest_sizes(self.group.gather(self._local.sizes()))
+
+    def _divide(self, exponent: int, rhs_exponents: NDArray[np.int64]) -> None:
+        self._local = self._local.divided(exponent, rhs_exponents)
 
     def agree(self, **settings: Any) -> None:
         """Check that all processes were asked for the same; the clock starts anew.
@@ -363,22 +195,31 @@ def _local_problem(operator: Any, rhs: Any, memory: int) -> Any:
     return LeastSquares(operator, rhs)
 
 
-def _description(local: Any, ridge: float) -> dict[str, Any]:
-    rhs = local.rhs
-    if not (is_numpy(rhs) or is_torch(rhs)):
+def _made(operator: Any, rhs: Any, ridge: float, memory: int) -> tuple[Any, dict[str, Any], Any]:
+    """The problem of this process's rows, what must be alike, and what all are told."""
+    ridge = float(check_nonnegative("ridge", ridge))
+    local = _local_problem(operator, rhs, memory)
+    held = local.rhs
+    if not (is_numpy(held) or is_torch(held)):
         raise TypeError(
-            f"`rhs` must be an array of NumPy or a tensor of torch, got one of {library(rhs)}"
+            f"`rhs` must be an array of NumPy or a tensor of torch, got one of {library(held)}"
         )
-    like = _zeros(local)
-    return {
-        "rows": int(local.operator.shape[0]),
-        "columns": int(local.operator.shape[1]),
-        "dtype": str(like.dtype).removeprefix("torch."),
-        "library": library(rhs),
-        "right-hand sides": None if rhs.ndim == 1 else int(rhs.shape[0]),
-        "ridge": ridge,
-        "storage": "on disk" if isinstance(local, BlockedLeastSquares) else "in memory",
+    like, on_disk = _zeros(local), isinstance(local, BlockedLeastSquares)
+    facts = {
+        "`operator` must have as many columns on all processes": int(local.operator.shape[1]),
+        "`operator` and `rhs` must be of one dtype on all processes": str(like.dtype).removeprefix(
+            "torch."
+        ),
+        "`rhs` must be of one library on all processes": library(held),
+        "`rhs` must have as many right-hand sides on all processes": None
+        if held.ndim == 1
+        else int(held.shape[0]),
+        "`ridge` must be the same on all processes": ridge,
+        "`operator` must be kept in one way on all processes": "on disk"
+        if on_disk
+        else "in memory",
     }
+    return local, facts, (int(local.operator.shape[0]), None if on_disk else local.sizes())
 
 
 def _zeros(local: Any) -> Any:

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, check_nonnegative, check_positive
+from stepfold._checks import check_count, check_nonnegative, check_period, check_positive
 from stepfold._codec import JsonRecord
 from stepfold.distributed.group import Alone, Group
 from stepfold.distributed.unknowns import ShardedQuadratic
@@ -192,7 +192,7 @@ class RowsWork(JsonRecord):
 
 def _check(num_processes: int, unknowns: int | None, period: int) -> None:
     check_count("num_processes", num_processes)
-    check_count("period", period)
+    check_period(period)
     if unknowns is not None and num_processes > unknowns:
         raise ValueError(
             f"`num_processes` must be at most the number of unknowns, {unknowns}, got "

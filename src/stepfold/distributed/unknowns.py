@@ -11,6 +11,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -19,13 +20,14 @@ from numpy.typing import NDArray
 from stepfold._arrays import norms, take
 from stepfold._checks import check_matrix
 from stepfold._typing import FloatArray
-from stepfold.distributed.agreement import agree
+from stepfold.distributed.agreement import agree, largest_sizes, made_alike
 from stepfold.distributed.exchange import Exchange
 from stepfold.distributed.group import Group, current_group
 from stepfold.distributed.layout import Halo, Layout
 from stepfold.distributed.spread import Space, Spread
 from stepfold.operators import OwnOperator
 from stepfold.problems import QuadraticProblem
+from stepfold.problems._units import Sizes, divided, rows_divided
 from stepfold.problems.base import check_rows
 from stepfold.spectrum import BoundsMethod, Certainty, SpectralBounds
 from stepfold.spectrum.bounds import tightest
@@ -75,25 +77,30 @@ class ShardedQuadratic(QuadraticProblem[Any]):
         group = current_group() if group is None else group
         if not isinstance(group, Group):
             raise TypeError(f"`group` must be a Group or None, got {type(group).__name__}")
-        failure, mine = None, {}
-        try:
+
+        def make() -> tuple[Any, dict[str, Any], Sizes]:
             if not hasattr(local_rows, "tocsr"):
                 raise TypeError(
                     "`local_rows` must be a sparse matrix of SciPy, got "
                     f"{type(local_rows).__name__}; pass `scipy.sparse.csr_array(local_rows)`"
                 )
-            layout = Layout.even(local_rows.shape[1], group) if layout is None else layout
-            rows, rhs = _checked(local_rows, local_rhs, layout, group)
-            mine = {
-                "`layout`": hashlib.sha256(layout.owners.tobytes()).hexdigest()[:8],
-                "the dtype of `local_rows` and `local_rhs`": str(rhs.dtype),
-                "the number of right-hand sides": None if rhs.ndim == 1 else rhs.shape[0],
+            mine = Layout.even(local_rows.shape[1], group) if layout is None else layout
+            rows, rhs = _checked(local_rows, local_rhs, mine, group)
+            facts = {
+                "`layout` must be the same on all processes": hashlib.sha256(
+                    mine.owners.tobytes()
+                ).hexdigest()[:8],
+                "`local_rows` and `local_rhs` must be of one dtype on all processes": str(
+                    rhs.dtype
+                ),
+                "`local_rhs` must have as many right-hand sides on all processes": None
+                if rhs.ndim == 1
+                else rhs.shape[0],
             }
-        except (TypeError, ValueError) as error:
-            failure = error
-            mine = {"error": error}
-        _check_alike(group.gather(mine), failure)
-        assert layout is not None  # noqa: S101
+            return (mine, rows, rhs), facts, Sizes.of(rows, rhs, is_squared=False)
+
+        (layout, rows, rhs), everybody = made_alike(group, make)
+        self._sizes = largest_sizes(everybody)
         self.halo = Halo(layout, rows.indices, group)
         self._rows = _Rows(rows, layout, self.halo)
         self._space = Space(layout, Exchange(group))
@@ -185,6 +192,20 @@ class ShardedQuadratic(QuadraticProblem[Any]):
         twin = copy.copy(self)
         twin._rhs_norms = None
         twin._rhs = take(self._rhs, places)
+        twin._sizes = replace(self._sizes, rhs=self._sizes.rhs[list(places)])
+        return twin
+
+    def sizes(self) -> Sizes:
+        """How large entries of A, from a sample on each process, and of b are."""
+        return self._sizes
+
+    def divided(self, exponent: int, rhs_exponents: NDArray[np.int64]) -> Self:
+        """The problem with A and b divided by powers of two."""
+        twin = copy.copy(self)
+        vars(twin).pop("curvature_bound", None)
+        twin._rhs_norms = None
+        twin._rhs = self.spread(rows_divided(self._rhs.local, rhs_exponents))
+        twin._rows = self._rows.divided(exponent)
         return twin
 
     def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
@@ -272,6 +293,13 @@ class _Rows(OwnOperator):
         found: NDArray[Any] = image
         return found
 
+    def divided(self, exponent: int) -> _Rows:
+        """A twin whose entries are divided by ``2**exponent``."""
+        twin = copy.copy(self)
+        twin._inside = divided(self._inside, exponent)
+        twin._outside = divided(self._outside, exponent)
+        return twin
+
     def discs(self) -> tuple[FloatArray, FloatArray]:
         """The diagonal, and the sums of absolute values of each row."""
         sums: Any = abs(self._inside).astype(np.float64).sum(axis=1)
@@ -315,19 +343,3 @@ def _checked(local_rows: Any, local_rhs: Any, layout: Any, group: Group) -> tupl
         )
     dtype = np.result_type(rows.dtype, rhs.dtype)
     return rows.astype(dtype, copy=False), rhs.astype(dtype, copy=False)
-
-
-def _check_alike(everybody: list[dict[str, Any]], failure: Exception | None) -> None:
-    """Raise, on all processes alike, if one has failed or differs from process 0."""
-    for rank, one in enumerate(everybody):
-        if "error" in one:
-            error = one["error"]
-            message = f"process {rank} of {len(everybody)}: {error}"
-            raise (TypeError if isinstance(error, TypeError) else ValueError)(message) from failure
-    for name, first in everybody[0].items():
-        for rank, one in enumerate(everybody):
-            if one[name] != first:
-                raise (TypeError if "dtype" in name else ValueError)(
-                    f"{name} must be the same on all processes, got {first} on process 0 and "
-                    f"{one[name]} on process {rank}"
-                )

@@ -15,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._checks import check_nonnegative
-from stepfold.distributed.rows import SummedLeastSquares, part_of
+from stepfold._extras import how_to_install
+from stepfold.distributed.agreement import largest_sizes
+from stepfold.distributed.summed import SummedLeastSquares, part_of
 from stepfold.problems import LeastSquares
+from stepfold.problems._units import Sizes
 
 
 class Shard:
@@ -30,12 +33,24 @@ class Shard:
     def __init__(self, matrices: list[NDArray[Any]], rhs: list[NDArray[Any]]) -> None:
         matrix = matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
         self._whole: Any = LeastSquares(matrix, np.concatenate(rhs, axis=-1))
-        self._cut: tuple[Any, Any] = (None, self._whole)
+        self._unit: tuple[Any, Any] = (None, self._whole)
+        self._cut: tuple[Any, Any] = ((None, None), self._whole)
 
-    def part(self, what: int, x: Any, places: Any) -> tuple[Any, Any]:
-        """What these rows add to a sum, for some of the right-hand sides."""
-        if places != self._cut[0]:
-            self._cut = places, self._whole if places is None else self._whole.rows_of(places)
+    def sizes(self) -> Sizes:
+        """How large the numbers are."""
+        sizes: Sizes = self._whole.sizes()
+        return sizes
+
+    def part(self, what: int, x: Any, unit: Any, places: Any) -> tuple[Any, Any]:
+        """What these rows add to a sum, in some units, for some of the right-hand sides."""
+        if unit != self._unit[0]:
+            held = self._whole
+            if unit is not None:
+                held = held.divided(unit[0], np.array(unit[1], np.int64))
+            self._unit = unit, held
+        if (unit, places) != self._cut[0]:
+            held = self._unit[1]
+            self._cut = (unit, places), held if places is None else held.rows_of(places)
         return part_of(self._cut[1], what, x)
 
 
@@ -87,19 +102,33 @@ class DaskLeastSquares(SummedLeastSquares[NDArray[Any]]):
         ]
         self._actors = [future.result() for future in made]
         self._places: list[int] | None = None
+        self._unit: tuple[int, list[int]] | None = None
         kind = np.result_type(operator.dtype, rhs.dtype, np.float32)
+        self._num_rhs = 1 if rhs.ndim == 1 else int(rhs.shape[0])
         like = np.zeros((*rhs.shape[:-1], operator.shape[1]), kind)
-        super().__init__((int(operator.shape[0]), int(operator.shape[1])), like, ridge)
+        super().__init__((int(operator.shape[0]), int(operator.shape[1])), like, ridge, None)
 
     def total(self, what: int, x: Any) -> tuple[Any, Any]:
         """Sums of what the actors return, in their order."""
-        asked = [actor.part(what, x, self._places) for actor in self._actors]
+        asked = [actor.part(what, x, self._unit, self._places) for actor in self._actors]
         parts = [answer.result() for answer in asked]
         vector = sum((part for part, _ in parts[1:]), parts[0][0])
         numbers = parts[0][1]
         if numbers is not None:
             numbers = sum((more for _, more in parts[1:]), numbers)
         return vector, numbers
+
+    def _found_sizes(self) -> Sizes:
+        asked = [actor.sizes() for actor in self._actors]
+        return largest_sizes([answer.result() for answer in asked])
+
+    def _divide(self, exponent: int, rhs_exponents: NDArray[np.int64]) -> None:
+        known = range(self._num_rhs) if self._places is None else self._places
+        before, exponents = (0, [0] * self._num_rhs) if self._unit is None else self._unit
+        exponents = list(exponents)
+        for place, more in zip(known, rhs_exponents.tolist(), strict=True):
+            exponents[place] += more
+        self._unit = before + exponent, exponents
 
     def rows_of(self, places: Sequence[int]) -> Self:
         """The problem of some right-hand sides."""
@@ -114,8 +143,7 @@ def _client() -> Any:
         from distributed import get_client
     except ImportError:
         raise ImportError(
-            "`DaskLeastSquares` needs dask and distributed; install the extra `dask` "
-            "(`pip install '.[dask]'` from a clone)"
+            f"`DaskLeastSquares` needs dask and distributed; {how_to_install('dask')}"
         ) from None
     try:
         return get_client()

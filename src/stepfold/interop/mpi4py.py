@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._extras import how_to_install
 from stepfold.distributed import Group
 
 
@@ -21,8 +22,7 @@ def _mpi() -> Any:
         from mpi4py import MPI
     except ImportError as error:
         raise ImportError(
-            "`MPIGroup` needs mpi4py and an MPI; install the extra `mpi` "
-            f"(`pip install '.[mpi]'` from a clone): {error}"
+            f"`MPIGroup` needs mpi4py and an MPI; {how_to_install('mpi')}: {error}"
         ) from None
     return MPI
 

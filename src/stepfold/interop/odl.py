@@ -14,16 +14,15 @@ from typing import Any
 import numpy as np
 
 from stepfold import operators
+from stepfold._extras import check_version, not_installed
 from stepfold._typing import FloatArray
 
+NEED = "`stepfold.interop.odl` needs odl >= 1.0"
 try:
     import odl as _package
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "`stepfold.interop.odl` needs odl >= 1.0, which is not installed; install it with "
-        "`pip install '.[odl]'` from a clone of stepfold",
-        name=error.name,
-    ) from error
+    raise not_installed(NEED, "odl", error) from error
+check_version(_package, NEED, "odl")
 
 odl: Any = _package  # its names are starred together, where a type checker does not find them
 

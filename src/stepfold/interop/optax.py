@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
+from stepfold._extras import check_version, not_installed
 from stepfold.schedules import Schedule
 from stepfold.schedules.base import check_schedule
 
-_INSTALL = "install it with `pip install '.[optax]'` from a clone of stepfold"
-
+NEED = "`stepfold.interop.optax` needs optax >= 0.2"
 try:
     import jax.numpy as jnp
     import optax
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "`stepfold.interop.optax` needs optax >= 0.2 and jax, and "
-        f"{error.name} is not installed; {_INSTALL}",
-        name=error.name,
-    ) from error
-if tuple(map(int, re.findall(r"\d+", optax.__version__)[:2])) < (0, 2):
-    raise ImportError(
-        f"`stepfold.interop.optax` needs optax >= 0.2, got {optax.__version__}; {_INSTALL}"
-    )
+    raise not_installed(f"`stepfold.interop.optax` needs {error.name}", "optax", error) from error
+check_version(optax, NEED, "optax")
 
 __all__ = ["learning_rate"]
 

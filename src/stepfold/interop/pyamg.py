@@ -12,13 +12,13 @@ before and after make a symmetric V-cycle, which conjugate gradients may use.
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from stepfold._checks import check_count, check_share
+from stepfold._extras import check_version, not_installed
 from stepfold.kernels.smoothing import DiagonalSteps
 from stepfold.polynomial import worst_case_period_rate
 from stepfold.problems import Preconditioned, Quadratic
@@ -26,20 +26,12 @@ from stepfold.schedules import Schedule, ScheduleBuilder, chebyshev_steps
 from stepfold.schedules.base import check_schedule
 from stepfold.spectrum import Gershgorin, Lanczos, SpectralBounds, Tightest, estimate_bounds
 
-OLDEST = (5, 3)
-_INSTALL = "install it with `pip install '.[pyamg]'` from a clone of stepfold"
-
+NEED = "`stepfold.interop.pyamg` needs pyamg >= 5.3"
 try:
     import pyamg
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"`stepfold.interop.pyamg` needs pyamg >= 5.3, which is not installed; {_INSTALL}",
-        name=error.name,
-    ) from error
-if tuple(map(int, re.findall(r"\d+", pyamg.__version__)[:2])) < OLDEST:
-    raise ImportError(
-        f"`stepfold.interop.pyamg` needs pyamg >= 5.3, got {pyamg.__version__}; {_INSTALL}"
-    )
+    raise not_installed(NEED, "pyamg", error) from error
+check_version(pyamg, NEED, "pyamg")
 
 __all__ = ["FOURTH_KIND", "Smoother", "change_smoothers", "smoother", "solver"]
 

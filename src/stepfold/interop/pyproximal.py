@@ -13,17 +13,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from stepfold._arrays import epsilon, is_numpy
+from stepfold._extras import check_version, not_installed
 from stepfold._typing import ArrayT
 from stepfold.problems.penalties.base import Penalty, check_step
 
+NEED = "`stepfold.interop.pyproximal` needs pyproximal >= 0.9"
 try:
     import pyproximal
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "`stepfold.interop.pyproximal` needs pyproximal >= 0.9, which is not installed; install it "
-        "with `pip install '.[pyproximal]'` from a clone of stepfold",
-        name=error.name,
-    ) from error
+    raise not_installed(NEED, "pyproximal", error) from error
+check_version(pyproximal, NEED, "pyproximal")
 
 _NOT_CONVEX = (
     *("ETP", "Geman", "L0", "L01Ball", "L0Ball", "L10Ball", "Log", "Log1", "Nonlinear", "RED"),

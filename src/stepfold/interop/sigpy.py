@@ -11,15 +11,15 @@ from typing import Any
 
 from stepfold import operators
 from stepfold._arrays import reshaped
+from stepfold._extras import check_version, not_installed
 
+NEED = "`stepfold.interop.sigpy` needs sigpy >= 0.1.26"
 try:
+    import sigpy
     from sigpy.linop import Linop
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "`stepfold.interop.sigpy` needs sigpy >= 0.1.26, which is not installed; install it with "
-        "`pip install '.[sigpy]'` from a clone of stepfold",
-        name=error.name,
-    ) from error
+    raise not_installed(NEED, "sigpy", error) from error
+check_version(sigpy, NEED, "sigpy")
 
 
 def linear_map(operator: Any, *, like: Any = None) -> operators.LinearMap:

@@ -2,7 +2,7 @@
 
 `ChebyshevRidge` fits by products with X and its transpose alone, so that nothing of the size of
 XᵀX is made. It pays on dense data with thousands of columns; on tall data with few columns, and on
-text, scikit-learn's own solvers are as fast or faster (docs/sklearn.md has the times).
+text, scikit-learn's own solvers are as fast or faster (docs/guides/sklearn.md has the times).
 
 ``‖y − Xw‖² + α‖w‖²`` is minimised, as by ``sklearn.linear_model.Ridge``; the intercept has no
 penalty. Written for scikit-learn 1.6 or newer.
@@ -11,34 +11,25 @@ penalty. Written for scikit-learn 1.6 or newer.
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from typing import Any, Self
 
 import numpy as np
 
 from stepfold._checks import check_count, check_nonnegative
+from stepfold._extras import check_version, not_installed
 from stepfold.operators import linear_map
 from stepfold.problems import LeastSquares
 from stepfold.result import Result, Status
 from stepfold.ridge import RidgeChoice, choose_ridge
 from stepfold.solve import solve
 
-OLDEST = (1, 6)
-_INSTALL = "install it with `pip install '.[sklearn]'` from a clone of stepfold"
-
+NEED = "`stepfold.interop.sklearn` needs scikit-learn >= 1.6"
 try:
     import sklearn
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"`stepfold.interop.sklearn` needs scikit-learn >= 1.6, which is not installed; {_INSTALL}",
-        name=error.name,
-    ) from error
-if tuple(map(int, re.findall(r"\d+", sklearn.__version__)[:2])) < OLDEST:
-    raise ImportError(
-        f"`stepfold.interop.sklearn` needs scikit-learn >= 1.6, got {sklearn.__version__}; "
-        f"{_INSTALL}"
-    )
+    raise not_installed(NEED, "sklearn", error) from error
+check_version(sklearn, NEED, "sklearn")
 
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin  # noqa: E402
 from sklearn.exceptions import ConvergenceWarning  # noqa: E402

@@ -7,26 +7,19 @@ is differentiated: its mean over the rows if the loss takes the mean.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from stepfold._extras import check_version, not_installed
 from stepfold.schedules import Schedule
 from stepfold.schedules.base import check_schedule
 
-_INSTALL = "install it with `pip install '.[unfolded]'` from a clone of stepfold"
-
+NEED = "`stepfold.interop.torch` needs torch >= 2.2"
 try:
     import torch
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"`stepfold.interop.torch` needs torch >= 2.2, which is not installed; {_INSTALL}",
-        name=error.name,
-    ) from error
-if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < (2, 2):
-    raise ImportError(
-        f"`stepfold.interop.torch` needs torch >= 2.2, got {torch.__version__}; {_INSTALL}"
-    )
+    raise not_installed(NEED, "unfolded", error) from error
+check_version(torch, NEED, "unfolded")
 
 __all__ = ["ScheduleLR"]
 

@@ -118,7 +118,7 @@ def compiled(module: str, name: str, *arguments: Argument) -> Any | None:
     """Compiled function ``name`` of ``module``, or None if there is no usable compiler.
 
     The first call ever compiles and writes to the cache; the first one in a process loads numba and
-    the machine code. Both times are in ``docs/kernels.md``.
+    the machine code. Both times are in ``docs/theory/one-pass.md``.
 
     Args:
         module: Where the loop is; imported here, not before.

@@ -1,4 +1,4 @@
-"""Experiments, figures and reports. Drawing needs matplotlib: ``pip install 'stepfold[lab]'``."""
+"""Experiments, figures and reports. Drawing needs matplotlib, which the extra ``lab`` brings."""
 
 from stepfold.lab.figure import Axis, Curve, Figure, Level
 from stepfold.lab.formula import Formula

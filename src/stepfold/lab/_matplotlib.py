@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
 import io
+import textwrap
 from typing import Any
+
+from stepfold._extras import not_installed
 
 try:
     import matplotlib as mpl
@@ -12,11 +17,7 @@ try:
     from matplotlib.image import imsave
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "figures need matplotlib, which is not installed; "
-        "install it with `pip install 'stepfold[lab]'`",
-        name=error.name,
-    ) from error
+    raise not_installed("figures need matplotlib", "lab", error) from error
 
 from stepfold.lab.figure import Axis, Figure
 from stepfold.lab.picture import Image, Pictures
@@ -34,6 +35,12 @@ from stepfold.lab.roles import (
 )
 
 ROUND = (1, 2, 5, 10)
+# Inches. The narrow one has letters of the same size in a column of a phone.
+WIDE, NARROW = 7.2, 3.9
+# Inches of the canvas beside a title, and of a letter of it.
+BESIDE_TITLE, TITLE_LETTER = 0.75, 0.09
+# The same of the legend's labels.
+BESIDE_LABEL, LABEL_LETTER = 0.55, 0.075
 SETTINGS: Any = {
     "axes.grid": True,
     "axes.spines.right": False,
@@ -47,28 +54,41 @@ SETTINGS: Any = {
 }
 
 
-def draw(figure: Figure | Pictures) -> Canvas:
-    """Return a matplotlib figure."""
+def draw(figure: Figure | Pictures, width: float = WIDE) -> Canvas:
+    """Return a matplotlib figure; curves are drawn ``width`` inches wide."""
     with mpl.rc_context(SETTINGS):
-        return _draw_pictures(figure) if isinstance(figure, Pictures) else _draw_curves(figure)
+        if isinstance(figure, Pictures):
+            return _draw_pictures(figure)
+        return _draw_curves(figure, width)
 
 
-def _draw_curves(figure: Figure) -> Canvas:
-    labels = [c.label for c in figure.curves] + [level.label for level in figure.levels]
+def _draw_curves(figure: Figure, width: float) -> Canvas:
+    longest = int((width - BESIDE_LABEL) / LABEL_LETTER)
+    names = [curve.label for curve in figure.curves] + [level.label for level in figure.levels]
+    labels = [textwrap.fill(name, longest, break_long_words=False) for name in names]
     # As many columns as the longest label leaves room for; the canvas grows by the legend's rows,
     # so that axes and legend are at one place in every figure.
-    columns = max(1, min(4, int(7.0 / (0.55 + 0.075 * max(map(len, labels))))))
-    rows = -(-len(labels) // columns) if len(labels) > 1 else 0
-    canvas = Canvas(figsize=(7.2, 4.0 + 0.235 * rows), layout="constrained")
+    columns = max(
+        1, min(4, int((width - 0.2) / (BESIDE_LABEL + LABEL_LETTER * max(map(len, labels)))))
+    )
+    lines = len(labels) + sum(label.count("\n") for label in labels)
+    rows = -(-lines // columns) if len(labels) > 1 else 0
+    # No line ends within an equation.
+    words = figure.title.replace(" = ", "\u00a0=\u00a0")
+    title = textwrap.wrap(words, int((width - BESIDE_TITLE) / TITLE_LETTER)) or [""]
+    height = (4.0 if width >= WIDE else 3.2) + 0.235 * rows + 0.2 * (len(title) - 1)
+    canvas = Canvas(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(canvas)
     axes: Any = canvas.add_subplot()
     _plot(axes, figure, scale=1.0)
-    axes.set_title(_literal(figure.title))
+    axes.set_title(_literal("\n".join(title)))
     axes.xaxis.set_label_text(_literal(figure.x.label))
     axes.yaxis.set_label_text(_literal(figure.y.label))
     if rows:
         # Below the axes: inside it would hide a curve in one figure or another.
-        canvas.legend(loc="outside lower left", ncols=columns)
+        handles = axes.get_legend_handles_labels()[0]
+        drawn = [_literal(label) for label in labels]
+        canvas.legend(handles, drawn, loc="outside lower left", ncols=columns)
     return canvas
 
 
@@ -185,14 +205,41 @@ def to_png(image: Image) -> bytes:
     return buffer.getvalue()
 
 
-def to_themed_svg(figure: Figure) -> str:
+def to_html(figure: Figure) -> str:
+    """Return an element for a notebook or a page of the documentation, with its colours.
+
+    It holds two drawings. The page shows the one that suits its width, in the colours of its theme.
+    """
+    colours = [
+        " ".join(f"{name}: {pair[theme]};" for name, pair in variables().items())
+        for theme in (0, 1)
+    ]
+    name = "stepfold-figure"
+    dark = f'html[data-theme="dark"] .{name}, body[data-jp-theme-light="false"] .{name}'
+    style = (
+        f".{name} {{ {colours[0]} margin: 0; max-width: 50rem; }} {dark} {{ {colours[1]} }} "
+        f".{name} svg {{ width: 100%; height: auto; }} .{name} svg.narrow {{ display: none; }} "
+        f"@media (max-width: 600px) {{ .{name} svg.wide {{ display: none; }} "
+        f".{name} svg.narrow {{ display: block; }} }}"
+    )
+    drawings = [
+        to_themed_svg(dataclasses.replace(figure, name=f"{figure.name}-{kind}"), width).replace(
+            "<svg", f'<svg class="{kind}" role="img" aria-label="{html.escape(figure.alt)}"', 1
+        )
+        for kind, width in (("wide", WIDE), ("narrow", NARROW))
+    ]
+    return f'<figure class="{name}"><style>{style}</style>{"".join(drawings)}</figure>'
+
+
+def to_themed_svg(figure: Figure, width: float = WIDE) -> str:
     """Return an SVG element that takes its ink and the colours of `roles.css` from the page.
 
     Its ids start with the figure's name, so that a page can hold several.
     """
     with mpl.rc_context({**SETTINGS, "grid.color": LEVEL[0], "grid.alpha": 0.35}):
         buffer = io.BytesIO()
-        draw(figure).savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+        canvas = draw(figure, width)
+        canvas.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     svg = buffer.getvalue().decode()
     svg = svg[svg.index("<svg") :]
     # Ids are counted from the same salt in every figure.

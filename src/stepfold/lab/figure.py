@@ -143,6 +143,12 @@ class Figure(JsonRecord):
 
         return to_bytes(self, "png")
 
+    def _repr_html_(self) -> str:
+        """Two drawings, for wide and for narrow pages, in the colours of the page's theme."""
+        from stepfold.lab._matplotlib import to_html
+
+        return to_html(self)
+
 
 def check_name(name: str) -> None:
     """Raise unless ``name`` is fit for the name of a file."""

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
+from typing import Literal
+
+from stepfold._extras import not_installed
 
 _NAMESPACE = "{http://www.w3.org/1998/Math/MathML}"
 # Elements that the converter writes, with the number of their children where that is fixed.
@@ -37,6 +40,9 @@ _CHILDREN = {
     "munder": 2,
     "munderover": 3,
 }
+# What is written below and above its sign, where the formula has a line of its own.
+_LIMITS = {"msub": "munder", "msup": "mover", "msubsup": "munderover"}
+_WITH_LIMITS = {"∑", "∏", "max", "min", "sup", "inf", "lim", "argmin", "argmax"}
 _ATTRIBUTES = {
     "accent",
     "columnalign",
@@ -88,22 +94,20 @@ class Formula:
         return to_mathml(self.latex)
 
 
-def to_mathml(latex: str) -> str:
-    """Convert LaTeX to a MathML element; see `Formula`."""
+def to_mathml(latex: str, *, display: Literal["block", "inline"] = "block") -> str:
+    """Convert LaTeX to a MathML element, on a line of its own or within one; see `Formula`."""
     try:
         from latex2mathml.converter import convert
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "formulas need latex2mathml, which is not installed; "
-            "install it with `pip install 'stepfold[lab]'`",
-            name=error.name,
-        ) from error
+        raise not_installed("formulas need latex2mathml", "lab", error) from error
     try:
-        root = ElementTree.fromstring(convert(latex, display="block"))
+        root = ElementTree.fromstring(convert(latex, display=display))
     except Exception as error:  # noqa: BLE001  (the converter's errors share no other base)
         raise _bad(latex, str(error) or type(error).__name__) from None
     for element in root.iter():
         _check(element, latex)
+    if display == "block":
+        _place_limits(root)
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -120,6 +124,18 @@ def _check(element: ElementTree.Element, latex: str) -> None:
         raise _bad(latex, f"<{name}> needs {expected} parts, got {len(element)}")
     if element.text and element.text.startswith("\\") and len(element.text) > 1:
         raise _bad(latex, f"{element.text} is unknown")
+
+
+def _place_limits(element: ElementTree.Element) -> None:
+    """Put limits below and above, as TeX does; within fractions there is no room for them."""
+    if element.tag == "mfrac":
+        return
+    if element.tag in _LIMITS:
+        sign = element[0]
+        if sign.text in _WITH_LIMITS or sign.get("movablelimits") == "true":
+            element.tag = _LIMITS[element.tag]
+    for child in element:
+        _place_limits(child)
 
 
 def _bad(latex: str, why: str) -> ValueError:

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from stepfold._checks import check_count, check_share
+from stepfold._checks import check_period, check_share
 from stepfold._codec import JsonRecord
 from stepfold.planner.bounds import relevant_bounds
 from stepfold.planner.choice import HOPELESS, choose, narrowest_dtype, reasons
@@ -97,7 +97,7 @@ def plan(
     """
     check_share("rtol", rtol)
     if period is not None:
-        period = check_count("period", period)
+        period = check_period(period)
     check_bounds(bounds)
     notes: list[str] = []
     known: QuadraticProblem[Any] | None = None

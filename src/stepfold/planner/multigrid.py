@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._extras import how_to_install
 from stepfold._krylov import Tridiagonal, lanczos
 from stepfold.planner.other_tools import Alternative
 from stepfold.problems import Quadratic, QuadraticProblem
@@ -55,7 +56,7 @@ def multigrid_advice(
     count = f"{round(num_steps, -2):.0f}" if num_steps < 1e9 else f"far more than {COUNTED}"
     how = f'`stepfold.interop.pyamg.solver(A).solve(b, tol={rtol:g}, accel="cg")`'
     if importlib.util.find_spec("pyamg") is None:
-        how += "; it needs PyAMG, which is not installed: `pip install '.[pyamg]'` from a clone"
+        how += f"; it needs PyAMG, which is not installed: {how_to_install('pyamg')}"
     whose = "this right-hand side" if is_given else "a random right-hand side"
     return (
         "Multigrid is probably cheaper. A has the signs of an elliptic equation, and conjugate "

@@ -7,6 +7,7 @@ not their sum. Two buffers are all there is, however large the matrix.
 
 from __future__ import annotations
 
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -60,6 +61,7 @@ class RowBlocks:
         )
         self.bytes_read = 0
         self._is_known_finite = False
+        self._largest = 0.0
         self._buffers: list[NDArray[Any]] | None = None
         self._scratch: NDArray[Any] | None = None
         self._lock = threading.Lock()
@@ -72,12 +74,14 @@ class RowBlocks:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _lock=threading.Lock())
 
-    def sweep(self, work: Work, dtype: np.dtype[Any], *, tall: bool = False) -> None:
+    def sweep(
+        self, work: Work, dtype: np.dtype[Any], *, tall: bool = False, exponent: int = 0
+    ) -> None:
         """Call ``work(rows, piece)`` for all rows in order; pieces come in ``dtype``.
 
         ``tall`` pieces suit products with many vectors. A piece is overwritten once ``work``
-        returns. The first sweep that ends looks at every entry, and raises for one that is not
-        finite.
+        returns. Entries are divided by ``2**exponent``. The first sweep that ends looks at every
+        entry, and raises for one that is not finite.
         """
         piece_rows = self._tall_piece_rows if tall else self._piece_rows
         with self._lock, ThreadPoolExecutor(1, "stepfold-read-ahead") as reader:
@@ -88,12 +92,17 @@ class RowBlocks:
                 self.bytes_read += block.nbytes
                 if count < self._num_blocks:
                     ahead = self._submit(reader, start + self.block_rows, buffers[count % 2])
-                self._work_through(work, start, block, dtype, piece_rows)
+                self._work_through(work, start, block, dtype, piece_rows, exponent)
                 start += self.block_rows
             # Given back only now: a sweep that was interrupted may leave a read under way, which
             # must not write into the buffers of the next one.
             self._buffers = buffers
             self._is_known_finite = True
+
+    @property
+    def largest(self) -> float | None:
+        """The largest absolute value; None before a sweep has ended."""
+        return self._largest if self._is_known_finite else None
 
     @property
     def _num_blocks(self) -> int:
@@ -125,20 +134,25 @@ class RowBlocks:
         block: NDArray[Any],
         dtype: np.dtype[Any],
         piece_rows: int,
+        exponent: int,
     ) -> None:
         for first in range(0, block.shape[0], piece_rows):
             piece = block[first : first + piece_rows]
             rows = slice(start + first, start + first + piece.shape[0])
             if not self._is_known_finite:
-                _check_piece(piece, rows.start)
-            work(rows, piece if piece.dtype == dtype else self._converted(piece, dtype))
+                self._largest = max(self._largest, _largest(piece, rows.start))
+            if piece.dtype != dtype or exponent:
+                piece = self._converted(piece, dtype, exponent)
+            work(rows, piece)
 
-    def _converted(self, piece: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    def _converted(self, piece: NDArray[Any], dtype: np.dtype[Any], exponent: int) -> NDArray[Any]:
         if self._scratch is None or self._scratch.dtype != dtype:
             rows = min(self._tall_piece_rows, self.block_rows)
             self._scratch = np.empty((rows, self.shape[1]), dtype)
         scratch = self._scratch[: piece.shape[0]]
         scratch[...] = piece
+        if exponent:
+            np.ldexp(scratch, -exponent, out=scratch)
         return scratch
 
 
@@ -284,11 +298,14 @@ def _block_rows(
     return wanted
 
 
-def _check_piece(piece: NDArray[Any], start: int) -> None:
-    finite = np.isfinite(piece)
-    if not finite.all():
+def _largest(piece: NDArray[Any], start: int) -> float:
+    """The largest absolute value of a piece, which must be finite."""
+    largest = max(-float(piece.min()), float(piece.max()))
+    if not math.isfinite(largest):
+        finite = np.isfinite(piece)
         row, column = divmod(int(np.argmin(finite)), piece.shape[1])
         raise ValueError(
             f"`array` must be finite, got {piece[row, column]} at index {(start + row, column)}; "
             "remove or replace the missing and infinite entries first"
         )
+    return largest

@@ -18,11 +18,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepfold._arrays import detached, is_array, library, norms, without_labels
 from stepfold._checks import check_numbers, makes_arrays
 from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.operators import apply
+from stepfold.problems._units import Sizes
 from stepfold.spectrum import BoundsMethod, SpectralBounds, estimate_bounds
 
 
@@ -170,6 +172,17 @@ class QuadraticProblem(Problem[ArrayT]):
             One number for each row, shape (1,) for a vector.
         """
         return upper * lengths + norms(self.linear_term)
+
+    def sizes(self) -> Sizes | None:
+        """How large its numbers are; None where they are not looked at, and it is not scaled."""
+        return None
+
+    def divided(self, exponent: int, rhs_exponents: NDArray[np.int64]) -> QuadraticProblem[ArrayT]:
+        """A twin with its matrix and its right-hand sides divided by powers of two.
+
+        Only where `sizes` tells that this is to be done.
+        """
+        raise NotImplementedError
 
     @property
     def sums_in_words(self) -> str | None:

@@ -6,15 +6,18 @@ memory, so a gradient, a gradient step and a product with AᵀA take one sweep o
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+import math
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._arrays import is_torch
+from stepfold._arrays import is_torch, tiny
 from stepfold._checks import check_nonnegative
 from stepfold.operators import OwnOperator
-from stepfold.problems._blocks import RowBlocks
+from stepfold.problems._blocks import RowBlocks, Work
+from stepfold.problems._units import Sizes, peaks, rows_divided
 from stepfold.problems.base import QuadraticProblem, check_rows
 from stepfold.spectrum import Gram
 
@@ -47,6 +50,7 @@ class BlockedMatrix(OwnOperator):
         self.shape = self._blocks.shape
         dtype = self._blocks.dtype
         self.dtype: np.dtype[Any] = np.dtype(np.float64) if dtype.kind in "bui" else dtype
+        self._exponent = 0
 
     @property
     def T(self) -> _Transpose:  # noqa: N802, RUF100 (NumPy's name)
@@ -63,6 +67,21 @@ class BlockedMatrix(OwnOperator):
         """Bytes of entries read so far, by all products together."""
         return self._blocks.bytes_read
 
+    @property
+    def largest(self) -> float | None:
+        """The largest absolute value of an entry; None before a sweep has ended."""
+        largest = self._blocks.largest
+        return None if largest is None else math.ldexp(largest, -self._exponent)
+
+    def divided(self, exponent: int) -> Self:
+        """A twin, of the same blocks, whose entries are divided by ``2**exponent``."""
+        twin = copy.copy(self)
+        twin._exponent += exponent
+        return twin
+
+    def _sweep(self, work: Work, dtype: np.dtype[Any], *, tall: bool) -> None:
+        self._blocks.sweep(work, dtype, tall=tall, exponent=self._exponent)
+
     def __matmul__(self, x: Any) -> Any:
         x = _columns(x, self.shape[1])
         dtype = self.result_type(x)
@@ -72,7 +91,7 @@ class BlockedMatrix(OwnOperator):
         def work(rows: slice, piece: NDArray[Any]) -> None:
             np.matmul(piece, x, out=product[rows])
 
-        self._blocks.sweep(work, dtype, tall=x.ndim == 2)
+        self._sweep(work, dtype, tall=x.ndim == 2)
         return product
 
     def transposed_product(self, y: Any) -> Any:
@@ -84,7 +103,7 @@ class BlockedMatrix(OwnOperator):
         def work(rows: slice, piece: NDArray[Any]) -> None:
             np.add(product, piece.T @ np.asarray(y[rows], dtype), out=product)
 
-        self._blocks.sweep(work, dtype, tall=y.ndim == 2)
+        self._sweep(work, dtype, tall=y.ndim == 2)
         return product.astype(dtype, copy=False)
 
     def gram_product(self, x: Any) -> Any:
@@ -104,7 +123,7 @@ class BlockedMatrix(OwnOperator):
                 residual -= rhs[..., rows]
             np.add(total, residual @ piece, out=total)
 
-        self._blocks.sweep(work, dtype, tall=x.ndim == 2)
+        self._sweep(work, dtype, tall=x.ndim == 2)
         return total.astype(dtype, copy=False)
 
     def result_type(self, *vectors: NDArray[Any] | None) -> np.dtype[Any]:
@@ -214,6 +233,23 @@ class BlockedLeastSquares(QuadraticProblem[NDArray[Any]]):
             term.flags.writeable = False
             self._linear_term = (self.rhs, term)
         return self._linear_term[1]
+
+    def sizes(self) -> Sizes:
+        """How large entries of A and b are; A's are found in the first sweep, for `linear_term`."""
+        if self.operator.largest is None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                _ = self.linear_term
+        largest, like = self.operator.largest or 0.0, self.operator.result_type(self.rhs)
+        return Sizes(largest, peaks(self.rhs), tiny(like.type(0)), str(like), is_squared=True)
+
+    def divided(self, exponent: int, rhs_exponents: NDArray[np.int64]) -> BlockedLeastSquares:
+        """The problem with A and b divided by powers of two, μ by the square of A's."""
+        twin = copy.copy(self)
+        vars(twin).pop("curvature_bound", None)
+        twin.operator = self.operator.divided(exponent)
+        twin.rhs = rows_divided(self.rhs, rhs_exponents)
+        twin.ridge = self.ridge / 2.0**exponent / 2.0**exponent
+        return twin
 
     @property
     def products_per_gradient(self) -> int:

@@ -14,12 +14,14 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepfold._arrays import norms, take
 from stepfold._checks import check_matrix, check_nonnegative, check_square
 from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.kernels import Sweep, least_squares_sweep, quadratic_sweep
 from stepfold.operators import adjoint_of, apply, check_adjoint
+from stepfold.problems._units import Sizes, divided, rows_divided
 from stepfold.problems.base import QuadraticProblem, check_library, check_rows
 from stepfold.spectrum import Gram
 
@@ -163,6 +165,16 @@ class LeastSquares(QuadraticProblem[ArrayT]):
         """The problem of some right-hand sides."""
         return self.with_rhs(take(self.rhs, places))
 
+    def sizes(self) -> Sizes:
+        """How large entries of A and b are."""
+        return Sizes.of(self.operator, self.rhs, is_squared=True)
+
+    def divided(self, exponent: int, rhs_exponents: NDArray[np.int64]) -> LeastSquares[ArrayT]:
+        """The problem with A and b divided by powers of two, μ by the square of A's."""
+        matrix = divided(self.operator, exponent) if exponent else self.operator
+        ridge = self.ridge / 2.0**exponent / 2.0**exponent
+        return LeastSquares(matrix, rows_divided(self.rhs, rhs_exponents), ridge=ridge)
+
     def _plain_gradient(self, x: ArrayT) -> ArrayT:
         residual = apply(self.operator, x) - self.rhs
         gradient: ArrayT = apply(self._adjoint, residual)
@@ -248,6 +260,15 @@ class Quadratic(QuadraticProblem[ArrayT]):
     def rows_of(self, places: Sequence[int]) -> Self:
         """The problem of some right-hand sides."""
         return self.with_rhs(take(self.rhs, places))
+
+    def sizes(self) -> Sizes:
+        """How large entries of A and b are."""
+        return Sizes.of(self._hessian, self.rhs, is_squared=False)
+
+    def divided(self, exponent: int, rhs_exponents: NDArray[np.int64]) -> Quadratic[ArrayT]:
+        """The problem with A and b divided by powers of two."""
+        matrix = divided(self._hessian, exponent) if exponent else self._hessian
+        return Quadratic(matrix, rows_divided(self.rhs, rhs_exponents))
 
     @property
     def products_per_gradient(self) -> int:

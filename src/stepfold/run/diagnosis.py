@@ -279,8 +279,8 @@ class _Examination:
         gradient = gradient if best.ndim == 1 else gradient[0]
         if not 0 < float(norms(gradient)[0]) < math.inf:
             return []
-        cost, unit = problem.products_per_gradient, loop.measure.hessian_unit
-        units = loop.measure.gradient_units
+        cost, unit = problem.products_per_gradient, loop.units.hessian
+        units = loop.units.gradient
         self.num_products += cost
         # In the inner product that bounds are about.
         found, _ = few_lanczos_steps(loop.whole, gradient, 2)
@@ -304,7 +304,7 @@ class _Examination:
             part = unreachable_part(problem, gradient, largest, num_steps)
             self.num_products += part.num_products
             if part.size > 0.3 * left:
-                size = float(units[min(worst, units.size - 1)])
+                size = 1.0 if units is None else float(units[worst])
                 sentences.append(
                     "The Hessian is singular and the right-hand side not in its range: a part of "
                     f"norm {part.size * size:.3g} of the gradient that is left, {left * size:.3g}, "

@@ -17,6 +17,7 @@ from stepfold._arrays import put_rows, take
 from stepfold.result import GuardEvent, Result, Status
 from stepfold.run.ledger import Ledger, Seen
 from stepfold.run.measures import Measure
+from stepfold.run.units import Units
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
 
@@ -41,6 +42,10 @@ class Policy(ABC):
     @abstractmethod
     def judge(self, loop: Loop, x: Any, seen: Seen) -> None:
         """Decide, from the look at the period's end, where the next one starts."""
+
+    def position(self, loop: Loop) -> Any:
+        """Where the next period starts: the best iterate, unless the policy knows better."""
+        return loop.ledger.best
 
     def explain_wait(self, loop: Loop, x: Any, seen: Seen) -> None:
         """Compute what is attainable, of rows that make no progress."""
@@ -81,6 +86,22 @@ class Policy(ABC):
         return self.schedule.bounds
 
 
+class Watcher(ABC):
+    """A callback that is shown the run, too."""
+
+    @abstractmethod
+    def __call__(self, count: int, x: Any) -> None:
+        """A step was taken to an iterate, in the units of the problem as it was posed."""
+
+    @abstractmethod
+    def stepped(self, loop: Loop, x: Any) -> None:
+        """A step was taken to an iterate of all rows, in the units of the run."""
+
+    @abstractmethod
+    def seen(self, loop: Loop) -> None:
+        """A period has ended, and the policy knows where the next one starts."""
+
+
 class _StoppedByCallback(Exception):
     """A callback has seen enough."""
 
@@ -98,8 +119,8 @@ class Loop:
         policy: What a period is.
         ledger: Where it is booked.
         callback: Called as ``callback(t, x)`` after each step. If it raises StopIteration, the run
-            ends at that iterate. One with a method ``seen`` is shown the best iterate at each look,
-            as ``seen(t, x, policy)``.
+            ends at that iterate. One that is a `Watcher` is shown the run itself.
+        units: Those of the problem, where it was scaled: what is shown is as it was posed.
     """
 
     def __init__(
@@ -109,11 +130,13 @@ class Loop:
         policy: Policy,
         ledger: Ledger,
         callback: Callback | None = None,
+        units: Units | None = None,
     ) -> None:
+        self.units = Units(problem) if units is None else units
         self.whole = self.problem = problem
         self.measure, self.policy, self.ledger = measure, policy, ledger
         self._callback = callback
-        self._seen = getattr(callback, "seen", None)
+        self._watcher = callback if isinstance(callback, Watcher) else None
         self.swept = ledger.active
         """Places of the rows that are swept; those that have ended are among them at times."""
 
@@ -156,8 +179,8 @@ class Loop:
             x, known = policy.period(self)
             seen = self.look(x, known)
             policy.judge(self, x, seen)
-            if self._seen is not None:
-                self._seen(ledger.num_steps, ledger.best, policy)
+            if self._watcher is not None:
+                self._watcher.seen(self)
             if ledger.waits:
                 policy.explain_wait(self, x, seen)
 
@@ -208,9 +231,11 @@ class Loop:
             if self.swept.size < len(ledger.statuses):
                 x = put_rows(ledger.best, self.swept, x)
             try:
-                self._callback(ledger.num_steps, x)
+                self._callback(ledger.num_steps, self.units.posed(x))
             except StopIteration:
                 raise _StoppedByCallback(x) from None
+            if self._watcher is not None:
+                self._watcher.stepped(self, x)
 
     def result(self, **extras: Any) -> Result[Any]:
         """The record of the run."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._arrays import epsilon, norms, norms_together, numbers_and_norms
+from stepfold._arrays import epsilon, norms, norms_together, numbers_and_norms, to_host
 from stepfold._typing import FloatArray
 from stepfold.problems import Composite, LeastSquares, Problem, QuadraticProblem
 from stepfold.problems.composite import optimality
@@ -48,7 +48,6 @@ class Measure(ABC):
         notes: Sentences for the result.
         is_scaled: Whether sizes are those of a problem whose columns were scaled to one norm.
         hessian_unit: Eigenvalues of the problem as it was posed are this times those of the run.
-        gradient_units: The same of gradients, for each row.
     """
 
     is_of_gradient: ClassVar[bool] = False
@@ -57,7 +56,7 @@ class Measure(ABC):
         self.upper = self.lower = 0.0
         self.amplification = 1.0
         self.is_scaled = False
-        self.hessian_unit, self.gradient_units = 1.0, np.ones(1)
+        self.hessian_unit = 1.0
         self.num_products = 0
         self.notes: list[str] = []
 
@@ -391,4 +390,4 @@ class ProximalStep(Measure):
 
 def numbers(values: Any) -> FloatArray:
     """One number per row, as float64 of shape (rows,)."""
-    return np.atleast_1d(np.asarray(values.tolist(), dtype=np.float64))
+    return np.atleast_1d(np.asarray(to_host(values), dtype=np.float64))

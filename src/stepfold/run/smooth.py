@@ -16,7 +16,7 @@ from stepfold.run.measures import GradientNorm, ProximalStep
 from stepfold.run.policies.cycle import Cycle
 from stepfold.run.policies.proximal import Proximal
 from stepfold.run.start import check_start, check_untracked, default_rtol, finished, finite_term
-from stepfold.run.units import Units
+from stepfold.run.units import Units, check_range
 from stepfold.schedules import Schedule
 
 # Steps between two looks of FISTA, each of which costs about what a step does.
@@ -75,9 +75,11 @@ def run_composite(
     terms: Terms,
 ) -> Result[Any]:
     """A problem with a penalty: proximal steps, from 0 or from ``x0``."""
-    # 0 times what overflows is NaN.
-    if isinstance(composite.problem, QuadraticProblem) and not all_finite(composite.zero):
-        finite_term(composite.problem)
+    if isinstance(composite.problem, QuadraticProblem):
+        check_range(composite.problem)
+        # 0 times what overflows is NaN.
+        if not all_finite(composite.zero):
+            finite_term(composite.problem)
     is_automatic = schedule is None and iteration is None
     spent_before = composite.products_on_bounds
     if schedule is None:

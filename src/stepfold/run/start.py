@@ -30,8 +30,7 @@ from stepfold.run.diagnosis import diagnose
 from stepfold.run.ledger import Terms
 from stepfold.run.loop import Loop, Policy
 from stepfold.run.measures import ROUNDED, Measure
-from stepfold.run.units import Units
-from stepfold.schedules import Schedule
+from stepfold.run.units import Units, scaled_bounds, scaled_schedule
 
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
@@ -67,16 +66,8 @@ def run_quadratic(
     ledger = terms.ledger(x, problem.clock)
     # A gradient costs one product more than the linear term: Aᵀ(Ax − b) beside Aᵀb.
     ledger.num_products = problem.products_per_gradient - 1
-    callback = shown = terms.callback
-    if callback is not None and units.solution is not None:
-
-        def shown(count: int, x: Any) -> None:
-            callback(count, units.posed(x))
-
     measure.hessian_unit = units.hessian
-    if units.gradient is not None:
-        measure.gradient_units = units.gradient
-    loop = Loop(problem, measure, policy, ledger, shown)
+    loop = Loop(problem, measure, policy, ledger, terms.callback, units)
     loop.go(x, functools.partial(neg, term) if x0 is None else None)
     return loop
 
@@ -190,31 +181,6 @@ def on_rows(run: Callable[Parameters, Returned]) -> Callable[Parameters, Returne
         return cast("Returned", found)
 
     return run_on_rows
-
-
-def scaled_bounds(bounds: Any, unit: float) -> Any:
-    """Bounds of the Hessian times ``unit``; None of None."""
-    if bounds is None or unit == 1:
-        return bounds
-    ends: dict[str, Any] = {
-        name: None if getattr(bounds, name) is None else getattr(bounds, name) * unit
-        for name in ("lower", "upper", "reached_lower", "reached_upper")
-    }
-    if not 0 < ends["upper"] < np.inf:
-        return None  # out of range in these units
-    return replace(bounds, **ends)
-
-
-def scaled_schedule(schedule: Schedule, unit: float) -> Schedule:
-    """Steps for the Hessian times ``unit``."""
-    if unit == 1:
-        return schedule
-    bounds = scaled_bounds(schedule.bounds, unit)
-    with np.errstate(over="ignore", under="ignore", divide="ignore"):
-        steps = schedule.steps / unit
-    if not (np.isfinite(steps) & (steps > 0)).all():
-        return Schedule(np.ones(1), "out of range in these units", "none")
-    return replace(schedule, steps=schedule.steps / unit, bounds=bounds)
 
 
 def finished(loop: Loop, units: Units, problem: Problem[Any]) -> Result[Any]:

@@ -8,26 +8,16 @@ for ``A = αA'`` and ``b = βb'`` the solution is ``x = (β/α) x'``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stepfold._arrays import (
-    column,
-    is_array,
-    is_sparse_tensor,
-    largest_entry,
-    namespace,
-    tiny,
-    to_host,
-)
+from stepfold._arrays import column, is_array, tiny
 from stepfold._typing import FloatArray
-from stepfold.problems import LeastSquares, Problem, Quadratic
-
-# Entries that are looked at to find out the units of a matrix.
-NUM_SAMPLES = 4096
+from stepfold.problems import LeastSquares, Problem, Quadratic, QuadraticProblem
+from stepfold.problems._units import Sizes, exponent_of, peaks, rows_divided
+from stepfold.schedules import Schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,47 +52,69 @@ class Units:
         return x if self.solution is None else x / column(self.solution, x)
 
 
+def _widest(sizes: Sizes) -> float:
+    """Powers of two up to which numbers are harmless."""
+    # Fourth powers of entries of A are among the numbers of a run, and squares of gradients.
+    return -math.log2(sizes.tiny) / 4
+
+
+def unit_of_matrix(sizes: Sizes) -> int:
+    """The power of two that a matrix is divided by; 0 where its entries are harmless."""
+    exponent = exponent_of(sizes.matrix)
+    return exponent if abs(exponent) > _widest(sizes) else 0
+
+
+def check_range(problem: QuadraticProblem[Any]) -> None:
+    """Raise if Hessian, gradient at 0 or solution are out of range; for runs that scale nothing.
+
+    Raises:
+        ValueError: With what to divide by.
+    """
+    sizes = problem.sizes()
+    if sizes is None:
+        return
+    matrix, rhs = exponent_of(sizes.matrix), exponent_of(float(sizes.rhs.max()))
+    hessian, term = (2 * matrix, matrix + rhs) if sizes.is_squared else (matrix, rhs)
+    if max(abs(hessian), abs(term), abs(rhs - matrix)) > -math.log2(sizes.tiny):
+        raise ValueError(
+            "`problem` must have a Hessian, a gradient and a solution that "
+            f"{sizes.dtype} can hold, got entries near {2.0**matrix:.3g} in the matrix and "
+            f"{2.0**rhs:.3g} in the right-hand side, which are not scaled where there is a "
+            "penalty; divide each by its largest entry, and an L1 weight by the product of the two"
+        )
+
+
 def in_units_near_one(problem: Problem[Any]) -> Units:
     """The problem itself where its numbers are harmless, else a twin that is scaled.
 
     Raises:
         ValueError: If a solution cannot be written in the dtype of the data.
     """
-    if not isinstance(problem, (LeastSquares, Quadratic)):
+    sizes = problem.sizes() if isinstance(problem, QuadraticProblem) else None
+    if sizes is None or not isinstance(problem, QuadraticProblem):
         return Units(problem)
-    is_squared = isinstance(problem, LeastSquares)
-    matrix: Any = problem.operator if isinstance(problem, LeastSquares) else problem.hessian
-    rhs: Any = problem.rhs
-    # Fourth powers of entries of A are among the numbers of a run, and squares of gradients.
-    widest = -math.log2(tiny(rhs)) / 4
-    matrix_exponent = _exponent(_size_of_entries(matrix))
-    alpha = 2.0**matrix_exponent if abs(matrix_exponent) > widest else 1.0
-    peaks = np.atleast_1d(to_host(namespace(rhs).max(namespace(rhs).abs(rhs), axis=-1)))
-    exponents = np.array([_exponent(float(peak)) for peak in peaks])
-    if is_squared and alpha == 1:
+    widest, matrix_exponent = _widest(sizes), exponent_of(sizes.matrix)
+    exponent = unit_of_matrix(sizes)
+    alpha = 2.0**exponent
+    exponents = np.array([exponent_of(float(peak)) for peak in sizes.rhs])
+    if sizes.is_squared and exponent == 0:
         exponents = exponents + matrix_exponent  # of Aᵀb
-    if alpha == 1 and (abs(exponents) <= widest).all():
+    if exponent == 0 and (abs(exponents) <= widest).all():
         return Units(problem)
     with np.errstate(over="ignore", under="ignore"):
         beta = np.ldexp(1.0, exponents)
         solution = beta / alpha
-    largest = np.finfo(np.float64).max if tiny(rhs) < 1e-40 else 1e38
-    if not ((solution > tiny(rhs)) & (solution < largest)).all():
+    largest = np.finfo(np.float64).max if sizes.tiny < 1e-40 else 1e38
+    if not ((solution > sizes.tiny) & (solution < largest)).all():
         raise ValueError(
-            f"`problem` must have a solution that {rhs.dtype} can hold, got entries near "
-            f"{2.0**matrix_exponent:.3g} in the matrix and {peaks.max():.3g} in the right-hand "
+            f"`problem` must have a solution that {sizes.dtype} can hold, got entries near "
+            f"{2.0**matrix_exponent:.3g} in the matrix and {sizes.rhs.max():.3g} in the right-hand "
             "side; change their units"
         )
-    scaled = matrix if alpha == 1 else _divided(matrix, alpha)
-    rhs = _rows_divided(rhs, exponents)
-    twin: Any
-    if isinstance(problem, LeastSquares):
-        twin = LeastSquares(scaled, rhs, ridge=problem.ridge / alpha / alpha)
-    else:
-        twin = Quadratic(scaled, rhs)
-    hessian = alpha * alpha if is_squared else alpha
+    twin = problem.divided(exponent, exponents)
+    hessian = alpha * alpha if sizes.is_squared else alpha
     with np.errstate(over="ignore", under="ignore"):
-        gradient = beta * alpha if is_squared else beta
+        gradient = beta * alpha if sizes.is_squared else beta
     return Units(twin, hessian, solution, gradient, beta)
 
 
@@ -123,8 +135,7 @@ def by_linear_term(units: Units, term: Any) -> tuple[Units, Any]:
     matrix: Any = inner.operator if isinstance(inner, LeastSquares) else inner.hessian
     if inner is posed and (is_array(matrix) or hasattr(matrix, "tocsr")):
         return units, term
-    peaks = np.atleast_1d(to_host(namespace(term).max(namespace(term).abs(term), axis=-1)))
-    exponents = np.array([_exponent(float(peak)) for peak in peaks])
+    exponents = np.array([exponent_of(float(peak)) for peak in peaks(term)])
     if (abs(exponents) <= -math.log2(tiny(term)) / 16).all():
         return units, term
     # Of the right-hand side alone; of what was scaled already, the entries are not known either.
@@ -132,46 +143,32 @@ def by_linear_term(units: Units, term: Any) -> tuple[Units, Any]:
     beta = np.ldexp(before, exponents)
     if not (beta > tiny(term)).all() or not np.isfinite(beta).all():
         return units, term
-    twin: Any = inner.with_rhs(_rows_divided(inner.rhs, exponents))
+    twin: Any = inner.with_rhs(rows_divided(inner.rhs, exponents))
     if inner is not posed:
         twin = posed.of(twin)
-    return Units(twin, 1.0, beta, beta, beta), _rows_divided(term, exponents)
+    return Units(twin, 1.0, beta, beta, beta), rows_divided(term, exponents)
 
 
-def _exponent(size: float) -> int:
-    # 2¹⁰²⁴ is no number.
-    return min(math.frexp(size)[1], 1023) if 0 < size < math.inf else 0
+def scaled_bounds(bounds: Any, unit: float) -> Any:
+    """Bounds of the Hessian times ``unit``; None of None."""
+    if bounds is None or unit == 1:
+        return bounds
+    ends: dict[str, Any] = {
+        name: None if getattr(bounds, name) is None else getattr(bounds, name) * unit
+        for name in ("lower", "upper", "reached_lower", "reached_upper")
+    }
+    if not 0 < ends["upper"] < np.inf:
+        return None  # out of range in these units
+    return replace(bounds, **ends)
 
 
-def _size_of_entries(matrix: Any) -> float:
-    """About the largest entry, from a sample; 0 where entries are not known."""
-    entries = matrix.data if hasattr(matrix, "tocsr") else matrix
-    if isinstance(entries, np.ndarray):
-        flat = entries.reshape(-1, order="A") if entries.flags.forc else entries[:64].reshape(-1)
-        sample = flat[:: max(1, flat.size // NUM_SAMPLES)]
-        largest = float(abs(sample).max(initial=0.0))
-        return largest if largest > 0 else float(abs(flat).max(initial=0.0))
-    if is_array(matrix):
-        values = matrix.values() if is_sparse_tensor(matrix) else matrix
-        return largest_entry(values) if math.prod(values.shape) else 0.0
-    return 0.0
-
-
-def _divided(values: Any, unit: float) -> Any:
-    """``values/unit`` for a power of two, in two halves: 1/unit may be out of range."""
-    exponent = math.frexp(unit)[1] - 1
-    half = exponent // 2
-    dtype = getattr(values, "dtype", None)
-    is_narrow = isinstance(dtype, np.dtype) and dtype.kind == "f"
-    for part in (half, exponent - half):
-        power = 2.0**-part
-        values = values * (dtype.type(power) if is_narrow else power)  # type: ignore[union-attr]
-    return values
-
-
-def _rows_divided(rows: Any, exponents: NDArray[np.int64]) -> Any:
-    """Each row divided by its power of two, in two halves."""
-    half = exponents // 2
-    for part in (half, exponents - half):
-        rows = rows * column(np.ldexp(1.0, -part), rows)
-    return rows
+def scaled_schedule(schedule: Schedule, unit: float) -> Schedule:
+    """Steps for the Hessian times ``unit``."""
+    if unit == 1:
+        return schedule
+    bounds = scaled_bounds(schedule.bounds, unit)
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        steps = schedule.steps / unit
+    if not (np.isfinite(steps) & (steps > 0)).all():
+        return Schedule(np.ones(1), "out of range in these units", "none")
+    return replace(schedule, steps=schedule.steps / unit, bounds=bounds)

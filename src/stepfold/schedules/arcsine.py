@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_period
 from stepfold.schedules.base import Schedule, check_lower
 from stepfold.spectrum import SpectralBounds
 
@@ -44,7 +44,7 @@ def arcsine_steps(
     >>> arcsine_steps(SpectralBounds(1.0, 1.0), 2).steps
     array([1., 1.])
     """
-    period = check_count("period", period)
+    period = check_period(period)
     check_lower("arcsine_steps", bounds)
     if rng is None:
         rng = np.random.default_rng(0)

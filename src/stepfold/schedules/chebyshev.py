@@ -13,7 +13,7 @@ import functools
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_period
 from stepfold.schedules.base import SCHEDULES, Schedule, check_lower, check_upper
 from stepfold.schedules.ordering import safe_order
 from stepfold.spectrum import SpectralBounds
@@ -54,7 +54,7 @@ def chebyshev_steps(bounds: SpectralBounds, period: int, *, kind: int = 1) -> Sc
     >>> chebyshev_steps(SpectralBounds(0.0, 4.0), 1, kind=4).steps.round(6)
     array([0.333333])
     """
-    period = check_count("period", period)
+    period = check_period(period)
     if kind not in _NAMES:
         raise ValueError(
             f"`kind` must be 1, 2 or 4, got {kind!r}; take 1 for the worst case, 2 for the average "

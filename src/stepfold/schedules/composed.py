@@ -21,13 +21,15 @@ from itertools import chain, count, repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._checks import check_count
+from stepfold._checks import LONGEST_PERIOD, check_period
 from stepfold._typing import FloatArray
 from stepfold.schedules.base import SCHEDULES, Schedule, check_schedule, check_upper
 from stepfold.schedules.silver import SILVER_RATIO, silver_convex_steps
 from stepfold.spectrum import SpectralBounds
 
 _UNIT = SpectralBounds(0.0, 1.0)
+# The best cuts of all lengths up to T take a time that grows as T²: 5 s there.
+_LONGEST = 20_000
 
 
 @SCHEDULES.register("obs-s")
@@ -172,7 +174,7 @@ def composed_period_rate(schedule: Schedule) -> float:
 
 
 def _schedule(bounds: SpectralBounds, period: int, family: str, name: str) -> Schedule:
-    period = check_count("period", period)
+    period = check_period(period, maximum=LONGEST_PERIOD if family == "anytime" else _LONGEST)
     check_upper(f"{family.replace('-', '_')}_steps", bounds)
     with np.errstate(over="ignore"):  # the schedule refuses steps that are not finite
         steps = FAMILIES[family](period) / bounds.upper

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_period
 from stepfold.schedules.base import SCHEDULES, Schedule, check_lower, check_upper
 from stepfold.spectrum import SpectralBounds
 
@@ -30,7 +30,7 @@ def constant_steps(bounds: SpectralBounds, period: int = 1) -> Schedule:
     >>> constant_steps(SpectralBounds(1.0, 3.0)).steps
     array([0.5])
     """
-    period = check_count("period", period)
+    period = check_period(period)
     check_lower("constant_steps", bounds)
     step = 2 / (bounds.lower + bounds.upper)
     return Schedule(np.full(period, step), "constant", "ascending", bounds, "constant")
@@ -56,7 +56,7 @@ def inverse_upper_bound_steps(bounds: SpectralBounds, period: int = 1) -> Schedu
     >>> inverse_upper_bound_steps(SpectralBounds(0.0, 4.0), 2).steps
     array([0.25, 0.25])
     """
-    period = check_count("period", period)
+    period = check_period(period)
     check_upper("inverse_upper_bound_steps", bounds)
     steps = np.full(period, 1 / bounds.upper)
     return Schedule(steps, "inverse upper bound", "ascending", bounds, "inverse-upper-bound")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, check_share, check_vector
+from stepfold._checks import check_count, check_period, check_share, check_vector
 from stepfold._typing import FloatArray
 from stepfold.polynomial import extrema_between, residual_polynomial, worst_case_period_rate
 from stepfold.schedules.base import Schedule
@@ -55,7 +55,7 @@ def chebyshev_steps_for_intervals(intervals: Intervals, period: int) -> Schedule
     array([0.218286, 0.704791])
     """
     lows, highs = _checked(intervals)
-    period = check_count("period", period)
+    period = check_period(period, maximum=_LONGEST)
     scale = highs[-1]
     if lows[0] / scale == 0:
         raise ValueError(
@@ -160,6 +160,8 @@ def _checked(intervals: Intervals) -> tuple[FloatArray, FloatArray]:
 # Remez converges quadratically; what it can still gain below this is rounding.
 _RTOL = 1e-10
 _MOST_EXCHANGES = 100
+# Their time grows as T² at least.
+_LONGEST = 5_000
 
 
 def _minimax_roots(lows: FloatArray, highs: FloatArray, period: int) -> FloatArray:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, check_nonnegative
+from stepfold._checks import check_nonnegative, check_period
 from stepfold._codec import JsonRecord
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
@@ -101,7 +101,7 @@ def noise_aware_ridge(measure: SpectralMeasure, period: int, *, noise: float) ->
             distinct nodes above 0.
 
     References:
-        Derived in ``docs/measures.md``.
+        Derived in ``docs/theory/measures.md``.
 
     >>> record = noise_aware_ridge(SpectralMeasure([2.0], [1.0]), 1, noise=1.0)
     >>> record.ridge, record.schedule.steps.round(6)
@@ -149,7 +149,7 @@ def noise_aware_steps(
     array([0.333333])
     """
     noise = float(check_nonnegative("noise", noise))
-    period = check_count("period", period)
+    period = check_period(period)
     roots = optimal_roots(measure, period)
     if noise == 0:
         return optimal_steps(measure, period)

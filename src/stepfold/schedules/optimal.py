@@ -19,7 +19,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._checks import check_count
+from stepfold._checks import check_period
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
 from stepfold.measure._rules import gauss_nodes
@@ -34,6 +34,8 @@ SHARE = 1e-4
 _EPS = float(np.finfo(np.float64).eps)
 # Smaller mean squared errors count as 0: squares underflow.
 _TINY = 1e-280
+# The time of optimal steps grows as T³ and comes to half a minute there.
+_LONGEST = 2_500
 
 
 @SCHEDULES.register("optimal")
@@ -64,7 +66,7 @@ def optimal_steps(spectrum: SpectralMeasure | SpectralBounds, period: int) -> Sc
     >>> optimal_steps(SpectralMeasure.from_eigenvalues([1.0, 3.0]), 1).steps
     array([0.4])
     """
-    period = check_count("period", period)
+    period = check_period(period, maximum=_LONGEST)
     bounds = builder = None
     if isinstance(spectrum, SpectralBounds):
         bounds, builder = spectrum, "optimal"
@@ -121,6 +123,7 @@ def optimal_roots(measure: SpectralMeasure, period: int) -> FloatArray:
     Raises:
         ValueError: If the measure has fewer than T distinct nodes above 0.
     """
+    period = check_period(period, maximum=_LONGEST)
     roots = measure.gauss_nodes_of_weighted(period)
     if roots.size < period:
         raise ValueError(

@@ -19,6 +19,9 @@ from stepfold._typing import FloatArray
 from stepfold.spectrum import SpectralBounds
 
 _EPS = float(np.finfo(np.float64).eps)
+# Leja's order takes 2e-9 T² seconds: 0.1 s for the first, 5 s for the second.
+_MOST_FREE_LEJA = 8192
+_MOST_LEJA = 50_000
 
 
 class Order(Protocol):
@@ -112,6 +115,9 @@ def leja_order(steps: FloatArray) -> NDArray[np.intp]:
     Args:
         steps: Any T ascending positive numbers, repeated ones included.
 
+    Raises:
+        ValueError: If T is above 50 000: the time grows as T² and comes to seconds there.
+
     References:
         Reichel, The Application of Leja Points to Richardson Iteration and Polynomial
         Preconditioning, Linear Algebra Appl. 154–156 (1991) 389.
@@ -119,6 +125,11 @@ def leja_order(steps: FloatArray) -> NDArray[np.intp]:
     >>> leja_order(np.array([0.25, 1 / 3, 0.5, 1.0]))
     array([0, 3, 1, 2])
     """
+    if steps.size > _MOST_LEJA:
+        raise ValueError(
+            f"`steps` must be at most {_MOST_LEJA:,} in Leja order, whose time grows with their "
+            f"square, got {steps.size:,}; take Lebedev order, or repeat fewer steps"
+        )
     # Relative to the largest root, so that the order has no scale and no reciprocal overflows.
     roots = steps.min() / steps
     chosen = np.empty(roots.size, dtype=np.intp)
@@ -140,11 +151,15 @@ def leja_order(steps: FloatArray) -> NDArray[np.intp]:
 def safe_order(period: int) -> str:
     """Name of an order that keeps rounding errors small, whatever T.
 
-    Both are equally safe for Chebyshev steps (docs/schedules.md has the table): Lebedev's, for
-    powers of two, costs nothing; Leja's, for the rest, has the smaller tails. For clustered steps
-    "leja" is the one to ask for, whatever T.
+    Both are equally safe for Chebyshev steps (table: docs/theory/orders.md): Lebedev's, for
+    powers of two, costs nothing; Leja's, for the rest, has the smaller tails, in a time that grows
+    as T²: above T = 8192 it is Lebedev's always. For clustered steps "leja" is the one to ask for,
+    whatever T.
+
+    >>> safe_order(64), safe_order(100), safe_order(100_000)
+    ('lebedev', 'leja', 'lebedev')
     """
-    return "lebedev" if period & (period - 1) == 0 else "leja"
+    return "lebedev" if period & (period - 1) == 0 or period > _MOST_FREE_LEJA else "leja"
 
 
 def roundoff_amplification(steps: Any, bounds: SpectralBounds) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_period
 from stepfold.schedules.base import SCHEDULES, Schedule, check_lower, check_upper
 from stepfold.spectrum import SpectralBounds
 
@@ -48,7 +48,7 @@ def silver_steps(bounds: SpectralBounds, period: int) -> Schedule:
     >>> silver_steps(SpectralBounds(0.0, 1.0), 3).steps.round(3)
     array([1.414, 2.   , 1.414])
     """
-    period = check_count("period", period)
+    period = check_period(period)
     check_upper("silver_steps", bounds)
     if bounds.lower == 0:
         return silver_convex_steps(bounds, period)
@@ -82,7 +82,7 @@ def silver_convex_steps(bounds: SpectralBounds, period: int) -> Schedule:
     >>> bool(np.isclose(steps.sum(), (1 + 2**0.5) ** 3 - 1))
     True
     """
-    period = check_count("period", period)
+    period = check_period(period)
     check_upper("silver_convex_steps", bounds)
     count = np.arange(1, period + 1)
     valuation = np.log2(count & -count)
@@ -106,7 +106,7 @@ def silver_period_rate(bounds: SpectralBounds, period: int) -> float:
     >>> round(silver_period_rate(SpectralBounds(1.0, 32.0), 8) ** 2, 6)
     0.22145
     """
-    period = check_count("period", period)
+    period = check_period(period)
     check_lower("silver_period_rate", bounds)
     rate = 1.0
     # 1 − z, carried apart: its digits are lost in z once z is near 1.
@@ -134,7 +134,7 @@ def silver_convex_period_rate(bounds: SpectralBounds, period: int) -> float:
     >>> round(silver_convex_period_rate(SpectralBounds(0.0, 10.0), 7), 6)
     0.343775
     """
-    period = check_count("period", period)
+    period = check_period(period)
     if period & (period + 1):
         below = 2 ** ((period + 1).bit_length() - 1) - 1
         raise ValueError(

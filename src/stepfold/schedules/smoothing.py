@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_period
 from stepfold.schedules.base import SCHEDULES, Schedule, check_upper
 from stepfold.schedules.ordering import safe_order
 from stepfold.spectrum import SpectralBounds
@@ -52,7 +52,7 @@ def optimised_fourth_kind_steps(bounds: SpectralBounds, period: int) -> Schedule
     >>> optimised_fourth_kind_steps(SpectralBounds(0.0, 2.0), 2).steps.round(4)
     array([0.559, 1.809])
     """
-    period = check_count("period", period)
+    period = check_period(period)
     check_upper("optimised_fourth_kind_steps", bounds)
     theta = math.pi / (4 * period + 2)
     # cos((4j − 2)θ) + cos 2θ as a product of sines, j = T … 1, which does not cancel.
@@ -82,6 +82,6 @@ def smoothing_constant(bounds: SpectralBounds, period: int) -> float:
     >>> round(smoothing_constant(SpectralBounds(0.0, 3.0), 1), 12)
     1.0
     """
-    period = check_count("period", period)
+    period = check_period(period)
     check_positive_bounds(bounds, or_none=False)
     return bounds.upper * math.tan(math.pi / (4 * period + 2)) ** 2

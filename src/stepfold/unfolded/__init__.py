@@ -1,16 +1,14 @@
 """Deep unfolding: iterations as trainable torch networks, one step size per layer.
 
-Needs torch; ``pip install 'stepfold[unfolded]'`` brings it.
+Needs torch; ``pip install '.[unfolded]'`` from a clone brings it.
 """
+
+from stepfold._extras import not_installed
 
 try:
     import torch  # noqa: F401
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "`stepfold.unfolded` needs torch, which is not installed; "
-        "install it with `pip install 'stepfold[unfolded]'`",
-        name=error.name,
-    ) from error
+    raise not_installed("`stepfold.unfolded` needs torch", "unfolded", error) from error
 
 from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded._warnings import TrainingWarning

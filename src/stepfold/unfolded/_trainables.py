@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stepfold._checks import check_count
+from stepfold._checks import check_depth
 from stepfold._typing import FloatArray
 from stepfold.schedules import Schedule
 from stepfold.unfolded._layers import is_list
@@ -73,7 +73,7 @@ class TrainableLayers(nn.Module):
         """
         if num_layers is None:
             return self.num_layers
-        if check_count("num_layers", num_layers) > self.num_layers:
+        if check_depth(num_layers) > self.num_layers:
             own = self._own_values()
             if own or not deeper:
                 reason = (

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from stepfold._arrays import dtype_kind
-from stepfold._checks import check_count
+from stepfold._checks import check_period
 from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import FloatArray, Operator
 from stepfold.measure import SpectralMeasure, error_measure
@@ -74,14 +74,14 @@ def train_exactly(
             already, products overflow, or the data touch fewer than T distinct eigenvalues.
 
     References:
-        Derived in ``docs/exact-training.md``.
+        Derived in ``docs/theory/exact-training.md``.
 
     >>> from stepfold import Quadratic
     >>> hessian, solutions = np.diag([1.0, 3.0]), np.ones((1, 2))
     >>> train_exactly(Quadratic(hessian, solutions @ hessian), solutions, 1).schedule.steps
     array([0.4])
     """
-    period = check_count("period", period)
+    period = check_period(period)
     if not isinstance(problem, (LeastSquares, Quadratic)):
         raise TypeError(
             f"`problem` must be LeastSquares or Quadratic, got {type(problem).__name__}; "

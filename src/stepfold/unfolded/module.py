@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stepfold._arrays import to_host
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_depth
 from stepfold.iterations import GradientDescent, Iteration
 from stepfold.result import TrainingRun
 from stepfold.schedules import Schedule
@@ -125,7 +125,7 @@ class UnfoldedIteration(TrainableLayers):
         listed: Any = iteration if is_list(iteration) else []
         if num_layers is None:
             num_layers = max(schedule.period, len(listed))
-        if schedule.period > check_count("num_layers", num_layers):
+        if schedule.period > check_depth(num_layers):
             raise ValueError(
                 f"`num_layers` must be at least the number of steps, {schedule.period}, got "
                 f"{num_layers}; give more layers, or fewer steps"

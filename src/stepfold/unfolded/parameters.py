@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stepfold._checks import check_count
+from stepfold._checks import check_period
 from stepfold.schedules import Schedule
 from stepfold.unfolded._warnings import TrainingWarning
 from stepfold.unfolded._written import written
@@ -114,7 +114,7 @@ class Trainable:
 
     def __post_init__(self) -> None:
         if self.period is not None:
-            check_count("period", self.period)
+            check_period(self.period)
         if self.constraint is not None and not callable(self.constraint):
             raise TypeError(
                 "`constraint` must be a module, or make one, as the class `Positive` does, or be "

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._checks import check_count, check_positive
+from stepfold._checks import check_count, check_depth, check_positive
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
 from stepfold.result import TrainingHistory, TrainingRun
@@ -185,7 +185,7 @@ class _Training:
             np.repeat([each.nodes for each in several], len(seeds), axis=0),
             np.repeat([each.weights for each in several], len(seeds), axis=0),
             np.tile(np.array(seeds, dtype=np.int64), len(several)),
-            check_count("num_layers", num_layers),
+            check_depth(num_layers),
             check_count("num_iterations", num_iterations),
             check_count("batch_size", batch_size),
             initial_step,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_depth
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Stage:
     first_layer: int = 0
 
     def __post_init__(self) -> None:
-        check_count("num_layers", self.num_layers)
+        check_depth(self.num_layers)
         check_count("num_iterations", self.num_iterations)
         if check_count("first_layer", self.first_layer, minimum=0) >= self.num_layers:
             raise ValueError(
@@ -49,7 +49,7 @@ def incremental(num_layers: int, num_iterations: int = 500) -> list[Stage]:
     >>> [stage.num_layers for stage in incremental(3)]
     [1, 2, 3]
     """
-    depths = range(1, check_count("num_layers", num_layers) + 1)
+    depths = range(1, check_depth(num_layers) + 1)
     return [Stage(depth, num_iterations) for depth in depths]
 
 
@@ -75,7 +75,7 @@ def greedy_then_refined(
     >>> [(stage.first_layer, stage.num_layers) for stage in greedy_then_refined(3)]
     [(0, 1), (1, 2), (2, 3), (0, 3)]
     """
-    depths = range(1, check_count("num_layers", num_layers) + 1)
+    depths = range(1, check_depth(num_layers) + 1)
     greedy = [Stage(depth, num_iterations, depth - 1) for depth in depths]
     refining = num_iterations if num_refining is None else num_refining
     return [*greedy, Stage(num_layers, refining)]

@@ -144,7 +144,8 @@ def train(
     if start not in (None, "theory"):
         raise ValueError(f'`start` must be "theory" or None, got {start!r}')
     stages = incremental(network.num_layers) if stages is None else stages
-    if not isinstance(stages, Iterable):
+    is_list: bool = isinstance(stages, Iterable)  # the types promise it, the caller may not
+    if not is_list:
         found = "one Stage; write `[stage]`" if isinstance(stages, Stage) else type(stages).__name__
         raise TypeError(f"`stages` must be a list of Stage, got {found}")
     if callback is not None and not callable(callback):

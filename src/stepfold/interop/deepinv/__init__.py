@@ -9,14 +9,12 @@ for deepinv 0.5.
 
 from __future__ import annotations
 
+from stepfold._extras import not_installed
+
 try:
     import torch  # noqa: F401
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "`stepfold.interop.deepinv` needs torch, which is not installed; "
-        "install it with `pip install 'stepfold[unfolded]'`",
-        name=error.name,
-    ) from error
+    raise not_installed("`stepfold.interop.deepinv` needs torch", "unfolded", error) from error
 
 from stepfold.interop.deepinv.data_step import ChebyshevL2
 from stepfold.interop.deepinv.physics import PhysicsOperator

@@ -24,8 +24,8 @@ from stepfold.problems import LeastSquares
 from stepfold.result import Status
 from stepfold.run import Budgets, Measure, Seen, Terms
 from stepfold.run.measures import RESTING, Places
-from stepfold.run.start import run_quadratic, scaled_bounds
-from stepfold.run.units import in_units_near_one
+from stepfold.run.start import run_quadratic
+from stepfold.run.units import in_units_near_one, scaled_bounds
 from stepfold.spectrum import SpectralBounds
 from stepfold.spectrum.bounds import check_positive_bounds
 

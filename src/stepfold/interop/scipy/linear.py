@@ -26,8 +26,8 @@ from stepfold.run.measures import GradientNorm
 from stepfold.run.policies.automatic import Automatic
 from stepfold.run.policies.cycle import Cycle
 from stepfold.run.policies.guard import Guard, watch_for
-from stepfold.run.start import run_quadratic, scaled_bounds
-from stepfold.run.units import Units, in_units_near_one
+from stepfold.run.start import run_quadratic
+from stepfold.run.units import Units, in_units_near_one, scaled_bounds
 from stepfold.schedules import chebyshev_steps
 from stepfold.spectrum import SpectralBounds
 from stepfold.spectrum.bounds import check_positive_bounds

@@ -16,6 +16,7 @@ from importlib import resources
 import numpy as np
 
 import stepfold
+from stepfold._extras import not_installed
 from stepfold.lab.explorer.bundle import bundle
 from stepfold.lab.explorer.subject import LONGEST, LearnedSteps, MeasuredSpectrum, Subject
 from stepfold.lab.roles import DASHES, MARKERS, css, styles
@@ -128,11 +129,7 @@ def _plotly() -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the explorer needs plotly, which is not installed; "
-            "install it with `pip install 'stepfold[lab]'`",
-            name=error.name,
-        ) from error
+        raise not_installed("the explorer needs plotly", "lab", error) from error
     text: str = get_plotlyjs()
     return text.replace("</script", "<\\/script")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stepfold._extras import not_installed
 from stepfold.lab import _folder
 from stepfold.lab._page import asset, style_sheet
 from stepfold.lab.report import OUTCOME, SavedRun, own_file, read_run
@@ -157,10 +158,6 @@ def _plotly_script() -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the site needs plotly, which is not installed; "
-            "install it with `pip install 'stepfold[lab]'`",
-            name=error.name,
-        ) from error
+        raise not_installed("the site needs plotly", "lab", error) from error
     script: str = get_plotlyjs()
     return script

@@ -337,7 +337,7 @@ class Automatic(Policy):
 
     def notes(self, loop: Loop) -> list[str]:
         if self.indefinite is not None:
-            quotient = self.indefinite * loop.measure.hessian_unit
+            quotient = self.indefinite * loop.units.hessian
             squares = "pᵀp" if loop.whole.euclidean is loop.whole else "pᵀMp"
             return [
                 f"The Hessian is indefinite: a direction p has pᵀHp/{squares} = {quotient:.3g}, so "

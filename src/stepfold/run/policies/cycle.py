@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import cast, column, epsilon, is_foreign, norms, put_rows, take
+from stepfold._arrays import cast, column, computed, epsilon, is_foreign, norms, put_rows, take
 from stepfold.iterations import Iteration
 from stepfold.operators import LinearMap
 from stepfold.polynomial import worst_case_period_rate
@@ -121,7 +121,7 @@ class Cycle(Policy):
         state, self._state = self._state, None
         for count, gamma in enumerate(self._steps, 1):
             spent = 0 if known is not None else per_step
-            after = iteration.step(problem, state, gamma, known)
+            after = computed(iteration.step(problem, state, gamma, known))
             known = None
             loop.stepped(functools.partial(iteration.iterate, after), spent)
             if count in looks and watch and watch.sees_growth(state, gamma, after, count):
@@ -196,6 +196,11 @@ class Cycle(Policy):
             watch.first_period = False
             ledger.restart()
             self._state, self._known = start, None
+
+    def position(self, loop: Loop) -> Any:
+        x = self._iteration.iterate(self._state)
+        whole = loop.swept.size == len(loop.ledger.statuses)
+        return x if whole else put_rows(loop.ledger.best, loop.swept, x)
 
     def explain_wait(self, loop: Loop, x: Any, seen: Seen) -> None:
         if not isinstance(loop.problem, QuadraticProblem) or not self._iteration.follows_schedule:
@@ -292,9 +297,9 @@ class Cycle(Policy):
                 f"{remedy}."
             )
         elif watch is not None and watch.below is not None:
-            notes += self._on_lower_end(watch, epsilon(ledger.best), loop.measure.hessian_unit)
+            notes += self._on_lower_end(watch, epsilon(ledger.best), loop.units.hessian)
         elif self._last_factor > 0 and ledger.status is Status.BUDGET:
-            notes += self._on_slowness(loop.measure.hessian_unit)
+            notes += self._on_slowness(loop.units.hessian)
         return notes
 
     def _on_lower_end(self, watch: Watch, eps: float, unit: float) -> list[str]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._arrays import column, namespace, norms, row_dots
+from stepfold._arrays import column, namespace, norms, row_dots, to_host
 from stepfold._typing import FloatArray
 from stepfold.problems.penalties import SeparablePenalty
 from stepfold.run.loop import Loop
@@ -77,7 +77,7 @@ def descend(
         size = column(np.where(going, now / np.where(curvature > 0, curvature, 1.0), 0.0), x)
         after = x + size * direction
         beyond = (after < face.lower) | (after > face.upper)
-        crossing = np.atleast_1d(np.asarray(beyond.any(-1).tolist()))
+        crossing = np.atleast_1d(to_host(beyond.any(-1)))
         square, fresh, spent = now, crossing, cost
         if crossing.any():
             clipped = _clipped(xp, after, face.lower, face.upper)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import dtype_kind, put_rows, take
+from stepfold._arrays import computed, dtype_kind, put_rows, take, to_host
 from stepfold.iterations import Fista
 from stepfold.iterations.fista import Extrapolated
 from stepfold.problems import Composite, QuadraticProblem
@@ -95,7 +95,7 @@ class Proximal(Policy):
         for done in range(count):
             if done == count - SETTLED:
                 self._before = self._state.x
-            self._state = fista.step(problem, self._state, self._steps)
+            self._state = computed(fista.step(problem, self._state, self._steps))
             iterate = functools.partial(fista.iterate, self._state)
             loop.stepped(iterate, problem.products_per_gradient)
         return fista.iterate(self._state), None
@@ -131,7 +131,7 @@ class Proximal(Policy):
     def _is_settled(self, loop: Loop, x: Any) -> bool:
         penalty: Any = self._composite.penalty
         same = (penalty.face(x).free == penalty.face(self._before).free).all(-1)
-        rows = np.atleast_1d(np.asarray(same.tolist()))[loop.positions]
+        rows = np.atleast_1d(to_host(same))[loop.positions]
         return bool(2 * np.count_nonzero(rows) >= rows.size)
 
     def _restart(self, loop: Loop, x: Any, gradient: Any, which: Any) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stepfold._checks import check_count
+from stepfold._checks import check_depth
 from stepfold.schedules import Schedule
 from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.losses import SampledLoss
@@ -143,7 +143,7 @@ def admm(
         batch_size: Patches in a mini-batch.
         shared: Whether all layers have one network.
     """
-    check_count("num_layers", num_layers)
+    check_depth(num_layers)
     patches = BlurredPatches(
         photographs(TRAINING), side=side, width=width, noise=noise, batch_size=batch_size
     )

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count, check_nonnegative, check_positive
+from stepfold._checks import check_count, check_depth, check_nonnegative, check_positive
 from stepfold._typing import FloatArray
 from stepfold.iterations import ProximalGradient
 from stepfold.problems import LeastSquares
@@ -213,7 +213,7 @@ def box(
         matrix_seed=matrix_seed,
     )
     step = 1 / lipschitz_constant(sampler.matrix)
-    steps = Schedule(np.full(check_count("num_layers", num_layers), step))
+    steps = Schedule(np.full(check_depth(num_layers), step))
     return Task(
         UnfoldedIteration(steps, iteration=ProximalGradient(Box(-1.0, 1.0))),
         SampledLoss(sampler),
@@ -248,7 +248,7 @@ def binary(
         num_unknowns, num_rows, noise=noise, batch_size=batch_size, matrix_seed=matrix_seed
     )
     network = UnfoldedIteration(
-        Schedule(np.ones(check_count("num_layers", num_layers))),
+        Schedule(np.ones(check_depth(num_layers))),
         iteration=functools.partial(sloped_layer, 1 / lipschitz_constant(sampler.matrix)),
         parameters={"slope": 1.0},
         dtype=torch.float32,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stepfold._checks import check_count, check_nonnegative
+from stepfold._checks import check_depth, check_nonnegative
 from stepfold._typing import FloatArray
 from stepfold.iterations.momentum import Pair, Remembering
 from stepfold.problems.penalties import Penalty
@@ -166,7 +166,7 @@ def deblurring(
     sampler: Any = BlurredPatches(
         photographs(TRAINING), side=side, width=width, noise=noise, batch_size=batch_size
     )
-    momentum = fista_momentum(check_count("num_layers", num_layers))
+    momentum = fista_momentum(check_depth(num_layers))
     network = UnfoldedIteration(
         Schedule(np.ones(num_layers)),
         iteration=Inertial(0.0, 0.1),

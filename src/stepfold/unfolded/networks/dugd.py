@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_depth
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
 from stepfold.schedules import Schedule, chebyshev_steps
@@ -54,7 +54,7 @@ def dugd(
         legacy = np.random.RandomState(matrix_seed)
         matrix = legacy.normal(0, 1 / np.sqrt(300), (300, 600)).T
     measure = SpectralMeasure.from_eigenvalues(exact_eigenvalues(Gram(matrix)))
-    steps = Schedule(np.full(check_count("num_layers", num_layers), initial_step))
+    steps = Schedule(np.full(check_depth(num_layers), initial_step))
     if from_theory:
         steps = chebyshev_steps(measure.bounds, num_layers)
     return Task(

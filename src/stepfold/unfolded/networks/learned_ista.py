@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count
+from stepfold._checks import check_depth
 from stepfold.schedules import Schedule
 from stepfold.unfolded._layers import LayerParameters, Step
 from stepfold.unfolded.losses import SampledLoss
@@ -140,7 +140,7 @@ def _from_ista(
     """Layers with the step and the threshold of ISTA, to be trained on these signals."""
     step = 1 / lipschitz_constant(signals.matrix)
     network = UnfoldedIteration(
-        Schedule(np.full(check_count("num_layers", num_layers), step)),
+        Schedule(np.full(check_depth(num_layers), step)),
         iteration=layer,
         parameters={"threshold": step * weight, **(parameters or {})},
         dtype=torch.float32,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count, check_positive
+from stepfold._checks import check_count, check_depth, check_positive
 from stepfold.iterations import HeavyBall
 from stepfold.problems import Problem
 from stepfold.schedules import Schedule
@@ -186,7 +186,7 @@ def logistic(
     >>> sorted(task.network.learned())
     ['momentum']
     """
-    check_count("num_layers", num_layers)
+    check_depth(num_layers)
     tasks = RandomTasks(
         num_unknowns,
         num_rows,

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_depth
 from stepfold.schedules import Schedule
 from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.losses import SampledLoss
@@ -155,7 +155,7 @@ def tpg_detector(
     """
     sampler = OverloadedMimo(num_sending, num_receiving, snr=snr, batch_size=batch_size)
     network = UnfoldedIteration(
-        Schedule(np.ones(check_count("num_layers", num_layers))),
+        Schedule(np.ones(check_depth(num_layers))),
         iteration=detector_layer,
         parameters={"softness": 1.0, "ridge": Trainable(0.05, period=1)},
         dtype=torch.float32,

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count, check_positive
+from stepfold._checks import check_count, check_depth, check_positive
 from stepfold._typing import FloatArray
 from stepfold.iterations.momentum import Pair, Remembering
 from stepfold.problems.penalties.l1 import soft_threshold
@@ -305,7 +305,7 @@ def mri(
     }
     sampler = CoilImages(photographs(TRAINING), batch_size=batch_size, **options)
     network = thresholding_network(
-        1.0, 1.0, 0.0 if momentum else None, num_layers=check_count("num_layers", num_layers)
+        1.0, 1.0, 0.0 if momentum else None, num_layers=check_depth(num_layers)
     )
 
     def evaluate(network: UnfoldedIteration) -> Mapping[str, float]:

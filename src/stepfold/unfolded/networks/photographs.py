@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from stepfold._checks import check_count
+from stepfold._extras import not_installed
 from stepfold._typing import FloatArray
 
 TRAINING = ("astronaut", "chelsea", "rocket", "coins")
@@ -23,11 +24,8 @@ def photographs(names: Sequence[str]) -> list[FloatArray]:
     try:
         from skimage import data
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the photographs are those of scikit-image, which is not installed; install it with "
-            "`pip install 'stepfold[photographs]'`",
-            name=error.name,
-        ) from error
+        need = "the photographs are those of scikit-image"
+        raise not_installed(need, "photographs", error) from error
     for name in names:
         if name not in (*TRAINING, *HELD_OUT):
             raise ValueError(

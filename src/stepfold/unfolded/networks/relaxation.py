@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_depth
 from stepfold._typing import FloatArray
 from stepfold.iterations import Relaxation
 from stepfold.measure import SpectralMeasure
@@ -195,7 +195,7 @@ def consensus(*, num_layers: int = 16, batch_size: int = 200, from_theory: bool 
     measure = SpectralMeasure.from_eigenvalues(eigenvalues)
     initial = chebyshev_steps if from_theory else constant_steps
     return Task(
-        UnfoldedIteration(initial(measure.bounds, check_count("num_layers", num_layers))),
+        UnfoldedIteration(initial(measure.bounds, check_depth(num_layers))),
         SpectralLoss(measure, batch_size=batch_size),
         FROM_THEORY if from_theory else TrainingSettings(),
     )

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count, check_nonnegative
+from stepfold._checks import check_count, check_depth, check_nonnegative
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
 from stepfold.schedules import Schedule
@@ -115,7 +115,7 @@ def du_ridge(
     check_nonnegative("initial_ridge", initial_ridge)
     measure = measure_of(dugd(num_layers=1, matrix=matrix, matrix_seed=matrix_seed).loss)
     assert measure is not None, "the loss of `dugd` knows its measure"  # noqa: S101
-    steps = np.full(check_count("num_layers", num_layers), initial_step)
+    steps = np.full(check_depth(num_layers), initial_step)
     network = UnfoldedIteration(
         Schedule(steps),
         iteration=_ridge_layer,

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_depth
 from stepfold.schedules import Schedule
 from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.losses import SampledLoss
@@ -132,7 +132,7 @@ def tista(
         batch_size=batch_size,
         matrix_seed=matrix_seed,
     )
-    steps = Schedule(np.ones(check_count("num_layers", num_layers)))
+    steps = Schedule(np.ones(check_depth(num_layers)))
     return Task(
         UnfoldedIteration(steps, iteration=TistaStep(signals), dtype=torch.float32),
         SampledLoss(signals),

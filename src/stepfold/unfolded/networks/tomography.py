@@ -28,7 +28,7 @@ from scipy import sparse
 from scipy.sparse.linalg import svds
 from torch import Tensor, nn
 
-from stepfold._checks import check_count, check_positive
+from stepfold._checks import check_count, check_depth, check_positive
 from stepfold._typing import FloatArray
 from stepfold.schedules import Schedule
 from stepfold.unfolded._layers import LayerParameters
@@ -272,7 +272,7 @@ def tomography(
     options: dict[str, Any] = {"side": side, "num_angles": num_angles, "noise": noise}
     sampler = Heads(batch_size=batch_size, **options)
     network = UnfoldedIteration(
-        Schedule(np.ones(check_count("num_layers", num_layers))),
+        Schedule(np.ones(check_depth(num_layers))),
         iteration=TomographyStep(num_channels),
         dtype=torch.float32,
     )
