@@ -2,7 +2,7 @@
 
     python tests/torture/load.py --seconds 3600 --record load.json --figure load.svg
 
-Each job is drawn by a seeded generator: solves of every kind, with and without schedules, bounds and
+Each job is drawn by a seeded generator: solves of every kind, with and without schedules, bounds,
 measures, plans, files read out of core, trainings, records that are pickled and written as JSON,
 solves in threads, and jobs that are refused. Every ten seconds the resident memory, the open file
 descriptors and the threads of the process are written down. Exit code 1 if one of them grows: if
@@ -136,7 +136,7 @@ def job_tensor(rng: np.random.Generator, folder: Path) -> None:
 
 def job_records(rng: np.random.Generator, folder: Path) -> None:
     result = solve(_least_squares(rng))
-    again = pickle.loads(pickle.dumps(copy.deepcopy(result)))  # noqa: S301
+    again = pickle.loads(pickle.dumps(copy.deepcopy(result)))
     Result.from_dict(json.loads(json.dumps(again.to_dict())))
     str(again)
 

@@ -53,6 +53,8 @@ def _columns(truth: Truth, factor: float) -> bool:
 
 
 def _condition(truth: Truth, at_least: float) -> bool:
+    if "indefinite" in truth.made.flaws:
+        return False  # it is said of definite ones
     return truth.low * at_least <= truth.high * 1.02
 
 

@@ -33,7 +33,7 @@ from torture_claims import Truth, judged
 from torture_oracles import Oracle, norm, wide
 from torture_problems import Case, case, extremes
 
-from stepfold import Result, Status, solve
+from stepfold import Status, solve
 from stepfold.run.start import default_rtol
 from stepfold.spectrum import Certainty
 

@@ -309,13 +309,16 @@ class _Examination:
                     "The Hessian is singular and the right-hand side not in its range: a part of "
                     f"norm {part.size * size:.3g} of the gradient that is left, {left * size:.3g}, "
                     f"lies along a vector v with ‖Hv‖ = {part.quotient * unit:.2g}·‖v‖, where the "
-                    f"largest eigenvalue is at least {largest * unit:.3g}. No x changes it; project "
-                    "the right-hand side, or add a ridge."
+                    f"largest eigenvalue is at least {largest * unit:.3g}. No x changes it; "
+                    "project the right-hand side, or add a ridge."
                 )
         lowest = min(low, math.inf if reached[0] is None else reached[0])
-        # A quotient that is smaller is rounding, and shows no more than that.
-        lowest = max(lowest, ROUNDING * epsilon(gradient) * high)
-        if not sentences and lowest < high / ILL_POSED**2:
+        # A quotient that is smaller is rounding, and shows no more than that; one that is negative
+        # is of an indefinite Hessian, whose condition number no quotient tells.
+        rounding = ROUNDING * epsilon(gradient) * high
+        is_indefinite = lowest < -rounding
+        lowest = max(lowest, rounding)
+        if not (sentences or is_indefinite) and lowest < high / ILL_POSED**2:
             sentences.append(
                 "The problem is ill-posed: the condition number of the "
                 f"{'' if is_plain else 'preconditioned '}Hessian is at least "

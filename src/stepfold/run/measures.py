@@ -184,7 +184,7 @@ class GradientNorm(Measure):
         magnitude = self.upper * lengths
         if isinstance(problem, QuadraticProblem):
             magnitude = problem.gradient_magnitude(lengths, self.upper)
-            if not self._is_preconditioned:
+            if not self._is_preconditioned and problem.euclidean is not problem:
                 # The upper bound is of another inner product, and says nothing in this one.
                 magnitude = problem.euclidean.gradient_magnitude(0 * lengths, 0.0)
         self._roundings[places] = ROUNDED * epsilon(x) * magnitude

@@ -191,8 +191,8 @@ class ConjugateGradients:
         nothing = np.zeros(self.sizes.size)
         if not self.carries_residual:
             return nothing
-        magnitude = loop.problem.gradient_magnitude(nothing, self.largest)
-        return RESTING * epsilon(self.x) * magnitude
+        least: FloatArray = loop.problem.gradient_magnitude(nothing, self.largest)
+        return RESTING * epsilon(self.x) * least
 
     def _note_largest(self, loop: Loop, quotient: float) -> None:
         self.largest = max(self.largest, quotient)

@@ -22,10 +22,10 @@ from stepfold.operators import LinearMap
 from stepfold.polynomial import worst_case_period_rate
 from stepfold.problems import LeastSquares, Problem, Quadratic, QuadraticProblem
 from stepfold.result import GuardEvent, Status
-from stepfold.run.diagnosis import null_space_floor
+from stepfold.run.diagnosis import ROUNDING, null_space_floor
 from stepfold.run.ledger import Seen
 from stepfold.run.loop import Loop, Policy
-from stepfold.run.policies.guard import ROUNDING, Watch
+from stepfold.run.policies.guard import Watch
 from stepfold.schedules import Schedule, roundoff_amplification
 from stepfold.spectrum import SpectralBounds
 
@@ -332,8 +332,8 @@ class Cycle(Policy):
             return []
         return [
             f"The last period changed the gradient norm by the factor {factor:.3g}, where bounds "
-            f"[{bounds.lower * unit:.6g}, {bounds.upper * unit:.6g}] allow {allowed:.3g}: rounding, "
-            "or eigenvalues outside; check the bounds with `estimate_bounds`."
+            f"[{bounds.lower * unit:.6g}, {bounds.upper * unit:.6g}] allow {allowed:.3g}: "
+            "rounding, or eigenvalues outside; check the bounds with `estimate_bounds`."
         ]
 
 
