@@ -68,6 +68,7 @@ class Case:
         penalty: g, or None.
         smooth: Gradient of a smooth problem in any precision.
         map: The map in any precision, or None.
+        adjoint: What is given out as the adjoint of the matrix, where it is another one.
     """
 
     number: int
@@ -83,6 +84,7 @@ class Case:
     penalty: Any = None
     smooth: Any = None
     map: Any = None
+    adjoint: Any = None
     kappa: float = 1.0
     size: int = 0
 
@@ -293,6 +295,7 @@ def _operator(rng: Any, made: Case) -> Any:
     if flaw == 1 and made.form == "least squares":
         made.flaws.add("wrong adjoint")
         adjoint = adjoint * (1 + 10.0 ** rng.uniform(-6, -1) * rng.random(adjoint.shape))
+        made.adjoint = adjoint
     breaks_at = int(rng.integers(6, 30)) if flaw == 2 else 10**9
     if flaw == 2:
         made.flaws.add("NaN")
@@ -329,6 +332,12 @@ def extremes(made: Case) -> tuple[float, float]:
         return made.ridge, made.ridge
     root = 1 / np.sqrt(made.metric.astype(np.longdouble)) if made.metric is not None else 1
     flat = wide / top
+    if made.adjoint is not None:
+        # Of the Hessian as its products are.
+        both = (made.adjoint.astype(wide.dtype) / top) @ flat
+        values = np.linalg.eigvalsh(_double((both + both.conj().T) / 2))
+        ends = values.astype(np.longdouble) * top * top + made.ridge
+        return float(ends[0]), float(ends[-1])
     if made.form == "least squares":
         scaled = flat * root
         peak = np.abs(scaled).max()

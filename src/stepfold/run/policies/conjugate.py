@@ -175,7 +175,12 @@ class ConjugateGradients:
             quotients = np.where(self._lengths > 0, curvature / self._lengths, 0.0)
         if np.isfinite(quotients).all():
             self._note_largest(loop, float(quotients.max(initial=0.0)))
+        before = self.indefinite
         flat = self._is_flat(quotients)
+        if self.indefinite != before and loop.problem.euclidean is loop.problem:
+            # As it is, and not as it would be if the Hessian were symmetric.
+            exact = curvature / norms(self._direction) ** 2
+            self.indefinite = float(np.nanmin(exact, initial=0.0))
         if flat[loop.positions].all():
             # Singular along all directions that are left: nothing can be gained by going on.
             loop.ledger.num_products += loop.problem.products_per_gradient
