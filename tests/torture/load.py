@@ -162,6 +162,12 @@ JOBS: dict[str, Callable[[np.random.Generator, Path], None]] = {
 }
 
 
+def once(rng: np.random.Generator, folder: Path) -> None:
+    """Every job, one after the other."""
+    for job in JOBS.values():
+        job(rng, folder)
+
+
 def held() -> tuple[float, int, int]:
     """Resident memory in MB, open descriptors, threads."""
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 1e6
@@ -177,8 +183,7 @@ def run(seconds: float, every: float, seed: int = 0) -> dict[str, Any]:
     began, due = time.monotonic(), 0.0
     with tempfile.TemporaryDirectory() as folder:
         # Every job once: what is imported and compiled at first use is no growth.
-        for job in JOBS.values():
-            job(rng, Path(folder))
+        once(rng, Path(folder))
         while (now := time.monotonic() - began) < seconds:
             if now >= due:
                 samples.append((now, *held()))

@@ -55,7 +55,10 @@ class Coefficients:
         # Rows that have been in one run of conjugate gradients from the first step on.
         self._is_whole = np.ones(num_rows, dtype=bool)
         self._looked_at = 0
-        self._has_ended = self._is_flat = False
+        self._has_ended = False
+        self._rests = np.zeros(num_rows, dtype=bool)
+        # Rows that have met a direction along which the Hessian is 0 to rounding.
+        self._is_flat = np.zeros(num_rows, dtype=bool)
         self._bounds: tuple[int, SpectralBounds | None] = (0, None)
 
     @property
@@ -79,14 +82,14 @@ class Coefficients:
             quotients: Rayleigh quotients of the directions.
             largest: The largest so far.
         """
+        resting = self._rests | resting
         flat = ~(quotients > self._rounding * largest)
-        resting = resting | flat
-        if not self._has_ended and flat[int(np.argmax(self._is_whole))]:
-            self._is_flat = True
-        self._has_ended = self._has_ended or bool(resting[self._is_whole].all())
+        self._is_flat |= flat & ~resting
+        self._rests = resting | flat
+        self._has_ended = self._has_ended or bool(self._rests[self._is_whole].all())
         if not self._has_ended:
             steps = np.asarray(sizes, dtype=np.float64)
-            self._steps.append(np.where(resting, np.nan, steps))
+            self._steps.append(np.where(self._rests, np.nan, steps))
 
     def ratio(self, ratios: Sequence[float] | FloatArray) -> None:
         """Take in the ratios βₖ after that step."""
@@ -99,6 +102,7 @@ class Coefficients:
         if not self._is_whole[places].any():
             return Coefficients(self._eps, len(places))
         self._is_whole, self._bounds = self._is_whole[places], (0, None)
+        self._rests, self._is_flat = self._rests[places], self._is_flat[places]
         self._steps = [sizes[places] for sizes in self._steps]
         self._ratios = [ratios[places] for ratios in self._ratios]
         return self
@@ -173,7 +177,7 @@ class Coefficients:
         off = np.maximum(off[some] / highest, ROUNDING)
         upper = highest * outer_end(diagonal[some] / highest, off, 1.0, needed, ROUNDING)
         rounding = self._rounding * highest
-        if self._is_flat:
+        if self._is_flat[int(np.argmax(self._is_whole))]:
             lowest = min(lowest, rounding)
         is_seen = lowest > rounding
         lower = LOWER_MARGIN * lowest if is_seen else 0.0

@@ -31,6 +31,7 @@ from stepfold._arrays import (
     row_dots,
     scaled,
     take,
+    tiny,
 )
 from stepfold._typing import FloatArray
 from stepfold.kernels import ConjugateBlock, Steps, conjugate_block
@@ -193,11 +194,14 @@ class ConjugateGradients:
 
     def _least(self, loop: Loop) -> FloatArray:
         """Gradient norms that are rounding: those computed from a residual, as b is rounded."""
-        nothing = np.zeros(self.sizes.size)
-        if not self.carries_residual:
-            return nothing
-        least: FloatArray = loop.problem.gradient_magnitude(nothing, self.largest)
-        return RESTING * epsilon(self.x) * least
+        eps = epsilon(self.x)
+        # Squares of smaller vectors, and those times H, have lost digits.
+        lost = math.sqrt(tiny(self.x) / eps / min(self.largest or 1.0, 1.0))
+        least: FloatArray = np.full(self.sizes.size, lost)
+        if self.carries_residual:
+            magnitude = loop.problem.gradient_magnitude(0 * least, self.largest)
+            least = np.maximum(least, RESTING * eps * magnitude)
+        return least
 
     def _note_largest(self, loop: Loop, quotient: float) -> None:
         self.largest = max(self.largest, quotient)
