@@ -117,7 +117,6 @@ def test_a_copy_of_a_record_is_equal_and_read_only(name: str, way: str) -> None:
     again = WAYS[way](record)
     assert type(again) is type(record)
     assert again.to_dict() == record.to_dict()
-    assert str(again) == str(record)
     assert [array.flags.writeable for array in _arrays(again)] == [
         array.flags.writeable for array in _arrays(record)
     ]

@@ -30,8 +30,8 @@ class Truth:
 
     @property
     def high(self) -> float:
-        """Largest eigenvalue, with rounding: of Ritz values six digits are relied upon."""
-        return self._extremes()[1] * (1 + self._slack + 1e-6)
+        """Largest eigenvalue, with rounding: of Ritz values four digits are relied upon."""
+        return self._extremes()[1] * (1 + self._slack + 1e-4)
 
     @property
     def _slack(self) -> float:
@@ -88,7 +88,7 @@ def _flaw(name: str) -> Callable[..., bool]:
 
 def _below(truth: Truth, *numbers: float) -> bool:
     """An eigenvalue lies at the last number or below."""
-    return truth.low <= numbers[-1] + 1e-3 * abs(numbers[-1])
+    return truth.low <= numbers[-1] + 6e-3 * abs(numbers[-1])  # some have three digits
 
 
 def _beyond(truth: Truth, *numbers: float) -> bool:

@@ -156,7 +156,13 @@ def _lower_is_right(truth: Truth, problem: Any, options: dict[str, Any], result:
         return False
     guard, schedule = options.get("guard"), options.get("schedule")
     given = guard.bounds if guard is not None else getattr(schedule, "bounds", None)
-    return given is None or given.lower <= extremes(made)[0] * (1 + 1e-9) or bool(result.events)
+    if given is None or result.events:
+        return True
+    low, high = extremes(made)
+    # Of a singular matrix LAPACK finds rounding, which is no lower bound.
+    error = 100 * made.size * float(np.finfo(np.float64).eps)
+    least = high * (error**2 if made.form == "least squares" else error)
+    return given.lower <= max(low - least, made.ridge) * (1 + 1e-9)
 
 
 def _bounds(verdict: Verdict, truth: Truth, result: Any) -> None:

@@ -137,6 +137,8 @@ def unreachable_part(
     basis: list[Any] = []
     hessian = problem.hessian
     found = lanczos(lambda v: hessian @ v, gradient, num_steps, reorthogonalise=False, basis=basis)
+    if not np.isfinite(found.diagonal).all():
+        return UnreachablePart(None, 0.0, 0.0, cost * found.diagonal.size)
     weights = found.eigh()[1][:, 0].tolist()
     candidates = [ones]
     if basis:

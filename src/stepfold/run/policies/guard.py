@@ -304,7 +304,7 @@ def _probe(
         gradient = inner.gradient(x)
         gradient = gradient if gradient.ndim == 1 else gradient[0]
         spent += per_product
-    if not np.isfinite(norms(gradient)).all():
+    if not 0 < float(norms(gradient)[0]) < math.inf:
         return None, spent, None, None  # it shows nothing
     hessian = inner.hessian
 
