@@ -455,6 +455,18 @@ def test_where_sums_rule_a_step_takes_as_many_as_its_method_has() -> None:
     assert break_even(work, slow_sums, 1024, "textbook conjugate gradients", 20) == 40
 
 
+def test_a_depth_divides_the_latency_of_messages_and_multiplies_rows() -> None:
+    slow_messages = Costs(0.0, 0.0, latency=1.0, per_byte=0.0, sum_latency=0.0)
+    slow_products = Costs(1.0, 0.0, latency=0.0, per_byte=0.0)
+    flat, deep = (HaloWork(10**6, 5 * 10**6, 2, depth) for depth in (1, 8))
+    assert flat.step_seconds(slow_messages, 100, "known steps") == 4
+    assert deep.step_seconds(slow_messages, 100, "known steps") == pytest.approx(4 / 8)
+    assert deep.step_seconds(slow_messages, 100, "fused conjugate gradients") == 4
+    # A square of 100 × 100 unknowns with seven lines more on each of its sides.
+    ratio = deep.step_seconds(slow_products, 100, "known steps") / 50_000
+    assert ratio == pytest.approx((10_000 + 4 * 7 * 100) / 10_000)
+
+
 def test_with_x_everywhere_no_method_saves_a_sum() -> None:
     only_network = Costs(0.0, 0.0, latency=1e-5, per_byte=1e-9)
     work = RowsWork(10**5, 10**7)
