@@ -26,7 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, check_nonnegative, check_period, check_positive
+from stepfold._checks import (
+    check_choice,
+    check_count,
+    check_instance,
+    check_nonnegative,
+    check_period,
+    check_positive,
+)
 from stepfold._codec import JsonRecord
 from stepfold.distributed.group import Alone, Group
 from stepfold.distributed.unknowns import ShardedQuadratic
@@ -191,7 +198,7 @@ class RowsWork(JsonRecord):
 
 
 def _check(num_processes: int, unknowns: int | None, period: int) -> None:
-    check_count("num_processes", num_processes)
+    check_count("num_processes", num_processes, maximum=10**9)
     check_period(period)
     if unknowns is not None and num_processes > unknowns:
         raise ValueError(
@@ -201,8 +208,7 @@ def _check(num_processes: int, unknowns: int | None, period: int) -> None:
 
 
 def _method(name: str) -> tuple[int, int, bool]:
-    if name not in METHODS:
-        raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {name!r}")
+    check_choice("method", name, METHODS)
     return METHODS[name]
 
 
@@ -215,6 +221,12 @@ def break_even(
     >>> break_even(HaloWork(10**4, 5 * 10**4), costs, 16, "textbook conjugate gradients") > 2.5
     True
     """
+    if not isinstance(work, (HaloWork, RowsWork)):
+        raise TypeError(
+            f"`work` must be HaloWork or RowsWork, got {type(work).__name__}; as "
+            "`RowsWork(columns, entries)`"
+        )
+    check_instance("costs", costs, Costs, "take those of `measured_costs`")
     ours = work.step_seconds(costs, num_processes, "known steps", period)
     return work.step_seconds(costs, num_processes, method, period) / ours if ours else math.inf
 

@@ -14,17 +14,21 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from stepfold._checks import check_count, check_positive, check_vector
+from stepfold._checks import check_count, check_instance, check_positive, check_vector
 from stepfold._codec import JsonRecord
 from stepfold._krylov import Tridiagonal
 from stepfold._show import Shown, axes_of, counted, drawing, lines
 from stepfold._typing import FloatArray
 from stepfold.measure._rules import Factor, factor_of, gauss_nodes, gauss_rule
 from stepfold.spectrum import SpectralBounds
+from stepfold.spectrum.bounds import check_bounds
 
 FORMAT = "stepfold.measure/1"
 # Nodes whose relative distance is smaller are one eigenvalue: rounding errors make several of it.
 EQUAL = 64 * float(np.finfo(np.float64).eps)
+
+# A Gauss rule of so many nodes takes half a minute.
+_MOST_NODES = 5_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +146,8 @@ class SpectralMeasure(Shown, JsonRecord):
         >>> round(SpectralMeasure.uniform(SpectralBounds(1.0, 3.0)).mean(lambda x: x**2), 12)
         4.333333333333
         """
-        num_nodes = check_count("num_nodes", num_nodes)
+        num_nodes = check_count("num_nodes", num_nodes, maximum=_MOST_NODES)
+        check_bounds(bounds, or_none=False)
         if bounds.lower == bounds.upper:
             return cls(np.array([bounds.upper]), np.ones(1), "uniform")
         nodes, weights = np.polynomial.legendre.leggauss(num_nodes)
@@ -177,7 +182,7 @@ class SpectralMeasure(Shown, JsonRecord):
         """
         for label, value in (("ratio", ratio), ("scale", scale)):
             check_positive(label, value)
-        num_nodes = check_count("num_nodes", num_nodes)
+        num_nodes = check_count("num_nodes", num_nodes, maximum=_MOST_NODES)
         name = f"Marchenko–Pastur, ratio {ratio:g}"
         if ratio > 1:
             # HᵀH has the eigenvalues of HHᵀ, whose ratio is 1/r, and n − m zeros.
@@ -354,3 +359,12 @@ class SpectralMeasure(Shown, JsonRecord):
         sums[-1] = 1.0
         values: FloatArray = sums[np.searchsorted(self.nodes, eigenvalues, side="right")]
         return values
+
+
+def check_measure(measure: Any, name: str = "measure", *, or_none: bool = False) -> SpectralMeasure:
+    """Return a measure, or None where that is allowed."""
+    remedy = "wrap eigenvalues as `SpectralMeasure.from_eigenvalues(values)`"
+    checked: SpectralMeasure = check_instance(
+        name, measure, SpectralMeasure, remedy, or_none=or_none
+    )
+    return checked

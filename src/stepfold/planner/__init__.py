@@ -147,7 +147,10 @@ def plan(
             bounds, notes = relevant_bounds(problem)
             may_look = True
     if bounds.upper == 0:
-        raise ValueError("the operator is zero; every x is a solution and no step has a best size")
+        raise ValueError(
+            "`bounds.upper` must be positive, got 0.0: the operator is zero, every x is a solution "
+            "and no step has a best size"
+        )
     per_step = 1 if known is None else known.products_per_gradient
     choice = choose(bounds, rtol, period, known if may_look else None)
     notes += reasons(choice, bounds) + _certainty(bounds)

@@ -28,7 +28,7 @@ from stepfold._arrays import (
     to_host,
     without_labels,
 )
-from stepfold._checks import check_matrix, check_unmasked
+from stepfold._checks import check_array, check_instance, check_matrix, check_unmasked
 from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.operators import OwnOperator, apply, column_squares
@@ -274,6 +274,7 @@ def jacobi_preconditioner(problem: QuadraticProblem[Any]) -> Any:
     >>> jacobi_preconditioner(LeastSquares(np.array([[3.0, 0.0], [4.0, 2.0]]), np.ones(2)))
     array([25.,  4.])
     """
+    check_instance("problem", problem, QuadraticProblem, "as `LeastSquares(operator, rhs)`")
     operator: Any = problem.operator if isinstance(problem, LeastSquares) else problem.hessian
     diagonal: Any = None
     if isinstance(problem, LeastSquares):
@@ -372,7 +373,7 @@ class _Composed(OwnOperator):
 
 
 def _check_diagonal(diagonal: Any, size: int) -> None:
-    values = np.asarray(to_host(diagonal), dtype=np.float64)
+    values = check_array("preconditioner", to_host(diagonal))
     if values.shape != (size,):
         raise ValueError(
             f"`preconditioner` must have shape ({size},) to be a diagonal, got {values.shape}"

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._arrays import put_rows, take
-from stepfold._checks import check_callable, check_count, check_nonnegative
+from stepfold._checks import check_callable, check_count, check_flag, check_nonnegative
 from stepfold._typing import FloatArray
 from stepfold.result import History, Status
 from stepfold.run.thinned import Thinned
@@ -184,7 +184,8 @@ class Ledger:
         self._waited = np.zeros(count, dtype=np.int64)
         self._longest = self._last_time = 0.0
         self._checks: Thinned[tuple[Any, ...]] = Thinned(count)
-        self._iterates: Thinned[Any] | None = Thinned(count) if keep_iterates else None
+        keeps = check_flag("keep_iterates", keep_iterates)
+        self._iterates: Thinned[Any] | None = Thinned(count) if keeps else None
 
     @property
     def status(self) -> Status | None:

@@ -10,12 +10,11 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Protocol, overload
 
 import numpy as np
 
-from stepfold._checks import check_vector
+from stepfold._checks import check_count, check_path, check_text, check_vector
 from stepfold._codec import JsonRecord
 from stepfold._registry import Registry
 from stepfold._show import Shown, axes_of, drawing, in_a_line, lines
@@ -101,7 +100,7 @@ class Schedule(Shown, JsonRecord, Sequence[float]):
 
     def __call__(self, count: int) -> float:
         """Step size of iteration ``count`` = 0, 1, …, repeating with period T."""
-        return float(self.steps[count % self.period])
+        return float(self.steps[check_count("count", count, minimum=0) % self.period])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Schedule):
@@ -181,6 +180,7 @@ class Schedule(Shown, JsonRecord, Sequence[float]):
         array([1., 4., 2., 3.])
         """
         ascending = np.sort(self.steps)
+        check_text("order", order)
         steps = ascending[ORDERS[order](ascending)]
         return dataclasses.replace(self, steps=steps, order=order)
 
@@ -199,6 +199,7 @@ class Schedule(Shown, JsonRecord, Sequence[float]):
                 f"a schedule of {self.name} steps must have a `builder` to be rebuilt, got None; "
                 "build it anew from the bounds"
             )
+        check_bounds(bounds, or_none=False)
         schedule = SCHEDULES[self.builder](bounds, self.period)
         return schedule if schedule.order == self.order else schedule.reordered(self.order)
 
@@ -208,7 +209,7 @@ class Schedule(Shown, JsonRecord, Sequence[float]):
         Raises:
             FileExistsError: If ``path`` exists; nothing is overwritten.
         """
-        with Path(path).open("x", encoding="utf-8") as file:
+        with check_path("path", path).open("x", encoding="utf-8") as file:
             json.dump(self.to_dict(), file, indent=2)
             file.write("\n")
 
@@ -220,8 +221,9 @@ class Schedule(Shown, JsonRecord, Sequence[float]):
             FileNotFoundError: If there is no such file.
             ValueError: If it is not a schedule.
         """
+        path = check_path("path", path)
         try:
-            record = json.loads(Path(path).read_text(encoding="utf-8"))
+            record = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
             # Not JSON, not UTF-8, an integer of 4300 digits, or brackets without end.
             raise ValueError(f"{path} is not a schedule: it is not JSON ({error})") from None

@@ -13,7 +13,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stepfold._checks import check_count, check_nonnegative, check_real, check_share
+from stepfold._checks import (
+    check_count,
+    check_instance,
+    check_items,
+    check_nonnegative,
+    check_real,
+    check_share,
+)
 from stepfold._codec import JsonRecord
 from stepfold._show import counted, lines
 
@@ -76,7 +83,7 @@ class SpectralBounds(JsonRecord):
             object.__setattr__(self, name, float(check_real(name, getattr(self, name))))
         if not 0 <= self.lower <= self.upper < math.inf:
             raise ValueError(
-                "bounds must satisfy 0 <= lower <= upper < inf, "
+                "`bounds` must satisfy 0 <= lower <= upper < inf, "
                 f"got lower={self.lower!r}, upper={self.upper!r}"
             )
         for name in ("reached_lower", "reached_upper"):
@@ -95,7 +102,7 @@ class SpectralBounds(JsonRecord):
     def _check_provenance(self) -> None:
         for name in ("lower_certainty", "upper_certainty"):
             value = getattr(self, name)
-            if value not in tuple(Certainty):
+            if not isinstance(value, str) or value not in tuple(Certainty):
                 raise ValueError(
                     f"`{name}` must be one of {', '.join(map(repr, map(str, Certainty)))}, got "
                     f"{value!r}"
@@ -216,7 +223,9 @@ def tightest(parts: Iterable[SpectralBounds]) -> SpectralBounds:
     >>> tightest([SpectralBounds(1.0, 4.5, method="steps"), proved]).method
     'upper: discs (tighter than steps); lower: steps'
     """
-    parts = list(parts)
+    parts = check_items("parts", parts, "SpectralBounds")
+    for part in parts:
+        check_instance("parts", part, SpectralBounds, "take those of `estimate_bounds`")
     if not parts:
         raise ValueError("`parts` must hold at least one record of bounds, got none")
     # Last in the keys: a method that has looked from inside as well can say what it did not see.
