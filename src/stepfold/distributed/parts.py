@@ -269,9 +269,11 @@ def _opened(path: Path, axis: int) -> Parts:
         raise ValueError(f"{path / LIST} is damaged ({error!r}); write it again") from None
     if found != FORMAT:
         raise ValueError(f"{path / LIST} must be of format {FORMAT!r}, got {found!r}")
-    parts = []
+    parts: list[Part] = []
     for name, shape in listed:
         file = path / name
+        if any(file == part.path for part in parts):
+            raise ValueError(f"{path / LIST} must name each file once, got {name!r} twice")
         if Path(name).name != name:
             raise ValueError(f"{path / LIST} must name files beside it, got {name!r}")
         there, kind = _facts(file)
@@ -305,7 +307,9 @@ def _facts(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
         raise FileNotFoundError(f"{path} is missing; write it again, or list the parts anew")
     try:
         held = _load(path)
-    except (ValueError, EOFError, OSError, KeyError) as error:
+    except ImportError:
+        raise
+    except Exception as error:  # noqa: BLE001 (what a damaged archive raises nobody has listed)
         raise ValueError(f"{path} is damaged or no array ({error}); write it again") from None
     return tuple(int(length) for length in held.shape), np.dtype(held.dtype)
 
@@ -314,7 +318,8 @@ def _load(path: Path) -> Any:
     if path.suffix == ".npz":
         import scipy.sparse
 
-        return scipy.sparse.csr_array(scipy.sparse.load_npz(path))
+        with path.open("rb") as file:
+            return scipy.sparse.csr_array(scipy.sparse.load_npz(file))
     if path.suffix == ".zarr":
         try:
             import zarr
