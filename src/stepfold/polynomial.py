@@ -14,8 +14,8 @@ import numpy as np
 
 from stepfold._checks import (
     check_array,
-    check_nonnegative,
     check_count,
+    check_nonnegative,
     check_period,
     check_real,
     check_share,
