@@ -12,8 +12,6 @@ PERIOD_WITHOUT_LOWER = 128
 LONGEST_PERIOD = 1024
 """Longest period for which the default orders are shown to be safe in float64."""
 _OUT_OF_REACH = 10**15
-# Nobody minds whether a period that is longer takes one step more.
-_ONE_MORE = 10**6
 
 
 def period_without_lower(bounds: SpectralBounds) -> int:
@@ -53,6 +51,6 @@ def _period_for(bounds: SpectralBounds, rate: float) -> int:
     if angle >= exponent * _OUT_OF_REACH:
         return _OUT_OF_REACH
     period = max(1, math.ceil(angle / exponent * (1 - 1e-12)))
-    if period > _ONE_MORE:
-        return period
+    if period > LONGEST_PERIOD**2:
+        return period  # nobody takes so many: one more or less does not matter
     return period if chebyshev_period_rate(bounds, period) <= rate * (1 + 1e-9) else period + 1
