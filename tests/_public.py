@@ -16,7 +16,7 @@ from _docs import DOCS
 
 # A shape such as (n,) or (m, n), or the word itself.
 _SHAPE = re.compile(r"\bshapes?\b|\(\.*\s*\w+,[^()]*\)|\bscalars?\b")
-_UNIT = re.compile(r"\bunits?\b|\bseconds\b|\bbytes\b|\bratio\b|\brelative\b|\bdimensionless\b")
+_UNIT = re.compile(r"\bunits?\b")
 _ARRAY = re.compile(r"Array|Tensor|Matrix|ndarray")
 # A year, a report's number, a standard's name, or a page that derives it.
 _SOURCE = re.compile(r"\b(1[89]|20)\d\d\b|arXiv|Derived|References:|docs/theory")
@@ -40,12 +40,23 @@ class Name:
 
     @property
     def doc(self) -> str:
-        """Its docstring, with that of its methods if it is a class."""
+        """Its docstring."""
         return inspect.getdoc(self.value) or ""
 
     @property
     def is_class(self) -> bool:
+        """Whether it is a class."""
         return inspect.isclass(self.value)
+
+    @property
+    def has_signature(self) -> bool:
+        """Whether it takes arguments of its own; errors and warnings take a message."""
+        return not (self.is_class and issubclass(self.value, BaseException))
+
+    @property
+    def returned(self) -> str:
+        """What a function returns, as it is annotated."""
+        return "" if self.is_class else str(inspect.signature(self.value).return_annotation)
 
     def parameters(self) -> list[inspect.Parameter]:
         """The arguments that somebody gives it."""
@@ -53,14 +64,36 @@ class Name:
         return [each for name, each in signature.parameters.items() if name != "self"]
 
     def takes_or_returns_arrays(self) -> bool:
-        if self.is_class:
-            return any(_ARRAY.search(str(each.annotation)) for each in self.parameters())
-        returned = inspect.signature(self.value).return_annotation
-        words = [str(each.annotation) for each in self.parameters()] + [str(returned)]
-        return any(map(_ARRAY.search, words))
+        """Whether arrays are annotated."""
+        words = [str(each.annotation) for each in self.parameters()]
+        return any(map(_ARRAY.search, [*words, self.returned]))
 
     def says_shapes(self) -> bool:
+        """Whether the docstring has a shape."""
         return bool(_SHAPE.search(self.doc))
+
+    def is_measured(self) -> bool:
+        """Whether it makes steps, bounds or a spectrum, which have units."""
+        makes = re.search(r"\bSchedule\b|SpectralBounds|SpectralMeasure|Ellipse", self.returned)
+        parts = ("schedules", "spectrum", "measure")
+        return bool(makes) and self.module.removeprefix("stepfold.").split(".")[0] in parts
+
+    def says_units(self) -> bool:
+        """Whether the docstring has a unit."""
+        return bool(_UNIT.search(self.doc))
+
+    def is_published(self) -> bool:
+        """Whether it is a formula or a method that somebody found."""
+        package = self.module.removeprefix("stepfold.").split(".")[0]
+        if package == "iterations":
+            return str(self).rsplit(".", 1)[1] not in ("Iteration", "GradientDescent")
+        makes = re.search(r"\bSchedule\b|SpectralMeasure", self.returned)
+        rate = re.search(r"_(rate|bound|steps)$", self.path)
+        return bool(makes or rate) and package in ("schedules", "measure", "polynomial")
+
+    def says_source(self) -> bool:
+        """Whether the docstring has one."""
+        return bool(_SOURCE.search(self.doc))
 
     def raised(self) -> set[str]:
         """Errors about arguments that its own lines raise."""
