@@ -5,6 +5,7 @@ python docs/start/which_method.py     writes which-method.svg and the tables in 
 
 from __future__ import annotations
 
+import re
 import textwrap
 import tomllib
 from html import escape
@@ -102,13 +103,19 @@ def tables() -> str:
             if "short" not in answer:
                 continue
             calls = ", ".join(f"`{answer[key]}`" for key in ("code", "command") if key in answer)
-            pages = ", ".join(f"{{doc}}`{page}`" for page in answer["pages"])
+            pages = ", ".join(f"[{_title(page)}](..{page}.md)" for page in answer["pages"])
             rows.append(
                 f"| {answer['table']} | {calls}: {answer['cost']} ({pages}). "
                 f"**Better:** {answer['rival']}. |"
             )
         parts.append("\n".join(rows) + "\n")
     return "\n".join(parts)
+
+
+def _title(page: str) -> str:
+    """The heading of a document of the site."""
+    text = (HERE.parent / f"{page.lstrip('/')}.md").read_text(encoding="utf-8")
+    return re.search(r"^# (.+)$", text, re.MULTILINE)[1]
 
 
 def filled(page: str) -> str:

@@ -52,8 +52,8 @@ METHODS = {
     "fused conjugate gradients": (14, 1, False),
     "pipelined conjugate gradients": (22, 1, True),
 }
-# Sums at the end of a period: the gradient's norm, and that of x.
-SUMS_OF_A_LOOK = 2
+# Sums at the end of a period: the norms of the gradient and of x together.
+SUMS_OF_A_LOOK = 1
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class HaloWork(JsonRecord):
             costs: What operations take.
             num_processes: P.
             method: A key of `METHODS`.
-            period: T of known steps, after which there are two sums.
+            period: T of known steps, after which there is one sum.
 
         Raises:
             ValueError: If the method is unknown, or there are more processes than unknowns.

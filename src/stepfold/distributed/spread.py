@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stepfold._arrays import row_dots
+from stepfold._typing import FloatArray
 from stepfold.distributed.exchange import Exchange
 from stepfold.distributed.layout import Layout
 
@@ -179,6 +181,11 @@ class Space:
             raise ValueError(f"`axis` must be the last one, got {axis}")
         wide = x.local.astype(np.float64, copy=False) if x.local.dtype.kind == "f" else x.local
         return self.total(wide.sum(-1))
+
+    def dots(self, *pairs: tuple[Spread, Spread]) -> list[FloatArray]:
+        """Inner products of vectors, or of rows, pair by pair; one sum over the processes."""
+        parts = [row_dots(u.local, v.local) for u, v in pairs]
+        return list(self.total(parts))
 
     def max(self, x: Any, *, axis: int | None = None) -> Any:
         """Of all entries or of each row, over all processes."""

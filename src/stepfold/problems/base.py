@@ -181,6 +181,11 @@ class QuadraticProblem(Problem[ArrayT]):
         raise NotImplementedError
 
     @property
+    def sums_over_processes(self) -> bool:
+        """Whether an inner product is a sum over processes, for which each waits for the others."""
+        return False
+
+    @property
     def sums_in_words(self) -> str | None:
         """What sums over processes mean for the choice of a method; None for one process."""
         return None
