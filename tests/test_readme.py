@@ -17,6 +17,7 @@ import yaml
 
 import stepfold
 from stepfold import SpectralBounds, SpectralMeasure, chebyshev_steps, optimal_steps
+from stepfold.cli import COMMANDS
 from stepfold.lab.experiments.dugd import published_matrix
 from stepfold.polynomial import mean_squared_error
 
@@ -84,6 +85,12 @@ def test_every_link_of_readme_leads_to_a_file_and_a_heading() -> None:
         assert (ROOT / path).exists(), link
         if anchor:
             assert anchor in _anchors((ROOT / path).read_text(encoding="utf-8")), link
+
+
+def test_the_page_of_the_command_line_has_a_section_for_each_command() -> None:
+    page = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## `stepfold (\w+)`$", page, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r'^show\("(\w+)"\)$', page, re.MULTILINE) == list(COMMANDS)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import numpy as np
 
 from stepfold._checks import (
     check_array,
+    check_count,
     check_nonnegative,
     check_period,
     check_real,
@@ -227,9 +228,14 @@ def chebyshev_period_rate(bounds: SpectralBounds, period: int, *, kind: int = 1)
     return math.exp(-period * angle) * factor
 
 
+def _any_period(period: Any) -> int:
+    """T of a closed form, which may be longer than a schedule that is made."""
+    return check_count("period", period, maximum=2**53, remedy="no float counts further")
+
+
 def _chebyshev_terms(bounds: SpectralBounds, period: int, kind: int) -> tuple[float, float]:
     """s and c of the rate ``c exp(−T s)`` of a period."""
-    period = check_period(period)
+    period = _any_period(period)
     if not isinstance(kind, int) or kind not in (1, 2):
         raise ValueError(
             f"`kind` must be 1 or 2, got {kind!r}; for the fourth kind take "
@@ -261,7 +267,7 @@ def fourth_kind_period_rate(bounds: SpectralBounds, period: int) -> float:
     >>> fourth_kind_period_rate(SpectralBounds(0.0, 4.0), 2)
     0.4
     """
-    period = check_period(period)
+    period = _any_period(period)
     check_positive_bounds(bounds, or_none=False)
     return math.sqrt(bounds.upper) / (2 * period + 1)
 
@@ -328,7 +334,7 @@ def marchenko_pastur_mean_squared_error(ratio: float, period: int) -> float:
     >>> round(marchenko_pastur_mean_squared_error(0.5, 2), 12)
     0.142857142857
     """
-    period = check_period(period)
+    period = _any_period(period)
     remedy = "; from 1 on H has no inverse and the error on its kernel stays"
     check_share("ratio", ratio, remedy)
     return (1 - ratio) * ratio**period / (1 - ratio ** (period + 1))
@@ -354,7 +360,7 @@ def num_steps_to(rtol: float, period_rate: float, period: int = 1) -> float:
         raise ValueError(
             f"`period_rate` must be at least 0, got {period_rate!r}; take its absolute value"
         )
-    period = check_period(period)
+    period = _any_period(period)
     if period_rate >= 1:
         return math.inf
     if period_rate == 0:

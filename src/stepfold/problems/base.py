@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from stepfold._arrays import detached, is_array, library, norms, without_labels
 from stepfold._checks import check_numbers, makes_arrays
+from stepfold._show import as_call
 from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.operators import apply
 from stepfold.problems._units import Sizes
@@ -42,6 +43,9 @@ class Problem(ABC, Generic[ArrayT]):
     >>> Huber().gradient_step(np.array([3.0, 0.5]), 1.0)
     array([2., 0.])
     """
+
+    def __repr__(self) -> str:
+        return as_call(self)
 
     @abstractmethod
     def value(self, x: ArrayT) -> Any:

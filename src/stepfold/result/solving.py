@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._codec import JsonRecord
+from stepfold._show import Shown, axes_of, counted, drawing
 from stepfold._typing import ArrayT, FloatArray
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
@@ -81,6 +82,23 @@ class History(JsonRecord):
             values.flags.writeable = False
             object.__setattr__(self, name, values)
 
+    @property
+    def largest_norms(self) -> FloatArray:
+        """The gradient norm at each check, of a batch the largest, shape (checks,)."""
+        norms = self.gradient_norms
+        return norms if norms.ndim < 2 else norms.max(axis=1, initial=0.0)
+
+    def __str__(self) -> str:
+        """One line: how many looks, and what they found."""
+        if not self.num_steps.size:
+            return "nothing was looked at"
+        first, last = self.largest_norms[[0, -1]]
+        return (
+            f"{counted(self.num_steps.size, 'look')} in {counted(self.num_steps[-1], 'step')}, "
+            f"{counted(self.num_products[-1], 'product')} and {self.seconds[-1]:.3g} s: "
+            f"gradient norm from {first:.3g} to {last:.3g}"
+        )
+
 
 @dataclass(frozen=True)
 class GuardEvent(JsonRecord):
@@ -114,7 +132,7 @@ class GuardEvent(JsonRecord):
 
 
 @dataclass(frozen=True, eq=False)
-class Result(JsonRecord, Generic[ArrayT]):
+class Result(Shown, JsonRecord, Generic[ArrayT]):
     """Outcome of `solve` or of `accelerate`.
 
     Args:
@@ -199,6 +217,27 @@ class Result(JsonRecord, Generic[ArrayT]):
         if self.error_bound is not None:
             worth += f"; error at most {float(np.max(self.error_bound)):.3g}"
         return worth
+
+    def _drawing(self) -> str:
+        norms = self.history.largest_norms
+        return drawing("Gradient norm by products", norms, self.history.num_products, log=True)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the gradient norm against products with the operator, of a batch the largest.
+
+        Args:
+            ax: Axes of matplotlib; new ones if not given.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ModuleNotFoundError: If ``ax`` is not given and matplotlib is missing.
+        """
+        ax = axes_of(ax)
+        ax.semilogy(self.history.num_products, self.history.largest_norms, ".-")
+        ax.set(xlabel="products", ylabel="gradient norm")
+        return ax
 
     def __repr__(self) -> str:
         return f"Result({self.status.name} after {self.num_steps} steps: {self.advice})"

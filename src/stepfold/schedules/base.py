@@ -17,6 +17,7 @@ import numpy as np
 from stepfold._checks import check_count, check_path, check_text, check_vector
 from stepfold._codec import JsonRecord
 from stepfold._registry import Registry
+from stepfold._show import Shown, axes_of, drawing, in_a_line, lines
 from stepfold._typing import FloatArray
 from stepfold.schedules.ordering import ORDERS
 from stepfold.spectrum import SpectralBounds
@@ -26,7 +27,7 @@ FORMAT = "stepfold.schedule/1"
 
 
 @dataclass(frozen=True, eq=False)
-class Schedule(JsonRecord, Sequence[float]):
+class Schedule(Shown, JsonRecord, Sequence[float]):
     """T positive step sizes that repeat with period T.
 
     A schedule is a sequence of floats and a function of the step's count, so that it goes where
@@ -121,6 +122,52 @@ class Schedule(JsonRecord, Sequence[float]):
             self.builder,
             self.signed,
         )
+
+    def __str__(self) -> str:
+        """Three lines: what the steps are, the first of them, and what they are for.
+
+        >>> print(Schedule([0.5, 0.25]))
+        given: period 2, order given
+        0.5, 0.25
+        """
+        bounds = self.bounds
+        return lines(
+            (
+                f"{self.name}: period {self.period}, order {self.order}",
+                in_a_line(self.steps),
+                None
+                if bounds is None
+                else f"for eigenvalues in [{bounds.lower:.4g}, {bounds.upper:.4g}]",
+            )
+        )
+
+    def _drawing(self) -> str:
+        return drawing(f"Steps of {self.name}, in the order of the layers", self.steps)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the steps in their order, and sorted as a second curve.
+
+        Args:
+            ax: Axes of matplotlib; new ones if not given.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ModuleNotFoundError: If ``ax`` is not given and matplotlib is missing.
+
+        >>> import matplotlib
+        >>> matplotlib.use("agg")
+        >>> Schedule([0.5, 0.25]).plot().get_ylabel()
+        'step size'
+        """
+        ax = axes_of(ax)
+        places = np.arange(1, self.period + 1)
+        ax.plot(places, self.steps, "o-", label=self.name)
+        ax.plot(places, np.sort(self.steps)[::-1], "--", alpha=0.6, label="sorted")
+        ax.set(xlabel="step", ylabel="step size")
+        ax.legend(frameon=False)
+        return ax
 
     def reordered(self, order: str) -> Schedule:
         """Return the same steps in another order; ``order`` is a name from ``ORDERS``.

@@ -22,6 +22,7 @@ from stepfold._checks import (
     check_share,
 )
 from stepfold._codec import JsonRecord
+from stepfold._show import counted, lines
 
 
 class Certainty(enum.StrEnum):
@@ -150,6 +151,29 @@ class SpectralBounds(JsonRecord):
         if self.reached_upper == 0:
             return 0.0 if self.upper == 0 else math.inf
         return self.upper / self.reached_upper - 1
+
+    def __str__(self) -> str:
+        """Two lines: the ends and how reliable they are; where they are from.
+
+        >>> print(SpectralBounds(1.0, 9.0))
+        eigenvalues in [1, 9] (both ends assumed), condition number 9
+        given
+        """
+        low, high = self.lower_certainty, self.upper_certainty
+        sure = f"both ends {low}" if low is high else f"lower end {low}, upper end {high}"
+        ratio = self.condition_number
+        known = (
+            f"condition number {ratio:.4g}" if math.isfinite(ratio) else "no lower bound above 0"
+        )
+        chance = self.failure_probability
+        return lines(
+            (
+                f"eigenvalues in [{self.lower:.4g}, {self.upper:.4g}] ({sure}), {known}",
+                self.method
+                + (f", {counted(self.num_products, 'product')}" if self.num_products else "")
+                + (f", wrong with a probability of at most {chance:.1g} an end" if chance else ""),
+            )
+        )
 
     def __contains__(self, eigenvalue: float) -> bool:
         return self.lower <= eigenvalue <= self.upper
