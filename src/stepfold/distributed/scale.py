@@ -115,6 +115,7 @@ class HaloWork(JsonRecord):
         entries: Stored entries of the matrix.
         dimensions: Of the grid, 1 to 3: a block of m unknowns has ``m^(1 − 1/d)`` on each of its
             2d faces. A graph that is cut well is like a grid of 2.
+        depth: Known steps for which messages are exchanged once; see `ShardedQuadratic`.
 
     Raises:
         ValueError: If a number is out of range.
@@ -126,10 +127,12 @@ class HaloWork(JsonRecord):
     unknowns: int
     entries: int
     dimensions: int = 2
+    depth: int = 1
 
     def __post_init__(self) -> None:
         check_count("unknowns", self.unknowns)
         check_count("entries", self.entries)
+        check_count("depth", self.depth)
         if check_count("dimensions", self.dimensions) > 3:
             raise ValueError(f"`dimensions` must be 1, 2 or 3, got {self.dimensions}")
 
@@ -160,10 +163,16 @@ class HaloWork(JsonRecord):
         # All but two parts have neighbours on every side; of two each has one.
         neighbours = min(num_processes - 1, 2 * self.dimensions)
         face: float = part ** (1 - 1 / self.dimensions)
-        messages = neighbours * (costs.latency + BYTES * face * costs.per_byte)
-        product = float(max(product, messages))
         total = costs.sum_seconds(num_processes, 3)
         vectors = costs.step + passes * costs.number * part
+        depth = self.depth if method == "known steps" else 1
+        messages = neighbours * (costs.latency / depth + BYTES * face * costs.per_byte)
+        if depth == 1:
+            product = float(max(product, messages))
+        else:
+            # The rows of others around are multiplied too, and nothing while messages travel.
+            more = min(1 + neighbours * (depth - 1) * face / part, num_processes)
+            product, vectors = product * more + messages, vectors * more
         if method == "known steps":
             return vectors + product + SUMS_OF_A_LOOK * total / period
         return vectors + (max(product, total) if hides else product + sums * total)

@@ -150,10 +150,10 @@ class Result(Shown, JsonRecord, Generic[ArrayT]):
         notes: Sentences on this very run, to be read after the status' own advice.
         row_statuses: For a batch, how each row ended; empty for one problem.
         row_num_steps: For a batch, the steps after which each row ended; empty for one problem.
-        error_bound: ``‖∇f(x)‖ / lower``, which bounds ‖x − x*‖ as long as ``lower`` is a lower
-            bound of the spectrum; an array for a batch. None where no positive one is known, where
-            it is an estimate only and no certain error was asked for, where the run has refuted
-            it, and where the problem is preconditioned.
+        error_bound: ``‖∇f(x)‖ / lower``, the rounding of that gradient included, which bounds
+            ‖x − x*‖ as long as ``lower`` is a lower bound of the spectrum; an array for a batch.
+            None where no positive one is known, where it is an estimate only and no certain error
+            was asked for, where the run has refuted it, and where the problem is preconditioned.
         bounds: Bounds of the spectrum that the run went by or has found, for the next right-hand
             side; None where it knows none.
         gradient_norm: ‖∇f(x)‖ at the x that is returned, computed from x; an array for a batch,
