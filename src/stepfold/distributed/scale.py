@@ -71,6 +71,9 @@ class Costs(JsonRecord):
 
     Raises:
         ValueError: If a number is negative or not finite.
+
+    >>> Costs(entry=1e-9, number=1e-9, latency=1e-5, per_byte=1e-10).source
+    'given'
     """
 
     entry: float
@@ -112,18 +115,24 @@ class HaloWork(JsonRecord):
         entries: Stored entries of the matrix.
         dimensions: Of the grid, 1 to 3: a block of m unknowns has ``m^(1 − 1/d)`` on each of its
             2d faces. A graph that is cut well is like a grid of 2.
+        depth: Known steps for which messages are exchanged once; see `ShardedQuadratic`.
 
     Raises:
         ValueError: If a number is out of range.
+
+    >>> HaloWork(unknowns=10**6, entries=5 * 10**6).dimensions
+    2
     """
 
     unknowns: int
     entries: int
     dimensions: int = 2
+    depth: int = 1
 
     def __post_init__(self) -> None:
         check_count("unknowns", self.unknowns)
         check_count("entries", self.entries)
+        check_count("depth", self.depth)
         if check_count("dimensions", self.dimensions) > 3:
             raise ValueError(f"`dimensions` must be 1, 2 or 3, got {self.dimensions}")
 
@@ -154,10 +163,16 @@ class HaloWork(JsonRecord):
         # All but two parts have neighbours on every side; of two each has one.
         neighbours = min(num_processes - 1, 2 * self.dimensions)
         face: float = part ** (1 - 1 / self.dimensions)
-        messages = neighbours * (costs.latency + BYTES * face * costs.per_byte)
-        product = float(max(product, messages))
         total = costs.sum_seconds(num_processes, 3)
         vectors = costs.step + passes * costs.number * part
+        depth = self.depth if method == "known steps" else 1
+        messages = neighbours * (costs.latency / depth + BYTES * face * costs.per_byte)
+        if depth == 1:
+            product = float(max(product, messages))
+        else:
+            # The rows of others around are multiplied too, and nothing while messages travel.
+            more = min(1 + neighbours * (depth - 1) * face / part, num_processes)
+            product, vectors = product * more + messages, vectors * more
         if method == "known steps":
             return vectors + product + SUMS_OF_A_LOOK * total / period
         return vectors + (max(product, total) if hides else product + sums * total)
@@ -173,6 +188,9 @@ class RowsWork(JsonRecord):
 
     Raises:
         ValueError: If a number is out of range.
+
+    >>> RowsWork(columns=300, entries=10**6).columns
+    300
     """
 
     columns: int
@@ -217,6 +235,17 @@ def break_even(
 ) -> float:
     """How many times as many known steps as steps of another method take as long as those.
 
+    Args:
+        work: The problem.
+        costs: What operations take, in seconds.
+        num_processes: How many processes share it.
+        method: Name of the other method.
+        period: T, the known steps between two sums.
+
+    Raises:
+        TypeError: If ``work`` is neither of the two kinds.
+        ValueError: If there is no such method, or a number is not positive.
+
     >>> costs = Costs(1e-9, 1e-9, latency=1e-3, per_byte=0.0)
     >>> break_even(HaloWork(10**4, 5 * 10**4), costs, 16, "textbook conjugate gradients") > 2.5
     True
@@ -242,6 +271,11 @@ def measured_costs(group: Group, seconds: float = 1.0, **known: float) -> Costs:
     Raises:
         TypeError: If another keyword is given.
         ValueError: If there is one process, and a number of the network is not given.
+
+    >>> from stepfold.distributed import Alone
+    >>> costs = measured_costs(Alone(), 0.05, latency=1e-5, per_byte=1e-10)
+    >>> costs.entry > 0, costs.latency
+    (True, 1e-05)
     """
     unknown = set(known) - {"latency", "per_byte"}
     if unknown:

@@ -33,12 +33,16 @@ class Spread:
     Args:
         local: This process's entries along the last axis, in the order of `Layout.own`.
         space: Where the others are.
+        around: These entries and some of others around them, and for how many steps they are right;
+            None if they are not known.
     """
 
     __array_ufunc__ = None  # arrays of NumPy leave arithmetic with one of these to it
 
-    def __init__(self, local: NDArray[Any], space: Space) -> None:
-        self.local, self.space = local, space
+    def __init__(
+        self, local: NDArray[Any], space: Space, around: tuple[NDArray[Any], int] | None = None
+    ) -> None:
+        self.local, self.space, self.around = local, space, around
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -87,6 +91,7 @@ class Spread:
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.local[key] = _local(value)
+        self.around = None
 
     def __neg__(self) -> Spread:
         return Spread(-self.local, self.space)

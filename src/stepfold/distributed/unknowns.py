@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._arrays import norms
-from stepfold._checks import check_matrix
+from stepfold._checks import check_count, check_matrix
 from stepfold._typing import FloatArray
 from stepfold.distributed.agreement import agree, largest_sizes, made_alike
+from stepfold.distributed.deep import DeepHalo
 from stepfold.distributed.exchange import Exchange
 from stepfold.distributed.group import Group, current_group
 from stepfold.distributed.layout import Halo, Layout
@@ -52,6 +53,8 @@ class ShardedQuadratic(QuadraticProblem[Any]):
         local_rhs: b of the same unknowns, shape (mᵢ,), or (batch, mᵢ).
         layout: Who owns what; parts of about one size in the order of the numbers if None.
         group: The processes; those of torch.distributed, or this one alone, if None.
+        depth: Steps of a schedule that take one exchange of messages, by holding and multiplying
+            the rows of others within ``depth − 1`` edges too. Worth it where messages are slow.
 
     Raises:
         TypeError: If an argument is of a wrong type on a process, or processes have different
@@ -73,6 +76,8 @@ class ShardedQuadratic(QuadraticProblem[Any]):
         local_rhs: NDArray[Any],
         layout: Layout | None = None,
         group: Group | None = None,
+        *,
+        depth: int = 1,
     ) -> None:
         group = current_group() if group is None else group
         if not isinstance(group, Group):
@@ -84,6 +89,7 @@ class ShardedQuadratic(QuadraticProblem[Any]):
                     "`local_rows` must be a sparse matrix of SciPy, got "
                     f"{type(local_rows).__name__}; pass `scipy.sparse.csr_array(local_rows)`"
                 )
+            check_count("depth", depth)
             mine = Layout.even(local_rows.shape[1], group) if layout is None else layout
             rows, rhs = _checked(local_rows, local_rhs, mine, group)
             facts = {
@@ -96,6 +102,7 @@ class ShardedQuadratic(QuadraticProblem[Any]):
                 "`local_rhs` must have as many right-hand sides on all processes": None
                 if rhs.ndim == 1
                 else rhs.shape[0],
+                "`depth` must be the same on all processes": int(depth),
             }
             return (mine, rows, rhs), facts, Sizes.of(rows, rhs, is_squared=False)
 
@@ -106,6 +113,9 @@ class ShardedQuadratic(QuadraticProblem[Any]):
         self._space = Space(layout, Exchange(group))
         self._rows.vectors_like = self.spread(np.zeros(layout.own.size))
         self._inside = Quadratic(self._rows.inside, rhs)
+        self._deep = None
+        if depth > 1 and group.size > 1:
+            self._deep = DeepHalo(rows, rhs, layout, depth, group)
         self._rhs_norms: FloatArray | None = None
         self.exchange.agree_on_time()
 
@@ -166,6 +176,12 @@ class ShardedQuadratic(QuadraticProblem[Any]):
     def gradient_step(self, x: Any, gamma: Any) -> Any:
         """``x − gamma·gradient(x)``."""
         gamma = x.dtype.type(gamma)
+        if self._deep is not None:
+            around, num_steps = x.around or (self._deep.filled(x.local), self._deep.depth)
+            around = self._deep.gradient_step(around, gamma)
+            own = around[..., : x.local.shape[-1]]
+            left = num_steps - 1
+            return Spread(own, self._space, (around, left) if left else None)
         return self._swept(x, lambda own: self._inside.gradient_step(own, gamma), -gamma)
 
     def product(self, rows: Any) -> Any:
@@ -202,6 +218,7 @@ class ShardedQuadratic(QuadraticProblem[Any]):
         twin = copy.copy(self)
         twin._rhs_norms = None
         twin._inside = self._inside.rows_of(places)
+        twin._deep = self._deep and self._deep.rows_of(places)
         twin._sizes = replace(self._sizes, rhs=self._sizes.rhs[list(places)])
         return twin
 
@@ -217,6 +234,7 @@ class ShardedQuadratic(QuadraticProblem[Any]):
         twin._rows = self._rows.divided(exponent)
         rhs = rows_divided(self._inside.rhs, rhs_exponents)
         twin._inside = Quadratic(twin._rows.inside, rhs)
+        twin._deep = self._deep and self._deep.divided(exponent, rhs_exponents)
         return twin
 
     def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
