@@ -161,6 +161,10 @@ class QuadraticProblem(Problem[ArrayT]):
         zero: ArrayT = 0 * detached(self.linear_term)
         return zero
 
+    def lengths(self, rows: ArrayT) -> FloatArray:
+        """Norms of the rows in the inner product of the problem, or what they exceed."""
+        return norms(rows)
+
     def gradient_magnitude(self, lengths: FloatArray, upper: float) -> FloatArray:
         """Size of the numbers whose sum is a gradient: rounding is relative to it.
 
