@@ -148,6 +148,10 @@ class ShardedFixedPoint(FixedPoint[ArrayT]):
             is added up.
         group: The processes; those of torch.distributed, or this one alone, if None.
 
+    Raises:
+        TypeError: If ``map`` cannot be called.
+        ValueError: In a run, if a term has another shape or dtype than x.
+
     >>> from stepfold import solve
     >>> result = solve(ShardedFixedPoint(lambda x: 0.5 * x + 1.0), x0=np.zeros(1))
     >>> result.x.round(6)

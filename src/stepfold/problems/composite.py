@@ -51,8 +51,8 @@ class Composite(Generic[ArrayT]):
     """The objective ``f(x) + g(x)``.
 
     Args:
-        problem: f, smooth and convex.
-        penalty: g.
+        problem: f, smooth and convex, of x of shape (n,) or (batch, n).
+        penalty: g, of the same x.
 
     Raises:
         TypeError: If ``problem`` is no problem or a preconditioned one, if ``penalty`` is no
@@ -264,8 +264,13 @@ def landweber(problem: Problem[ArrayT], gamma: float | None = None) -> FixedPoin
     """Landweber's iteration as a map, ``x → x − γ∇f(x)``; for least squares x + γAᵀ(b − Ax).
 
     Args:
-        problem: f.
-        gamma: γ, above 0; 1/b for the estimated upper bound b of the Hessian if not given.
+        problem: f, of x of shape (n,).
+        gamma: γ, above 0, in units of 1 / Hessian; 1/b for the estimated upper bound b of the
+            Hessian if not given.
+
+    Raises:
+        TypeError: If ``problem`` is none.
+        ValueError: If ``gamma`` is not above 0.
 
     >>> from stepfold import LeastSquares
     >>> landweber(LeastSquares(np.eye(2), np.ones(2)), 0.5).map(np.zeros(2))
