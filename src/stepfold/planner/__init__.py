@@ -56,6 +56,12 @@ class Plan(Shown, JsonRecord):
         advice: Sentences: how sure the plan is, and when another tool is better.
         alternatives: Other methods and what they take.
         is_worst_case: Whether ``num_steps`` holds for every right-hand side.
+
+    >>> import numpy as np
+    >>> from stepfold import LeastSquares
+    >>> advice = plan(LeastSquares(np.diag([1.0, 3.0]), np.ones(2)), rtol=1e-6)
+    >>> advice.schedule.name, advice.bounds.upper
+    ('Chebyshev', 9.0)
     """
 
     schedule: Schedule

@@ -153,6 +153,9 @@ def composed_period_rate(schedule: Schedule) -> float:
         ValueError: If it is another schedule, or anytime steps that end within a silver schedule:
             the sum guarantees nothing then.
 
+    References:
+        Grimmer, Shu and Wang (arXiv:2410.16249), as `obs_f_steps`.
+
     >>> composed_period_rate(obs_f_steps(SpectralBounds(0.0, 1.0), 1))
     0.125
     """
