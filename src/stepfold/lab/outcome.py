@@ -127,12 +127,14 @@ class Section(JsonRecord):
             paragraphs stands on a line of its own.
         figure: Curves or pictures.
         table: Comes before the figure.
+        caption: What the figure shows, in plain text; said where the figure is, and nowhere else.
     """
 
     heading: str
     paragraphs: tuple[str | Formula, ...]
     figure: Figure | Pictures | None = None
     table: Table | None = None
+    caption: str = ""
 
 
 @dataclass(frozen=True, eq=False)
