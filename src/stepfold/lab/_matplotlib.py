@@ -195,7 +195,9 @@ def _scale(drawn: Any, axis: Axis, set_scale: Any, set_limits: Any) -> None:
 
 
 def _thin_out(drawn: Any, axis: Axis) -> None:
-    """Leave powers of ten alone where 2 and 5 between them would touch."""
+    """Fewer ticks where their labels would touch: of a logarithmic axis, the powers of ten."""
+    if not axis.log:
+        drawn.get_major_locator().set_params(nbins=5)
     low, high = drawn.get_view_interval()
     if axis.log and low > 0 and high > NARROW_SPAN * low and high < 1e3 * low:
         drawn.set_major_locator(LogLocator())

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._typing import FloatArray
+from stepfold._arrays import norms
 from stepfold.lab.explanation.subject import Subject
 from stepfold.lab.outcome import Section, Table
 from stepfold.problems import LeastSquares
@@ -26,11 +26,11 @@ def trust(subject: Subject) -> dict[str, Any]:
 def _of_run(subject: Subject, run: Result[Any]) -> dict[str, Any]:
     problem = subject.problem
     with np.errstate(over="ignore", invalid="ignore"):
-        gradient, length = _norms(problem.gradient(run.x)), _norms(run.x)
-        start = _norms(problem.linear_term)
+        gradient, length = norms(problem.gradient(run.x)), norms(run.x)
+        start = norms(problem.linear_term)
         residual = None
         if isinstance(problem, LeastSquares):
-            residual = _largest(_norms(problem.residual(run.x)), _norms(problem.rhs))
+            residual = _largest(norms(problem.residual(run.x)), norms(problem.rhs))
         bound = None
         if subject.bounds.lower > 0:
             # ‖x*‖ is at least ‖x‖ less the bound; no relative bound where that is not positive.
@@ -44,15 +44,6 @@ def _of_run(subject: Subject, run: Result[Any]) -> dict[str, Any]:
         "relative_residual": residual,
         "relative_error_bound": bound,
     }
-
-
-def _norms(rows: Any) -> FloatArray:
-    """Norms of rows of any size: squares of their entries may be out of range."""
-    values = np.abs(np.atleast_2d(np.asarray(rows))).astype(np.float64)
-    largest = values.max(axis=1)
-    units = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
-    norms: FloatArray = np.linalg.norm(values / units[:, None], axis=1) * units
-    return norms
 
 
 def _largest(values: Any, units: Any) -> float:
