@@ -107,6 +107,17 @@ def test_without_a_lower_bound_there_is_no_error_bound() -> None:
     assert {row[-1] for row in section.table.rows} == {"none"}
 
 
+@pytest.mark.parametrize("lower", [2.0, 20.0])
+def test_a_lower_bound_that_was_seen_to_be_wrong_gives_no_error_bound(lower) -> None:
+    problem = Quadratic(_symmetric(SPECTRUM), RHS)  # eigenvalues from 1
+    outcome = _explain(problem, bounds=SpectralBounds(lower, 50.0), rtol=1e-4)
+    section = next(s for s in outcome.sections if s.heading == "What the solutions are worth")
+    assert f"the lower bound {lower:g} is wrong" in " ".join(map(str, section.paragraphs))
+    assert {row[-1] for row in section.table.rows} == {"none"}
+    kept = _explain(problem, bounds=SpectralBounds(0.9, 50.0), rtol=1e-4)
+    assert kept.records["trust"]["conjugate gradients"]["relative_error_bound"] > 0
+
+
 @pytest.mark.parametrize("span", [1.5, 1e3, 1e12])
 def test_the_bars_of_a_spectrum_are_the_shares_of_its_eigenvalues(span) -> None:
     values = np.geomspace(1.0, span, 50)

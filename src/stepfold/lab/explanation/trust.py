@@ -13,6 +13,9 @@ from stepfold.problems import LeastSquares
 from stepfold.result import Result
 from stepfold.spectrum import Certainty
 
+# Weight of a gradient that is no more than rounding, and share of the largest eigenvalue that is.
+KERNEL, ROUNDING = 1e-26, 1e-12
+
 
 def trust(subject: Subject) -> dict[str, Any]:
     """For each run its status, products, relative gradient, relative residual and error bound.
@@ -32,7 +35,7 @@ def _of_run(subject: Subject, run: Result[Any]) -> dict[str, Any]:
         if isinstance(problem, LeastSquares):
             residual = _largest(norms(problem.residual(run.x)), norms(problem.rhs))
         bound = None
-        if subject.bounds.lower > 0:
+        if subject.bounds.lower > 0 and seen_below(subject) is None:
             # ‖x*‖ is at least ‖x‖ less the bound; no relative bound where that is not positive.
             error = gradient / subject.bounds.lower
             bound = _largest(error, np.maximum(length - error, 0.0))
@@ -74,8 +77,15 @@ def trust_section(subject: Subject) -> Section:
     ]
     if bounds.lower == 0:
         sentences.append("There is no error bound, for no lower bound above 0 is known.")
+    elif (seen := seen_below(subject)) is not None:
+        sentences.append(
+            f"There is no error bound, for the lower bound {bounds.lower:.6g} is wrong: the "
+            f"gradient has a part on eigenvalues of at most {seen:.6g}."
+        )
     elif bounds.lower_certainty is Certainty.GUARANTEED:
-        sentences.append("The lower bound is guaranteed, and so is the error bound.")
+        sentences.append(
+            "The lower bound is guaranteed, and so is the error bound, up to rounding."
+        )
     else:
         sentences.append(
             f"The lower bound is {bounds.lower_certainty.value}: the error bound holds if no "
@@ -87,6 +97,21 @@ def trust_section(subject: Subject) -> Section:
     return Section(
         "What the solutions are worth", tuple(sentences), table=Table(tuple(columns), rows)
     )
+
+
+def seen_below(subject: Subject) -> float | None:
+    """A Rayleigh quotient below the lower bound, which it proves wrong; None if none was seen."""
+    bounds, measure = subject.bounds, subject.measure
+    seen = [
+        event.eigenvalue
+        for run in subject.runs.values()
+        for event in run.events
+        if event.end == "lower"
+    ]
+    # What rounding has moved into the kernel of the operator has squares of its rounding as weight.
+    seen += measure.nodes[measure.weights > KERNEL].tolist()
+    below = [each for each in seen if each + ROUNDING * bounds.upper < bounds.lower]
+    return min(below, default=None)
 
 
 def counted(number: int) -> str:
