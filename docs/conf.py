@@ -38,8 +38,15 @@ myst_enable_extensions = ["colon_fence", "dollarmath", "amsmath"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
+autosummary_context = {"top": stepfold.__all__}
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_type_aliases = {"FloatArray": "FloatArray", "NDArray": "NDArray"}
+add_module_names = False
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 80
+toc_object_entries_show_parents = "hide"
 
 html_math_renderer = "mathml"
 html_static_path = ["_static"]

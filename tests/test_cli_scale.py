@@ -41,6 +41,18 @@ def test_with_x_everywhere_conjugate_gradients_are_recommended() -> None:
     assert "prefer conjugate gradients" in text
 
 
+def test_a_depth_is_for_unknowns_and_changes_known_steps_only() -> None:
+    words = (*NETWORK, "--unknowns", "1000000", "--json")
+    flat, deep = (json.loads(invoke(*words, "--depth", depth)[1]) for depth in ("1", "4"))
+    assert deep["work"]["depth"] == 4
+    work, costs = HaloWork.from_dict(deep["work"]), Costs.from_dict(deep["costs"])
+    assert deep["seconds"]["known steps"][-1] == work.step_seconds(costs, 10_000, "known steps")
+    assert flat["work"]["depth"] == 1
+    code, text = invoke(*NETWORK, "--rows", "--depth", "4")
+    assert code == 2
+    assert "leave out --rows" in text
+
+
 def test_one_process_must_be_told_of_its_network() -> None:
     code, text = invoke("--latency", "1e-6")
     assert code == 2

@@ -28,8 +28,10 @@ from stepfold.distributed import (
     current_group,
     processes,
 )
+from stepfold.iterations import BarzilaiBorwein, GradientDescent
 from stepfold.problems import Composite, lasso
 from stepfold.problems.penalties import L1
+from stepfold.solve import Guard
 
 RNG = np.random.default_rng(0)
 A, B = RNG.standard_normal((203, 40)), RNG.standard_normal(203)
@@ -362,3 +364,30 @@ def test_one_process_without_torchrun_is_a_group_of_its_own() -> None:
     assert current_group().size == 1
     result = solve(ShardedLeastSquares(A, B))
     np.testing.assert_allclose(result.x, SOLUTION, atol=1e-6)
+
+
+SETTINGS = {
+    "iteration": (GradientDescent, BarzilaiBorwein),
+    "guard": (
+        lambda: Guard(rebuild=lambda bounds, period: chebyshev_steps(bounds, period)),
+        lambda: Guard(max_events=3),
+    ),
+    "schedule": (
+        lambda: Schedule([0.1], bounds=SpectralBounds(1.0, 2.0)),
+        lambda: Schedule([0.1], bounds=SpectralBounds(1.0, 3.0)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_are_alike_by_what_they_hold_and_not_by_their_place_in_memory(name: str) -> None:
+    make, other = SETTINGS[name]
+
+    def program(group: Group) -> Any:
+        problem = ShardedLeastSquares(*mine(group, A, B), group)
+        problem.agree(**{name: make()})
+        problem.agree(**{name: (make, other)[group.rank]()})
+
+    for found in together(2, program):
+        with pytest.raises(ValueError, match=rf"`{name}` must be the same.*process 0.*process 1"):
+            raise found

@@ -74,7 +74,13 @@ def spoil_file(folder: Path) -> None:
     (folder / "part-00000.npy").write_bytes(b"\x93NUMPY")
 
 
+def spoil_twice(folder: Path) -> None:
+    text = (folder / "parts.json").read_text()
+    (folder / "parts.json").write_text(text.replace("part-00003", "part-00002"))
+
+
 SPOILT = [
+    (spoil_twice, ValueError, r"must name each file once, got 'part-00002\.npy' twice"),
     (spoil_missing, FileNotFoundError, r"part-00001\.npy is missing"),
     (spoil_shape, ValueError, r"does not fit .*part-00001\.npy.*\(1, 30\).*\(3, 30\)"),
     (spoil_list, ValueError, r"parts\.json is damaged"),
@@ -89,6 +95,25 @@ def test_a_list_that_does_not_fit_is_refused(tmp_path, spoil: Any, kind: Any, wo
     spoil(tmp_path)
     with pytest.raises(kind, match=words):
         Parts.of_matrix(tmp_path)
+
+
+@pytest.mark.parametrize("bits", [1, 255])
+def test_sparse_parts_that_are_damaged_are_refused_or_read_as_they_were(
+    tmp_path: Path, bits: int
+) -> None:
+    whole = scipy.sparse.csr_array(np.arange(12.0).reshape(4, 3))
+    write_parts(tmp_path, [whole])
+    path, refused = tmp_path / "part-00000.npz", 0
+    content = path.read_bytes()
+    for place in range(0, len(content), 11):
+        path.write_bytes(content[:place] + bytes([content[place] ^ bits]) + content[place + 1 :])
+        try:
+            rows = Parts.of_matrix(tmp_path).rows(0, 4)
+        except ValueError:
+            refused += 1
+            continue
+        np.testing.assert_array_equal(rows.toarray(), whole.toarray())
+    assert refused > len(content) / 11 / 2
 
 
 def test_parts_of_different_widths_are_refused(tmp_path) -> None:

@@ -204,3 +204,60 @@ def test_two_processes_send_halos_to_each_other_and_find_the_solution(tmp_path: 
     run = launched(program)
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("RIGHT") == 2
+
+
+ALONE = """
+import socket, sys, os
+from datetime import timedelta
+from stepfold.distributed import processes
+
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+os.environ.update(RANK=sys.argv[1], WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+try:
+    with processes(timedelta(seconds=1)):
+        pass
+except TimeoutError as error:
+    print("words:", error)
+"""
+
+
+@pytest.mark.parametrize("rank", ["0", pytest.param("1", marks=pytest.mark.slow)])
+def test_a_process_that_meets_nobody_ends_in_words_within_the_timeout(rank: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, rank],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert f"words: process {rank} of 2 has not met the others at 127.0.0.1:" in done.stdout
+    assert "within 0:00:01" in done.stdout
+    assert "the coordinator, has started" in done.stdout
+
+
+NO_TORCH = """
+import os, sys
+sys.modules["torch"] = None
+os.environ.update(RANK="0", WORLD_SIZE="2")
+from stepfold.distributed import processes
+try:
+    with processes():
+        pass
+except ImportError as error:
+    print("words:", error)
+"""
+
+
+def test_without_torch_what_torchrun_started_names_the_extra() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NO_TORCH],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert "pip install '.[unfolded]'" in done.stdout, done.stdout + done.stderr

@@ -50,24 +50,60 @@ print("done")
 """
 
 
-@pytest.mark.skipif(
+needs_mpi = pytest.mark.skipif(
     MPIEXEC is None or importlib.util.find_spec("mpi4py") is None,
     reason="mpi4py or an MPI is not installed (the extra `mpi`)",
 )
-def test_two_processes_of_mpi_find_the_same_bits(tmp_path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
+
+
+def launched(program: Path, content: str) -> "subprocess.CompletedProcess[str]":
+    program.write_text(content)
     source = str(Path(stepfold.__file__).parents[1])
-    done = subprocess.run(
+    return subprocess.run(
         [str(MPIEXEC), "-n", "2", sys.executable, str(program)],
         env={**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
+
+
+@needs_mpi
+def test_two_processes_of_mpi_find_the_same_bits(tmp_path) -> None:
+    done = launched(tmp_path / "program.py", PROGRAM)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("done") == 2
+
+
+LOST = """
+import time
+from datetime import timedelta
+import numpy as np
+from stepfold import solve
+from stepfold.distributed import ShardedLeastSquares
+from stepfold.interop.mpi4py import MPIGroup
+
+group = MPIGroup(timeout=timedelta(seconds=2))
+patient = MPIGroup(timeout=timedelta(seconds=100))  # processes start at different times
+problem = ShardedLeastSquares(np.eye(3) + group.rank, np.ones(3), patient)
+problem.exchange.group = group
+patient.gather(None)
+if group.rank == 1:
+    if HOW == "raises":
+        raise RuntimeError("the disk is gone")
+    time.sleep(1000)
+solve(problem)
+"""
+
+
+@needs_mpi
+@pytest.mark.parametrize("how", ["hangs", pytest.param("raises", marks=pytest.mark.slow)])
+def test_a_process_that_is_lost_ends_all_in_words_within_the_timeout(tmp_path, how: str) -> None:
+    done = launched(tmp_path / "program.py", f"HOW = {how!r}\n{LOST}")
+    assert done.returncode != 0
+    assert "process 0 of 2 got no answer from the others within 0:00:02" in done.stderr
+    assert "all are aborted when this process ends" in done.stderr
 
 
 ABSENT = """

@@ -307,7 +307,7 @@ def test_what_grows_beyond_all_numbers_is_named() -> None:
 
 @pytest.mark.parametrize("ceiling", [0.0, -1.0, np.inf, np.nan])
 def test_a_ceiling_that_is_no_positive_number_is_refused(ceiling) -> None:
-    with pytest.raises(ValueError, match=r"`ceiling` cuts a logarithmic axis and must be positive"):
+    with pytest.raises(ValueError, match=r"`ceiling` must be .* cuts a logarithmic axis"):
         Axis("y", log=True, ceiling=ceiling)
 
 

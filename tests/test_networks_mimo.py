@@ -82,5 +82,7 @@ def test_more_antennas_that_receive_than_send_are_refused() -> None:
 
 
 def test_a_ratio_that_is_no_number_is_refused() -> None:
-    with pytest.raises(ValueError, match="`snr` must be a finite number of dB, got nan"):
+    with pytest.raises(
+        ValueError, match="`snr` must be a finite number of dB, at most 300, got nan"
+    ):
         OverloadedMimo(4, 3, snr=math.nan)

@@ -145,7 +145,9 @@ def test_a_density_that_is_no_share_is_refused(density) -> None:
 
 
 def test_a_ratio_that_is_not_finite_is_refused() -> None:
-    with pytest.raises(ValueError, match="`snr` must be a finite number of dB, got inf"):
+    with pytest.raises(
+        ValueError, match="`snr` must be a finite number of dB, at most 300, got inf"
+    ):
         SparseSignals(8, 4, snr=math.inf)
 
 

@@ -334,6 +334,18 @@ def test_the_first_products_of_an_array_s_operator_test_its_adjoint() -> None:
         solve(problem)
 
 
+def test_another_adjoint_of_a_tested_map_is_tested_too() -> None:
+    def forward(x: Any) -> Any:
+        return REAL @ x
+
+    def adjoint(y: Any) -> Any:
+        return REAL.T @ y
+
+    LeastSquares((forward, adjoint), RIGHT[0])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="adjoint of `operator` must satisfy"):
+        LeastSquares((forward, lambda y: 2 * adjoint(y)), RIGHT[0])  # type: ignore[arg-type]
+
+
 def test_an_operator_is_tested_once() -> None:
     calls: list[int] = []
     matrix = tensor(torch.float64)

@@ -216,7 +216,7 @@ def test_the_bounds_that_matter_are_those_of_the_range() -> None:
     ],
 )
 def test_the_zero_operator_is_refused(problem) -> None:
-    with pytest.raises(ValueError, match=r"the operator is zero; every x is a solution"):
+    with pytest.raises(ValueError, match=r"the operator is zero[;,] every x is a solution"):
         plan(problem)
 
 

@@ -44,7 +44,7 @@ def test_bounds_exclude_what_lies_outside() -> None:
     ],
 )
 def test_bounds_out_of_order_negative_or_infinite_are_refused(lower: float, upper: float) -> None:
-    message = rf"bounds must satisfy 0 <= lower <= upper < inf, got lower={lower}, upper={upper}"
+    message = rf"`bounds` must satisfy 0 <= lower <= upper < inf, got lower={lower}, upper={upper}"
     with pytest.raises(ValueError, match=message):
         SpectralBounds(lower, upper)
 

@@ -20,8 +20,9 @@ import nbformat
 from docutils import nodes
 from docutils.parsers.rst import Directive
 
-from stepfold.lab.experiments import EXPERIMENTS
+from stepfold.lab.experiments import EXPERIMENTS, Experiment
 from stepfold.lab.report import SavedRun, read_run
+from stepfold.lab.runs import Job
 from stepfold.lab.site import find_runs, write_site
 from stepfold.lab.sources import place
 
@@ -44,6 +45,9 @@ class ExperimentCards(Directive):
 
     def run(self) -> list[nodes.Node]:
         found: list[nodes.Node] = []
+        if any(map(_run_of, EXPERIMENTS.values())):
+            link = f'<p><a href="../{REPORT}/index.html">All results on one page</a></p>'
+            found.append(nodes.raw("", link, format="html"))
         ordered = sorted(EXPERIMENTS.values(), key=lambda each: place(each.source))
         for paper, experiments in itertools.groupby(ordered, key=lambda each: each.source.paper):
             found.append(nodes.rubric("", str(paper)))
@@ -60,9 +64,9 @@ def _notebooks() -> list[Path]:
     return sorted((HERE.parent / "examples").glob("*.ipynb"))
 
 
-def _experiment_card(experiment: Any) -> str:
+def _experiment_card(experiment: Experiment) -> str:
     name = experiment.name
-    run = _run_of(name)
+    run = _run_of(experiment)
     command = f"<code>stepfold run {escape(name)}</code>"
     if run is None:
         return f"<li><p>{escape(experiment.description)}</p><p>{command}</p></li>"
@@ -75,11 +79,10 @@ def _experiment_card(experiment: Any) -> str:
     )
 
 
-def _run_of(name: str) -> SavedRun | None:
-    try:
-        return read_run(RUNS / name)
-    except (OSError, ValueError):
-        return None
+def _run_of(experiment: Experiment) -> SavedRun | None:
+    """The small run of an experiment, if it was made by the code as it is now."""
+    job = Job(experiment, experiment.values(quick=True), RUNS / experiment.name)
+    return read_run(job.folder) if job.is_done() else None
 
 
 def _prepare(app: Any) -> None:
@@ -149,10 +152,13 @@ def _notebook_card(app: Any, page: str, notebook: str) -> nodes.list_item:
 
 def _write_report(app: Any, exception: Exception | None) -> None:
     """The report of all runs below the site."""
-    if exception is None and app.builder.format == "html" and RUNS.is_dir():
-        folder = Path(app.outdir) / REPORT
-        shutil.rmtree(folder, ignore_errors=True)
-        write_site(find_runs([RUNS]), folder)
+    if exception is not None or app.builder.format != "html":
+        return
+    folder = Path(app.outdir) / REPORT
+    shutil.rmtree(folder, ignore_errors=True)
+    folders = [run.folder for run in map(_run_of, EXPERIMENTS.values()) if run]
+    if folders:
+        write_site(find_runs(folders), folder)
 
 
 def setup(app: Any) -> dict[str, bool]:

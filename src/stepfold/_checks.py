@@ -1,14 +1,65 @@
-"""Checks of arguments: each message names the argument, the rule, the value and the remedy."""
+"""Checks of arrays, and those of `_arguments`: messages name argument, rule, value and remedy."""
 
 from __future__ import annotations
 
-import math
-import numbers
-import operator
 from typing import Any
 
 import numpy as np
 
+from stepfold._arguments import (
+    LONGEST_PERIOD as LONGEST_PERIOD,
+)
+from stepfold._arguments import (
+    check_callable as check_callable,
+)
+from stepfold._arguments import (
+    check_choice as check_choice,
+)
+from stepfold._arguments import (
+    check_count as check_count,
+)
+from stepfold._arguments import (
+    check_depth as check_depth,
+)
+from stepfold._arguments import (
+    check_flag as check_flag,
+)
+from stepfold._arguments import (
+    check_instance as check_instance,
+)
+from stepfold._arguments import (
+    check_items as check_items,
+)
+from stepfold._arguments import (
+    check_nonnegative as check_nonnegative,
+)
+from stepfold._arguments import (
+    check_path as check_path,
+)
+from stepfold._arguments import (
+    check_period as check_period,
+)
+from stepfold._arguments import (
+    check_positive as check_positive,
+)
+from stepfold._arguments import (
+    check_real as check_real,
+)
+from stepfold._arguments import (
+    check_seed as check_seed,
+)
+from stepfold._arguments import (
+    check_shape as check_shape,
+)
+from stepfold._arguments import (
+    check_share as check_share,
+)
+from stepfold._arguments import (
+    check_size as check_size,
+)
+from stepfold._arguments import (
+    check_text as check_text,
+)
 from stepfold._arrays import (
     all_finite,
     cast,
@@ -25,90 +76,17 @@ from stepfold._arrays import (
 from stepfold._typing import FloatArray
 from stepfold.operators import LinearMap, OwnOperator, check_indices, map_named, stored_by_rows
 
-LONGEST_PERIOD = 10_000_000
-"""Most steps of a period: an array of 80 MB, made in about a second."""
-_MOST_LAYERS = 100_000
-_REPEATS = "take a shorter one: a schedule repeats, and a run may have any number of steps"
 
-
-def check_count(
-    name: str, value: Any, *, minimum: int = 1, maximum: int | None = None, remedy: str = ""
-) -> int:
-    """Return ``value`` as an ``int`` of at least ``minimum``; NumPy integers pass, 2.0 does not.
-
-    Args:
-        name: What messages call it.
-        value: The count.
-        minimum: Smallest one.
-        maximum: Largest one, for what takes memory or time that grows with it; else none.
-        remedy: What to do about a larger one.
-    """
+def check_array(name: str, values: Any) -> FloatArray:
+    """Return a float64 copy of an array of real numbers, of any shape; NaN and infinity pass."""
+    check_unmasked(name, values)
     try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"`{name}` must be an integer, got {_shown(value)}") from None
-    if isinstance(value, bool) or count < minimum:
-        raise ValueError(f"`{name}` must be an integer of at least {minimum}, got {_shown(value)}")
-    if maximum is not None and count > maximum:
-        remedy = remedy and f"; {remedy}"
-        raise ValueError(f"`{name}` must be at most {maximum:,}, got {_shown(value)}{remedy}")
-    return count
-
-
-def check_period(period: Any, *, maximum: int = LONGEST_PERIOD, name: str = "period") -> int:
-    """Return T as an ``int``, at least 1 and not above what can be made in a short time."""
-    return check_count(name, period, maximum=maximum, remedy=_REPEATS)
-
-
-def check_depth(num_layers: Any, name: str = "num_layers") -> int:
-    """Return the number of layers of a network as an ``int``: each is an object in memory."""
-    remedy = "take fewer layers and repeat their steps"
-    return check_count(name, num_layers, maximum=_MOST_LAYERS, remedy=remedy)
-
-
-def _shown(value: Any) -> str:
-    """What an argument is, in one short line: neither a long array nor 5000 digits."""
-    if isinstance(value, int) and abs(value) >= 10**20:
-        return f"an integer of {value.bit_length()} bits"  # Python may refuse to print it
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:60]}… ({type(value).__name__})"
-
-
-def check_real(name: str, value: Any) -> Any:
-    """Return a real number, as it is; a tensor or an array must hold one entry."""
-    kind = dtype_kind(getattr(value, "dtype", None))
-    if not hasattr(value, "__float__") or kind == "c":
-        raise TypeError(f"`{name}` must be a real number, got {type(value).__name__}")
-    if math.prod(getattr(value, "shape", ())) != 1:
-        raise ValueError(f"`{name}` must be one number, got shape {tuple(value.shape)}")
-    return value
-
-
-def check_nonnegative(name: str, value: Any, *, allow_infinite: bool = False) -> Any:
-    """Return a number of at least 0, as it is; a tensor or an array must hold one entry."""
-    check_real(name, value)
-    if allow_infinite:
-        if not value >= 0:
-            raise ValueError(f"`{name}` must be at least 0, got {value!r}")
-    elif not 0 <= value < math.inf:
-        raise ValueError(f"`{name}` must be at least 0 and finite, got {value!r}")
-    return value
-
-
-def check_positive(name: str, value: Any, remedy: str = "") -> None:
-    """Raise unless it is a positive, finite real number; True and "1" are none."""
-    remedy = remedy and f"; {remedy}"
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
-        raise TypeError(f"`{name}` must be a positive number, got {value!r}{remedy}")
-    if not 0 < float(value) < math.inf:
-        raise ValueError(f"`{name}` must be positive and finite, got {value!r}{remedy}")
-
-
-def check_share(name: str, value: float, remedy: str = "", *, or_zero: bool = False) -> None:
-    """Raise unless a number lies between 0 and 1, both left out; or is 0, where that is allowed."""
-    if not (0 < value < 1 or (or_zero and value == 0)):
-        limits = "be at least 0 and below 1" if or_zero else "lie between 0 and 1"
-        raise ValueError(f"`{name}` must {limits}, got {value!r}" + remedy)
+        array = np.asarray(without_labels(name, values))
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"`{name}` must be an array of numbers: {error}") from None
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}")
+    return array.astype(np.float64)
 
 
 def check_square(name: str, matrix: Any, remedy: str = "") -> None:
@@ -117,25 +95,16 @@ def check_square(name: str, matrix: Any, remedy: str = "") -> None:
         raise ValueError(f"`{name}` must be square, got shape {tuple(matrix.shape)}" + remedy)
 
 
-def check_callable(name: str, value: Any) -> None:
-    """Raise unless it can be called or is None."""
-    if value is not None and not callable(value):
-        raise TypeError(f"`{name}` must be a function or None, got {type(value).__name__}")
-
-
 def check_vector(name: str, values: Any) -> FloatArray:
     """Return a float64 copy of a non-empty, finite, real, one-dimensional array."""
-    check_unmasked(name, values)
-    array = np.asarray(without_labels(name, values))
-    if array.dtype.kind not in "buif":
-        raise TypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}")
+    array = check_array(name, values)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(
             f"`{name}` must be a one-dimensional array of at least one number, "
             f"got shape {array.shape}"
         )
     check_finite(name, array)
-    return array.astype(np.float64)
+    return array
 
 
 def check_finite(name: str, array: Any) -> None:
@@ -145,6 +114,8 @@ def check_finite(name: str, array: Any) -> None:
     """
     is_sparse = hasattr(array, "tocsr")
     entries = array.data if is_sparse else array
+    if entries.dtype.kind not in "buifc":
+        raise TypeError(f"`{name}` must hold numbers, got dtype {entries.dtype}")
     if entries.dtype.kind in "fc" and (entries.flags.c_contiguous or entries.flags.f_contiguous):
         # A finite sum has finite terms: one pass at the memory's speed, without memory for flags.
         # (A BLAS product is faster, but its threads spin on afterwards, on the cores kernels need.)
@@ -217,7 +188,9 @@ def check_matrix(
         raise ValueError(
             f"`{name}` must have two dimensions and at least one row and column, got shape {given}"
         )
-    if shape is not None and not isinstance(matrix, LinearMap) and tuple(shape) != given:
+    if shape is not None:
+        shape = check_shape("shape", shape)
+    if shape is not None and not isinstance(matrix, LinearMap) and shape != given:
         raise ValueError(
             f"`shape` must be that of `{name}`, {given}, got {shape}; it is needed only where "
             f"`{name}` does not tell"

@@ -163,6 +163,8 @@ class Registry(Mapping[str, Member]):
         return self._loaded[name]
 
     def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            return False
         return name in self._discover() or name in self._elsewhere()
 
     def __iter__(self) -> Iterator[str]:

@@ -12,11 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_nonnegative, check_period, check_share, check_vector
+from stepfold._checks import (
+    check_array,
+    check_count,
+    check_nonnegative,
+    check_period,
+    check_real,
+    check_share,
+    check_vector,
+)
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
+from stepfold.measure.base import check_measure
 from stepfold.spectrum import SpectralBounds
-from stepfold.spectrum.bounds import check_positive_bounds
+from stepfold.spectrum.bounds import check_bounds, check_positive_bounds
 
 
 def residual_polynomial(steps: Any, eigenvalues: Any) -> FloatArray:
@@ -32,7 +41,7 @@ def residual_polynomial(steps: Any, eigenvalues: Any) -> FloatArray:
     >>> residual_polynomial([1.0, 0.5], [0.0, 1.0, 4.0])
     array([1., 0., 3.])
     """
-    eigenvalues = np.asarray(eigenvalues, dtype=np.float64)
+    eigenvalues = check_array("eigenvalues", eigenvalues)
     mantissa = np.ones(eigenvalues.shape)
     exponent = np.zeros(eigenvalues.shape, dtype=np.int64)
     for gamma in check_vector("steps", steps):
@@ -78,6 +87,7 @@ def worst_case_period_rate(steps: Any, bounds: SpectralBounds, *, power: float =
     """
     gammas = check_vector("steps", steps)
     check_nonnegative("power", power)
+    check_bounds(bounds, or_none=False)
     inner = extrema_between(gammas[gammas != 0], power)
     candidates = np.concatenate([[bounds.lower, bounds.upper], inner])
     inside = candidates[(candidates >= bounds.lower) & (candidates <= bounds.upper)]
@@ -142,6 +152,7 @@ def mean_squared_error(steps: Any, measure: SpectralMeasure) -> float:
     0.25
     """
     # Steps that diverge on the measure have an infinite error, which is an answer and no accident.
+    check_measure(measure)
     with np.errstate(over="ignore"):
         return measure.mean(residual_polynomial(steps, measure.nodes) ** 2)
 
@@ -207,10 +218,15 @@ def chebyshev_period_rate(bounds: SpectralBounds, period: int, *, kind: int = 1)
     return math.exp(-period * angle) * factor
 
 
+def _any_period(period: Any) -> int:
+    """T of a closed form, which may be longer than a schedule that is made."""
+    return check_count("period", period, maximum=2**53, remedy="no float counts further")
+
+
 def _chebyshev_terms(bounds: SpectralBounds, period: int, kind: int) -> tuple[float, float]:
     """s and c of the rate ``c exp(−T s)`` of a period."""
-    period = check_period(period)
-    if kind not in (1, 2):
+    period = _any_period(period)
+    if not isinstance(kind, int) or kind not in (1, 2):
         raise ValueError(
             f"`kind` must be 1 or 2, got {kind!r}; for the fourth kind take "
             "`fourth_kind_period_rate`"
@@ -241,7 +257,7 @@ def fourth_kind_period_rate(bounds: SpectralBounds, period: int) -> float:
     >>> fourth_kind_period_rate(SpectralBounds(0.0, 4.0), 2)
     0.4
     """
-    period = check_period(period)
+    period = _any_period(period)
     check_positive_bounds(bounds, or_none=False)
     return math.sqrt(bounds.upper) / (2 * period + 1)
 
@@ -276,7 +292,7 @@ def optimal_mean_squared_error(measure: SpectralMeasure, period: int) -> float:
     0.2
     """
     period = check_period(period)
-    at_zero = measure.weight_at_zero
+    at_zero = check_measure(measure).weight_at_zero
     q, e = measure.factor_above_zero(period)
     if q.size < period or e[-1] == 0:
         # Every eigenvalue but 0 can have a root of its own; at 0 every residual polynomial is 1.
@@ -294,7 +310,7 @@ def marchenko_pastur_mean_squared_error(ratio: float, period: int) -> float:
     >>> round(marchenko_pastur_mean_squared_error(0.5, 2), 12)
     0.142857142857
     """
-    period = check_period(period)
+    period = _any_period(period)
     remedy = "; from 1 on H has no inverse and the error on its kernel stays"
     check_share("ratio", ratio, remedy)
     return (1 - ratio) * ratio**period / (1 - ratio ** (period + 1))
@@ -312,11 +328,12 @@ def num_steps_to(rtol: float, period_rate: float, period: int = 1) -> float:
     24
     """
     check_share("rtol", rtol)
+    check_real("period_rate", period_rate)
     if not period_rate >= 0:
         raise ValueError(
             f"`period_rate` must be at least 0, got {period_rate!r}; take its absolute value"
         )
-    period = check_period(period)
+    period = _any_period(period)
     if period_rate >= 1:
         return math.inf
     if period_rate == 0:

@@ -145,6 +145,7 @@ def choose_ridge(
     target = None
     if noise is not None:
         check_positive("noise", noise, "leave it out if it is not known")
+        noise = min(noise, 1e150 * size)  # its square is a float
         target = (count + 2 * math.sqrt(2 * count)) * (noise / size) ** 2
         if target >= 1:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ def without_labels(name: str, data: Any) -> Any:
     >>> without_labels("x", [1.0])
     [1.0]
     """
+    if isinstance(data, (type, ModuleType)):
+        raise TypeError(f"`{name}` must be an array, got {type(data).__name__}")
     if not hasattr(data, "to_numpy"):
         return data
     if getattr(data, "ndim", 0) == 2:

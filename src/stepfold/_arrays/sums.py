@@ -74,11 +74,31 @@ def row_dots(u: Any, v: Any) -> FloatArray:
             return _torch_row_dots(u.detach(), v.detach())
         u, v = at_least_single(u), at_least_single(v)
         xp = namespace(u)
+        if hasattr(xp, "dots"):
+            found: FloatArray = xp.dots((u, v))[0]
+            return found
         if dtype_kind(u.dtype) == "c":
             products = xp.real(u) * xp.real(v) + xp.imag(u) * xp.imag(v)
         else:
             products = u * v
         return _on_host(xp.sum(products, axis=-1))
+
+
+def dots_together(*pairs: tuple[Any, Any]) -> list[FloatArray]:
+    """`row_dots` of several pairs of arrays of one library.
+
+    In one sum over the processes, where entries lie in several.
+
+    >>> dots_together((np.ones(2), np.ones(2)), (np.ones(3), np.ones(3)))
+    [array([2.]), array([3.])]
+    """
+    first = pairs[0][0]
+    if not is_numpy(first) and not is_torch(first):
+        together = getattr(namespace(first), "dots", None)
+        if together is not None:
+            found: list[FloatArray] = together(*pairs)
+            return found
+    return [row_dots(u, v) for u, v in pairs]
 
 
 def dot(u: Any, v: Any) -> float:
@@ -159,23 +179,27 @@ def norms(rows: Any) -> FloatArray:
 
 def _norms(rows: Any) -> FloatArray:
     if is_numpy(rows):
-        low, high = _SAFE[4 if rows.dtype.char in "efF" else 8]
-        squares = _numpy_row_dots(rows, rows)
-        found = np.sqrt(squares)
-    elif is_torch(rows) and has_double(rows):
+        width = 4 if rows.dtype.char in "efF" else 8
+        return _from_squares(rows, _numpy_row_dots(rows, rows), width)
+    if is_torch(rows) and has_double(rows):
         return _checked_norms(rows, _on_host(_torch_norms(rows)))
-    else:
-        rows = at_least_single(rows)
-        low, high = _SAFE[_width(rows)]
-        squares = row_dots(rows, rows)
-        found = np.sqrt(squares)
+    rows = at_least_single(rows)
+    return _from_squares(rows, row_dots(rows, rows), _width(rows))
+
+
+def _from_squares(rows: Any, squares: FloatArray, width: int) -> FloatArray:
+    """Norms from their squares, computed again where these left the range of their dtype."""
+    low, high = _SAFE[width]
     if ((squares > low) & (squares < high)).all():
+        found: FloatArray = np.sqrt(squares)
         return found
     return _scaled_norms(rows)
 
 
 def norms_together(*arrays: Any) -> tuple[FloatArray, ...]:
     """`norms` of several arrays of as many rows, in one read from the device for all of them.
+
+    Or in one sum over the processes, where entries lie in several.
 
     >>> norms_together(np.array([3.0, 4.0]), np.array([1.0]))
     (array([5.]), array([1.]))
@@ -194,7 +218,12 @@ def numbers_and_norms(
     """
     if not all(is_torch(each) and has_double(each) for each in (*values, *arrays)):
         numbers = [_on_host(each) for each in values]
-        return numbers, [norms(rows) for rows in arrays]
+        if is_numpy(arrays[0]) or not hasattr(namespace(arrays[0]), "dots"):
+            return numbers, [norms(rows) for rows in arrays]
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            squares = dots_together(*((rows, rows) for rows in arrays))
+            pairs = zip(arrays, squares, strict=True)
+            return numbers, [_from_squares(rows, each, _width(rows)) for rows, each in pairs]
     torch = sys.modules["torch"]
     stacked = [each.detach().to(torch.float64) for each in values]
     found = to_host(torch.stack([*stacked, *(_torch_norms(rows) for rows in arrays)]))

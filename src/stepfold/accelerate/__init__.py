@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from stepfold._checks import check_period
+from stepfold._checks import check_flag, check_period
 from stepfold._typing import ArrayT
 from stepfold.accelerate.implicit import (
     ConvergenceWarning,
@@ -121,6 +121,8 @@ def accelerate(
     >>> result.status.name, result.x.round(6)
     ('CONVERGED', array([0.739085, 0.739085]))
     """
+    for name, value in (("guard", guard), ("batch", batch), ("differentiable", differentiable)):
+        check_flag(name, value)
     account = _account(schedule, bounds, period, guard=guard)
     if differentiable:
         check_differentiable(x0)

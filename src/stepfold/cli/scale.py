@@ -33,6 +33,13 @@ POINTS = 41
 @click.option(
     "--period", type=click.IntRange(1), default=64, show_default=True, help="T of known steps."
 )
+@click.option(
+    "--depth",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Known steps for one exchange of messages.",
+)
 @click.option("--latency", type=click.FloatRange(0), help="Seconds of a message.")
 @click.option("--bandwidth", type=click.FloatRange(0, min_open=True), help="Bytes per second.")
 @output_option("Save the figure; a name that ends in .svg or .png.")
@@ -44,6 +51,7 @@ def scale(
     dimensions: int,
     rows: bool,
     period: int,
+    depth: int,
     latency: float | None,
     bandwidth: float | None,
     output: Path | None,
@@ -64,6 +72,8 @@ def scale(
         if output.suffix not in (".svg", ".png"):
             raise click.UsageError(f"--output must end in .svg or .png, got {output}")
         check_output(output, force=force)
+    if rows and depth > 1:
+        raise click.UsageError("--depth is for unknowns that are shared out; leave out --rows")
     given = {} if latency is None else {"latency": latency}
     if bandwidth is not None:
         given["per_byte"] = 1 / bandwidth
@@ -78,7 +88,7 @@ def scale(
     if not is_first:
         return
     count = (2 * dimensions + 1) * unknowns if entries is None else entries
-    work = RowsWork(unknowns, count) if rows else HaloWork(unknowns, count, dimensions)
+    work = RowsWork(unknowns, count) if rows else HaloWork(unknowns, count, dimensions, depth)
     most = MOST if rows else min(MOST, unknowns)
     table = {
         method: [work.step_seconds(costs, n, method, period) for n in COUNTS if n <= most]

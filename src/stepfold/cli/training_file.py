@@ -79,7 +79,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise click.UsageError(f"{path} cannot be read: {error}") from None
     try:
         record = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # an integer of 4300 digits is no TOMLDecodeError
         raise click.UsageError(f"{path} is not TOML: {error}") from None
     _refuse_unknown(record, TABLES, f"{path}:")
     if not isinstance(record.get("network"), str):
@@ -100,6 +100,8 @@ def _parse(setting: str) -> tuple[str, Any]:
         value = text  # a string needs no quotes here
     except RecursionError:
         raise click.UsageError(f"--set {name.strip()} is nested too deep") from None
+    except ValueError as error:
+        raise click.UsageError(f"--set {name.strip()} cannot be read: {error}") from None
     return name.strip(), value
 
 

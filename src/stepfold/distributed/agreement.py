@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -38,7 +38,7 @@ def _mark(value: Any) -> tuple[str, str]:
     """Words for a setting, and a mark that differs if it does."""
     if hasattr(value, "steps") and hasattr(value, "period"):
         digest = hashlib.sha256(np.ascontiguousarray(value.steps).tobytes()).hexdigest()
-        return f"{value.name} steps of period {value.period}", digest
+        return f"{value.name} steps of period {value.period}", f"{digest} {value.bounds!r}"
     if hasattr(value, "shape"):
         numbers = np.ascontiguousarray(to_host(value))
         digest = hashlib.sha256(numbers.tobytes()).hexdigest()
@@ -47,7 +47,14 @@ def _mark(value: Any) -> tuple[str, str]:
         return repr(value), repr(value)
     if callable(value):
         return "a function", "a function"  # one that watches may be another everywhere
-    return type(value).__name__, repr(value)
+    name = type(value).__name__
+    held = {f.name: getattr(value, f.name) for f in fields(value)} if is_dataclass(value) else None
+    if held is None and hasattr(value, "__dict__"):
+        held = vars(value)
+    if held is None:
+        return name, repr(value)
+    # Not its own representation, which may have its place in memory.
+    return name, repr([(key, _mark(part)[1]) for key, part in sorted(held.items())])
 
 
 Part = TypeVar("Part")

@@ -23,12 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._arrays import epsilon, from_host, to_host
-from stepfold._checks import check_callable, check_nonnegative
+from stepfold._checks import check_callable, check_instance, check_nonnegative, check_path
 from stepfold._files import replacing
 from stepfold.distributed.group import Group, current_group
 from stepfold.distributed.spread import Spread, gathered
 from stepfold.problems import Composite, Problem, QuadraticProblem
 from stepfold.result import Result
+from stepfold.run import Budgets
 from stepfold.run.loop import Loop, Watcher
 from stepfold.run.start import on_rows
 from stepfold.run.units import in_units_near_one, scaled_bounds, scaled_schedule
@@ -104,7 +105,9 @@ def resumable_solve(
         )
     if group is None:
         group = getattr(smooth, "group", None) or current_group()
-    path = Path(checkpoint)
+    Budgets(max_steps, max_products, max_seconds)  # checks them
+    path = check_path("checkpoint", checkpoint)
+    check_instance("group", group, Group, "as `current_group()`")
     begun = _Begun(_words(problem, smooth, schedule), _marks(smooth))
     held = group.broadcast(_read(path, begun, epsilon(smooth.zero)) if group.rank == 0 else None)
     if isinstance(held, (OSError, ValueError)):

@@ -42,6 +42,8 @@ class Exchange:
         self._begun = time.perf_counter()
         self._seconds = 0.0
         self._unread: Any = None
+        # On a device the others know of it only when they read: until then all sums go on.
+        self._failure: Exception | None = None
 
     def clock(self) -> float:
         """Seconds since the beginning as of the last sum: their mean, the same everywhere."""
@@ -71,11 +73,14 @@ class Exchange:
             PeerError: If another process has failed, or processes differ in ``what`` or in a bit of
                 x.
         """
-        failure: Exception | None = None
-        try:
-            vector, numbers = part()
-        except Exception as error:  # noqa: BLE001 (raised again once the others know)
-            failure, vector, numbers = error, 0 * like, None
+        failure = self._failure
+        if failure is None:
+            try:
+                vector, numbers = part()
+            except Exception as error:  # noqa: BLE001 (raised again once the others know)
+                self._failure = failure = error
+        if failure is not None:
+            vector, numbers = 0 * like, None
         buffer = self._packed(vector, numbers, like)
         word = (31 * what + (0 if x is None else _word(x))) % WORD
         buffer[-3] = time.perf_counter() - self._begun
@@ -84,10 +89,8 @@ class Exchange:
         buffer = self.group.sum(buffer)
         self.num_sums += 1
         self._unread = (buffer[-3:], word, failure)
-        if not is_torch(buffer) or buffer.device.type == "cpu":
+        if not _is_on_device(buffer):
             self.clock()  # on a device that would be a read, for which all steps so far must end
-        elif failure is not None:
-            raise failure
         return _unpacked(buffer, vector, like)
 
     def _packed(self, vector: Any, numbers: Any, like: Any) -> Any:
@@ -124,6 +127,7 @@ class Exchange:
 
     def _raise(self, failure: Exception | None) -> None:
         """Tell each other what has failed, and raise it everywhere."""
+        self._failure = None
         said = None if failure is None else f"{type(failure).__name__}: {failure}"
         told = self.group.gather(said)
         if failure is not None:
@@ -160,13 +164,18 @@ def _unpacked(buffer: Any, vector: Any, like: Any) -> tuple[Any, Any]:
     return reshaped(flat, tuple(vector.shape)), numbers[0] if like.ndim == 1 else numbers
 
 
+def _is_on_device(x: Any) -> bool:
+    """Whether a look at a number waits for all work so far."""
+    return is_torch(x) and x.device.type != "cpu"
+
+
 def _word(x: Any) -> int:
     """A number made of all bits of an array."""
     if is_torch(x):
         import torch
 
-        if x.device.type != "cpu":
-            return 0
+        if _is_on_device(x):
+            return 0  # a read
         bits = torch.int16 if x.dtype.itemsize == 2 else torch.int32
         return int(_real(x).reshape(-1).view(bits).sum(dtype=torch.int64)) % WORD
     numbers = _real(x)

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._extras import not_installed
+
 LONGEST_WAIT = timedelta(minutes=10)
 
 
@@ -138,7 +140,10 @@ def processes(timeout: timedelta = LONGEST_WAIT) -> Iterator[Group]:
     if not ("RANK" in os.environ and "WORLD_SIZE" in os.environ):
         yield current_group()
         return
-    from stepfold.distributed.torch_group import TorchGroup, process_group
+    try:
+        from stepfold.distributed.torch_group import TorchGroup, process_group
+    except ModuleNotFoundError as error:
+        raise not_installed("processes of torchrun need torch", "unfolded", error) from None
 
     with process_group(timeout):
         yield TorchGroup()

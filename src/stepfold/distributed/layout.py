@@ -202,3 +202,35 @@ class Halo:
             return halo.T
 
         return finish
+
+    def rows(self, matrix: Any) -> Any:
+        """The rows of the unknowns in the halo, of those that their owners hold.
+
+        Args:
+            matrix: This process's rows, CSR of shape (mᵢ, n).
+
+        Returns:
+            Sparse array of shape (h, n), in the order of `numbers`.
+        """
+        import scipy.sparse
+
+        lengths = self.begin(np.diff(matrix.indptr).astype(np.int64))()
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        parts = {rank: matrix[places] for rank, places in self._to.items()}
+        received = []
+        for name, dtype in (("indices", np.dtype(np.int64)), ("data", matrix.dtype)):
+            found = np.empty(starts[-1], dtype)
+            outgoing = {
+                rank: np.ascontiguousarray(getattr(part, name), dtype)
+                for rank, part in parts.items()
+                if part.nnz
+            }
+            incoming = {
+                rank: found[starts[part.start] : starts[part.stop]]
+                for rank, part in self._from.items()
+            }
+            self._group.swap(outgoing, {rank: a for rank, a in incoming.items() if a.size})()
+            received.append(found)
+        indices, data = received
+        shape = (self.numbers.size, matrix.shape[1])
+        return scipy.sparse.csr_array((data, indices, starts), shape=shape)

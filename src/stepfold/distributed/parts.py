@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_items, check_path, check_text
 from stepfold._extras import how_to_install
 from stepfold._files import replacing
 from stepfold.problems._mapped import mapped_file
@@ -192,7 +192,7 @@ def write_parts(folder: str | Path, parts: Iterable[Any]) -> None:
         FileExistsError: If there is a list already.
         ValueError: If there are no parts, or they do not fit each other.
     """
-    folder = Path(folder)
+    folder = check_path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / LIST).exists():
         raise FileExistsError(f"{folder / LIST} exists; choose another folder, or remove it")
@@ -221,12 +221,15 @@ def list_parts(folder: str | Path, names: Iterable[str] | None = None) -> None:
         FileNotFoundError: If one is missing.
         ValueError: If there are none, or they do not fit each other.
     """
-    folder = Path(folder)
+    folder = check_path("folder", folder)
     if names is None:
         names = sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES)
+    names = [check_text("names", name) for name in check_items("names", names, "names of files")]
     held = [(name, *_facts(folder / name)) for name in names]
     if not held:
-        raise ValueError(f"{folder} has no parts ({', '.join(SUFFIXES)}); write some first")
+        raise ValueError(
+            f"`folder` {folder} has no parts ({', '.join(SUFFIXES)}); write some first"
+        )
     _, first, dtype = held[0]
     for name, shape, kind in held:
         if len(shape) != len(first) or kind != dtype:
@@ -266,9 +269,11 @@ def _opened(path: Path, axis: int) -> Parts:
         raise ValueError(f"{path / LIST} is damaged ({error!r}); write it again") from None
     if found != FORMAT:
         raise ValueError(f"{path / LIST} must be of format {FORMAT!r}, got {found!r}")
-    parts = []
+    parts: list[Part] = []
     for name, shape in listed:
         file = path / name
+        if any(file == part.path for part in parts):
+            raise ValueError(f"{path / LIST} must name each file once, got {name!r} twice")
         if Path(name).name != name:
             raise ValueError(f"{path / LIST} must name files beside it, got {name!r}")
         there, kind = _facts(file)
@@ -302,7 +307,9 @@ def _facts(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
         raise FileNotFoundError(f"{path} is missing; write it again, or list the parts anew")
     try:
         held = _load(path)
-    except (ValueError, EOFError, OSError, KeyError) as error:
+    except ImportError:
+        raise
+    except Exception as error:  # noqa: BLE001 (what a damaged archive raises nobody has listed)
         raise ValueError(f"{path} is damaged or no array ({error}); write it again") from None
     return tuple(int(length) for length in held.shape), np.dtype(held.dtype)
 
@@ -311,7 +318,8 @@ def _load(path: Path) -> Any:
     if path.suffix == ".npz":
         import scipy.sparse
 
-        return scipy.sparse.csr_array(scipy.sparse.load_npz(path))
+        with path.open("rb") as file:
+            return scipy.sparse.csr_array(scipy.sparse.load_npz(file))
     if path.suffix == ".zarr":
         try:
             import zarr

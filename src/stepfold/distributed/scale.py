@@ -26,7 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, check_nonnegative, check_period, check_positive
+from stepfold._checks import (
+    check_choice,
+    check_count,
+    check_instance,
+    check_nonnegative,
+    check_period,
+    check_positive,
+)
 from stepfold._codec import JsonRecord
 from stepfold.distributed.group import Alone, Group
 from stepfold.distributed.unknowns import ShardedQuadratic
@@ -45,8 +52,8 @@ METHODS = {
     "fused conjugate gradients": (14, 1, False),
     "pipelined conjugate gradients": (22, 1, True),
 }
-# Sums at the end of a period: the gradient's norm, and that of x.
-SUMS_OF_A_LOOK = 2
+# Sums at the end of a period: the norms of the gradient and of x together.
+SUMS_OF_A_LOOK = 1
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,7 @@ class HaloWork(JsonRecord):
         entries: Stored entries of the matrix.
         dimensions: Of the grid, 1 to 3: a block of m unknowns has ``m^(1 − 1/d)`` on each of its
             2d faces. A graph that is cut well is like a grid of 2.
+        depth: Known steps for which messages are exchanged once; see `ShardedQuadratic`.
 
     Raises:
         ValueError: If a number is out of range.
@@ -113,10 +121,12 @@ class HaloWork(JsonRecord):
     unknowns: int
     entries: int
     dimensions: int = 2
+    depth: int = 1
 
     def __post_init__(self) -> None:
         check_count("unknowns", self.unknowns)
         check_count("entries", self.entries)
+        check_count("depth", self.depth)
         if check_count("dimensions", self.dimensions) > 3:
             raise ValueError(f"`dimensions` must be 1, 2 or 3, got {self.dimensions}")
 
@@ -129,7 +139,7 @@ class HaloWork(JsonRecord):
             costs: What operations take.
             num_processes: P.
             method: A key of `METHODS`.
-            period: T of known steps, after which there are two sums.
+            period: T of known steps, after which there is one sum.
 
         Raises:
             ValueError: If the method is unknown, or there are more processes than unknowns.
@@ -147,10 +157,16 @@ class HaloWork(JsonRecord):
         # All but two parts have neighbours on every side; of two each has one.
         neighbours = min(num_processes - 1, 2 * self.dimensions)
         face: float = part ** (1 - 1 / self.dimensions)
-        messages = neighbours * (costs.latency + BYTES * face * costs.per_byte)
-        product = float(max(product, messages))
         total = costs.sum_seconds(num_processes, 3)
         vectors = costs.step + passes * costs.number * part
+        depth = self.depth if method == "known steps" else 1
+        messages = neighbours * (costs.latency / depth + BYTES * face * costs.per_byte)
+        if depth == 1:
+            product = float(max(product, messages))
+        else:
+            # The rows of others around are multiplied too, and nothing while messages travel.
+            more = min(1 + neighbours * (depth - 1) * face / part, num_processes)
+            product, vectors = product * more + messages, vectors * more
         if method == "known steps":
             return vectors + product + SUMS_OF_A_LOOK * total / period
         return vectors + (max(product, total) if hides else product + sums * total)
@@ -191,7 +207,7 @@ class RowsWork(JsonRecord):
 
 
 def _check(num_processes: int, unknowns: int | None, period: int) -> None:
-    check_count("num_processes", num_processes)
+    check_count("num_processes", num_processes, maximum=10**9)
     check_period(period)
     if unknowns is not None and num_processes > unknowns:
         raise ValueError(
@@ -201,8 +217,7 @@ def _check(num_processes: int, unknowns: int | None, period: int) -> None:
 
 
 def _method(name: str) -> tuple[int, int, bool]:
-    if name not in METHODS:
-        raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {name!r}")
+    check_choice("method", name, METHODS)
     return METHODS[name]
 
 
@@ -215,6 +230,12 @@ def break_even(
     >>> break_even(HaloWork(10**4, 5 * 10**4), costs, 16, "textbook conjugate gradients") > 2.5
     True
     """
+    if not isinstance(work, (HaloWork, RowsWork)):
+        raise TypeError(
+            f"`work` must be HaloWork or RowsWork, got {type(work).__name__}; as "
+            "`RowsWork(columns, entries)`"
+        )
+    check_instance("costs", costs, Costs, "take those of `measured_costs`")
     ours = work.step_seconds(costs, num_processes, "known steps", period)
     return work.step_seconds(costs, num_processes, method, period) / ours if ours else math.inf
 

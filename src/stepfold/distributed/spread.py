@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stepfold._arrays import row_dots
+from stepfold._typing import FloatArray
 from stepfold.distributed.exchange import Exchange
 from stepfold.distributed.layout import Layout
 
@@ -31,12 +33,16 @@ class Spread:
     Args:
         local: This process's entries along the last axis, in the order of `Layout.own`.
         space: Where the others are.
+        around: These entries and some of others around them, and for how many steps they are right;
+            None if they are not known.
     """
 
     __array_ufunc__ = None  # arrays of NumPy leave arithmetic with one of these to it
 
-    def __init__(self, local: NDArray[Any], space: Space) -> None:
-        self.local, self.space = local, space
+    def __init__(
+        self, local: NDArray[Any], space: Space, around: tuple[NDArray[Any], int] | None = None
+    ) -> None:
+        self.local, self.space, self.around = local, space, around
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -85,6 +91,7 @@ class Spread:
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.local[key] = _local(value)
+        self.around = None
 
     def __neg__(self) -> Spread:
         return Spread(-self.local, self.space)
@@ -179,6 +186,11 @@ class Space:
             raise ValueError(f"`axis` must be the last one, got {axis}")
         wide = x.local.astype(np.float64, copy=False) if x.local.dtype.kind == "f" else x.local
         return self.total(wide.sum(-1))
+
+    def dots(self, *pairs: tuple[Spread, Spread]) -> list[FloatArray]:
+        """Inner products of vectors, or of rows, pair by pair; one sum over the processes."""
+        parts = [row_dots(u.local, v.local) for u, v in pairs]
+        return list(self.total(parts))
 
     def max(self, x: Any, *, axis: int | None = None) -> Any:
         """Of all entries or of each row, over all processes."""

@@ -113,7 +113,7 @@ def process_group(timeout: timedelta = LONGEST_WAIT) -> Iterator[None]:
             longer is an error, after which torchrun starts them again if it may.
 
     Raises:
-        TimeoutError: If the others do not appear.
+        TimeoutError: If the others do not appear, or the coordinator is lost meanwhile.
 
     >>> with process_group():
     ...     torch.distributed.is_initialized()
@@ -135,15 +135,24 @@ def process_group(timeout: timedelta = LONGEST_WAIT) -> Iterator[None]:
     if torch.cuda.device_count() > place:
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(place)
-    shared, own, size = next(rendezvous("env://", timeout=timeout))
-    name = _meet(shared, own, size, timeout)
-    torch.distributed.init_process_group(
-        backend,
-        store=torch.distributed.PrefixStore(name, shared),  # type: ignore[attr-defined]
-        rank=own,
-        world_size=size,
-        timeout=timeout,
-    )
+    try:
+        shared, own, size = next(rendezvous("env://", timeout=timeout))
+        name = _meet(shared, own, size, timeout)
+        torch.distributed.init_process_group(
+            backend,
+            store=torch.distributed.PrefixStore(name, shared),  # type: ignore[attr-defined]
+            rank=own,
+            world_size=size,
+            timeout=timeout,
+        )
+    except RuntimeError as error:  # what the store and the backends raise for all that goes wrong
+        address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise TimeoutError(
+            f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} has not met the others "
+            f"at {address} within {timeout} ({str(error).splitlines()[0]}). Look whether process "
+            "0, the coordinator, has started and can be reached there; let torchrun start them "
+            "all, or give a longer `timeout`"
+        ) from error
     TorchGroup.waits = timeout
     try:
         yield

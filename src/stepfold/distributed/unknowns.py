@@ -2,7 +2,7 @@
 
 Each process owns some unknowns and has their rows of A. A product takes the halo of those rows: a
 message from each neighbour. Inner products are sums over all processes. Known steps take none of
-them inside a period, where conjugate gradients take two a step.
+them inside a period, where conjugate gradients take one a step.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._arrays import norms, take
-from stepfold._checks import check_matrix
+from stepfold._arrays import norms
+from stepfold._checks import check_count, check_matrix
 from stepfold._typing import FloatArray
 from stepfold.distributed.agreement import agree, largest_sizes, made_alike
+from stepfold.distributed.deep import DeepHalo
 from stepfold.distributed.exchange import Exchange
 from stepfold.distributed.group import Group, current_group
 from stepfold.distributed.layout import Halo, Layout
 from stepfold.distributed.spread import Space, Spread
 from stepfold.operators import OwnOperator
-from stepfold.problems import QuadraticProblem
+from stepfold.problems import Quadratic, QuadraticProblem
 from stepfold.problems._units import Sizes, divided, rows_divided
 from stepfold.problems.base import check_rows
 from stepfold.spectrum import BoundsMethod, Certainty, SpectralBounds
@@ -42,7 +43,7 @@ class ShardedQuadratic(QuadraticProblem[Any]):
     `stepfold.solve` or `estimate_bounds` with the same arguments as the others. x, gradients and
     results are `Spread`: each process has its entries. All that is decided is decided from sums
     over the processes, the same bits everywhere. A product takes one message to each neighbour;
-    steps of a schedule take no sum over the processes inside a period, conjugate gradients two a
+    steps of a schedule take no sum over the processes inside a period, conjugate gradients one a
     step.
 
     Args:
@@ -52,6 +53,8 @@ class ShardedQuadratic(QuadraticProblem[Any]):
         local_rhs: b of the same unknowns, shape (mᵢ,), or (batch, mᵢ).
         layout: Who owns what; parts of about one size in the order of the numbers if None.
         group: The processes; those of torch.distributed, or this one alone, if None.
+        depth: Steps of a schedule that take one exchange of messages, by holding and multiplying
+            the rows of others within ``depth − 1`` edges too. Worth it where messages are slow.
 
     Raises:
         TypeError: If an argument is of a wrong type on a process, or processes have different
@@ -73,6 +76,8 @@ class ShardedQuadratic(QuadraticProblem[Any]):
         local_rhs: NDArray[Any],
         layout: Layout | None = None,
         group: Group | None = None,
+        *,
+        depth: int = 1,
     ) -> None:
         group = current_group() if group is None else group
         if not isinstance(group, Group):
@@ -84,6 +89,7 @@ class ShardedQuadratic(QuadraticProblem[Any]):
                     "`local_rows` must be a sparse matrix of SciPy, got "
                     f"{type(local_rows).__name__}; pass `scipy.sparse.csr_array(local_rows)`"
                 )
+            check_count("depth", depth)
             mine = Layout.even(local_rows.shape[1], group) if layout is None else layout
             rows, rhs = _checked(local_rows, local_rhs, mine, group)
             facts = {
@@ -96,6 +102,7 @@ class ShardedQuadratic(QuadraticProblem[Any]):
                 "`local_rhs` must have as many right-hand sides on all processes": None
                 if rhs.ndim == 1
                 else rhs.shape[0],
+                "`depth` must be the same on all processes": int(depth),
             }
             return (mine, rows, rhs), facts, Sizes.of(rows, rhs, is_squared=False)
 
@@ -105,7 +112,10 @@ class ShardedQuadratic(QuadraticProblem[Any]):
         self._rows = _Rows(rows, layout, self.halo)
         self._space = Space(layout, Exchange(group))
         self._rows.vectors_like = self.spread(np.zeros(layout.own.size))
-        self._rhs = self.spread(rhs)
+        self._inside = Quadratic(self._rows.inside, rhs)
+        self._deep = None
+        if depth > 1 and group.size > 1:
+            self._deep = DeepHalo(rows, rhs, layout, depth, group)
         self._rhs_norms: FloatArray | None = None
         self.exchange.agree_on_time()
 
@@ -152,37 +162,53 @@ class ShardedQuadratic(QuadraticProblem[Any]):
     @property
     def linear_term(self) -> Spread:
         """b."""
-        return self._rhs
+        return self._space.spread(self._inside.rhs)
+
+    @property
+    def kernel(self) -> str | None:
+        """Name of the compiled sweep over this process's rows; None where SciPy serves."""
+        return self._inside.kernel
 
     def gradient(self, x: Any) -> Any:
         """``Ax − b``."""
-        product = self._rows.local_product(x.local)
-        product -= self._rhs.local
-        return self._space.spread(product)
+        return self._swept(x, self._inside.gradient, 1)
 
     def gradient_step(self, x: Any, gamma: Any) -> Any:
         """``x − gamma·gradient(x)``."""
-        step = self._rows.local_product(x.local)
-        step -= self._rhs.local
-        step *= -step.dtype.type(gamma)
-        step += x.local
-        return self._space.spread(step)
+        gamma = x.dtype.type(gamma)
+        if self._deep is not None:
+            around, num_steps = x.around or (self._deep.filled(x.local), self._deep.depth)
+            around = self._deep.gradient_step(around, gamma)
+            own = around[..., : x.local.shape[-1]]
+            left = num_steps - 1
+            return Spread(own, self._space, (around, left) if left else None)
+        return self._swept(x, lambda own: self._inside.gradient_step(own, gamma), -gamma)
 
     def product(self, rows: Any) -> Any:
         """``A v`` for a vector v or for each row of a batch."""
-        return self._space.spread(self._rows.local_product(rows.local))
+        return self._swept(rows, self._inside.product, 1)
+
+    def _swept(self, x: Any, sweep: Callable[[Any], Any], factor: Any) -> Spread:
+        """What a sweep over own columns gives while the halo travels, and ``factor·`` the rest."""
+        finish = self.halo.begin(x.local)
+        return self._space.spread(self._rows.add_outside(sweep(x.local), finish(), factor))
 
     def gradient_magnitude(self, lengths: FloatArray, upper: float) -> FloatArray:
         """``b‖x‖ + ‖rhs‖`` for an upper bound b of the spectrum."""
         if self._rhs_norms is None:
-            self._rhs_norms = norms(self._rhs)
+            self._rhs_norms = norms(self.linear_term)
         return upper * lengths + self._rhs_norms
+
+    @property
+    def sums_over_processes(self) -> bool:
+        """True."""
+        return True
 
     @property
     def sums_in_words(self) -> str:
         """What known steps save."""
         return (
-            "Known steps take no sum over the processes inside a period, conjugate gradients two a "
+            "Known steps take no sum over the processes inside a period, conjugate gradients one a "
             "step and fewer steps; `stepfold scale` tells what a sum may take for the one or the "
             "other to be faster."
         )
@@ -191,7 +217,8 @@ class ShardedQuadratic(QuadraticProblem[Any]):
         """The problem of some right-hand sides."""
         twin = copy.copy(self)
         twin._rhs_norms = None
-        twin._rhs = take(self._rhs, places)
+        twin._inside = self._inside.rows_of(places)
+        twin._deep = self._deep and self._deep.rows_of(places)
         twin._sizes = replace(self._sizes, rhs=self._sizes.rhs[list(places)])
         return twin
 
@@ -204,8 +231,10 @@ class ShardedQuadratic(QuadraticProblem[Any]):
         twin = copy.copy(self)
         vars(twin).pop("curvature_bound", None)
         twin._rhs_norms = None
-        twin._rhs = self.spread(rows_divided(self._rhs.local, rhs_exponents))
         twin._rows = self._rows.divided(exponent)
+        rhs = rows_divided(self._inside.rhs, rhs_exponents)
+        twin._inside = Quadratic(twin._rows.inside, rhs)
+        twin._deep = self._deep and self._deep.divided(exponent, rhs_exponents)
         return twin
 
     def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
@@ -272,7 +301,7 @@ class _Rows(OwnOperator):
         shape = (count, count + halo.numbers.size)
         local = scipy.sparse.csr_array((rows.data, columns, rows.indptr.astype(kind)), shape=shape)
         # Apart: the first needs nobody else's entries, and is multiplied while they travel.
-        self._inside = local[:, :count]
+        self.inside = local[:, :count]
         outside = local[:, count:].tocsr()
         self._at_border = np.flatnonzero(np.diff(outside.indptr))
         self._outside = outside[self._at_border]
@@ -287,24 +316,27 @@ class _Rows(OwnOperator):
     def local_product(self, own: NDArray[Any]) -> NDArray[Any]:
         """This process's entries of A x, or of the product with each row."""
         finish = self._halo.begin(own)
-        image = (self._inside @ own.T).T
-        halo = finish()
-        image[..., self._at_border] += (self._outside @ halo.T).T
-        found: NDArray[Any] = image
-        return found
+        image = (self.inside @ own.T).T
+        return self.add_outside(image, finish(), 1)
+
+    def add_outside(self, image: NDArray[Any], halo: NDArray[Any], factor: Any) -> NDArray[Any]:
+        """Add ``factor·`` the product with the halo's columns, in place."""
+        if self._at_border.size:
+            image[..., self._at_border] += factor * (self._outside @ halo.T).T
+        return image
 
     def divided(self, exponent: int) -> _Rows:
         """A twin whose entries are divided by ``2**exponent``."""
         twin = copy.copy(self)
-        twin._inside = divided(self._inside, exponent)
+        twin.inside = divided(self.inside, exponent)
         twin._outside = divided(self._outside, exponent)
         return twin
 
     def discs(self) -> tuple[FloatArray, FloatArray]:
         """The diagonal, and the sums of absolute values of each row."""
-        sums: Any = abs(self._inside).astype(np.float64).sum(axis=1)
+        sums: Any = abs(self.inside).astype(np.float64).sum(axis=1)
         sums[self._at_border] += abs(self._outside).astype(np.float64).sum(axis=1)
-        diagonal: FloatArray = self._inside.diagonal().astype(np.float64)
+        diagonal: FloatArray = self.inside.diagonal().astype(np.float64)
         return diagonal, sums
 
     def __matmul__(self, x: Any) -> Any:

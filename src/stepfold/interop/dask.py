@@ -8,15 +8,17 @@ run is `stepfold.solve`'s, in the client's process.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._checks import check_nonnegative
+from stepfold._checks import check_nonnegative, check_positive
 from stepfold._extras import how_to_install
 from stepfold.distributed.agreement import largest_sizes
+from stepfold.distributed.group import LONGEST_WAIT
 from stepfold.distributed.summed import SummedLeastSquares, part_of
 from stepfold.problems import LeastSquares
 from stepfold.problems._units import Sizes
@@ -63,15 +65,28 @@ class DaskLeastSquares(SummedLeastSquares[NDArray[Any]]):
             blocks of rows, or an array of NumPy, which is sent.
         ridge: μ, at least 0.
         client: ``dask.distributed.Client``; the current one if None.
+        timeout: How many seconds to wait for the workers, at the beginning and at every sum.
 
     Raises:
+        ConnectionError: From every sum, if a worker that holds rows is lost or does not answer in
+            time. Its rows are gone; persist the arrays again, and make the problem anew.
         ImportError: If Dask's distributed scheduler is not installed.
         TypeError: If ``operator`` is not an array of Dask.
         ValueError: If shapes or blocks do not fit, or there is no client.
     """
 
-    def __init__(self, operator: Any, rhs: Any, *, ridge: float = 0.0, client: Any = None) -> None:
+    def __init__(
+        self,
+        operator: Any,
+        rhs: Any,
+        *,
+        ridge: float = 0.0,
+        client: Any = None,
+        timeout: float = LONGEST_WAIT.total_seconds(),
+    ) -> None:
         ridge = float(check_nonnegative("ridge", ridge))
+        check_positive("timeout", timeout)
+        self._timeout = float(timeout)
         client = _client() if client is None else client
         rows = _checked(operator, rhs)
         starts = np.cumsum([0, *rows]).tolist()
@@ -100,7 +115,7 @@ class DaskLeastSquares(SummedLeastSquares[NDArray[Any]]):
             )
             for worker, held in by_worker.items()
         ]
-        self._actors = [future.result() for future in made]
+        self._actors = self._answers(made)
         self._places: list[int] | None = None
         self._unit: tuple[int, list[int]] | None = None
         kind = np.result_type(operator.dtype, rhs.dtype, np.float32)
@@ -111,7 +126,7 @@ class DaskLeastSquares(SummedLeastSquares[NDArray[Any]]):
     def total(self, what: int, x: Any) -> tuple[Any, Any]:
         """Sums of what the actors return, in their order."""
         asked = [actor.part(what, x, self._unit, self._places) for actor in self._actors]
-        parts = [answer.result() for answer in asked]
+        parts = self._answers(asked)
         vector = sum((part for part, _ in parts[1:]), parts[0][0])
         numbers = parts[0][1]
         if numbers is not None:
@@ -120,7 +135,23 @@ class DaskLeastSquares(SummedLeastSquares[NDArray[Any]]):
 
     def _found_sizes(self) -> Sizes:
         asked = [actor.sizes() for actor in self._actors]
-        return largest_sizes([answer.result() for answer in asked])
+        return largest_sizes(self._answers(asked))
+
+    def _answers(self, asked: list[Any]) -> list[Any]:
+        """What workers answer, all of them in time."""
+        deadline = time.monotonic() + self._timeout
+        try:
+            return [
+                answer.result(timeout=max(0.0, deadline - time.monotonic())) for answer in asked
+            ]
+        except TimeoutError:
+            cause = f"no answer within {self._timeout:g} s"
+        except OSError as error:
+            cause = str(error)
+        raise ConnectionError(
+            f"a worker of Dask that holds rows is lost or hangs: {cause}. Look at what it wrote "
+            "last; then persist the arrays again, and make the problem anew"
+        )
 
     def _divide(self, exponent: int, rhs_exponents: NDArray[np.int64]) -> None:
         known = range(self._num_rhs) if self._places is None else self._places

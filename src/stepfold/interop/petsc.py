@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stepfold._checks import check_items, check_text
 from stepfold.schedules import Schedule
 from stepfold.schedules.base import check_schedule
 from stepfold.spectrum.bounds import check_positive_bounds
@@ -48,9 +49,11 @@ def multigrid_options(schedules: Schedule | Sequence[Schedule], *, prefix: str =
     -mg_levels_ksp_max_it 2
     -mg_levels_pc_type jacobi
     """
+    check_text("prefix", prefix)
     if isinstance(schedules, Schedule):
         return "\n".join(_options(schedules, f"-{prefix}mg_levels_"))
     # PETSc counts from the coarsest level, which is 0 and has no smoother.
+    schedules = check_items("schedules", schedules, "Schedule")
     count = len(schedules)
     return "\n".join(
         line

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, check_share
+from stepfold._checks import check_array, check_count, check_share
 from stepfold._extras import check_version, not_installed
 from stepfold.kernels.smoothing import DiagonalSteps
 from stepfold.polynomial import worst_case_period_rate
@@ -203,6 +203,12 @@ def solver(
         )
     if A.format not in ("csr", "bsr"):
         A = A.tocsr()
+    if B is not None:
+        B = check_array("B", B) if np.isrealobj(np.asarray(B)) else np.asarray(B)
+        if B.shape[:1] != A.shape[:1] or B.ndim > 2 or not np.isfinite(B).all():
+            raise ValueError(
+                f"`B` must hold finite columns of {A.shape[0]} entries, got shape {B.shape}"
+            )
     bounds = _bounds(A, seed)
     hierarchy = pyamg.smoothed_aggregation_solver(
         A, B=B, symmetry="hermitian", presmoother=None, postsmoother=None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from stepfold._checks import check_count
 from stepfold._extras import check_version, not_installed
 from stepfold.schedules import Schedule
 from stepfold.schedules.base import check_schedule
@@ -67,6 +68,7 @@ class ScheduleLR(torch.optim.lr_scheduler.LRScheduler):
                 "`optimizer` must be a torch.optim.Optimizer, got "
                 f"{type(optimizer).__name__}; give `torch.optim.SGD(parameters, lr=1.0)`"
             )
+        check_count("last_epoch", last_epoch, minimum=-1)
         groups = len(optimizer.param_groups)
         if isinstance(schedule, Schedule):
             schedules = [schedule] * groups

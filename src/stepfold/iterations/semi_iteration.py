@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, NamedTuple
 
+from stepfold._checks import check_real
 from stepfold._typing import ArrayT
 from stepfold.iterations.base import Iteration, gradient_step
 from stepfold.problems import Problem
@@ -51,6 +52,7 @@ class SemiIteration(Iteration[Recurrence[ArrayT], ArrayT]):
     takes_gradient = True
 
     def __init__(self, contraction: float) -> None:
+        check_real("contraction", contraction)
         if not 0 <= contraction <= 1:
             raise ValueError(
                 f"`contraction` must lie between 0 and 1, got {contraction!r}; "

@@ -233,7 +233,8 @@ def to_html(figure: Figure) -> str:
     dark = f'html[data-theme="dark"] .{name}, body[data-jp-theme-light="false"] .{name}'
     style = (
         f".{name} {{ {colours[0]} margin: 0; max-width: 50rem; }} {dark} {{ {colours[1]} }} "
-        f".{name} svg {{ width: 100%; height: auto; }} .{name} svg.narrow {{ display: none; }} "
+        f".{name} svg {{ width: 100%; height: auto; fill: currentColor; }} "
+        f".{name} svg.narrow {{ display: none; }} "
         f"@media (max-width: 600px) {{ .{name} svg.wide {{ display: none; }} "
         f".{name} svg.narrow {{ display: block; }} }}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,7 +10,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._checks import check_vector
+from stepfold._checks import (
+    check_array,
+    check_choice,
+    check_instance,
+    check_items,
+    check_positive,
+    check_real,
+    check_text,
+    check_vector,
+)
 from stepfold._codec import JsonRecord
 from stepfold.lab.roles import ROLES, full_number, role_of
 
@@ -52,16 +62,18 @@ class Curve(JsonRecord):
         object.__setattr__(self, "x", check_vector("x", self.x))
         object.__setattr__(self, "y", self._ordinates("y", self.y))
         if self.band is not None:
-            low, high = (self._ordinates("band", each) for each in self.band)
-            object.__setattr__(self, "band", (low, high))
+            ends = check_items("band", self.band, "two arrays")
+            if len(ends) != 2:
+                raise ValueError(f"`band` must hold a lower and an upper array, got {len(ends)}")
+            object.__setattr__(self, "band", tuple(self._ordinates("band", end) for end in ends))
+        for name in ("label", "role", "style"):
+            check_text(name, getattr(self, name))
         object.__setattr__(self, "role", self.role or role_of(self.label))
-        if self.role not in ROLES:
-            raise ValueError(f"`role` must be one of {', '.join(ROLES)}, got {self.role!r}")
-        if self.style not in STYLES:
-            raise ValueError(f"`style` must be one of {', '.join(STYLES)}, got {self.style!r}")
+        check_choice("role", self.role, ROLES)
+        check_choice("style", self.style, STYLES)
 
     def _ordinates(self, name: str, values: Any) -> NDArray[Any]:
-        y = np.array(values, dtype=np.float64)
+        y = check_array(name, values)
         if y.shape != self.x.shape:
             raise ValueError(
                 f"`{name}` must have the shape of `x`, {self.x.shape}, got {y.shape} for "
@@ -78,7 +90,7 @@ class Level(JsonRecord):
     value: float
 
     def __post_init__(self) -> None:
-        if not np.isfinite(self.value):
+        if not math.isfinite(check_real("value", self.value)):
             raise ValueError(f"`value` must be finite, got {self.value!r} for {self.label!r}")
 
 
@@ -104,12 +116,8 @@ class Axis(JsonRecord):
 
     def __post_init__(self) -> None:
         for name in ("floor", "ceiling"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < np.inf:
-                raise ValueError(
-                    f"`{name}` cuts a logarithmic axis and must be positive and finite, "
-                    f"got {value!r}"
-                )
+            if (value := getattr(self, name)) is not None:
+                check_positive(name, value, "it cuts a logarithmic axis")
         if self.floor is not None and self.ceiling is not None and self.floor >= self.ceiling:
             raise ValueError(
                 f"`floor` must be below `ceiling`, got {self.floor!r} and {self.ceiling!r}"
@@ -156,8 +164,13 @@ class Figure(JsonRecord):
     levels: tuple[Level, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "curves", tuple(self.curves))
-        object.__setattr__(self, "levels", tuple(self.levels))
+        for name, kind in (("curves", Curve), ("levels", Level)):
+            items = check_items(name, getattr(self, name), kind.__name__)
+            for each in items:
+                check_instance(name, each, kind, f"as `{kind.__name__}(label, …)`")
+            object.__setattr__(self, name, tuple(items))
+        for name in ("x", "y"):
+            check_instance(name, getattr(self, name), Axis, "as `Axis(label)`")
         check_name(self.name)
         if not self.curves:
             raise ValueError("`curves` must hold at least one curve, got none")
@@ -201,7 +214,7 @@ class Figure(JsonRecord):
 
 def check_name(name: str) -> None:
     """Raise unless ``name`` is fit for the name of a file."""
-    if not re.fullmatch(r"[\w-]+", name):
+    if not re.fullmatch(r"[\w-]+", check_text("name", name)):
         raise ValueError(
             "`name` becomes a file's name and must be made of letters, digits, - and _, "
             f"got {name!r}"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from stepfold._checks import check_instance, check_items, check_real
 from stepfold._codec import JsonRecord, to_json
 from stepfold.lab.figure import Figure
 from stepfold.lab.formula import Formula
@@ -38,6 +39,8 @@ class Check(JsonRecord):
     source: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("measured", "lower", "upper"):
+            check_real(name, getattr(self, name))
         if not self.lower <= self.upper or self.lower == -math.inf == -self.upper:
             raise ValueError(
                 "a check must be able to fail: `lower` <= `upper`, not both infinite, "
@@ -112,9 +115,18 @@ class Table(JsonRecord):
     rows: tuple[tuple[str, ...], ...]
 
     def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(f"a row must have {len(self.columns)} cells, got {row!r}")
+        columns = tuple(check_items("columns", self.columns, "headings"))
+        rows = [
+            tuple(check_items("rows", row, "cells"))
+            for row in check_items("rows", self.rows, "rows")
+        ]
+        for row in rows:
+            if len(row) != len(columns):
+                raise ValueError(
+                    f"a row must have {len(columns)} cells, as many as `columns`, got {row!r}"
+                )
+        object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "rows", tuple(rows))
 
 
 @dataclass(frozen=True)
@@ -169,9 +181,12 @@ class Outcome(JsonRecord):
     source: Source | None = None
 
     def __post_init__(self) -> None:
+        for section in check_items("sections", self.sections, "Section"):
+            check_instance("sections", section, Section, "as `Section(heading, paragraphs)`")
         names = [figure.name for figure in self.figures]
         if len(set(names)) < len(names):
             raise ValueError(f"figures must have different names, got {', '.join(names)}")
+        check_instance("records", self.records, Mapping, "as `{path: record}`")
         object.__setattr__(self, "records", to_json(self.records))
         for path in self.records:
             if not re.fullmatch(r"[\w-]+(/[\w-]+)*", path):

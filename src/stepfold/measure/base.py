@@ -14,20 +14,25 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from stepfold._checks import check_count, check_positive, check_vector
+from stepfold._checks import check_count, check_instance, check_positive, check_vector
 from stepfold._codec import JsonRecord
 from stepfold._krylov import Tridiagonal
+from stepfold._show import Shown, axes_of, counted, drawing, lines
 from stepfold._typing import FloatArray
 from stepfold.measure._rules import Factor, factor_of, gauss_nodes, gauss_rule
 from stepfold.spectrum import SpectralBounds
+from stepfold.spectrum.bounds import check_bounds
 
 FORMAT = "stepfold.measure/1"
 # Nodes whose relative distance is smaller are one eigenvalue: rounding errors make several of it.
 EQUAL = 64 * float(np.finfo(np.float64).eps)
 
+# A Gauss rule of so many nodes takes half a minute.
+_MOST_NODES = 5_000
+
 
 @dataclass(frozen=True, eq=False)
-class SpectralMeasure(JsonRecord):
+class SpectralMeasure(Shown, JsonRecord):
     """Probability measure on eigenvalues.
 
     Args:
@@ -141,7 +146,8 @@ class SpectralMeasure(JsonRecord):
         >>> round(SpectralMeasure.uniform(SpectralBounds(1.0, 3.0)).mean(lambda x: x**2), 12)
         4.333333333333
         """
-        num_nodes = check_count("num_nodes", num_nodes)
+        num_nodes = check_count("num_nodes", num_nodes, maximum=_MOST_NODES)
+        check_bounds(bounds, or_none=False)
         if bounds.lower == bounds.upper:
             return cls(np.array([bounds.upper]), np.ones(1), "uniform")
         nodes, weights = np.polynomial.legendre.leggauss(num_nodes)
@@ -176,7 +182,7 @@ class SpectralMeasure(JsonRecord):
         """
         for label, value in (("ratio", ratio), ("scale", scale)):
             check_positive(label, value)
-        num_nodes = check_count("num_nodes", num_nodes)
+        num_nodes = check_count("num_nodes", num_nodes, maximum=_MOST_NODES)
         name = f"Marchenko–Pastur, ratio {ratio:g}"
         if ratio > 1:
             # HᵀH has the eigenvalues of HHᵀ, whose ratio is 1/r, and n − m zeros.
@@ -274,6 +280,75 @@ class SpectralMeasure(JsonRecord):
         nodes, weights = gauss_rule(factor_of(*atoms, num_nodes))
         return SpectralMeasure(nodes * (atoms[0][-1] or 1.0), weights, self.name)
 
+    def __str__(self) -> str:
+        """Two lines: what it is, and where its eigenvalues lie.
+
+        >>> print(SpectralMeasure([1.0, 3.0], [1.0, 1.0], "two clusters"))
+        two clusters: 2 atoms
+        eigenvalues in [1, 3], mean 2
+        """
+        zero = self.weight_at_zero
+        return lines(
+            (
+                f"{self.name}: {counted(self.nodes.size, 'atom')}",
+                f"eigenvalues in [{self.nodes[0]:.4g}, {self.nodes[-1]:.4g}], "
+                f"mean {self.mean(self.nodes):.4g}" + (f", {zero:.3g} of it at 0" if zero else ""),
+            )
+        )
+
+    def histogram(self, num_bins: int = 40) -> tuple[FloatArray, FloatArray]:
+        """The weight in bins of equal width, from the smallest to the largest eigenvalue.
+
+        Args:
+            num_bins: How many, at least 1.
+
+        Returns:
+            Middles of the bins and the weight in each, of shape (num_bins,); a measure of one
+            point has one bin.
+
+        Raises:
+            ValueError: If ``num_bins`` is below 1.
+
+        >>> SpectralMeasure([0.0, 1.0, 4.0], [1.0, 2.0, 1.0]).histogram(2)
+        (array([1., 3.]), array([0.75, 0.25]))
+        """
+        num_bins = check_count("num_bins", num_bins)
+        low, high = float(self.nodes[0]), float(self.nodes[-1])
+        if not high > low:
+            return self.nodes[:1], np.ones(1)
+        places, ends = self.nodes / high, (low / high, 1.0)
+        weights, edges = np.histogram(places, num_bins, ends, weights=self.weights)
+        return high * (edges[1:] / 2 + edges[:-1] / 2), weights
+
+    def _drawing(self) -> str:
+        return drawing(f"Weight of {self.name} by eigenvalue", *self.histogram()[::-1], bars=True)
+
+    def plot(self, ax: Any = None, *, num_bins: int = 40) -> Any:
+        """Draw the weight in bins of equal width.
+
+        Args:
+            ax: Axes of matplotlib; new ones if not given.
+            num_bins: How many bins.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ModuleNotFoundError: If ``ax`` is not given and matplotlib is missing.
+            ValueError: If ``num_bins`` is below 1.
+
+        >>> import matplotlib
+        >>> matplotlib.use("agg")
+        >>> SpectralMeasure.marchenko_pastur(0.5).plot().get_xlabel()
+        'eigenvalue'
+        """
+        middles, weights = self.histogram(num_bins)
+        ax = axes_of(ax)
+        width = middles[1] - middles[0] if middles.size > 1 else (middles[0] or 1.0) / num_bins
+        ax.bar(middles, weights, width=0.9 * width, label=self.name)
+        ax.set(xlabel="eigenvalue", ylabel="weight")
+        return ax
+
     def cumulative(self, eigenvalues: Any) -> FloatArray:
         """Return ``μ([0, λ])`` at each given λ, any shape.
 
@@ -284,3 +359,12 @@ class SpectralMeasure(JsonRecord):
         sums[-1] = 1.0
         values: FloatArray = sums[np.searchsorted(self.nodes, eigenvalues, side="right")]
         return values
+
+
+def check_measure(measure: Any, name: str = "measure", *, or_none: bool = False) -> SpectralMeasure:
+    """Return a measure, or None where that is allowed."""
+    remedy = "wrap eigenvalues as `SpectralMeasure.from_eigenvalues(values)`"
+    checked: SpectralMeasure = check_instance(
+        name, measure, SpectralMeasure, remedy, or_none=or_none
+    )
+    return checked

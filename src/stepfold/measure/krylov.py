@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from stepfold._arrays import epsilon, is_foreign, reshaped, to_host
-from stepfold._checks import check_count, check_matrix, check_nonnegative
+from stepfold._checks import check_count, check_matrix, check_nonnegative, check_seed
 from stepfold._krylov import Bidiagonal, Product, Tridiagonal, golub_kahan, lanczos
 from stepfold._typing import FloatArray, Operator
 from stepfold.measure._inputs import check_errors, check_symmetric, like, to_float64, to_numpy
@@ -35,6 +35,8 @@ from stepfold.spectrum import Gram
 from stepfold.spectrum.complex_form import is_complex, real_form
 
 PROBES = 0x70726F6265
+# Each costs `num_nodes` products; the error falls as one over the root of their number.
+_MOST_PROBES = 100_000
 
 
 def lanczos_measure(
@@ -83,7 +85,8 @@ def lanczos_measure(
     (array([1., 2., 4.]), array([0.33333333, 0.33333333, 0.33333333]))
     """
     num_nodes = check_count("num_nodes", num_nodes)
-    num_probes = check_count("num_probes", num_probes)
+    num_probes = check_count("num_probes", num_probes, maximum=_MOST_PROBES)
+    seed = check_seed("seed", seed)
     operator = _Rows(hessian, shape, like)
     if start is not None:
         rows = operator.errors("start", start)

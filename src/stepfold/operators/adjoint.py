@@ -11,19 +11,20 @@ import numpy as np
 
 from stepfold._arrays import copy_of, detached, dtype_kind, epsilon, norms, reshaped, row_dots
 
-# Adjoints are tested once: what has passed, by the object that the user gave.
-_TESTED: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
+# Adjoints are tested once: what has passed, by the object that the user gave, with the function
+# that was given as its adjoint. Another function beside the same object is another adjoint.
+_TESTED: weakref.WeakKeyDictionary[Any, weakref.ref[Any] | None] = weakref.WeakKeyDictionary()
 
 
 class AdjointTest:
     """Compares ``uᴴ(Av)`` with ``(Aᴴu)ᴴv`` for the first two products that allow it, once."""
 
-    def __init__(self, name: str, source: Any) -> None:
-        self._name, self._source = name, source
+    def __init__(self, name: str, source: Any, adjoint: Any = None) -> None:
+        self._name, self._source, self._adjoint = name, source, adjoint
         self._seen: dict[bool, tuple[Any, Any]] = {}
         self.is_over = False
         with contextlib.suppress(TypeError):  # what cannot be remembered is tested again
-            self.is_over = source in _TESTED
+            self.is_over = source in _TESTED and _is(_TESTED[source], adjoint)
 
     def see(self, x: Any, image: Any, *, is_adjoint: bool) -> None:
         """Take in a product, if it is the first of its kind."""
@@ -56,4 +57,9 @@ class AdjointTest:
                 "or the adjoint you gave, and that the map is linear (a layer with a bias is not)"
             )
         with contextlib.suppress(TypeError):
-            _TESTED[self._source] = True
+            adjoint = self._adjoint
+            _TESTED[self._source] = None if adjoint is None else weakref.ref(adjoint)
+
+
+def _is(known: weakref.ref[Any] | None, adjoint: Any) -> bool:
+    return adjoint is None if known is None else adjoint is not None and known() is adjoint

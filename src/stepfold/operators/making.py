@@ -80,13 +80,15 @@ def map_named(name: str, source: Any, adjoint: Any, shape: Any, like: Any) -> Li
     if backward is None and "torch" in sys.modules:
         backward = differentiated(name, forward, sizes)
     vectors = Vectors(name, prototype(like, source), held_tensors(source))
-    return LinearMap(forward, backward, sizes, vectors, source, images, name)
+    return LinearMap(forward, backward, sizes, vectors, source, images, name, adjoint)
 
 
 def _sizes(name: str, shape: Any, source: Any) -> tuple[tuple[int, int], Any]:
     own = getattr(source, "shape", None)
     if shape is None:
         shape = own
+    elif not isinstance(shape, (tuple, list)):
+        raise TypeError(f"`shape` must be a pair (m, n), got {shape!r}")
     elif isinstance(own, tuple) and tuple(shape) != own:
         raise ValueError(
             f"`shape` must be that of `{name}`, {own}, got {shape}; it is needed only where "

@@ -49,9 +49,10 @@ class LinearMap(OwnOperator):
         source: Any,
         images: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
         name: str = "operator",
+        adjoint: Any = None,
     ) -> None:
         self.shape = shape
-        self.test = AdjointTest(name, source)
+        self.test = AdjointTest(name, source, adjoint)
         self._is_adjoint = False
         self._name = name
         self.images = ((shape[1],), (shape[0],)) if images is None else images

@@ -84,7 +84,10 @@ def prototype(like: Any, source: Any) -> Any:
         return torch.zeros(0, dtype=declared, device=device)
     if like is None and held_tensors(source):
         return None  # an object that works on tensors, and declares what NumPy calls their dtype
-    kind = np.dtype(declared)
+    try:
+        kind = np.dtype(declared)
+    except (TypeError, ValueError):
+        raise TypeError(f"`like` must be an array or a dtype, got {declared!r}") from None
     return np.zeros(0, kind if kind.kind in "fc" else np.float64)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from stepfold._checks import check_period, check_share
 from stepfold._codec import JsonRecord
+from stepfold._show import Shown, counted, drawing, lines
 from stepfold.planner.bounds import relevant_bounds
 from stepfold.planner.choice import HOPELESS, choose, narrowest_dtype, reasons
 from stepfold.planner.multigrid import multigrid_advice
@@ -36,8 +37,12 @@ __all__ = [
 ]
 
 
+MOST_ADVICE = 2
+"""Sentences that a printed plan has; `Plan.advice` has all of them."""
+
+
 @dataclass(frozen=True, eq=False)
-class Plan(JsonRecord):
+class Plan(Shown, JsonRecord):
     """What to run, and what to expect of it.
 
     Args:
@@ -62,6 +67,32 @@ class Plan(JsonRecord):
     advice: tuple[str, ...]
     alternatives: tuple[Alternative, ...]
     is_worst_case: bool = True
+
+    def __str__(self) -> str:
+        """Up to five lines: the steps, what they take, and the first of the advice.
+
+        >>> print(plan(SpectralBounds(1.0, 100.0)).schedule.name)
+        Chebyshev
+        """
+        takes = (
+            "no number of steps is promised"
+            if math.isinf(self.num_steps)
+            else f"{counted(self.num_steps, 'step')}, {counted(self.num_products, 'product')} to a "
+            f"gradient of {self.rtol:.3g} of that at 0, "
+            + ("in the worst case" if self.is_worst_case else "for this right-hand side")
+        )
+        more = len(self.advice) - MOST_ADVICE
+        return lines(
+            (
+                f"{self.schedule.name} steps, period {self.schedule.period}, {self.dtype}: {takes}",
+                str(self.bounds).partition("\n")[0],
+                *self.advice[:MOST_ADVICE],
+                f"({counted(more, 'more sentence')} in `advice`)" if more > 0 else None,
+            )
+        )
+
+    def _drawing(self) -> str:
+        return drawing("The steps, in their order", self.schedule.steps)
 
 
 def plan(
@@ -116,7 +147,10 @@ def plan(
             bounds, notes = relevant_bounds(problem)
             may_look = True
     if bounds.upper == 0:
-        raise ValueError("the operator is zero; every x is a solution and no step has a best size")
+        raise ValueError(
+            "`bounds.upper` must be positive, got 0.0: the operator is zero, every x is a solution "
+            "and no step has a best size"
+        )
     per_step = 1 if known is None else known.products_per_gradient
     choice = choose(bounds, rtol, period, known if may_look else None)
     notes += reasons(choice, bounds) + _certainty(bounds)

@@ -40,11 +40,12 @@ def check_weight(name: str, value: Any) -> Any:
     if math.prod(getattr(value, "shape", ())) == 1:
         return check_nonnegative(name, value)
     check_unmasked(name, value)
+    if dtype_kind(getattr(value, "dtype", None)) not in ("b", "u", "i", "f"):
+        found = f"dtype {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
+        raise TypeError(f"`{name}` must hold real numbers, got {found}")
     shape = tuple(value.shape)
     if len(shape) != 1 or shape[0] == 0:
         raise ValueError(f"`{name}` must be a number, or one for each entry, got shape {shape}")
-    if dtype_kind(value.dtype) not in "buif":
-        raise TypeError(f"`{name}` must hold real numbers, got dtype {value.dtype}")
     bad = np.flatnonzero(~np.array(((value >= 0) & (value < math.inf)).tolist()))
     if bad.size:
         raise ValueError(

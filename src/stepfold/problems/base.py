@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from stepfold._arrays import detached, is_array, library, norms, without_labels
 from stepfold._checks import check_numbers, makes_arrays
+from stepfold._show import as_call
 from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.operators import apply
 from stepfold.problems._units import Sizes
@@ -42,6 +43,9 @@ class Problem(ABC, Generic[ArrayT]):
     >>> Huber().gradient_step(np.array([3.0, 0.5]), 1.0)
     array([2., 0.])
     """
+
+    def __repr__(self) -> str:
+        return as_call(self)
 
     @abstractmethod
     def value(self, x: ArrayT) -> Any:
@@ -157,6 +161,10 @@ class QuadraticProblem(Problem[ArrayT]):
         zero: ArrayT = 0 * detached(self.linear_term)
         return zero
 
+    def lengths(self, rows: ArrayT) -> FloatArray:
+        """Norms of the rows in the inner product of the problem, or what they exceed."""
+        return norms(rows)
+
     def gradient_magnitude(self, lengths: FloatArray, upper: float) -> FloatArray:
         """Size of the numbers whose sum is a gradient: rounding is relative to it.
 
@@ -179,6 +187,11 @@ class QuadraticProblem(Problem[ArrayT]):
         Only where `sizes` tells that this is to be done.
         """
         raise NotImplementedError
+
+    @property
+    def sums_over_processes(self) -> bool:
+        """Whether an inner product is a sum over processes, for which each waits for the others."""
+        return False
 
     @property
     def sums_in_words(self) -> str | None:

@@ -70,6 +70,9 @@ class Composite(Generic[ArrayT]):
     (2.625, 0.0)
     """
 
+    def __repr__(self) -> str:
+        return f"Composite({self.problem!r}, {self.penalty!r})"
+
     def __init__(self, problem: Problem[ArrayT], penalty: Penalty) -> None:
         inner = problem.euclidean if isinstance(problem, QuadraticProblem) else problem
         if not isinstance(problem, Problem) or inner is not problem:

@@ -25,6 +25,7 @@ from stepfold._arrays import (
     without_labels,
 )
 from stepfold._checks import check_numbers
+from stepfold._show import as_call
 from stepfold._typing import ArrayT
 
 # `first_residual` evaluates the map twice at one point.
@@ -55,6 +56,9 @@ class FixedPoint(Generic[ArrayT]):
     >>> problem.residual(np.array([0.0]))
     array([1.])
     """
+
+    def __repr__(self) -> str:
+        return as_call(self)
 
     def __init__(self, map: Callable[[ArrayT], ArrayT]) -> None:  # noqa: A002 (the field's word)
         if isinstance(map, FixedPoint):

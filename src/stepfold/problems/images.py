@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from stepfold._arrays import reshaped
+from stepfold._checks import check_shape
 from stepfold._typing import ArrayT
 from stepfold.operators import LinearMap
 from stepfold.problems.base import Problem
@@ -56,7 +57,7 @@ class ImageProblem(Problem[ArrayT]):
                 "got None; as in `ImageProblem(problem, (channels, height, width))`"
             )
         self.flat: Any = problem
-        self.shape = tuple(shape)
+        self.shape = check_shape("shape", shape)
         expected = getattr(operator, "shape", (None, math.prod(self.shape)))[1]
         if math.prod(self.shape) != expected:
             raise ValueError(

@@ -16,7 +16,7 @@ from stepfold._arrays import (
     largest_entry,
     to_host,
 )
-from stepfold._checks import check_count
+from stepfold._checks import check_count, check_nonnegative, check_seed
 from stepfold._typing import FloatArray
 from stepfold.problems.fixed_point import FixedPoint, start_of
 from stepfold.spectrum import Certainty, SpectralBounds
@@ -136,7 +136,8 @@ def jacobian_spectrum(
             raise ValueError("`map` must be differentiable near `x`, got what is not finite there")
         return vector - image
 
-    start = np.random.default_rng(seed).standard_normal(_vector(like).size)
+    check_nonnegative("rtol", rtol)
+    start = np.random.default_rng(check_seed("seed", seed)).standard_normal(_vector(like).size)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         values, residuals, _ = arnoldi_values(product, start, max_products, tolerance=rtol)
     spent = jacobian.num_products
@@ -145,9 +146,10 @@ def jacobian_spectrum(
     rounding = epsilon(like) ** (1 if jacobian.method == "jvp" else 0.5)
     if smallest <= rounding:
         raise ValueError(
-            "the spectrum of I − J must lie right of the imaginary axis, got an eigenvalue near "
-            f"{smallest:.4g}, that is {1 - smallest:.4g} of the Jacobian: near this point the map "
-            "is no contraction, and no relaxation of it is; give a point nearer to a fixed point"
+            "`map` must have a spectrum of I − J that lies right of the imaginary axis, got an "
+            f"eigenvalue near {smallest:.4g}, that is {1 - smallest:.4g} of the Jacobian: near "
+            "this point the map is no contraction, and no relaxation of it is; give a point nearer "
+            "to a fixed point"
         )
     method = f"Arnoldi, {values.size} steps, by {jacobian.method}"
     if np.abs(values.imag).max() > noise:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from stepfold._arrays import norms, take
 from stepfold._checks import check_matrix, check_nonnegative, check_square
+from stepfold._show import as_call
 from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.kernels import Sweep, least_squares_sweep, quadratic_sweep
 from stepfold.operators import adjoint_of, apply, check_adjoint
@@ -201,6 +202,9 @@ class Quadratic(QuadraticProblem[ArrayT]):
     >>> Quadratic(np.diag([2.0, 1.0]), np.array([2.0, 3.0])).gradient(np.array([1.0, 0.0]))
     array([ 0., -3.])
     """
+
+    def __repr__(self) -> str:
+        return as_call(self, hessian=self._hessian)
 
     def __init__(self, hessian: Operator, rhs: ArrayT) -> None:
         self._hessian: Any = check_matrix(

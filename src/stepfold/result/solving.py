@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._codec import JsonRecord
+from stepfold._show import Shown, axes_of, counted, drawing
 from stepfold._typing import ArrayT, FloatArray
 from stepfold.schedules import Schedule
 from stepfold.spectrum import SpectralBounds
@@ -72,6 +73,23 @@ class History(JsonRecord):
             values.flags.writeable = False
             object.__setattr__(self, name, values)
 
+    @property
+    def largest_norms(self) -> FloatArray:
+        """The gradient norm at each check, of a batch the largest, shape (checks,)."""
+        norms = self.gradient_norms
+        return norms if norms.ndim < 2 else norms.max(axis=1, initial=0.0)
+
+    def __str__(self) -> str:
+        """One line: how many looks, and what they found."""
+        if not self.num_steps.size:
+            return "nothing was looked at"
+        first, last = self.largest_norms[[0, -1]]
+        return (
+            f"{counted(self.num_steps.size, 'look')} in {counted(self.num_steps[-1], 'step')}, "
+            f"{counted(self.num_products[-1], 'product')} and {self.seconds[-1]:.3g} s: "
+            f"gradient norm from {first:.3g} to {last:.3g}"
+        )
+
 
 @dataclass(frozen=True)
 class GuardEvent(JsonRecord):
@@ -105,7 +123,7 @@ class GuardEvent(JsonRecord):
 
 
 @dataclass(frozen=True, eq=False)
-class Result(JsonRecord, Generic[ArrayT]):
+class Result(Shown, JsonRecord, Generic[ArrayT]):
     """Outcome of `solve` or of `accelerate`.
 
     Args:
@@ -123,10 +141,10 @@ class Result(JsonRecord, Generic[ArrayT]):
         notes: Sentences on this very run, to be read after the status' own advice.
         row_statuses: For a batch, how each row ended; empty for one problem.
         row_num_steps: For a batch, the steps after which each row ended; empty for one problem.
-        error_bound: ``‖∇f(x)‖ / lower``, which bounds ‖x − x*‖ as long as ``lower`` is a lower
-            bound of the spectrum; an array for a batch. None where no positive one is known, where
-            it is an estimate only and no certain error was asked for, where the run has refuted
-            it, and where the problem is preconditioned.
+        error_bound: ``‖∇f(x)‖ / lower``, the rounding of that gradient included, which bounds
+            ‖x − x*‖ as long as ``lower`` is a lower bound of the spectrum; an array for a batch.
+            None where no positive one is known, where it is an estimate only and no certain error
+            was asked for, where the run has refuted it, and where the problem is preconditioned.
         bounds: Bounds of the spectrum that the run went by or has found, for the next right-hand
             side; None where it knows none.
         gradient_norm: ‖∇f(x)‖ at the x that is returned, computed from x; an array for a batch,
@@ -185,6 +203,27 @@ class Result(JsonRecord, Generic[ArrayT]):
         if self.error_bound is not None:
             worth += f"; error at most {float(np.max(self.error_bound)):.3g}"
         return worth
+
+    def _drawing(self) -> str:
+        norms = self.history.largest_norms
+        return drawing("Gradient norm by products", norms, self.history.num_products, log=True)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the gradient norm against products with the operator, of a batch the largest.
+
+        Args:
+            ax: Axes of matplotlib; new ones if not given.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ModuleNotFoundError: If ``ax`` is not given and matplotlib is missing.
+        """
+        ax = axes_of(ax)
+        ax.semilogy(self.history.num_products, self.history.largest_norms, ".-")
+        ax.set(xlabel="products", ylabel="gradient norm")
+        return ax
 
     def __repr__(self) -> str:
         return f"Result({self.status.name} after {self.num_steps} steps: {self.advice})"

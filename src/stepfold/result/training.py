@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._codec import JsonRecord
+from stepfold._show import Shown, axes_of, counted, drawing, in_a_line, lines
 from stepfold._typing import FloatArray
 from stepfold.schedules import Schedule
 
@@ -65,13 +66,25 @@ class TrainingHistory(JsonRecord):
                 values.flags.writeable = False
                 object.__setattr__(self, name, values)
 
+    def __str__(self) -> str:
+        """One line: how many stages, how long they took, and the error at the end."""
+        if not len(self.steps):
+            return "no stage was trained"
+        words = f"{counted(len(self.steps), 'stage')} in {self.seconds[-1]:.3g} s"
+        last = self.losses[-1][np.isfinite(self.losses[-1])]
+        if last.size:
+            words += f", last loss {last[-1]:.4g}"
+        if self.mean_squared_errors is not None:
+            words += f", mean squared error {self.mean_squared_errors[-1]:.4g} of that at the start"
+        return words
+
 
 def _field_names(record: Any) -> list[str]:
     return [each.name for each in dataclasses.fields(record)]
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingRun(JsonRecord):
+class TrainingRun(Shown, JsonRecord):
     """Outcome of a training; its schedule goes into `solve` like any other.
 
     Args:
@@ -91,6 +104,43 @@ class TrainingRun(JsonRecord):
     seed: int
     parameters: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     finished: bool = True
+
+    def __str__(self) -> str:
+        """Three lines: what was trained, what it learned, and what that leaves."""
+        stages = len(self.history.steps)
+        found = f"{counted(self.schedule.period, 'step')} learned in {counted(stages, 'stage')}"
+        others = ", ".join(self.parameters)
+        return lines(
+            (
+                f"{found} of {self.num_iterations} iterations, seed {self.seed}"
+                + ("" if self.finished else "; stopped before its end"),
+                f"steps {in_a_line(self.schedule.steps)}" + (f"; also {others}" if others else ""),
+                str(self.history),
+            )
+        )
+
+    def _drawing(self) -> str:
+        return drawing("Learned steps, in the order of the layers", self.schedule.steps)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the learned steps by layer, with those of earlier stages in light colours.
+
+        Args:
+            ax: Axes of matplotlib; new ones if not given.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ModuleNotFoundError: If ``ax`` is not given and matplotlib is missing.
+        """
+        ax = axes_of(ax)
+        depths: Any = self.history.num_layers
+        for row, depth in zip(self.history.steps[:-1], depths[:-1], strict=True):
+            ax.plot(np.arange(1, depth + 1), row[:depth], color="0.8", linewidth=1, zorder=1)
+        ax.plot(np.arange(1, self.schedule.period + 1), self.schedule.steps, "o-", label="learned")
+        ax.set(xlabel="layer", ylabel="step size")
+        return ax
 
     def schedule_after(self, stage: int) -> Schedule:
         """Learned steps of the layers trained so far when that stage ended.

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._arrays import put_rows, take
-from stepfold._checks import check_callable, check_count, check_nonnegative
+from stepfold._checks import check_callable, check_count, check_flag, check_nonnegative
 from stepfold._typing import FloatArray
 from stepfold.result import History, Status
 from stepfold.run.thinned import Thinned
@@ -184,7 +184,8 @@ class Ledger:
         self._waited = np.zeros(count, dtype=np.int64)
         self._longest = self._last_time = 0.0
         self._checks: Thinned[tuple[Any, ...]] = Thinned(count)
-        self._iterates: Thinned[Any] | None = Thinned(count) if keep_iterates else None
+        keeps = check_flag("keep_iterates", keep_iterates)
+        self._iterates: Thinned[Any] | None = Thinned(count) if keeps else None
 
     @property
     def status(self) -> Status | None:
@@ -197,7 +198,6 @@ class Ledger:
         with np.errstate(invalid="ignore", divide="ignore"):
             self.factors[rows] = sizes / self.last[rows]
         self.last[rows] = sizes
-        self.floor[rows] = np.where(np.isfinite(seen.floor), seen.floor, 0.0)
         if not self._checks.num_seen:
             self.first[rows] = sizes  # the first look is one at all rows
         if seen.gaps is not None:
@@ -247,6 +247,9 @@ class Ledger:
             places = rows[better]
             self._best_scores[places] = scores[better]
             self.best_sizes[places] = seen.sizes[better]
+            # That of the iterate that is kept: of one that grows rounding is no limit for it.
+            floor = seen.floor[better]
+            self.floor[places] = np.where(np.isfinite(floor), floor, 0.0)
             self.best = self._put(x, better)
 
     def _put(self, x: Any, chosen: NDArray[np.bool_]) -> Any:

@@ -10,14 +10,14 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Protocol, overload
 
 import numpy as np
 
-from stepfold._checks import check_vector
+from stepfold._checks import check_count, check_path, check_text, check_vector
 from stepfold._codec import JsonRecord
 from stepfold._registry import Registry
+from stepfold._show import Shown, axes_of, drawing, in_a_line, lines
 from stepfold._typing import FloatArray
 from stepfold.schedules.ordering import ORDERS
 from stepfold.spectrum import SpectralBounds
@@ -27,7 +27,7 @@ FORMAT = "stepfold.schedule/1"
 
 
 @dataclass(frozen=True, eq=False)
-class Schedule(JsonRecord, Sequence[float]):
+class Schedule(Shown, JsonRecord, Sequence[float]):
     """T positive step sizes that repeat with period T.
 
     A schedule is a sequence of floats and a function of the step's count, so that it goes where
@@ -100,7 +100,7 @@ class Schedule(JsonRecord, Sequence[float]):
 
     def __call__(self, count: int) -> float:
         """Step size of iteration ``count`` = 0, 1, …, repeating with period T."""
-        return float(self.steps[count % self.period])
+        return float(self.steps[check_count("count", count, minimum=0) % self.period])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Schedule):
@@ -123,6 +123,52 @@ class Schedule(JsonRecord, Sequence[float]):
             self.signed,
         )
 
+    def __str__(self) -> str:
+        """Three lines: what the steps are, the first of them, and what they are for.
+
+        >>> print(Schedule([0.5, 0.25]))
+        given: period 2, order given
+        0.5, 0.25
+        """
+        bounds = self.bounds
+        return lines(
+            (
+                f"{self.name}: period {self.period}, order {self.order}",
+                in_a_line(self.steps),
+                None
+                if bounds is None
+                else f"for eigenvalues in [{bounds.lower:.4g}, {bounds.upper:.4g}]",
+            )
+        )
+
+    def _drawing(self) -> str:
+        return drawing(f"Steps of {self.name}, in the order of the layers", self.steps)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the steps in their order, and sorted as a second curve.
+
+        Args:
+            ax: Axes of matplotlib; new ones if not given.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ModuleNotFoundError: If ``ax`` is not given and matplotlib is missing.
+
+        >>> import matplotlib
+        >>> matplotlib.use("agg")
+        >>> Schedule([0.5, 0.25]).plot().get_ylabel()
+        'step size'
+        """
+        ax = axes_of(ax)
+        places = np.arange(1, self.period + 1)
+        ax.plot(places, self.steps, "o-", label=self.name)
+        ax.plot(places, np.sort(self.steps)[::-1], "--", alpha=0.6, label="sorted")
+        ax.set(xlabel="step", ylabel="step size")
+        ax.legend(frameon=False)
+        return ax
+
     def reordered(self, order: str) -> Schedule:
         """Return the same steps in another order; ``order`` is a name from ``ORDERS``.
 
@@ -134,6 +180,7 @@ class Schedule(JsonRecord, Sequence[float]):
         array([1., 4., 2., 3.])
         """
         ascending = np.sort(self.steps)
+        check_text("order", order)
         steps = ascending[ORDERS[order](ascending)]
         return dataclasses.replace(self, steps=steps, order=order)
 
@@ -152,6 +199,7 @@ class Schedule(JsonRecord, Sequence[float]):
                 f"a schedule of {self.name} steps must have a `builder` to be rebuilt, got None; "
                 "build it anew from the bounds"
             )
+        check_bounds(bounds, or_none=False)
         schedule = SCHEDULES[self.builder](bounds, self.period)
         return schedule if schedule.order == self.order else schedule.reordered(self.order)
 
@@ -161,7 +209,7 @@ class Schedule(JsonRecord, Sequence[float]):
         Raises:
             FileExistsError: If ``path`` exists; nothing is overwritten.
         """
-        with Path(path).open("x", encoding="utf-8") as file:
+        with check_path("path", path).open("x", encoding="utf-8") as file:
             json.dump(self.to_dict(), file, indent=2)
             file.write("\n")
 
@@ -173,8 +221,9 @@ class Schedule(JsonRecord, Sequence[float]):
             FileNotFoundError: If there is no such file.
             ValueError: If it is not a schedule.
         """
+        path = check_path("path", path)
         try:
-            record = json.loads(Path(path).read_text(encoding="utf-8"))
+            record = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
             # Not JSON, not UTF-8, an integer of 4300 digits, or brackets without end.
             raise ValueError(f"{path} is not a schedule: it is not JSON ({error})") from None

@@ -55,7 +55,7 @@ def chebyshev_steps(bounds: SpectralBounds, period: int, *, kind: int = 1) -> Sc
     array([0.333333])
     """
     period = check_period(period)
-    if kind not in _NAMES:
+    if not isinstance(kind, int) or kind not in _NAMES:
         raise ValueError(
             f"`kind` must be 1, 2 or 4, got {kind!r}; take 1 for the worst case, 2 for the average "
             "over a random matrix, 4 if no lower bound is known"

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, check_period, check_share, check_vector
+from stepfold._checks import check_count, check_items, check_period, check_share, check_vector
 from stepfold._typing import FloatArray
 from stepfold.polynomial import extrema_between, residual_polynomial, worst_case_period_rate
 from stepfold.schedules.base import Schedule
@@ -72,7 +72,7 @@ def minimax_period_rate(intervals: Intervals, period: int) -> float:
     >>> round(minimax_period_rate([(1.0, 2.0), (4.0, 5.0)], 2), 12)
     0.230769230769
     """
-    intervals = list(intervals)
+    intervals = check_items("intervals", intervals, "pairs (lower, upper)")
     return worst_case_period_rate_on_intervals(
         chebyshev_steps_for_intervals(intervals, period), intervals
     )
@@ -135,7 +135,10 @@ def spectral_intervals(
 
 def _checked(intervals: Intervals) -> tuple[FloatArray, FloatArray]:
     """Lower and upper ends, ascending and disjoint."""
-    pairs = [(i.lower, i.upper) if isinstance(i, SpectralBounds) else i for i in intervals]
+    pairs = [
+        (each.lower, each.upper) if isinstance(each, SpectralBounds) else each
+        for each in check_items("intervals", intervals, "pairs (lower, upper)")
+    ]
     if not pairs:
         raise ValueError("`intervals` must hold at least one pair (lower, upper), got none")
     try:

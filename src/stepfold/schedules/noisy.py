@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_nonnegative, check_period
+from stepfold._checks import check_array, check_nonnegative, check_period
 from stepfold._codec import JsonRecord
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
+from stepfold.measure.base import check_measure
 from stepfold.polynomial import residual_polynomial
 from stepfold.schedules._fit import IDLE, PolynomialFit
 from stepfold.schedules.base import Schedule
@@ -55,8 +56,13 @@ def noisy_mean_squared_error(
     0.375
     """
     noise = float(check_nonnegative("noise", noise))
+    check_measure(measure)
+    check_measure(noise_measure, "noise_measure", or_none=True)
     noisy = measure if noise_measure is None else noise_measure
-    if len(steps) == 0:
+    steps = check_array("steps", steps)
+    if steps.ndim != 1:
+        raise ValueError(f"`steps` must be one-dimensional, got shape {steps.shape}")
+    if steps.size == 0:
         return 1.0
     bias = measure.mean(residual_polynomial(steps, measure.nodes) ** 2)
     fitted = 1 - residual_polynomial(steps, noisy.nodes)
@@ -150,6 +156,7 @@ def noise_aware_steps(
     """
     noise = float(check_nonnegative("noise", noise))
     period = check_period(period)
+    check_measure(noise_measure, "noise_measure", or_none=True)
     roots = optimal_roots(measure, period)
     if noise == 0:
         return optimal_steps(measure, period)

@@ -23,6 +23,7 @@ from stepfold._checks import check_period
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
 from stepfold.measure._rules import gauss_nodes
+from stepfold.measure.base import check_measure
 from stepfold.polynomial import mean_squared_error, optimal_mean_squared_error
 from stepfold.schedules.base import SCHEDULES, Schedule
 from stepfold.spectrum import SpectralBounds
@@ -124,7 +125,7 @@ def optimal_roots(measure: SpectralMeasure, period: int) -> FloatArray:
         ValueError: If the measure has fewer than T distinct nodes above 0.
     """
     period = check_period(period, maximum=_LONGEST)
-    roots = measure.gauss_nodes_of_weighted(period)
+    roots = check_measure(measure).gauss_nodes_of_weighted(period)
     if roots.size < period:
         raise ValueError(
             f"`period` must not exceed the number of distinct eigenvalues above 0, which is "

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._checks import check_vector
+from stepfold._checks import check_period, check_vector
 from stepfold._registry import Registry
 from stepfold._typing import FloatArray
 from stepfold.spectrum import SpectralBounds
+from stepfold.spectrum.bounds import check_bounds
 
 _EPS = float(np.finfo(np.float64).eps)
 # Leja's order takes 2e-9 T² seconds: 0.1 s for the first, 5 s for the second.
@@ -159,6 +160,7 @@ def safe_order(period: int) -> str:
     >>> safe_order(64), safe_order(100), safe_order(100_000)
     ('lebedev', 'leja', 'lebedev')
     """
+    period = check_period(period)
     return "lebedev" if period & (period - 1) == 0 or period > _MOST_FREE_LEJA else "leja"
 
 
@@ -185,6 +187,7 @@ def roundoff_amplification(steps: Any, bounds: SpectralBounds) -> tuple[float, f
     (9.0, 2.025)
     """
     gammas = check_vector("steps", steps)
+    check_bounds(bounds, or_none=False)
     return _largest_head(gammas, bounds), _largest_head(gammas[::-1], bounds)
 
 

@@ -141,6 +141,7 @@ def silver_convex_period_rate(bounds: SpectralBounds, period: int) -> float:
             f"`period` must be one of 1, 3, 7, 15, … to have a guarantee, got {period}; "
             f"take {below} or {2 * below + 1}"
         )
+    check_upper("silver_convex_period_rate", bounds)
     growth = SILVER_RATIO ** (period + 1).bit_length() / SILVER_RATIO
     return bounds.upper / (1 + math.sqrt(4 * growth * growth - 3))
 

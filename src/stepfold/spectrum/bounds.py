@@ -13,8 +13,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stepfold._checks import check_count, check_nonnegative, check_real, check_share
+from stepfold._checks import (
+    check_count,
+    check_instance,
+    check_items,
+    check_nonnegative,
+    check_real,
+    check_share,
+)
 from stepfold._codec import JsonRecord
+from stepfold._show import counted, lines
 
 
 class Certainty(enum.StrEnum):
@@ -75,7 +83,7 @@ class SpectralBounds(JsonRecord):
             object.__setattr__(self, name, float(check_real(name, getattr(self, name))))
         if not 0 <= self.lower <= self.upper < math.inf:
             raise ValueError(
-                "bounds must satisfy 0 <= lower <= upper < inf, "
+                "`bounds` must satisfy 0 <= lower <= upper < inf, "
                 f"got lower={self.lower!r}, upper={self.upper!r}"
             )
         for name in ("reached_lower", "reached_upper"):
@@ -94,7 +102,7 @@ class SpectralBounds(JsonRecord):
     def _check_provenance(self) -> None:
         for name in ("lower_certainty", "upper_certainty"):
             value = getattr(self, name)
-            if value not in tuple(Certainty):
+            if not isinstance(value, str) or value not in tuple(Certainty):
                 raise ValueError(
                     f"`{name}` must be one of {', '.join(map(repr, map(str, Certainty)))}, got "
                     f"{value!r}"
@@ -139,6 +147,29 @@ class SpectralBounds(JsonRecord):
         if self.reached_upper == 0:
             return 0.0 if self.upper == 0 else math.inf
         return self.upper / self.reached_upper - 1
+
+    def __str__(self) -> str:
+        """Two lines: the ends and how reliable they are; where they are from.
+
+        >>> print(SpectralBounds(1.0, 9.0))
+        eigenvalues in [1, 9] (both ends assumed), condition number 9
+        given
+        """
+        low, high = self.lower_certainty, self.upper_certainty
+        sure = f"both ends {low}" if low is high else f"lower end {low}, upper end {high}"
+        ratio = self.condition_number
+        known = (
+            f"condition number {ratio:.4g}" if math.isfinite(ratio) else "no lower bound above 0"
+        )
+        chance = self.failure_probability
+        return lines(
+            (
+                f"eigenvalues in [{self.lower:.4g}, {self.upper:.4g}] ({sure}), {known}",
+                self.method
+                + (f", {counted(self.num_products, 'product')}" if self.num_products else "")
+                + (f", wrong with a probability of at most {chance:.1g} an end" if chance else ""),
+            )
+        )
 
     def __contains__(self, eigenvalue: float) -> bool:
         return self.lower <= eigenvalue <= self.upper
@@ -192,7 +223,9 @@ def tightest(parts: Iterable[SpectralBounds]) -> SpectralBounds:
     >>> tightest([SpectralBounds(1.0, 4.5, method="steps"), proved]).method
     'upper: discs (tighter than steps); lower: steps'
     """
-    parts = list(parts)
+    parts = check_items("parts", parts, "SpectralBounds")
+    for part in parts:
+        check_instance("parts", part, SpectralBounds, "take those of `estimate_bounds`")
     if not parts:
         raise ValueError("`parts` must hold at least one record of bounds, got none")
     # Last in the keys: a method that has looked from inside as well can say what it did not see.

@@ -13,7 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._checks import check_count, check_finite, check_positive, check_share
+from stepfold._checks import (
+    check_array,
+    check_finite,
+    check_positive,
+    check_shape,
+    check_share,
+)
 from stepfold._typing import FloatArray
 from stepfold.spectrum.bounds import SpectralBounds
 from stepfold.spectrum.exact import NotSemidefiniteError, check_range, not_symmetric
@@ -57,9 +63,9 @@ class Convolution:
     periodic: bool = True
 
     def __post_init__(self) -> None:
-        kernel = np.array(self.kernel, dtype=np.float64)
+        kernel = check_array("kernel", self.kernel)
         check_finite("kernel", kernel)
-        shape = tuple(check_count("shape", length) for length in self.shape)
+        shape = check_shape("shape", self.shape)
         if kernel.ndim != len(shape) or kernel.size == 0:
             raise ValueError(
                 f"`kernel` must have as many dimensions as `shape` = {shape}, and at least one "

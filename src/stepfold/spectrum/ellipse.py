@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stepfold._checks import check_real
 from stepfold._codec import JsonRecord
 
 
@@ -50,13 +51,15 @@ class Ellipse(JsonRecord):
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("center", "real_axis", "imaginary_axis"):
+            check_real(name, getattr(self, name))
         inside = 0 <= self.real_axis < self.center < math.inf
         if not (inside and 0 <= self.imaginary_axis < math.inf):
             raise ValueError(
-                "an ellipse must satisfy 0 <= real_axis < center < inf and 0 <= imaginary_axis < "
-                f"inf, got center={self.center!r}, real_axis={self.real_axis!r}, "
-                f"imaginary_axis={self.imaginary_axis!r}; one that holds or touches the origin "
-                "leaves nothing to accelerate"
+                "an ellipse must satisfy 0 <= `real_axis` < `center` < inf and 0 <= "
+                f"`imaginary_axis` < inf, got center={self.center!r}, "
+                f"real_axis={self.real_axis!r}, imaginary_axis={self.imaginary_axis!r}; one that "
+                "holds or touches the origin leaves nothing to accelerate"
             )
         for name in ("center", "real_axis", "imaginary_axis"):
             object.__setattr__(self, name, float(getattr(self, name)))
@@ -126,7 +129,10 @@ def enclosing_ellipse(points: Any, **record: Any) -> Ellipse:
     >>> round(ellipse.center, 3), round(ellipse.imaginary_axis, 3)
     (1.0, 1.0)
     """
-    values = np.unique(np.asarray(points, dtype=complex).ravel())
+    values = np.asarray(points)
+    if values.dtype.kind not in "buifc":
+        raise TypeError(f"`points` must hold numbers, got dtype {values.dtype}")
+    values = np.unique(values.astype(complex).ravel())
     if values.size == 0 or not np.isfinite(values).all() or values.real.min() <= 0:
         raise ValueError(
             "`points` must be finite with positive real parts, "

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from stepfold._checks import check_count, check_matrix, check_square
+from stepfold._checks import check_count, check_items, check_matrix, check_square
 from stepfold._typing import Operator
 from stepfold.operators import linear_map
 from stepfold.spectrum.bounds import Certainty, SpectralBounds, tightest
@@ -79,7 +79,7 @@ class Tightest:
     methods: tuple[BoundsMethod, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "methods", tuple(self.methods))
+        object.__setattr__(self, "methods", tuple(check_items("methods", self.methods, "methods")))
         if not self.methods:
             raise ValueError("`methods` must hold at least one method, got none")
 

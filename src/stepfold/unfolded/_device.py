@@ -35,7 +35,7 @@ def moved(value: Any, device: torch.device) -> Any:
     return clone
 
 
-def check_device(name: str) -> None:
+def check_device(name: Any) -> None:
     """Raise unless torch can compute on the device of this name, here and now.
 
     Raises:
@@ -45,7 +45,7 @@ def check_device(name: str) -> None:
     """
     try:
         torch.ones(1, device=name).sum().item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
         reason = str(error).split("\n", 1)[0]
         raise ValueError(
             f"`device` must be one that torch finds here, got {name!r} ({reason}); take 'cpu'"

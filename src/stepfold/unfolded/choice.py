@@ -26,6 +26,7 @@ def loss_for(network: UnfoldedIteration, sampler: Sampler) -> SampledLoss | Spec
     >>> type(loss_for(UnfoldedIteration(Schedule([0.5])), sampler)).__name__
     'SpectralLoss'
     """
+    check_network(network)
     if isinstance(network.iteration, GradientDescent) and isinstance(sampler, GaussianLeastSquares):
         # The variance of an entry of x is 1, so that of the noise is its share already.
         return SpectralLoss(sampler.measure, batch_size=sampler.batch_size, noise=sampler.noise**2)
@@ -43,3 +44,13 @@ def as_loss(network: UnfoldedIteration, given: Loss | Sampler) -> Loss:
     chosen: Any = loss_for(network, given) if num_needed(given) == 1 else given  # type: ignore[arg-type]
     loss: Loss = chosen
     return loss
+
+
+def check_network(network: Any) -> None:
+    """Raise unless it is an `UnfoldedIteration`, compiled or not."""
+    # What `torch.compile` returns passes everything on to the module that it was given.
+    if not isinstance(getattr(network, "_orig_mod", network), UnfoldedIteration):
+        raise TypeError(
+            f"`network` must be an UnfoldedIteration, got {type(network).__name__}; layers of "
+            "your own are `UnfoldedIteration(schedule, iteration=step)`"
+        )

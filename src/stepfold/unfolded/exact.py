@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._arrays import dtype_kind
+from stepfold._arrays import dtype_kind, without_labels
 from stepfold._checks import check_period
 from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import FloatArray, Operator
@@ -123,6 +123,7 @@ def train_exactly(
 
 
 def _check_rows(name: str, rows: Any, term: Any) -> None:
+    rows = without_labels(name, rows)
     if not hasattr(rows, "shape") or tuple(rows.shape) != tuple(term.shape):
         shape = tuple(getattr(rows, "shape", ()))
         raise ValueError(

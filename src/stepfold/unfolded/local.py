@@ -25,11 +25,16 @@ from torch import Tensor
 from torch.autograd.functional import jacobian
 
 from stepfold._arrays import from_host, to_host
+from stepfold._checks import check_instance
 from stepfold._typing import FloatArray
+from stepfold.iterations import Iteration
+from stepfold.problems import Problem
+from stepfold.problems.base import check_rows
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.jacobian import Jacobian
 from stepfold.spectrum.arnoldi import arnoldi_values
 from stepfold.unfolded._layers import layers_of
+from stepfold.unfolded.choice import check_network
 from stepfold.unfolded.module import UnfoldedIteration
 
 MOST_UNKNOWNS = 512
@@ -93,6 +98,14 @@ def local_spectra(network: UnfoldedIteration, problem: Any, x0: Any = None) -> L
     >>> found.eigenvalues.round(12).tolist()
     [[1.0, 3.0], [1.0, 3.0]]
     """
+    check_network(network)
+    if isinstance(network.iteration, Iteration):
+        check_instance("problem", problem, Problem, "as `LeastSquares(operator, rhs)` of tensors")
+        term = getattr(problem, "linear_term", None)
+        if isinstance(term, np.ndarray):
+            raise TypeError("`problem` must be made of tensors of torch, got arrays of NumPy")
+        if isinstance(x0, Tensor) and isinstance(term, Tensor):
+            check_rows("x0", x0, term.shape[-1], "`problem`")
     return _Trajectory(network, problem, x0).spectra()
 
 

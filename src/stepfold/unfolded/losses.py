@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from stepfold._checks import check_count, check_nonnegative
+from stepfold._checks import check_count, check_nonnegative, check_real
 from stepfold.iterations import GradientDescent, Iteration
 from stepfold.measure import SpectralMeasure
+from stepfold.measure.base import check_measure
 from stepfold.polynomial import mean_squared_error
 from stepfold.schedules import Schedule, noisy_mean_squared_error
 from stepfold.unfolded._device import moved
@@ -158,8 +159,7 @@ class SampledLoss:
         criterion: Criterion = squared_error,
         discount: float = 0.0,
     ) -> None:
-        if not hasattr(discount, "__float__"):
-            raise TypeError(f"`discount` must be a number between 0 and 1, got {discount!r}")
+        check_real("discount", discount)
         if not 0 <= discount <= 1:
             raise ValueError(f"`discount` must lie between 0 and 1, got {discount!r}")
         _check_no_data("sampler", sampler)
@@ -183,7 +183,7 @@ class SampledLoss:
         drawn = self.sampler(rng)
         if not isinstance(drawn, tuple) or not 2 <= len(drawn) <= 3:
             raise TypeError(
-                "the sampler must yield a Sample or a problem and its solution, got "
+                "`sampler` must yield a Sample or a problem and its solution, got "
                 f"{type(drawn).__name__}"
             )
         sample = Sample(*drawn)
@@ -268,7 +268,7 @@ class SpectralLoss:
     def __init__(
         self, measure: SpectralMeasure, *, batch_size: int = 200, noise: float = 0.0
     ) -> None:
-        self.measure = measure
+        self.measure = check_measure(measure)
         self._batch_size = check_count("batch_size", batch_size)
         self._eigenvalues = torch.tensor(measure.nodes.tolist(), dtype=torch.float64)
         self.noise = check_nonnegative("noise", noise)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stepfold._arrays import to_host
-from stepfold._checks import check_count, check_depth
+from stepfold._checks import check_count, check_depth, check_flag
 from stepfold.iterations import GradientDescent, Iteration
 from stepfold.result import TrainingRun
 from stepfold.schedules import Schedule
@@ -145,7 +145,7 @@ class UnfoldedIteration(TrainableLayers):
         self.recompute_every = (
             None if recompute_every is None else check_count("recompute_every", recompute_every)
         )
-        if not train_steps:
+        if not check_flag("train_steps", train_steps):
             # Not the weights of a step that is a module: they are trained, and the caller's own.
             self.step_values.requires_grad_(False)
         self.held = nn.Module()

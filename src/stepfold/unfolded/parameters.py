@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stepfold._checks import check_period
+from stepfold._checks import check_period, check_real
 from stepfold.schedules import Schedule
 from stepfold.unfolded._warnings import TrainingWarning
 from stepfold.unfolded._written import written
@@ -64,10 +64,13 @@ class Bounded(nn.Module):
 
     def __init__(self, lower: float, upper: float) -> None:
         super().__init__()
-        self.lower, self.upper = float(lower), float(upper)
+        self.lower, self.upper = (
+            float(check_real("lower", lower)),
+            float(check_real("upper", upper)),
+        )
         if not (np.isfinite([self.lower, self.upper]).all() and self.lower < self.upper):
             raise ValueError(
-                f"bounds must satisfy lower < upper, both finite, got lower={lower!r}, "
+                f"bounds must satisfy `lower` < `upper`, both finite, got lower={lower!r}, "
                 f"upper={upper!r}"
             )
 

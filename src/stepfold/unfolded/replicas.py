@@ -17,9 +17,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._checks import check_count, check_depth, check_positive
+from stepfold._checks import (
+    check_depth,
+    check_items,
+    check_positive,
+    check_seed,
+    check_size,
+)
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
+from stepfold.measure.base import check_measure
 from stepfold.result import TrainingHistory, TrainingRun
 from stepfold.schedules import Schedule
 from stepfold.unfolded.progress import Progress, progress_bar
@@ -169,7 +176,12 @@ class _Training:
         initial_step: float,
     ) -> _Training:
         """Check the arguments, and begin."""
-        several = [measures] if isinstance(measures, SpectralMeasure) else list(measures)
+        if isinstance(measures, SpectralMeasure):
+            measures = [measures]
+        several = check_items("measures", measures, "SpectralMeasure")
+        for each in several:
+            check_measure(each, "measures")
+        seeds = [check_seed("seeds", seed) for seed in check_items("seeds", seeds, "integers")]
         if not several or len(seeds) == 0:
             raise ValueError("`measures` and `seeds` must hold at least one each, got none")
         sizes = {each.nodes.size for each in several}
@@ -178,17 +190,15 @@ class _Training:
                 f"`measures` must have equally many eigenvalues, got {sorted(sizes)}; "
                 "train each size on its own"
             )
-        for seed in seeds:
-            check_count("seeds", seed, minimum=0)
         check_positive("initial_step", initial_step, "the published one is 0.3")
         return cls(
             np.repeat([each.nodes for each in several], len(seeds), axis=0),
             np.repeat([each.weights for each in several], len(seeds), axis=0),
             np.tile(np.array(seeds, dtype=np.int64), len(several)),
             check_depth(num_layers),
-            check_count("num_iterations", num_iterations),
-            check_count("batch_size", batch_size),
-            initial_step,
+            check_size("num_iterations", num_iterations),
+            check_size("batch_size", batch_size),
+            float(initial_step),
         )
 
     def __init__(

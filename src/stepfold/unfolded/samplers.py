@@ -16,10 +16,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
-from stepfold._checks import check_count, check_matrix, check_nonnegative
+from stepfold._checks import (
+    check_count,
+    check_flag,
+    check_instance,
+    check_matrix,
+    check_nonnegative,
+)
 from stepfold.measure import SpectralMeasure
 from stepfold.problems import LeastSquares, Problem, Quadratic
 from stepfold.spectrum import Gram, exact_eigenvalues
+from stepfold.unfolded._device import check_device
 
 
 class Sample(NamedTuple):
@@ -75,6 +82,10 @@ class GaussianLeastSquares:
                 f"`operator` must be a NumPy array, got {type(operator).__name__}; write a sampler "
                 "of your own for other operators"
             )
+        check_flag("gram", gram)
+        check_instance("dtype", dtype, torch.dtype, "as `torch.float64`")
+        if device is not None:
+            check_device(device)
         self._matrix = torch.tensor(self._operator, dtype=dtype, device=device)
         self.batch_size = check_count("batch_size", batch_size)
         self.noise = float(check_nonnegative("noise", noise))

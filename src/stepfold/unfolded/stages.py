@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stepfold._checks import check_count, check_depth
+from stepfold._checks import check_count, check_depth, check_size
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         check_depth(self.num_layers)
-        check_count("num_iterations", self.num_iterations)
+        check_size("num_iterations", self.num_iterations)
         if check_count("first_layer", self.first_layer, minimum=0) >= self.num_layers:
             raise ValueError(
                 f"`first_layer` must be below `num_layers`, {self.num_layers}, got "

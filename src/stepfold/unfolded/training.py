@@ -11,13 +11,19 @@ from typing import Any, Literal
 
 import torch
 
-from stepfold._checks import check_count
+from stepfold._checks import (
+    check_count,
+    check_flag,
+    check_items,
+    check_path,
+    check_size,
+)
 from stepfold.result import TrainingRun
 from stepfold.unfolded import distributed
 from stepfold.unfolded._loop import Loop
 from stepfold.unfolded._outcome import outcome_of
 from stepfold.unfolded.checkpoints import check_place, check_storable, claimed, remove_drafts
-from stepfold.unfolded.choice import as_loss
+from stepfold.unfolded.choice import as_loss, check_network
 from stepfold.unfolded.losses import Loss, check_loss
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.options import (
@@ -31,6 +37,9 @@ from stepfold.unfolded.progress import Progress, in_terminal, progress_bar
 from stepfold.unfolded.samplers import Sampler
 from stepfold.unfolded.stages import Stage, incremental
 from stepfold.unfolded.theory import start_from_theory
+
+# Each holds a generator of its own.
+_MOST_BATCHES = 100_000
 
 
 def train(
@@ -134,15 +143,14 @@ def train(
     >>> round(run.schedule[0], 2)  # the optimum is 0.4
     0.4
     """
-    # What `torch.compile` returns passes everything on to the module that it was given.
-    if not isinstance(getattr(network, "_orig_mod", network), UnfoldedIteration):
-        raise TypeError(
-            f"`network` must be an UnfoldedIteration, got {type(network).__name__}; layers of "
-            "your own are `UnfoldedIteration(schedule, iteration=step)`"
-        )
+    check_network(network)
     check_loss("loss", loss)
-    if start not in (None, "theory"):
+    if start is not None and not (isinstance(start, str) and start == "theory"):
         raise ValueError(f'`start` must be "theory" or None, got {start!r}')
+    for name, value in (("restart_optimizer", restart_optimizer), ("relative", relative)):
+        check_flag(name, value)
+    if progress is not None:
+        check_flag("progress", progress)
     stages = incremental(network.num_layers) if stages is None else stages
     is_list: bool = isinstance(stages, Iterable)  # the types promise it, the caller may not
     if not is_list:
@@ -162,8 +170,8 @@ def train(
         raise FileNotFoundError(f"there is no checkpoint {checkpoint} to extend; train it first")
     resume = resume or extend
     options = Options(
-        stages=list(stages),
-        optimizer=optimizer or functools.partial(torch.optim.Adam, lr=0.002),
+        stages=check_items("stages", stages, "Stage"),
+        optimizer=functools.partial(torch.optim.Adam, lr=0.002) if optimizer is None else optimizer,
         groups=groups,
         scaler=scaler,
         scheduler=scheduler,
@@ -174,7 +182,7 @@ def train(
         batches_per_step=_share(batches_per_step),
         most_skipped=check_count("most_skipped", most_skipped, minimum=0),
         seed=check_count("seed", seed, minimum=0),
-        checkpoint=None if checkpoint is None else _target(Path(checkpoint)),
+        checkpoint=None if checkpoint is None else _target(check_path("checkpoint", checkpoint)),
         checkpoint_every=(
             None if checkpoint_every is None else check_count("checkpoint_every", checkpoint_every)
         ),
@@ -278,10 +286,11 @@ def train_incrementally(
     >>> round(run.schedule[0], 2)  # the optimum is 0.4
     0.4
     """
+    check_network(network)
     return train(
         network,
         loss,
-        incremental(network.num_layers, check_count("num_iterations", num_iterations)),
+        incremental(network.num_layers, check_size("num_iterations", num_iterations)),
         optimizer=optimizer,
         most_skipped=0,
         seed=seed,
@@ -298,7 +307,7 @@ def _share(batches_per_step: int | None) -> int:
     size = distributed.num_processes()
     if batches_per_step is None:
         return size
-    if check_count("batches_per_step", batches_per_step) % size:
+    if check_count("batches_per_step", batches_per_step, maximum=_MOST_BATCHES) % size:
         raise ValueError(
             f"`batches_per_step` must be a multiple of the number of processes, {size}, got "
             f"{batches_per_step}"

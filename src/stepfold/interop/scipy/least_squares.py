@@ -129,6 +129,8 @@ def lsq_chebyshev(
     start = None if x0 is None else _start(x0, data, num_columns, is_columns=is_columns)
     for name, value in (("damp", damp), ("atol", atol), ("btol", btol)):
         check_tolerance(name, value)
+    if damp > 1e150:
+        raise ValueError(f"`damp` must be at most 1e150, got {damp!r}: its square is the ridge")
     if iter_lim is None:
         iter_lim = max(2 * num_columns, 1000)
     limit = check_count("iter_lim", iter_lim, minimum=0)

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._arrays import is_torch
 from stepfold._checks import check_matrix, check_square
 from stepfold.interop.scipy._inputs import convert, system_dtype
 from stepfold.polynomial import extrema_between, residual_polynomial
 from stepfold.schedules import Schedule
 from stepfold.schedules.base import check_schedule
 from stepfold.spectrum import SpectralBounds, estimate_bounds
+from stepfold.spectrum.bounds import check_bounds
 
 
 def as_preconditioner(A: Any, schedule: Schedule, *, bounds: SpectralBounds | None = None) -> Any:
@@ -56,6 +58,8 @@ def as_preconditioner(A: Any, schedule: Schedule, *, bounds: SpectralBounds | No
     check_schedule(schedule, or_none=False)
     matrix = check_matrix("A", A, allow_complex=True, looks=False)
     check_square("A", matrix)
+    if is_torch(matrix):
+        raise TypeError("`A` must be a matrix or an operator of NumPy or SciPy, got a tensor")
     dtype = system_dtype(matrix.dtype)
     if bounds is None:
         if dtype.kind == "c":
@@ -79,6 +83,7 @@ def _apply(matrix: Any, steps: list[float], residual: Any) -> Any:
 
 
 def _check_contraction(schedule: Schedule, bounds: SpectralBounds) -> None:
+    check_bounds(bounds, or_none=False)
     inner = extrema_between(schedule.steps)
     inside = inner[(inner > bounds.lower) & (inner < bounds.upper)]
     points = np.concatenate([[bounds.lower], inside, [bounds.upper]])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from stepfold._arrays import without_labels
 from stepfold._checks import check_nonnegative, check_numbers, check_vector
 from stepfold._typing import ArrayT
 from stepfold.problems._rows import fitting, indicator, real_products, squares
@@ -36,6 +37,7 @@ class Ball(ConjugatePenalty):
     def __init__(self, radius: float, center: Any = None) -> None:
         self.radius = float(check_nonnegative("radius", radius))
         self.center: Any = np.zeros(())
+        center = without_labels("center", center)
         if np.iscomplexobj(center):
             self.center = np.array(check_numbers("center", np.asarray(center), allow_complex=True))
         elif center is not None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from stepfold._registry import Registry
+from stepfold._show import as_call
 from stepfold._typing import ArrayT
 
 DualDomain = Literal["whole", "star", "other"]
@@ -28,6 +29,9 @@ class Penalty(ABC):
     """
 
     takes_complex: ClassVar[bool] = False
+
+    def __repr__(self) -> str:
+        return as_call(self)
 
     @abstractmethod
     def value(self, x: Any) -> Any:

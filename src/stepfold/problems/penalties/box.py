@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from stepfold._arrays import from_host
+from stepfold._checks import check_array
 from stepfold._typing import ArrayT
 from stepfold.problems._rows import check_is_real, fitting, indicator, largest
 from stepfold.problems.penalties.base import PENALTIES, DualDomain, Face, SeparablePenalty
@@ -28,8 +29,7 @@ class Box(SeparablePenalty):
     """
 
     def __init__(self, lower: Any, upper: Any) -> None:
-        self.lower = np.asarray(lower, dtype=np.float64)
-        self.upper = np.asarray(upper, dtype=np.float64)
+        self.lower, self.upper = check_array("lower", lower), check_array("upper", upper)
         for name, end in (("lower", self.lower), ("upper", self.upper)):
             if end.ndim > 1 or end.size == 0:
                 raise ValueError(

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch.optim.lr_scheduler import ExponentialLR
 
-from stepfold._checks import check_count, check_positive
+from stepfold._checks import check_choice, check_count, check_positive
 from stepfold._registry import Registry
 from stepfold.result import TrainingRun
 from stepfold.unfolded.losses import Loss
@@ -80,11 +80,8 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         for name, known in (("strategy", STRATEGIES), ("optimizer", OPTIMIZERS)):
-            if getattr(self, name) not in tuple(known):
-                raise ValueError(
-                    f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)!r}"
-                )
-        if self.start not in (None, "theory"):
+            check_choice(name, getattr(self, name), known)
+        if self.start is not None and not (isinstance(self.start, str) and self.start == "theory"):
             raise ValueError(f'`start` must be "theory" or None, got {self.start!r}')
         check_count("num_iterations", self.num_iterations)
         check_positive("learning_rate", self.learning_rate, "0.002 is the published one")

@@ -73,6 +73,8 @@ class BlurredPatches:
         batch_size: int = 8,
     ) -> None:
         check_positive("width", width)
+        if width > 1000:
+            raise ValueError(f"`width` must be at most 1000 pixels, got {width!r}")
         check_positive("noise", noise)
         self._patches = Patches(pictures, side, batch_size, least=3)
         self._noise = noise

@@ -16,7 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count, check_depth, check_nonnegative, check_positive
+from stepfold._checks import (
+    check_array,
+    check_count,
+    check_depth,
+    check_entries,
+    check_nonnegative,
+    check_positive,
+    check_seed,
+    check_size,
+)
 from stepfold._typing import FloatArray
 from stepfold.iterations import ProximalGradient
 from stepfold.problems import LeastSquares
@@ -64,18 +73,18 @@ class BoxLeastSquares:
         batch_size: int = 200,
         matrix_seed: int = 0,
     ) -> None:
-        shape = check_count("num_rows", num_rows), check_count("num_unknowns", num_unknowns)
+        shape = check_size("num_rows", num_rows), check_size("num_unknowns", num_unknowns)
         if num_rows < num_unknowns:
             raise ValueError(
                 f"`num_rows` must be at least `num_unknowns`, {num_unknowns}, got {num_rows}: the "
                 "solutions would not be unique"
             )
         check_positive("spread", spread)
-        if check_count("batch_size", batch_size) > check_count("num_problems", num_problems):
+        if check_size("batch_size", batch_size) > check_size("num_problems", num_problems):
             raise ValueError(
                 f"`batch_size` must be at most `num_problems`, {num_problems}, got {batch_size}"
             )
-        rng = np.random.default_rng(matrix_seed)
+        rng = np.random.default_rng(check_seed("matrix_seed", matrix_seed))
         matrix = rng.standard_normal(shape)
         seen = spread * rng.standard_normal((num_problems, num_rows))
         solutions = box_least_squares(matrix, seen)
@@ -109,6 +118,18 @@ def box_least_squares(
     >>> box_least_squares(np.eye(2), np.array([[0.5, -3.0]]))
     array([[ 0.5, -1. ]])
     """
+    matrix, rhs = check_array("matrix", matrix), check_array("rhs", rhs)
+    if matrix.ndim != 2 or rhs.ndim != 2 or rhs.shape[1] != matrix.shape[0] or matrix.size == 0:
+        raise ValueError(
+            f"`matrix` must be a matrix and `rhs` rows as long as its columns, got shapes "
+            f"{matrix.shape} and {rhs.shape}"
+        )
+    check_entries("matrix", matrix)
+    check_entries("rhs", rhs)
+    check_positive("rtol", rtol)
+    check_count("max_iterations", max_iterations)
+    if not matrix.any(axis=0).all():
+        raise ValueError("`matrix` must have no column of zeros, got one: its entry is free")
     gram = matrix.T @ matrix
     linear = rhs @ matrix
     x = np.zeros_like(linear)
@@ -153,12 +174,14 @@ class BinarySignals:
         batch_size: int = 500,
         matrix_seed: int = 0,
     ) -> None:
-        shape = check_count("num_rows", num_rows), check_count("num_unknowns", num_unknowns)
+        shape = check_size("num_rows", num_rows), check_size("num_unknowns", num_unknowns)
         check_nonnegative("noise", noise)
-        entries = np.random.default_rng(matrix_seed).standard_normal(shape)
+        entries = np.random.default_rng(check_seed("matrix_seed", matrix_seed)).standard_normal(
+            shape
+        )
         self.matrix = torch.from_numpy(entries.astype(np.float32))
         self.noise = noise
-        self._batch_size = check_count("batch_size", batch_size)
+        self._batch_size = check_size("batch_size", batch_size)
 
     def __call__(self, rng: np.random.Generator) -> Sample:
         """A batch of problems that share A, and the signals, shape (batch, n)."""

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count, check_depth
+from stepfold._checks import check_depth, check_real, check_size
 from stepfold.schedules import Schedule
 from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.losses import SampledLoss
@@ -85,17 +85,17 @@ class OverloadedMimo:
         snr: float = 20.0,
         batch_size: int = 200,
     ) -> None:
-        self.num_sending = check_count("num_sending", num_sending)
-        self.num_receiving = check_count("num_receiving", num_receiving)
+        self.num_sending = check_size("num_sending", num_sending)
+        self.num_receiving = check_size("num_receiving", num_receiving)
         if num_receiving > num_sending:
             raise ValueError(
                 f"`num_receiving` must be at most `num_sending`, {num_sending}, got "
                 f"{num_receiving}: the channel is overloaded"
             )
-        if not math.isfinite(snr):
-            raise ValueError(f"`snr` must be a finite number of dB, got {snr!r}")
+        if not abs(check_real("snr", snr)) <= 300:
+            raise ValueError(f"`snr` must be a finite number of dB, at most 300, got {snr!r}")
         self.snr = snr
-        self.batch_size = check_count("batch_size", batch_size)
+        self.batch_size = check_size("batch_size", batch_size)
 
     def __call__(self, rng: np.random.Generator) -> Sample:
         """A channel with a batch of receptions, and the symbols, shape (batch, 2n)."""

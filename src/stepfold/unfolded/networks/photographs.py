@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from stepfold._checks import check_count
+from stepfold._checks import check_array, check_items, check_size
 from stepfold._extras import not_installed
 from stepfold._typing import FloatArray
 
@@ -50,14 +50,19 @@ class Patches:
     def __init__(
         self, pictures: Sequence[FloatArray], side: int, batch_size: int, *, least: int
     ) -> None:
+        pictures = [
+            check_array("pictures", each) for each in check_items("pictures", pictures, "arrays")
+        ]
+        if not pictures or any(picture.ndim != 2 or picture.size == 0 for picture in pictures):
+            raise ValueError("`pictures` must hold matrices, at least one, each with a pixel")
         smallest = min(min(picture.shape) for picture in pictures)
-        if not least <= check_count("side", side) <= smallest:
+        if not least <= check_size("side", side) <= smallest:
             raise ValueError(
                 f"`side` must be at least {least} and at most the smallest side of a picture, "
                 f"{smallest}, got {side}"
             )
         self._pictures = [picture.astype(np.float32) for picture in pictures]
-        self.side, self.batch_size = side, check_count("batch_size", batch_size)
+        self.side, self.batch_size = side, check_size("batch_size", batch_size)
 
     def draw(self, rng: np.random.Generator) -> Iterator[FloatArray]:
         """The patches of a batch, each drawn when it is asked for."""

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count, check_depth
+from stepfold._checks import check_depth, check_seed, check_size
 from stepfold._typing import FloatArray
 from stepfold.iterations import Relaxation
 from stepfold.measure import SpectralMeasure
@@ -111,14 +111,16 @@ class JacobiSystems:
     def __init__(
         self, num_unknowns: int = 32, *, batch_size: int = 100, matrix_seed: int = 0
     ) -> None:
-        size = check_count("num_unknowns", num_unknowns)
-        factor = 0.05 * np.random.default_rng(matrix_seed).standard_normal((size, size))
+        size = check_size("num_unknowns", num_unknowns)
+        factor = 0.05 * np.random.default_rng(
+            check_seed("matrix_seed", matrix_seed)
+        ).standard_normal((size, size))
         self.matrix: FloatArray = 0.15 * np.eye(size) + factor.T @ factor
         root = np.sqrt(np.diag(self.matrix))
         # D⁻¹P is similar to D^(−½)PD^(−½), which is symmetric.
         self.eigenvalues = np.linalg.eigvalsh(self.matrix / np.outer(root, root))
         self.bounds = SpectralBounds(float(self.eigenvalues[0]), float(self.eigenvalues[-1]))
-        self._batch_size = check_count("batch_size", batch_size)
+        self._batch_size = check_size("batch_size", batch_size)
         self._scaled = torch.from_numpy(self.matrix / np.diag(self.matrix)[:, None])
         self._inverse_diagonal = torch.from_numpy(1 / np.diag(self.matrix))
         self._inverse = torch.from_numpy(np.linalg.inv(self.matrix))
@@ -167,7 +169,7 @@ def learned_sor(
     [1.0, 1.0]
     """
     systems = JacobiSystems(num_unknowns, batch_size=batch_size, matrix_seed=matrix_seed)
-    factors = Schedule(np.ones(check_count("num_factors", num_factors)))
+    factors = Schedule(np.ones(check_size("num_factors", num_factors)))
     training = TrainingSettings(num_iterations=50, learning_rate=0.01)
     if from_theory:
         factors, training = chebyshev_steps(systems.bounds, num_factors), FROM_THEORY

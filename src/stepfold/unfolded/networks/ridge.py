@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count, check_depth, check_nonnegative
+from stepfold._checks import check_array, check_count, check_depth, check_nonnegative, check_vector
 from stepfold._typing import FloatArray
 from stepfold.measure import SpectralMeasure
+from stepfold.measure.base import check_measure
 from stepfold.schedules import Schedule
 from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.losses import SampledLoss, measure_of
@@ -77,9 +78,16 @@ def ridge_error(steps: Any, ridges: Any, measure: SpectralMeasure, noise: float)
     >>> round(ridge_error([0.5], [1.0], measure, 1.0), 12)  # the Wiener filter
     0.5
     """
-    eigenvalues: FloatArray = measure.nodes
+    eigenvalues: FloatArray = check_measure(measure).nodes
+    steps, ridges = check_vector("steps", steps), check_array("ridges", ridges)
+    if ridges.shape not in ((), (1,), steps.shape):
+        raise ValueError(
+            f"`ridges` must be a number, or one for each of {steps.size} steps, got shape "
+            f"{ridges.shape}"
+        )
+    check_nonnegative("noise", noise)
     filters = np.zeros_like(eigenvalues)  # the iterate is filters·√λ·seen
-    for step, ridge in zip(steps, np.broadcast_to(ridges, len(steps)), strict=True):
+    for step, ridge in zip(steps, np.broadcast_to(ridges, steps.shape), strict=True):
         filters = filters - step * ((eigenvalues + ridge) * filters - 1)
     bias = measure.mean((1 - eigenvalues * filters) ** 2)
     return bias + noise * measure.mean(eigenvalues * filters**2)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count, check_share
+from stepfold._checks import check_real, check_seed, check_share, check_size
 from stepfold.problems import LeastSquares
 from stepfold.unfolded.module import UnfoldedIteration
 from stepfold.unfolded.samplers import Sample
@@ -56,13 +56,15 @@ class SparseSignals:
         batch_size: int = 1000,
         matrix_seed: int = 0,
     ) -> None:
-        shape = check_count("num_rows", num_rows), check_count("num_unknowns", num_unknowns)
+        shape = check_size("num_rows", num_rows), check_size("num_unknowns", num_unknowns)
         check_share("density", density)
-        if not math.isfinite(snr):
-            raise ValueError(f"`snr` must be a finite number of dB, got {snr!r}")
-        entries = np.random.default_rng(matrix_seed).standard_normal(shape) / math.sqrt(num_rows)
+        if not abs(check_real("snr", snr)) <= 300:
+            raise ValueError(f"`snr` must be a finite number of dB, at most 300, got {snr!r}")
+        entries = np.random.default_rng(check_seed("matrix_seed", matrix_seed)).standard_normal(
+            shape
+        ) / math.sqrt(num_rows)
         self.density = density
-        self.batch_size = check_count("batch_size", batch_size)
+        self.batch_size = check_size("batch_size", batch_size)
         self.matrix = torch.from_numpy(entries.astype(np.float32))
         power = density * float((entries * entries).sum()) / num_rows
         self.noise_variance = power / 10 ** (snr / 10)

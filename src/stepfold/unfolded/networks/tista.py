@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepfold._checks import check_count, check_depth
+from stepfold._checks import check_count, check_depth, check_instance, check_real, check_share
 from stepfold.schedules import Schedule
 from stepfold.unfolded._layers import LayerParameters
 from stepfold.unfolded.losses import SampledLoss
@@ -50,6 +50,18 @@ def posterior_mean(values: Tensor, variance: Any, *, density: float) -> Tensor:
     >>> posterior_mean(torch.tensor([100.0]), torch.tensor(1e-4), density=0.1).round(decimals=2)
     tensor([99.9900])
     """
+    check_instance("values", values, Tensor, "make one by `torch.tensor(...)`")
+    check_share("density", density)
+    if not isinstance(variance, Tensor):
+        variance = torch.tensor(float(check_real("variance", variance)), dtype=values.dtype)
+    if variance.ndim > values.ndim or any(
+        own not in (1, whole)
+        for own, whole in zip(variance.shape[::-1], values.shape[::-1], strict=False)
+    ):
+        raise ValueError(
+            f"`variance` must broadcast against `values`, {tuple(values.shape)}, got shape "
+            f"{tuple(variance.shape)}"
+        )
     total = 1 + variance
     prior = 0.5 * torch.log(variance / total) + math.log(density / (1 - density))
     log_odds = torch.addcmul(prior, values * values, 0.5 / (variance * total))
