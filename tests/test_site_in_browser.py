@@ -32,7 +32,7 @@ def _outcome() -> Outcome:
         "Error of two schedules",
         "Error against iteration; Chebyshev steps end lower.",
         curves,
-        Axis("iteration"),
+        Axis("iteration, each of which takes one product with the operator or its transpose"),
         Axis("error, relative to the start", log=True),
         (Level("tolerance", 1e-2),),
     )
@@ -202,7 +202,7 @@ def test_figures_follow_the_reader_into_the_dark_and_keep_what_was_hidden(errors
 
 
 @pytest.mark.parametrize(
-    ("kind", "start"), [("PNG", b"\x89PNG"), ("PDF", b"%PDF"), ("CSV", b"curve,iteration")]
+    ("kind", "start"), [("PNG", b"\x89PNG"), ("PDF", b"%PDF"), ("CSV", b'curve,"iteration')]
 )
 def test_downloads_are_files_of_their_kind(looked_at, kind, start) -> None:
     # From a file a browser shows what from a server it saves; the link is the same.

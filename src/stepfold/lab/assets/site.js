@@ -35,10 +35,11 @@
       gridcolor: line,
       linecolor: colour("--quiet"),
       zeroline: false,
-      title: { text: wrapped(given.title.text, room), standoff: 8 },
+      title: { text: wrapped(given.title.text, room), standoff: 8, font: { size: 13 } },
     });
     const layout = {
-      xaxis: axis(spec.layout.xaxis, plot.clientWidth - 60),
+      // A title stands below the middle of the axes, which labels of the other axis push aside.
+      xaxis: axis(spec.layout.xaxis, plot.clientWidth - 120),
       yaxis: axis(spec.layout.yaxis, plot.clientHeight - 90),
       font: { color: ink, size: 13, family: "system-ui, sans-serif" },
       hoverlabel: { bgcolor: colour("--card"), bordercolor: line, font: { color: ink }, namelength: -1 },

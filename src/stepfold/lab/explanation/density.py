@@ -10,13 +10,17 @@ from stepfold.measure import SpectralMeasure
 
 # Intervals of the eigenvalue axis: few enough for a phone, enough to see gaps.
 INTERVALS = 24
+# The same of an estimate, whose nodes are few.
+ESTIMATED_INTERVALS = 12
 # Ratio of the largest to the smallest eigenvalue from which the axis is logarithmic.
 WIDE = 30.0
 # Share of the largest eigenvalue below which rounding has made up what is left.
 ROUNDING = 2e-16
 
 
-def density_figure(spectrum: SpectralMeasure, gradient: SpectralMeasure | None) -> Figure:
+def density_figure(
+    spectrum: SpectralMeasure, gradient: SpectralMeasure | None, num_intervals: int = INTERVALS
+) -> Figure:
     """Share of the eigenvalues in each interval, and of the gradient at 0 if it is known."""
     parts = [spectrum] if gradient is None else [spectrum, gradient]
     largest = max(float(part.nodes[-1]) for part in parts)
@@ -26,7 +30,7 @@ def density_figure(spectrum: SpectralMeasure, gradient: SpectralMeasure | None) 
     space = np.geomspace if is_log else np.linspace
     # One eigenvalue alone has an interval of its own, as wide as can be seen.
     ends = (smallest, largest) if smallest < largest else (0.9 * largest, 1.1 * largest)
-    edges = space(*ends, INTERVALS + 1)
+    edges = space(*ends, num_intervals + 1)
     labels = "eigenvalues", "gradient at 0"
     curves = []
     for index, part in enumerate(parts):
@@ -38,7 +42,7 @@ def density_figure(spectrum: SpectralMeasure, gradient: SpectralMeasure | None) 
     return Figure(
         "spectrum",
         "How the eigenvalues are spread",
-        f"Share of the eigenvalues{beside} in each of {INTERVALS} intervals.",
+        f"Share of the eigenvalues{beside} in each of {num_intervals} intervals.",
         tuple(curves),
         Axis("eigenvalue λ of the Hessian", log=is_log),
         Axis("share in the interval"),

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 
 from stepfold._typing import FloatArray
-from stepfold.lab.explanation.density import density_figure, share_left_out
+from stepfold.lab.explanation.density import (
+    ESTIMATED_INTERVALS,
+    INTERVALS,
+    density_figure,
+    share_left_out,
+)
 from stepfold.lab.explanation.subject import TRIAL_PATIENCE, TRIAL_STEPS, Subject
 from stepfold.lab.explanation.trust import counted
 from stepfold.lab.figure import Axis, Curve, Figure
@@ -109,11 +114,8 @@ def spectrum_section(subject: Subject) -> Section:
         ),
     )
     caption = "Each bar is the share of the eigenvalues in an interval"
-    caption += (
-        ", all of them computed."
-        if subject.spectrum.name == "eigenvalues"
-        else f", estimated by {subject.spectrum.name}."
-    )
+    is_whole = subject.spectrum.name == "eigenvalues"
+    caption += ", all of them computed." if is_whole else f", estimated by {subject.spectrum.name}."
     if subject.runs:
         caption += " The line is the share of the gradient at 0 that belongs to them."
     if (left := share_left_out(subject.spectrum)) > 0:
@@ -121,7 +123,11 @@ def spectrum_section(subject: Subject) -> Section:
     return Section(
         "The spectrum",
         (f"{subject.name}: {subject.why}. Everything below follows from its eigenvalues.",),
-        figure=density_figure(subject.spectrum, subject.measure if subject.runs else None),
+        figure=density_figure(
+            subject.spectrum,
+            subject.measure if subject.runs else None,
+            INTERVALS if is_whole else ESTIMATED_INTERVALS,
+        ),
         table=Table(("quantity", "value"), rows),
         caption=caption,
     )
