@@ -18,7 +18,7 @@ from stepfold._typing import ArrayT
 from stepfold.distributed.agreement import agree, largest_sizes, made_alike
 from stepfold.distributed.exchange import Exchange
 from stepfold.distributed.group import Group, current_group
-from stepfold.distributed.summed import MAP, SummedLeastSquares, part_of
+from stepfold.distributed.summed import COLUMNS, MAP, SummedLeastSquares, part_of
 from stepfold.problems import FixedPoint, LeastSquares
 from stepfold.problems._units import Sizes
 from stepfold.problems.out_of_core import MEMORY, BlockedLeastSquares
@@ -107,7 +107,9 @@ class ShardedLeastSquares(SummedLeastSquares[ArrayT]):
     def total(self, what: int, x: Any) -> tuple[Any, Any]:
         """Sums over all processes, by one all-reduce."""
         like = self._like
-        if x is not None:
+        if what == COLUMNS:
+            like = abs(like[:1] if like.ndim > 1 else like[None])
+        elif x is not None:
             like = zeros_like(x) if is_torch(x) else np.zeros(x.shape, np.result_type(like, x))
         return self.exchange.sum(what, x, like, lambda: part_of(self._local, what, x))
 

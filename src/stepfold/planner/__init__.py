@@ -154,7 +154,7 @@ def plan(
             may_look = True
     if bounds.upper == 0:
         raise ValueError(
-            "`bounds.upper` must be positive, got 0.0: the operator is zero, every x is a solution "
+            "`bounds.upper` must be positive, got 0.0: the operator is zero; every x is a solution "
             "and no step has a best size"
         )
     per_step = 1 if known is None else known.products_per_gradient

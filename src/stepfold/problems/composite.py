@@ -31,13 +31,11 @@ from stepfold._arrays import (
 )
 from stepfold._checks import check_nonnegative, check_real
 from stepfold._typing import ArrayT, Operator
-from stepfold.operators import column_squares
 from stepfold.problems._rows import largest, real_products
 from stepfold.problems.base import Problem, QuadraticProblem
 from stepfold.problems.duality import Look, look
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.images import ImageProblem
-from stepfold.problems.logistic import Logistic
 from stepfold.problems.penalties import L1, ConjugatePenalty, Penalty, SeparablePenalty
 from stepfold.problems.penalties.base import check_penalty
 from stepfold.problems.preconditioned import Preconditioned
@@ -138,7 +136,7 @@ class Composite(Generic[ArrayT]):
 
     @functools.cached_property
     def _scaled(self) -> tuple[Any, float]:
-        diagonal = _column_squares(self.problem)
+        diagonal = self.problem.column_squares()
         if diagonal is None or not isinstance(self.penalty, SeparablePenalty):
             return self.step, 1 / self.step
         sizes = to_host(diagonal).astype(np.float64)
@@ -250,17 +248,6 @@ class Composite(Generic[ArrayT]):
             return self.penalty.prox(self.problem.gradient_step(x, gamma), gamma)
 
         return FixedPoint(image)
-
-
-def _column_squares(problem: Any) -> Any:
-    """Squared norms of the columns of least squares or logistic regression, and the ridge.
-
-    None where the entries of the operator are not known, or the problem is of another kind.
-    """
-    if not isinstance(problem, (LeastSquares, Logistic)):
-        return None
-    squares = column_squares(problem.operator)
-    return None if squares is None else squares + problem.ridge
 
 
 def optimality(penalty: Penalty, x: Any, gradient: Any, gamma: Any) -> Any:

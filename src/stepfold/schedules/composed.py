@@ -21,7 +21,7 @@ from itertools import chain, count, repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._checks import LONGEST_PERIOD, check_period
+from stepfold._checks import LONGEST_LIST, check_period
 from stepfold._typing import FloatArray
 from stepfold.schedules.base import SCHEDULES, Schedule, check_schedule, check_upper
 from stepfold.schedules.silver import SILVER_RATIO, silver_convex_steps
@@ -177,7 +177,7 @@ def composed_period_rate(schedule: Schedule) -> float:
 
 
 def _schedule(bounds: SpectralBounds, period: int, family: str, name: str) -> Schedule:
-    period = check_period(period, maximum=LONGEST_PERIOD if family == "anytime" else _LONGEST)
+    period = check_period(period, maximum=LONGEST_LIST if family == "anytime" else _LONGEST)
     check_upper(f"{family.replace('-', '_')}_steps", bounds)
     with np.errstate(over="ignore"):  # the schedule refuses steps that are not finite
         steps = FAMILIES[family](period) / bounds.upper
