@@ -56,8 +56,8 @@ def test_hostile_text_is_shown_and_not_obeyed(tmp_path) -> None:
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;quotes&quot; &#x27;single" in page
     # The figure's own mark-up ends where it should: two figures, two pictures, nothing else.
-    assert page.count("<svg") == page.count("</svg>") == page.count("</figure>") == 2
-    assert page.count('<svg role="img" aria-label=') == 2
+    assert page.count("<svg") == page.count("</svg>") == 2 * page.count("</figure>") == 4
+    assert page.count('<svg class="wide" role="img" aria-label=') == 2
     assert json.loads((tmp_path / "run" / "data.json").read_text()) == {HOSTILE: HOSTILE}
 
 
