@@ -45,6 +45,11 @@ class JsonRecord:
     derived: ClassVar[tuple[str, ...]] = ()
     """Properties that are written too, and ignored when a record is read."""
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # NumPy hands back writeable arrays from copies and pickles.
+        vars(self).update(state)
+        getattr(self, "__post_init__", lambda: None)()
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain Python values, ready for JSON; floats survive to the last bit.
 

@@ -34,7 +34,13 @@ from stepfold.run.start import (
     run_quadratic,
     unrecorded,
 )
-from stepfold.run.units import Units, in_units_near_one, scaled_bounds, scaled_schedule
+from stepfold.run.units import (
+    Units,
+    by_linear_term,
+    in_units_near_one,
+    scaled_bounds,
+    scaled_schedule,
+)
 from stepfold.schedules import Schedule
 from stepfold.schedules.base import check_schedule
 from stepfold.spectrum import Certainty
@@ -203,7 +209,7 @@ def solve(
         _check_low_precision(problem, low_precision, method)
     check_untracked(problem, getattr(problem, "rhs", None), x0)
     units = in_units_near_one(problem)
-    term = finite_term(units.problem.euclidean)
+    units, term = by_linear_term(units, finite_term(units.problem.euclidean))
     confirms = guard is not None
     measure = _gradient_norm(term, units, terms, confirms=confirms)
     if guard is not None and guard.bounds is not None:

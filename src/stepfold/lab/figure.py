@@ -84,7 +84,14 @@ class Curve(JsonRecord):
 
 @dataclass(frozen=True)
 class Level(JsonRecord):
-    """A horizontal line through ``value``, for curves to be compared with."""
+    """A horizontal line through ``value``, for curves to be compared with.
+
+    Raises:
+        ValueError: If ``value`` is not finite.
+
+    >>> Level("tolerance", 1e-6).value
+    1e-06
+    """
 
     label: str
     value: float
@@ -96,7 +103,11 @@ class Level(JsonRecord):
 
 @dataclass(frozen=True)
 class Axis(JsonRecord):
-    """Label, with its unit, and scale of an axis; ``floor`` cuts a logarithmic one from below."""
+    """Label, with its unit, and scale of an axis; ``floor`` cuts a logarithmic one from below.
+
+    >>> Axis("error", log=True).label
+    'error'
+    """
 
     label: str
     log: bool = False
@@ -122,6 +133,10 @@ class Figure(JsonRecord):
 
     Raises:
         ValueError: If there is no curve, or ``name`` is not fit for a file.
+
+    >>> curve = Curve("measured", np.arange(3.0), np.ones(3))
+    >>> Figure("f", "A title", "A line.", (curve,), Axis("x"), Axis("y")).name
+    'f'
     """
 
     tag: ClassVar = ("kind", "curves")

@@ -44,6 +44,14 @@ def write_run(
             that is not a run.
         OSError: If nothing can be written there.
         ModuleNotFoundError: If matplotlib is missing.
+
+    >>> import tempfile
+    >>> from stepfold.lab import Check, Outcome
+    >>> outcome = Outcome("A title", "A summary.", (), (Check("c", "below 1", 0.5, upper=1.0),))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = write_run(outcome, Path(folder) / "mine", seconds=1.0)
+    ...     read_run(report.parent).outcome.title
+    'A title'
     """
     environment = Environment.now(seconds)
     return _folder.write_folder(
@@ -63,6 +71,13 @@ def read_run(folder: str | os.PathLike[str]) -> SavedRun:
     Raises:
         FileNotFoundError: If there is no run.
         ValueError: If a file is damaged, or was written by another version.
+
+    >>> import tempfile
+    >>> from stepfold.lab import Outcome
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = write_run(Outcome("A title", "A summary.", ()), f"{folder}/mine", seconds=1.0)
+    ...     read_run(report.parent).environment.seconds
+    1.0
     """
     folder = Path(folder)
     path = folder / OUTCOME

@@ -51,4 +51,6 @@ def _period_for(bounds: SpectralBounds, rate: float) -> int:
     if angle >= exponent * _OUT_OF_REACH:
         return _OUT_OF_REACH
     period = max(1, math.ceil(angle / exponent * (1 - 1e-12)))
+    if period > LONGEST_PERIOD**2:
+        return period  # nobody takes so many: one more or less does not matter
     return period if chebyshev_period_rate(bounds, period) <= rate * (1 + 1e-9) else period + 1

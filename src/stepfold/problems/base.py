@@ -108,6 +108,13 @@ class Problem(ABC, Generic[ArrayT]):
         """
         return None
 
+    def column_squares(self) -> Any:
+        """Squared norms of the columns of the operator, and the ridge, shape (n,).
+
+        None where entries are not known, or the problem has no such operator.
+        """
+        return None
+
     def rows_of(self, places: Sequence[int]) -> Self | None:
         """The problem of some rows of the batch; None if this kind cannot be cut.
 
@@ -160,6 +167,10 @@ class QuadraticProblem(Problem[ArrayT]):
         """The point 0."""
         zero: ArrayT = 0 * detached(self.linear_term)
         return zero
+
+    def lengths(self, rows: ArrayT) -> FloatArray:
+        """Norms of the rows in the inner product of the problem, or what they exceed."""
+        return norms(rows)
 
     def gradient_magnitude(self, lengths: FloatArray, upper: float) -> FloatArray:
         """Size of the numbers whose sum is a gradient: rounding is relative to it.

@@ -10,6 +10,7 @@ their images ``v = M⁻¹u`` are carried side by side.
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ import numpy as np
 
 from stepfold._arrays import (
     cast,
+    column,
     dot,
     epsilon,
     from_host,
@@ -164,18 +166,40 @@ class Preconditioned(QuadraticProblem[ArrayT]):
             ValueError: If it is the root of a negative number, or of 0 to rounding where
                 u is not 0: M⁻¹ is not positive definite.
         """
-        squares, sizes = row_dots(dual, primal), norms(dual)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            quotients = np.where(sizes > 0, squares / sizes**2, np.inf)
+        # Of vectors of norm 1, whose squares neither overflow nor vanish.
+        sizes, lengths = norms(dual), norms(primal)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            units = [column(np.where(all_ > 0, all_, 1.0), dual) for all_ in (sizes, lengths)]
+            cosines = row_dots(dual / units[0], primal / units[1])
+            quotients = np.where(sizes > 0, cosines * (lengths / sizes), np.inf)
         self._quotient = max(self._quotient, float(np.max(quotients, initial=0.0, where=sizes > 0)))
         bad = quotients <= 10 * epsilon(dual) * self._quotient
         if bad.any():
             worst = int(np.argmax(bad))
             raise ValueError(
                 "`preconditioner` must be positive definite, got a vector u with uᵀM⁻¹u/uᵀu = "
-                f"{squares[worst] / sizes[worst] ** 2:.3g}; give a symmetric positive definite one"
+                f"{quotients[worst]:.3g}; give a symmetric positive definite one"
             )
-        return np.sqrt(squares)
+        return np.sqrt(cosines) * np.sqrt(sizes) * np.sqrt(lengths)
+
+    def lengths(self, rows: ArrayT) -> FloatArray:
+        """``√(vᵀMv)``, or ``vᵀv/√(vᵀM⁻¹v)`` where M is not known, which is no more."""
+        if self.diagonal is not None:
+            return norms(rows * self.diagonal**0.5)
+        sizes = norms(rows)
+        dual = self.gradient_norms(rows, self.precondition(rows))
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            found: FloatArray = np.where(sizes > 0, sizes * (sizes / dual), 0.0)
+        return found
+
+    def gradient_magnitude(self, lengths: FloatArray, upper: float) -> FloatArray:
+        """The same in the inner product of M."""
+        return upper * lengths + self._term_norms
+
+    @functools.cached_property
+    def _term_norms(self) -> FloatArray:
+        term: Any = self.problem.linear_term
+        return self.gradient_norms(term, self.precondition(term))
 
     @property
     def metric(self) -> Any:
@@ -185,10 +209,13 @@ class Preconditioned(QuadraticProblem[ArrayT]):
     def rows_of(self, places: Sequence[int]) -> Self | None:
         """The problem of some right-hand sides, with the same preconditioner."""
         inner = self.problem.rows_of(places)
-        if inner is None:
-            return None
+        return None if inner is None else self.of(inner)
+
+    def of(self, problem: QuadraticProblem[ArrayT]) -> Self:
+        """Another problem with the same preconditioner; nothing is checked."""
         twin = copy.copy(self)
-        twin.problem = inner
+        vars(twin).pop("_term_norms", None)
+        twin.problem = problem
         return twin
 
     def symmetric_form(self) -> QuadraticProblem[Any] | None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from stepfold._arrays import (
     all_finite,
+    dot,
     dtype_kind,
     epsilon,
     from_host,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 # Differences beyond so many roundings are none.
 ROUNDING = 1e3
+# The Hessian maps a vector to 0 if it shrinks it to so many roundings of its norm.
+NULL = 100.0
 # Column norms in this ratio slow every method that takes one step for all unknowns.
 BADLY_SCALED = 1e3
 # A condition number of A beyond which small errors in the data decide what the solution is.
@@ -40,16 +43,44 @@ LANCZOS_STEPS = 6
 MOST_PRODUCTS = 10
 
 
-def few_lanczos_steps(problem: QuadraticProblem[Any], start: Any, num_steps: int) -> Tridiagonal:
-    """Lanczos steps from ``start``, a vector, in the problem's own inner product."""
+def few_lanczos_steps(
+    problem: QuadraticProblem[Any], start: Any, num_steps: int
+) -> tuple[Tridiagonal, float | None]:
+    """Lanczos steps from ``start``, a vector, in the problem's own inner product.
+
+    With them comes the `asymmetry` of their first two products: unless it is None, Ritz values are
+    no evidence of anything.
+    """
     hessian = problem.euclidean.hessian
-    return lanczos(
-        lambda v: hessian @ v,
+    basis: list[Any] = []
+    images: list[Any] = []
+
+    def product(v: Any) -> Any:
+        image = hessian @ v
+        images.append(image)
+        return image
+
+    found = lanczos(
+        product,
         start,
         num_steps,
         precondition=problem.precondition,
         reorthogonalise=False,
+        basis=basis,
     )
+    return found, asymmetry(basis[:2], images[:2])
+
+
+def asymmetry(pair: list[Any], images: list[Any]) -> float | None:
+    """By what share of ``‖Hv‖`` uᴴ(Hv) and vᴴ(Hu) differ; None if that may be rounding."""
+    if len(pair) < 2 or len(images) < 2:
+        return None
+    (u, v), (first, second) = pair, images
+    scale = float(norms(u)[0] * norms(second)[0] + norms(v)[0] * norms(first)[0])
+    difference = abs(dot(u, second) - dot(v, first))
+    if not difference > ROUNDING * epsilon(u) * scale:
+        return None
+    return 2 * difference / scale
 
 
 def null_space_floor(
@@ -59,12 +90,13 @@ def null_space_floor(
 
     For every y ``‖∇f(y)‖ ≥ gᴴ∇f(y)/‖g‖``, which at y = x is ‖g‖ and changes by at most
     ``‖Hg‖‖y − x‖/‖g‖``: where the Hessian maps the gradient g to 0, no y is better. The number is
-    for every y no farther from x than x is from 0, and 0 unless ‖Hg‖ is small beside ``upper‖g‖``.
+    for every y no farther from x than x is from 0, and 0 unless ‖Hg‖ is that small beside
+    ``upper‖g‖`` that rounding at a y which is far enough to change g is more than ‖g‖.
     """
     image, sizes = norms(problem.euclidean.product(gradient)), norms(gradient)
     with np.errstate(invalid="ignore", divide="ignore"):
         floor = sizes - image * norms(x) / sizes
-    is_null = image <= math.sqrt(epsilon(gradient)) * upper * sizes
+    is_null = image <= NULL * epsilon(gradient) * upper * sizes
     return np.where(is_null & (floor > 0), floor, 0.0)
 
 
@@ -105,6 +137,8 @@ def unreachable_part(
     basis: list[Any] = []
     hessian = problem.hessian
     found = lanczos(lambda v: hessian @ v, gradient, num_steps, reorthogonalise=False, basis=basis)
+    if not np.isfinite(found.diagonal).all():
+        return UnreachablePart(None, 0.0, 0.0, cost * found.diagonal.size)
     weights = found.eigh()[1][:, 0].tolist()
     candidates = [ones]
     if basis:
@@ -145,6 +179,7 @@ class _Examination:
         best = loop.ledger.best
         self._like = best if best.ndim == 1 else best[0]
         self._random = np.random.default_rng(0)
+        self._quotient = 0.0
         self.num_products = 0
 
     def findings(self, posed: Problem[Any]) -> list[str]:
@@ -189,6 +224,11 @@ class _Examination:
                 f"The operator declares the dtype {operator.dtype} and returns complex numbers, so "
                 "that its adjoint was taken for its transpose; declare a complex dtype."
             )
+        # The Rayleigh quotient of a random vector: about the mean eigenvalue.
+        if isinstance(problem, LeastSquares):
+            self._quotient = float(norms(image)[0]) ** 2 + problem.ridge
+        else:
+            self._quotient = float(row_dots(v, image)[0])
         u = self._vector(operator.shape[0])
         if isinstance(problem, LeastSquares):
             other = problem.adjoint_product(u)
@@ -232,50 +272,59 @@ class _Examination:
         """Eigenvalues near 0 or beyond the bounds, by Lanczos steps from the gradient."""
         loop, problem = self._loop, self._problem
         best = loop.ledger.best
-        x = best if best.ndim == 1 else best[int(np.argmax(loop.ledger.best_sizes))]
-        one = (
-            problem if best.ndim == 1 else problem.rows_of([int(np.argmax(loop.ledger.best_sizes))])
-        )
+        worst = int(np.argmax(loop.ledger.best_sizes))
+        x = best if best.ndim == 1 else best[worst]
+        one = problem if best.ndim == 1 else problem.rows_of([worst])
         if one is None or not all_finite(x):
             return []
         gradient: Any = one.gradient(x if best.ndim == 1 else x[None])
         gradient = gradient if best.ndim == 1 else gradient[0]
         if not 0 < float(norms(gradient)[0]) < math.inf:
             return []
-        hessian, cost = problem.hessian, problem.products_per_gradient
+        cost, unit = problem.products_per_gradient, loop.units.hessian
+        units = loop.units.gradient
         self.num_products += cost
-        found = lanczos(lambda v: hessian @ v, gradient, 2, reorthogonalise=False)
+        # In the inner product that bounds are about.
+        found, _ = few_lanczos_steps(loop.whole, gradient, 2)
         self.num_products += cost * found.diagonal.size
         low, high, _, _ = found.ends()
-        upper = max(high, loop.measure.upper)
         bounds = loop.policy.bounds
+        is_plain = problem is loop.whole
         sentences = []
         if bounds is not None and high > bounds.upper * (1 + ROUNDING * epsilon(gradient)):
             sentences.append(
-                f"The upper bound {bounds.upper:.6g} is too low: an eigenvalue lies at {high:.6g} "
-                "or above, by Lanczos steps from the gradient."
+                f"The upper bound {bounds.upper * unit:.6g} is too low: an eigenvalue lies at "
+                f"{high * unit:.6g} or above, by Lanczos steps from the gradient."
             )
+        reached = (None, None) if bounds is None else (bounds.reached_lower, bounds.reached_upper)
+        # Rayleigh quotients only: bounds and steps may be wrong.
+        high = max(high, reached[1] or 0.0, self._quotient if is_plain else 0.0)
         left = float(norms(gradient)[0])
         num_steps = (MOST_PRODUCTS - self.num_products) // cost - 2
         if not isinstance(problem, LeastSquares) and num_steps > 0:
-            part = unreachable_part(problem, gradient, upper, num_steps)
+            largest = max(self._quotient, high if is_plain else 0.0)
+            part = unreachable_part(problem, gradient, largest, num_steps)
             self.num_products += part.num_products
             if part.size > 0.3 * left:
+                size = 1.0 if units is None else float(units[worst])
                 sentences.append(
                     "The Hessian is singular and the right-hand side not in its range: a part of "
-                    f"norm {part.size:.3g} of the gradient that is left, {left:.3g}, lies along a "
-                    f"vector v with ‖Hv‖ = {part.quotient:.2g}·‖v‖, where the largest eigenvalue "
-                    f"is at least {upper:.3g}. No x changes it; project the right-hand side, or "
-                    "add a ridge."
+                    f"norm {part.size * size:.3g} of the gradient that is left, {left * size:.3g}, "
+                    f"lies along a vector v with ‖Hv‖ = {part.quotient * unit:.2g}·‖v‖, where the "
+                    f"largest eigenvalue is at least {largest * unit:.3g}. No x changes it; "
+                    "project the right-hand side, or add a ridge."
                 )
-        reached = None if bounds is None else bounds.reached_lower
-        lowest = min(value for value in (low, reached, math.inf) if value is not None)
-        # A quotient that is smaller is rounding, and shows no more than that.
-        lowest = max(lowest, ROUNDING * epsilon(gradient) * upper)
-        if not sentences and lowest < upper / ILL_POSED**2:
+        lowest = min(low, math.inf if reached[0] is None else reached[0])
+        # A quotient that is smaller is rounding, and shows no more than that; one that is negative
+        # is of an indefinite Hessian, whose condition number no quotient tells.
+        rounding = ROUNDING * epsilon(gradient) * high
+        is_indefinite = lowest < -rounding
+        lowest = max(lowest, rounding)
+        if not (sentences or is_indefinite) and lowest < high / ILL_POSED**2:
             sentences.append(
-                f"The problem is ill-posed: the condition number of the Hessian is at least "
-                f"{upper / lowest:.3g}. Take a ridge, or fourth-kind Chebyshev steps and an early "
+                "The problem is ill-posed: the condition number of the "
+                f"{'' if is_plain else 'preconditioned '}Hessian is at least "
+                f"{high / lowest:.3g}. Take a ridge, or fourth-kind Chebyshev steps and an early "
                 "end."
             )
         return sentences

@@ -198,7 +198,6 @@ class Ledger:
         with np.errstate(invalid="ignore", divide="ignore"):
             self.factors[rows] = sizes / self.last[rows]
         self.last[rows] = sizes
-        self.floor[rows] = np.where(np.isfinite(seen.floor), seen.floor, 0.0)
         if not self._checks.num_seen:
             self.first[rows] = sizes  # the first look is one at all rows
         if seen.gaps is not None:
@@ -248,6 +247,9 @@ class Ledger:
             places = rows[better]
             self._best_scores[places] = scores[better]
             self.best_sizes[places] = seen.sizes[better]
+            # That of the iterate that is kept: of one that grows rounding is no limit for it.
+            floor = seen.floor[better]
+            self.floor[places] = np.where(np.isfinite(floor), floor, 0.0)
             self.best = self._put(x, better)
 
     def _put(self, x: Any, chosen: NDArray[np.bool_]) -> Any:

@@ -24,6 +24,8 @@ from stepfold.run.ledger import Ledger, Seen
 # Units of rounding, of the numbers that a size is the difference of, below which it may be rounding
 # only: sums of n terms in blocks, and periods that multiply rounding errors, account for so many.
 RESTING = 100.0
+# What rounding can make of a gradient that an error is certified by, in the same units.
+ROUNDED = 4.0
 # The same of the terms of a duality gap.
 RESTING_GAP = 10.0
 # Share of a size down to which it may be carried along by a recurrence.
@@ -45,6 +47,7 @@ class Measure(ABC):
         num_products: Products spent on more than the looks themselves, to be booked.
         notes: Sentences for the result.
         is_scaled: Whether sizes are those of a problem whose columns were scaled to one norm.
+        hessian_unit: Eigenvalues of the problem as it was posed are this times those of the run.
     """
 
     is_of_gradient: ClassVar[bool] = False
@@ -53,6 +56,7 @@ class Measure(ABC):
         self.upper = self.lower = 0.0
         self.amplification = 1.0
         self.is_scaled = False
+        self.hessian_unit = 1.0
         self.num_products = 0
         self.notes: list[str] = []
 
@@ -152,6 +156,7 @@ class GradientNorm(Measure):
         self.lower = lower
         self._confirms = confirms
         self._tolerance: FloatArray | None = None
+        self._roundings = np.zeros(reference.size)
 
     @property
     def asked_rtol(self) -> float:
@@ -166,7 +171,7 @@ class GradientNorm(Measure):
             if problem.euclidean is problem:
                 sizes, lengths = norms_together(dual, x)
             else:
-                sizes, lengths = self.sizes_of(problem, dual, known), norms(x)
+                sizes, lengths = self.sizes_of(problem, dual, known), problem.lengths(x)
         else:
             dual = known = problem.gradient(x) if known is None else known
             sizes, lengths = norms_together(known, x)
@@ -176,15 +181,18 @@ class GradientNorm(Measure):
             with np.errstate(invalid="ignore"):
                 tolerance = np.fmax(self._rtol * reference, self._atol)
             self._tolerance = np.where(reference == 0, self._atol, tolerance)
+        magnitude = self.upper * lengths
+        if isinstance(problem, QuadraticProblem):
+            magnitude = problem.gradient_magnitude(lengths, self.upper)
+            if not self._is_preconditioned and problem.euclidean is not problem:
+                # The upper bound is of another inner product, and says nothing in this one.
+                magnitude = problem.euclidean.gradient_magnitude(0 * lengths, 0.0)
+        self._roundings[places] = ROUNDED * epsilon(x) * magnitude
         met = self._met(places, x, sizes)
         certified = np.flatnonzero(met & (sizes > 0))
         if self._error_rtol is not None and self._confirms and certified.size:
             self._confirm(problem, dual, int(certified[0]))
             met = self._met(places, x, sizes)
-        magnitude = self.upper * lengths
-        if isinstance(problem, QuadraticProblem):
-            measured = problem if self._is_preconditioned else problem.euclidean
-            magnitude = measured.gradient_magnitude(lengths, self.upper)
         floor = RESTING * self.amplification * epsilon(x) * magnitude
         return Seen(sizes, met, floor, known, dual)
 
@@ -199,8 +207,15 @@ class GradientNorm(Measure):
         below the bound if there are any.
         """
         start = dual if dual.ndim == 1 else dual[row]
-        found = few_lanczos_steps(problem, start, PROBE_STEPS)
+        found, asymmetry = few_lanczos_steps(problem, start, PROBE_STEPS)
         self.num_products += problem.euclidean.products_per_gradient * found.diagonal.size
+        if asymmetry is not None:
+            self.lower = 0.0
+            self.notes.append(
+                f"The Hessian is not symmetric: two products with it, uᵀ(Hv) and vᵀ(Hu), differ by "
+                f"{asymmetry:.2g} of their size. No error is certified."
+            )
+            return
         low, _, residual, _ = found.ends()  # an eigenvalue lies at the Ritz value or below
         if not low < self.lower * (1 - 1e3 * epsilon(dual)):
             return
@@ -208,10 +223,13 @@ class GradientNorm(Measure):
         self.lower = 0.75 * (low - residual)
         if not self.lower > low / 4:
             self.lower = 0.0
-        remedy = f"it was lowered to {self.lower:.4g}" if self.lower else "no error is certified"
+        unit = self.hessian_unit
+        remedy = "no error is certified"
+        if self.lower:
+            remedy = f"it was lowered to {self.lower * unit:.4g}"
         self.notes.append(
-            f"The lower bound {refuted:.6g} is refuted by an eigenvalue at {low:.6g} or "
-            f"below; {remedy}."
+            f"The lower bound {refuted * unit:.6g} is refuted by an eigenvalue at {low * unit:.6g} "
+            f"or below; {remedy}."
         )
 
     @property
@@ -227,7 +245,7 @@ class GradientNorm(Measure):
             if not self.lower > 0:
                 return np.zeros_like(met)
             # ‖e‖ ≤ ‖g‖/a and ‖x*‖ ≥ ‖x‖ − ‖e‖.
-            error = sizes / self.lower
+            error = (sizes + self._roundings[places]) / self.lower
             met &= error * (1 + self._error_rtol) <= self._error_rtol * norms(x)
         return met
 

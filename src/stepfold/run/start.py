@@ -18,6 +18,7 @@ from stepfold._arrays import (
     epsilon,
     from_host,
     is_array,
+    norms,
     requires_derivatives,
 )
 from stepfold._checks import makes_arrays
@@ -28,7 +29,7 @@ from stepfold.result import Result, Status
 from stepfold.run.diagnosis import diagnose
 from stepfold.run.ledger import Terms
 from stepfold.run.loop import Loop, Policy
-from stepfold.run.measures import Measure
+from stepfold.run.measures import ROUNDED, Measure
 from stepfold.run.units import Units, scaled_bounds, scaled_schedule
 
 Parameters = ParamSpec("Parameters")
@@ -65,6 +66,7 @@ def run_quadratic(
     ledger = terms.ledger(x, problem.clock)
     # A gradient costs one product more than the linear term: Aᵀ(Ax − b) beside Aᵀb.
     ledger.num_products = problem.products_per_gradient - 1
+    measure.hessian_unit = units.hessian
     loop = Loop(problem, measure, policy, ledger, terms.callback, units)
     loop.go(x, functools.partial(neg, term) if x0 is None else None)
     return loop
@@ -194,7 +196,9 @@ def finished(loop: Loop, units: Units, problem: Problem[Any]) -> Result[Any]:
     error: Any = None
     quadratic = isinstance(problem, QuadraticProblem) and problem.euclidean is problem
     if quadratic and measure.lower and np.isfinite(ledger.best_sizes).all():
-        error = ledger.best_sizes / measure.lower
+        magnitude = loop.whole.gradient_magnitude(norms(ledger.best), measure.upper)
+        rounding = ROUNDED * epsilon(ledger.best) * magnitude
+        error = (ledger.best_sizes + rounding) / measure.lower
         error = error if units.solution is None else error * units.solution
         error = error if ledger.is_batch else float(error[0])
     result = loop.result(notes=tuple(notes), error_bound=error, reason=reason)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import column
+from stepfold._arrays import column, is_array, tiny
 from stepfold._typing import FloatArray
-from stepfold.problems import Problem, QuadraticProblem
-from stepfold.problems._units import Sizes, exponent_of
+from stepfold.problems import LeastSquares, Problem, Quadratic, QuadraticProblem
+from stepfold.problems._units import Sizes, exponent_of, peaks, rows_divided
 from stepfold.schedules import Schedule
 
 
@@ -116,6 +116,37 @@ def in_units_near_one(problem: Problem[Any]) -> Units:
     with np.errstate(over="ignore", under="ignore"):
         gradient = beta * alpha if sizes.is_squared else beta
     return Units(twin, hessian, solution, gradient, beta)
+
+
+def by_linear_term(units: Units, term: Any) -> tuple[Units, Any]:
+    """Units in which squares of gradients are numbers, where the entries of a matrix are not known.
+
+    Args:
+        units: Those of `in_units_near_one`.
+        term: The linear term of the problem in the usual inner product.
+
+    Returns:
+        Units and the linear term in them; what was given where that is harmless.
+    """
+    posed = units.problem
+    inner = posed.euclidean
+    if not isinstance(inner, (LeastSquares, Quadratic)):
+        return units, term
+    matrix: Any = inner.operator if isinstance(inner, LeastSquares) else inner.hessian
+    if inner is posed and (is_array(matrix) or hasattr(matrix, "tocsr")):
+        return units, term
+    exponents = np.array([exponent_of(float(peak)) for peak in peaks(term)])
+    if (abs(exponents) <= -math.log2(tiny(term)) / 16).all():
+        return units, term
+    # Of the right-hand side alone; of what was scaled already, the entries are not known either.
+    before = np.ones(1) if units.solution is None else units.solution
+    beta = np.ldexp(before, exponents)
+    if not (beta > tiny(term)).all() or not np.isfinite(beta).all():
+        return units, term
+    twin: Any = inner.with_rhs(rows_divided(inner.rhs, exponents))
+    if inner is not posed:
+        twin = posed.of(twin)
+    return Units(twin, 1.0, beta, beta, beta), rows_divided(term, exponents)
 
 
 def scaled_bounds(bounds: Any, unit: float) -> Any:

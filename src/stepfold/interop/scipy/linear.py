@@ -128,8 +128,9 @@ def chebyshev(
     terms = Terms(budgets=Budgets(max_steps=limit), callback=watch)
     loop = run_quadratic(scaled, start, term, measure, policy, terms)
     if policy.indefinite is not None:
+        squares = "pᴴp" if inverse is None else "pᴴM⁻¹p"
         raise ValueError(
-            "`A` must be positive definite, got a direction p with pᴴAp/pᴴp = "
+            f"`A` must be positive definite, got a direction p with pᴴAp/{squares} = "
             f"{policy.indefinite * units.hessian:.3g}; for indefinite systems use "
             "`scipy.sparse.linalg.minres`"
         )

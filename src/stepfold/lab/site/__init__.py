@@ -44,6 +44,14 @@ def find_runs(roots: Iterable[str | os.PathLike[str]]) -> Found:
 
     Raises:
         FileNotFoundError: If a folder is not there, or there is no run in any of them.
+
+    >>> import tempfile
+    >>> from stepfold.lab import Outcome
+    >>> from stepfold.lab.report import write_run
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = write_run(Outcome("A title", "A summary.", ()), f"{folder}/mine", seconds=1.0)
+    ...     [entry.slug for entry in find_runs([folder]).entries]
+    ['mine']
     """
     entries: list[Entry] = []
     failures: list[str] = []
@@ -112,6 +120,14 @@ def write_site(found: Found, folder: str | os.PathLike[str], *, force: bool = Fa
             that is not a site.
         OSError: If nothing can be written there, or a figure of a run is gone.
         ModuleNotFoundError: If matplotlib or plotly is missing.
+
+    >>> import tempfile
+    >>> from stepfold.lab import Outcome
+    >>> from stepfold.lab.report import write_run
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = write_run(Outcome("A title", "A summary.", ()), f"{folder}/mine", seconds=1.0)
+    ...     write_site(find_runs([folder]), f"{folder}/site").name
+    'index.html'
     """
     return _folder.write_folder(folder, _SITE, lambda draft: _fill(draft, found), force=force)
 

@@ -336,11 +336,12 @@ class Automatic(Policy):
         self._begin(x, seen, self._true_residual)
 
     def notes(self, loop: Loop) -> list[str]:
-        del loop
         if self.indefinite is not None:
+            quotient = self.indefinite * loop.units.hessian
+            squares = "pᵀp" if loop.whole.euclidean is loop.whole else "pᵀMp"
             return [
-                f"The Hessian is indefinite: a direction p has pᵀHp/pᵀp = {self.indefinite:.3g}, "
-                "so there is no minimum. Pose the system as `LeastSquares(matrix, rhs)`, or use "
+                f"The Hessian is indefinite: a direction p has pᵀHp/{squares} = {quotient:.3g}, so "
+                "there is no minimum. Pose the system as `LeastSquares(matrix, rhs)`, or use "
                 "`scipy.sparse.linalg.minres`."
             ]
         return []

@@ -55,6 +55,10 @@ class Coefficients:
         # Rows that have been in one run of conjugate gradients from the first step on.
         self._is_whole = np.ones(num_rows, dtype=bool)
         self._looked_at = 0
+        self._has_ended = False
+        self._rests = np.zeros(num_rows, dtype=bool)
+        # Rows that have met a direction along which the Hessian is 0 to rounding.
+        self._is_flat = np.zeros(num_rows, dtype=bool)
         self._bounds: tuple[int, SpectralBounds | None] = (0, None)
 
     @property
@@ -62,13 +66,35 @@ class Coefficients:
         """Steps taken in."""
         return len(self._steps)
 
-    def step(self, sizes: Sequence[float] | FloatArray) -> None:
-        """Take in the step lengths αₖ of all rows."""
-        self._steps.append(np.asarray(sizes, dtype=np.float64))
+    def step(
+        self,
+        sizes: Sequence[float] | FloatArray,
+        resting: NDArray[np.bool_],
+        quotients: FloatArray,
+        largest: float,
+    ) -> None:
+        """Take in the step lengths αₖ of all rows.
+
+        Args:
+            sizes: The step lengths.
+            resting: Rows whose gradient is rounding: from then on their numbers are those of no
+                Lanczos matrix, and Ritz values may lie anywhere. So it is where a curvature is.
+            quotients: Rayleigh quotients of the directions.
+            largest: The largest so far.
+        """
+        resting = self._rests | resting
+        flat = ~(quotients > self._rounding * largest)
+        self._is_flat |= flat & ~resting
+        self._rests = resting | flat
+        self._has_ended = self._has_ended or bool(self._rests[self._is_whole].all())
+        if not self._has_ended:
+            steps = np.asarray(sizes, dtype=np.float64)
+            self._steps.append(np.where(self._rests, np.nan, steps))
 
     def ratio(self, ratios: Sequence[float] | FloatArray) -> None:
         """Take in the ratios βₖ after that step."""
-        self._ratios.append(np.asarray(ratios, dtype=np.float64))
+        if not self._has_ended:
+            self._ratios.append(np.asarray(ratios, dtype=np.float64))
 
     def of_rows(self, positions: Sequence[int]) -> Coefficients:
         """Those to go on with for some of the rows; what stays of the others is not needed."""
@@ -76,6 +102,7 @@ class Coefficients:
         if not self._is_whole[places].any():
             return Coefficients(self._eps, len(places))
         self._is_whole, self._bounds = self._is_whole[places], (0, None)
+        self._rests, self._is_flat = self._rests[places], self._is_flat[places]
         self._steps = [sizes[places] for sizes in self._steps]
         self._ratios = [ratios[places] for ratios in self._ratios]
         return self
@@ -150,6 +177,8 @@ class Coefficients:
         off = np.maximum(off[some] / highest, ROUNDING)
         upper = highest * outer_end(diagonal[some] / highest, off, 1.0, needed, ROUNDING)
         rounding = self._rounding * highest
+        if self._is_flat[int(np.argmax(self._is_whole))]:
+            lowest = min(lowest, rounding)
         is_seen = lowest > rounding
         lower = LOWER_MARGIN * lowest if is_seen else 0.0
         return SpectralBounds(

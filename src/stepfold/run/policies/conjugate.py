@@ -38,6 +38,7 @@ from stepfold._arrays import (
     row_dots,
     scaled,
     take,
+    tiny,
 )
 from stepfold._typing import FloatArray
 from stepfold.kernels import ConjugateBlock, Steps, conjugate_block
@@ -45,6 +46,7 @@ from stepfold.operators import apply
 from stepfold.problems import LeastSquares
 from stepfold.run.ledger import Seen
 from stepfold.run.loop import Loop
+from stepfold.run.measures import RESTING
 from stepfold.run.policies.coefficients import Coefficients
 from stepfold.run.policies.small import is_small, small_steps
 
@@ -127,7 +129,7 @@ class ConjugateGradients:
         """One step on all rows; false if there is no direction to go."""
         problem = loop.problem
         inner = problem.euclidean
-        self._turn(plain=inner is problem)
+        self._turn()
         direction = self._direction
         forward = image = None
         others: list[FloatArray] = []
@@ -176,20 +178,20 @@ class ConjugateGradients:
         is_exact = predicted > math.sqrt(epsilon(self.x)) * self._square
         return predicted if (is_exact | (self._square == 0)).all() else None
 
-    def _turn(self, *, plain: bool) -> None:
+    def _turn(self) -> None:
         """Choose the next direction."""
         square = row_dots(self.dual, self._primal) if self._next is None else self._next
         self._next = None
         if self._direction is None:
-            direction, lengths = -self._primal, norms(self._primal) ** 2
+            direction, lengths = -self._primal, square
         else:
             with np.errstate(invalid="ignore", divide="ignore"):
                 ratio = np.where(self._square > 0, square / self._square, 0.0)
             self.coefficients.ratio(ratio)
             direction = scaled(self._direction, column(ratio, self._direction))
             direction = add_scaled(direction, -1.0, self._primal)
-            # The gradient is orthogonal to the last direction.
-            lengths = square + ratio**2 * self._lengths if plain else norms(direction) ** 2
+            # In the inner product of M, for the gradient is orthogonal to the last direction.
+            lengths = square + ratio**2 * self._lengths
         self._square, self._direction, self._lengths = square, direction, lengths
 
     def _step_lengths(self, loop: Loop, curvature: FloatArray) -> FloatArray | None:
@@ -198,15 +200,32 @@ class ConjugateGradients:
             quotients = np.where(self._lengths > 0, curvature / self._lengths, 0.0)
         if np.isfinite(quotients).all():
             self._note_largest(loop, float(quotients.max(initial=0.0)))
+        before = self.indefinite
         flat = self._is_flat(quotients)
+        if self.indefinite != before and loop.problem.euclidean is loop.problem:
+            # As it is, and not as it would be if the Hessian were symmetric.
+            exact = curvature / norms(self._direction) ** 2
+            self.indefinite = float(np.nanmin(exact, initial=0.0))
         if flat[loop.positions].all():
             # Singular along all directions that are left: nothing can be gained by going on.
             loop.ledger.num_products += loop.problem.products_per_gradient
             self._direction = None
             return None
         sizes: FloatArray = np.where(flat, 0.0, self._square / np.where(flat, 1.0, curvature))
-        self.coefficients.step(sizes)
+        resting = self.sizes <= self._least(loop)
+        self.coefficients.step(sizes, resting, quotients, self.largest)
         return sizes
+
+    def _least(self, loop: Loop) -> FloatArray:
+        """Gradient norms that are rounding: those computed from a residual, as b is rounded."""
+        eps = epsilon(self.x)
+        # Squares of smaller vectors, and those times H, have lost digits.
+        lost = math.sqrt(tiny(self.x) / eps / min(self.largest or 1.0, 1.0))
+        least: FloatArray = np.full(self.sizes.size, lost)
+        if self.carries_residual:
+            magnitude = loop.problem.gradient_magnitude(0 * least, self.largest)
+            least = np.maximum(least, RESTING * eps * magnitude)
+        return least
 
     def _note_largest(self, loop: Loop, quotient: float) -> None:
         self.largest = max(self.largest, quotient)
@@ -254,12 +273,18 @@ class ConjugateGradients:
         )
         ledger, gain = loop.ledger, float(self.gain[0])
         before, products = ledger.num_steps, loop.problem.products_per_gradient
-        for ratio, lengths, curvature, alpha, after in made.done.tolist():
+        with np.errstate(invalid="ignore", divide="ignore"):
+            quotients = made.done[:, 2] / made.done[:, 1]
+        self._note_largest(loop, float(np.fmax.reduce(quotients, initial=0.0)))
+        least = self._least(loop)
+        for (ratio, lengths, _, alpha, after), quotient in zip(
+            made.done.tolist(), quotients, strict=True
+        ):
             if not is_fresh:
                 self.coefficients.ratio((ratio,))
             is_fresh = False
-            self._note_largest(loop, curvature / lengths)
-            self.coefficients.step((alpha,))
+            resting = self.sizes <= least
+            self.coefficients.step((alpha,), resting, np.array([quotient]), self.largest)
             gain += alpha * square
             self._square, square = np.array([square]), after
             self._lengths = np.array([lengths])

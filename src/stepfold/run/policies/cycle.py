@@ -20,12 +20,12 @@ from stepfold._arrays import cast, column, computed, epsilon, is_foreign, norms,
 from stepfold.iterations import Iteration
 from stepfold.operators import LinearMap
 from stepfold.polynomial import worst_case_period_rate
-from stepfold.problems import Problem, Quadratic, QuadraticProblem
+from stepfold.problems import LeastSquares, Problem, Quadratic, QuadraticProblem
 from stepfold.result import GuardEvent, Status
-from stepfold.run.diagnosis import null_space_floor
+from stepfold.run.diagnosis import ROUNDING, null_space_floor
 from stepfold.run.ledger import Seen
 from stepfold.run.loop import Loop, Policy
-from stepfold.run.policies.guard import ROUNDING, Watch
+from stepfold.run.policies.guard import Watch
 from stepfold.schedules import Schedule, roundoff_amplification
 from stepfold.spectrum import SpectralBounds
 
@@ -210,10 +210,14 @@ class Cycle(Policy):
             bounds = self.bounds or SpectralBounds(0.0, 1 / min(self._steps))
             self._tails = roundoff_amplification(np.array(self._steps), bounds)[1]
             # What a rounding error made inside a period is multiplied by until its end.
+            ledger.floor[ledger.active] *= self._tails / loop.measure.amplification
             loop.measure.amplification = self._tails
-            ledger.floor[ledger.active] *= self._tails
         if (ledger.best_sizes <= ledger.floor)[ledger.active].any():
             return
+        if isinstance(loop.problem.euclidean, LeastSquares):
+            return  # its gradient is in the range of Aᵀ, and some x reduces it
+        if loop.problem.euclidean is not loop.problem:
+            return  # bounds are those of another inner product
         ledger.num_products += loop.problem.products_per_gradient
         floor = null_space_floor(loop.problem, x, seen.dual, loop.measure.upper)
         ledger.attain(floor[loop.positions])
@@ -283,33 +287,38 @@ class Cycle(Policy):
                 "take a shorter one."
             )
         if watch is not None and watch.asymmetry is not None:
+            claim, remedy = "The Hessian", "pose the system as `LeastSquares(matrix, rhs)`"
+            if isinstance(loop.problem.euclidean, LeastSquares):
+                claim = "The adjoint of the operator is wrong: AᵀA, as its products are,"
+                remedy = "`operator.T @ y` (or `rmatvec`) must be the adjoint of `@`"
             notes.append(
-                "The Hessian is not symmetric: two products with it, uᵀ(Hv) and vᵀ(Hu), differ by "
+                f"{claim} is not symmetric: two products with it, uᵀ(Hv) and vᵀ(Hu), differ by "
                 f"{watch.asymmetry:.2g} of their size. These steps are for symmetric matrices; "
-                "pose the system as `LeastSquares(matrix, rhs)`."
+                f"{remedy}."
             )
         elif watch is not None and watch.below is not None:
-            notes += self._on_lower_end(watch, epsilon(ledger.best))
+            notes += self._on_lower_end(watch, epsilon(ledger.best), loop.units.hessian)
         elif self._last_factor > 0 and ledger.status is Status.BUDGET:
-            notes += self._on_slowness()
+            notes += self._on_slowness(loop.units.hessian)
         return notes
 
-    def _on_lower_end(self, watch: Watch, eps: float) -> list[str]:
+    def _on_lower_end(self, watch: Watch, eps: float, unit: float) -> list[str]:
         assert watch.below is not None  # noqa: S101
         if watch.below <= ROUNDING * eps * watch.bounds.upper:
             return [
-                f"The Hessian is singular or indefinite, a Rayleigh quotient is {watch.below:.3g}: "
-                "in that direction nothing converges unless the gradient has no part in it."
+                "The Hessian is singular or indefinite, a Rayleigh quotient is "
+                f"{watch.below * unit:.3g}: in that direction nothing converges unless the "
+                "gradient has no part in it."
             ]
         if watch.lowered:
             return []
         return [
-            f"The lower bound {watch.bounds.lower:.6g} is too high, an eigenvalue lies at "
-            f"{watch.below:.6g} or below: convergence is slower than the schedule promises; "
+            f"The lower bound {watch.bounds.lower * unit:.6g} is too high, an eigenvalue lies at "
+            f"{watch.below * unit:.6g} or below: convergence is slower than the schedule promises; "
             "lower it, or take `Guard(lowers=True)`."
         ]
 
-    def _on_slowness(self) -> list[str]:
+    def _on_slowness(self, unit: float) -> list[str]:
         factor, bounds = self._last_factor, self.bounds
         if bounds is None:
             if factor < SLOW:
@@ -323,8 +332,8 @@ class Cycle(Policy):
             return []
         return [
             f"The last period changed the gradient norm by the factor {factor:.3g}, where bounds "
-            f"[{bounds.lower:.6g}, {bounds.upper:.6g}] allow {allowed:.3g}: rounding, or "
-            "eigenvalues outside; check the bounds with `estimate_bounds`."
+            f"[{bounds.lower * unit:.6g}, {bounds.upper * unit:.6g}] allow {allowed:.3g}: "
+            "rounding, or eigenvalues outside; check the bounds with `estimate_bounds`."
         ]
 
 

@@ -27,6 +27,7 @@ from stepfold._typing import FloatArray
 from stepfold.polynomial import chebyshev_period_rate, worst_case_period_rate
 from stepfold.problems import QuadraticProblem
 from stepfold.result import GuardEvent
+from stepfold.run.diagnosis import ROUNDING, asymmetry
 from stepfold.schedules import Schedule, chebyshev_steps
 from stepfold.spectrum import Certainty, SpectralBounds
 from stepfold.spectrum.bounds import check_bounds
@@ -52,8 +53,6 @@ LOOKS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 20
 PIECE = 2**13
 # Where nothing but the best iterate is left to start from, nothing has grown in it yet.
 LONG_PROBE_STEPS = 40
-# In units of the machine's epsilon: how far a Rayleigh quotient may exceed a correct bound.
-ROUNDING = 1e3
 
 
 @dataclass(frozen=True)
@@ -218,6 +217,8 @@ class Watch:
             What was done, or None if nothing was found, and the products spent.
         """
         found, spent, self.correction, asymmetry = _probe(problem, x, gradient, self.bounds.upper)
+        if found is None:
+            return None, spent
         if asymmetry is not None:
             # Ritz values and Rayleigh quotients are then no evidence of anything.
             self.asymmetry, self._probe_at = asymmetry, math.inf
@@ -290,7 +291,7 @@ def watch_for(guard: Guard | None, schedule: Schedule, *, lowers: bool = False) 
 
 def _probe(
     problem: QuadraticProblem[Any], x: Any, gradient: Any | None, upper: float
-) -> tuple[Tridiagonal, int, tuple[Any, float] | None, float | None]:
+) -> tuple[Tridiagonal | None, int, tuple[Any, float] | None, float | None]:
     """Lanczos from the gradient at ``x``, in an inner product that makes the Hessian symmetric."""
     spent, num_steps = 0, PROBE_STEPS
     inner = problem.euclidean
@@ -303,6 +304,8 @@ def _probe(
         gradient = inner.gradient(x)
         gradient = gradient if gradient.ndim == 1 else gradient[0]
         spent += per_product
+    if not 0 < float(norms(gradient)[0]) < math.inf:
+        return None, spent, None, None  # it shows nothing
     hessian = inner.hessian
 
     def enough(found: Tridiagonal) -> bool:
@@ -344,18 +347,6 @@ def _correction(found: Tridiagonal, basis: list[Any], norm: float) -> tuple[Any,
     for weight, vector in zip(weights[1:].tolist(), basis[1:], strict=True):
         step = step - weight * vector
     return step, abs(float(found.off_diagonal[-1] * weights[-1]))
-
-
-def asymmetry(pair: list[Any], images: list[Any]) -> float | None:
-    """By what share of ``‖Hv‖`` uᴴ(Hv) and vᴴ(Hu) differ; None if that may be rounding."""
-    if len(pair) < 2 or len(images) < 2:
-        return None
-    (u, v), (first, second) = pair, images
-    scale = float(norms(u)[0] * norms(second)[0] + norms(v)[0] * norms(first)[0])
-    difference = abs(dot(u, second) - dot(v, first))
-    if not difference > ROUNDING * epsilon(u) * scale:
-        return None
-    return 2 * difference / scale
 
 
 def _move_dots(x: Any, y: Any, z: Any) -> tuple[float, float]:
