@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from stepfold.kernels._compiler import KernelWarning, load, note_run, usable, worth_loading
+from stepfold.kernels._compiler import (
+    KernelWarning,
+    is_loaded,
+    load,
+    note_run,
+    usable,
+    worth_loading,
+)
 from stepfold.kernels.base import Sweep
 from stepfold.kernels.conjugate import ConjugateBlock, Steps
 from stepfold.kernels.dense import DenseColumns, DenseRows
@@ -23,6 +30,7 @@ __all__ = [
     "Sweep",
     "conjugate_block",
     "least_squares_sweep",
+    "is_loaded",
     "load",
     "note_run",
     "quadratic_sweep",
