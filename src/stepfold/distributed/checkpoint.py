@@ -61,10 +61,10 @@ def resumable_solve(
     """`stepfold.solve`, from where an earlier process of the same run has left off.
 
     With known steps of gradient descent the run after a restart makes the same iterates as one that
-    was not interrupted, bit by bit, if there are as many processes as before and kernels were loaded
-    when the file was written, or never are (see `stepfold.kernels.load`). Conjugate gradients, and
-    problems with a penalty, begin anew at the x that was kept. The file is written in the
-    course of the run and at its end, and removed once the run has converged.
+    was not interrupted, bit by bit, if there are as many processes as before and kernels were
+    loaded when the file was written, or never are (see `stepfold.kernels.load`). Conjugate
+    gradients, and problems with a penalty, begin anew at the x that was kept. The file is written
+    in the course of the run and at its end, and removed once the run has converged.
 
     Args:
         problem: A problem over processes, or any other one but a map.
