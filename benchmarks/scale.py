@@ -169,7 +169,7 @@ def forgotten(folder: Path) -> None:
 
 
 def killed(options: argparse.Namespace) -> Iterator[tuple[str, str, str]]:
-    rows, columns = (4_000, 200) if options.quick else (40_000, 1_000)
+    rows, columns = (4_000, 200) if options.quick else (20_000, 600)
     with scratch(options) as folder:
         for known in (True, False):
             name = "Chebyshev steps" if known else "`solve` without steps"
