@@ -64,7 +64,7 @@ def test_known_steps_go_on_bit_by_bit_after_a_restart(tmp_path) -> None:
 
     whole = together(2, lambda group: program(group, False))[0]
     assert not path.exists()  # it has converged
-    stopped = together(2, lambda group: program(group, True), timeout=1)
+    stopped = together(2, lambda group: program(group, True), lost=Stopped)
     assert any(isinstance(one, Stopped) for one in stopped)
     assert path.exists()
     rest = together(2, lambda group: program(group, False))
