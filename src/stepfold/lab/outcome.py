@@ -152,6 +152,7 @@ class Section(JsonRecord):
             paragraphs stands on a line of its own.
         figure: Curves or pictures.
         table: Comes before the figure.
+        caption: What the figure shows, in plain text; said where the figure is, and nowhere else.
 
     >>> Section("What was found", ("The steps zig-zag.",)).heading
     'What was found'
@@ -161,6 +162,7 @@ class Section(JsonRecord):
     paragraphs: tuple[str | Formula, ...]
     figure: Figure | Pictures | None = None
     table: Table | None = None
+    caption: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,12 @@ class SavedRun:
 
 
 def write_run(
-    outcome: Outcome, folder: str | os.PathLike[str], *, seconds: float, force: bool = False
+    outcome: Outcome,
+    folder: str | os.PathLike[str],
+    *,
+    seconds: float,
+    force: bool = False,
+    command: str = "",
 ) -> Path:
     """Write a run's folder, whole or not at all, and return the path of its report.
 
@@ -38,6 +43,7 @@ def write_run(
         folder: Where; its parents are made.
         seconds: How long the experiment took, for the report.
         force: Whether a folder that holds an earlier run is replaced.
+        command: The command line that repeats it, for the report; empty if there is none.
 
     Raises:
         FileExistsError: If ``folder`` exists and ``force`` is not set, or if it holds something
@@ -53,7 +59,7 @@ def write_run(
     ...     read_run(report.parent).outcome.title
     'A title'
     """
-    environment = Environment.now(seconds)
+    environment = Environment.now(seconds, command)
     return _folder.write_folder(
         folder, _RUN, lambda draft: _write_contents(outcome, draft, environment), force=force
     )

@@ -137,7 +137,8 @@ def _fill(folder: Path, found: Found) -> None:
     assets.mkdir()
     (assets / "plotly.min.js").write_text(_plotly_script(), encoding="utf-8")
     (assets / "style.css").write_text(style_sheet(), encoding="utf-8")
-    (assets / "site.js").write_text(asset("site.js"), encoding="utf-8")
+    for script in ("site.js", "copy.js"):
+        (assets / script).write_text(asset(script), encoding="utf-8")
     for position, entry in enumerate(found.entries):
         neighbours = (
             found.entries[position - 1] if position else None,
