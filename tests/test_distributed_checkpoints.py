@@ -74,6 +74,22 @@ def test_known_steps_go_on_bit_by_bit_after_a_restart(tmp_path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_run_goes_on_with_kernels_where_it_had_them(
+    tmp_path: Path, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = LeastSquares(np.diag(np.linspace(1.0, 3.0, 20)), np.ones(20))
+    loaded: list[None] = []
+    monkeypatch.setattr("stepfold.distributed.checkpoint.is_loaded", lambda: compiled)
+    monkeypatch.setattr("stepfold.distributed.checkpoint.load", lambda: loaded.append(None))
+    schedule = chebyshev_steps(SpectralBounds(1.0, 9.0), 4)
+    options: dict[str, Any] = {"checkpoint": tmp_path / "run.npz", "every": 0, "rtol": 1e-12}
+    assert not resumable_solve(problem, schedule, max_steps=8, **options).converged
+    assert not loaded
+    assert resumable_solve(problem, schedule, **options).converged
+    assert len(loaded) == compiled
+
+
 def test_conjugate_gradients_go_on_from_the_iterate_that_was_kept(tmp_path) -> None:
     path, problem = tmp_path / "run.npz", LeastSquares(A, B)
     first = resumable_solve(problem, checkpoint=path, every=0, max_steps=8)
