@@ -7,7 +7,28 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import numpy as np
+
+
+class _PlainFile:
+    """A file that NumPy does not know for one of the system's."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.write = file.write
+
+
+def write_array(file: IO[bytes], array: Any) -> None:
+    """Write an array as .npy.
+
+    NumPy's own way into a file is through a buffer in C, and what does not fit on the disk when
+    that is written out at last is lost without an error.
+
+    Raises:
+        OSError: If nothing more can be written there.
+    """
+    np.save(_PlainFile(file), array)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
