@@ -125,11 +125,14 @@ def _inside(
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     before()
+    for number_of_stream, name in ((1, "stdout"), (2, "stderr")):
+        try:
+            setattr(sys, name, open(number_of_stream, "w", closefd=False))  # noqa: SIM115
+        except OSError:
+            setattr(sys, name, None)  # as Python has it where one is closed
     made = [0]
 
     def count(frame: Any, event: str, argument: Any) -> None:

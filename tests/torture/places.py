@@ -213,7 +213,7 @@ ODD = (
     "Größe λ.npy",
     "-dash.npy",
     "per%cent{brace}.npy",
-    "[b]old[/b]*?.npy",
+    "[b]bold[b]*?.npy",
     "quote'\"$HOME`x`.npy",
     "n" * 250 + ".npy",
     "tab\tand\x1b[31mred.npy",
