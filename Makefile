@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## Reproduce the paper's experiment, then explain and solve a real problem
 	$(BIN)/stepfold run dugd -o runs/dugd --force
 	$(BIN)/python examples/photograph.py blur $(PHOTO)
-	$(BIN)/stepfold explain $(PHOTO)/blur.npz --rhs $(PHOTO)/blurred.npy --ridge 0.002 -o $(PHOTO)/report --force
+	$(BIN)/stepfold explain $(PHOTO)/blur.npz --rhs $(PHOTO)/blurred.npy --ridge 0.002 --picture 300x256 -o $(PHOTO)/report --force
 	$(BIN)/stepfold solve $(PHOTO)/blur.npz $(PHOTO)/blurred.npy --ridge 0.002 --rtol 1e-6 -o $(PHOTO)/restored.npy --force
 	$(BIN)/python examples/photograph.py compare $(PHOTO)
 	@echo "Reports to open in a browser: runs/dugd/report.html and $(PHOTO)/report/report.html"

@@ -280,8 +280,8 @@ def compare(name: str, matrix: Any, group: Slow, quick: bool) -> list[str]:
             rows.append(
                 f"| {name} | {1e3 * delay:.0f}, {1e3 * group.message_delay:.0f} | {method} | "
                 f"{count} | {sent['sums']} | {sent['messages']} | {sent['bytes'] / 1e3:.0f} | "
-                f"{seconds[method]:.2f} | {ours / seconds[method]:.2f} | "
-                f"{ours_deep / seconds[method]:.2f} | {model:.2f} |"
+                f"{seconds[method]:.3g} | {ours / seconds[method]:.2f} | "
+                f"{ours_deep / seconds[method]:.2f} | {model:.3g} |"
             )
     return rows
 

@@ -41,8 +41,16 @@ class ThreadGroup(Group):
             raise ConnectionError("another process has ended, hangs, or is out of step") from None
 
 
-def together(size: int, program: Callable[[Group], Any], timeout: float = 20.0) -> list[Any]:
-    """What a program returns, or raises, in each of several threads."""
+def together(
+    size: int,
+    program: Callable[[Group], Any],
+    timeout: float = 120.0,
+    lost: type[Exception] | tuple[()] = (),
+) -> list[Any]:
+    """What a program returns, or raises, in each of several threads.
+
+    One that raises ``lost`` stands for a process that has ended: the others are told at once.
+    """
     for member in (*vars(Composite).values(), *vars(QuadraticProblem).values()):
         if hasattr(member, "lock"):  # Python 3.11's is one for all objects, and so for all threads
             member.lock = contextlib.nullcontext()
@@ -53,6 +61,8 @@ def together(size: int, program: Callable[[Group], Any], timeout: float = 20.0) 
         try:
             return program(ThreadGroup(rank, size, values, barrier))
         except Exception as error:  # noqa: BLE001 (looked at by the test)
+            if isinstance(error, lost):
+                barrier.abort()
             return error
 
     with ThreadPoolExecutor(size) as pool:

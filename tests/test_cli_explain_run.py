@@ -72,6 +72,21 @@ def test_the_json_holds_the_distances(tmp_path: Path) -> None:
     assert record["distances"]["verdict"] == "UNFINISHED"
 
 
+def test_the_terminal_shows_learned_steps_and_no_captions_of_figures(tmp_path: Path) -> None:
+    folder = write_training(tmp_path / "t", spectrum=True)
+    code, text = invoke("explain", folder)
+    assert code == 0
+    outcome = explain_folder(folder)
+    words = " ".join(text.split())
+    captions = [section.caption for section in outcome.sections if section.caption]
+    assert captions
+    assert [caption for caption in captions if caption in words] == []
+    bars = re.findall(r"^ +\d +(\S+) +(#+)", text, re.MULTILINE)
+    assert [(gamma, len(bar)) for gamma, bar in bars] == [("0.4", 1), ("0.9", 40)]
+    assert "seed: 0" in text
+    assert f"stepfold {stepfold.__version__}" in words
+
+
 def test_a_report_is_written(tmp_path: Path) -> None:
     folder = write_training(tmp_path / "t", spectrum=True)
     code, _ = invoke("explain", folder, "-o", tmp_path / "report")
@@ -228,7 +243,7 @@ def test_deblurring_is_shown_on_a_small_patch_with_its_memory(tmp_path: Path) ->
     small = {"num_layers": 2, "batch_size": 1}
     train_in_folder(Order("deblurring", small, {"num_iterations": 1}), tmp_path / "t")
     values, section, *_ = explain_folder(tmp_path / "t").sections
-    assert "Steps, momentum by layer" in str(values.paragraphs[0])
+    assert values.caption == "Steps, momentum by layer."
     assert "Of threshold each layer has several numbers" in str(values.paragraphs[1])
     assert "one patch of 12 × 12 pixels" in str(section.paragraphs[0])
     assert "hand on the iterate and what they remember" in str(section.paragraphs[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from unittest import mock
 
@@ -494,3 +495,27 @@ def test_a_failing_write_keeps_the_old_output_and_leaves_no_draft(folder) -> Non
 def test_running_out_of_memory_is_one_clear_line(folder) -> None:
     with mock.patch("stepfold.cli.solve.run_solve", side_effect=MemoryError("8 GiB")):
         assert_refused(_plain(folder), "not enough memory (8 GiB)")
+
+
+def test_the_text_says_what_the_solution_is_worth(tmp_path) -> None:
+    matrix, rhs = _random(30, 12), np.random.default_rng(5).standard_normal(30)
+    np.save(tmp_path / "A.npy", matrix)
+    np.save(tmp_path / "b.npy", rhs)
+    words = ("solve", tmp_path / "A.npy", tmp_path / "b.npy", "-o", tmp_path / "x.npy")
+    run = stepfold(*words, "--ridge", "0.5", "--error-rtol", "1e-6")
+    assert run.code == 0, run.err
+    x = np.load(tmp_path / "x.npy")
+    share = np.linalg.norm(rhs - matrix @ x) / np.linalg.norm(rhs)
+    assert f"at most {share:.4g} of" in run.out
+    (bound,) = re.findall(r"error .*: at most (\S+)$", run.out, re.MULTILINE)
+    solution = np.linalg.solve(matrix.T @ matrix + 0.5 * np.eye(12), matrix.T @ rhs)
+    assert np.linalg.norm(x - solution) <= float(bound)
+    assert re.search(r"^eigenvalues: from \S+ \(\w+\) to \S+ \(\w+\), by ", run.out, re.MULTILINE)
+
+
+def test_without_a_lower_bound_the_text_names_no_error(tmp_path) -> None:
+    np.save(tmp_path / "A.npy", np.diag([0.0, 1.0, 2.0]))
+    np.save(tmp_path / "b.npy", np.array([0.0, 1.0, 1.0]))
+    run = stepfold("solve", tmp_path / "A.npy", tmp_path / "b.npy", "-o", tmp_path / "x.npy")
+    assert run.code == 0, run.err
+    assert "no bound is known; --error-rtol with --ridge or --lower" in run.out

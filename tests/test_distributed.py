@@ -179,6 +179,58 @@ def test_a_lasso_over_processes_has_the_solution_and_the_gap_of_one() -> None:
     assert gap <= 1.01e-10 * B @ B / 2
 
 
+UNLIKE = A * np.geomspace(1, 1e4, 40)
+SCALED_KINDS: dict[str, Any] = {
+    "dense": np.asarray,
+    "sparse": scipy.sparse.csr_array,
+    "torch": torch.from_numpy,
+}
+
+
+@pytest.mark.parametrize("kind", SCALED_KINDS)
+def test_a_lasso_over_processes_scales_columns_whose_norms_differ(kind: str) -> None:
+    def program(group: Group) -> Any:
+        rows, entries = mine(group, UNLIKE, B)
+        rhs = torch.from_numpy(entries) if kind == "torch" else entries
+        problem = ShardedLeastSquares(SCALED_KINDS[kind](rows), rhs, group, ridge=0.5)
+        return solve(Composite(problem, L1(1.0)), gap_rtol=1e-6), problem.column_squares()
+
+    found = answers(together(2, program))
+    assert_one([result for result, _ in found])
+    result, squares = found[0]
+    one = solve(lasso(UNLIKE, B, weight=1.0, ridge=0.5), gap_rtol=1e-6)
+    assert result.converged
+    assert result.num_steps <= 2 * one.num_steps
+    np.testing.assert_allclose(np.asarray(result.x), one.x, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(squares), (UNLIKE**2).sum(0) + 0.5, rtol=1e-12)
+
+
+def test_columns_are_unknown_to_all_if_they_are_to_one() -> None:
+    def program(group: Group) -> Any:
+        rows, entries = mine(group, A, MANY)
+        part: Any = scipy.sparse.linalg.aslinearoperator(rows) if group.rank == 1 else rows
+        return ShardedLeastSquares(part, entries, group).column_squares()
+
+    assert answers(together(3, program)) == [None, None, None]
+
+
+@pytest.mark.parametrize("condition", [1e4, 1e7])
+def test_ill_conditioned_rows_over_processes_meet_the_tolerance(condition: float) -> None:
+    rng = np.random.default_rng(3)
+    left, _ = np.linalg.qr(rng.standard_normal((203, 20)))
+    right, _ = np.linalg.qr(rng.standard_normal((20, 20)))
+    steep = (left * np.geomspace(1, 1 / condition, 20)) @ right.T
+
+    def program(group: Group) -> Any:
+        return solve(ShardedLeastSquares(*mine(group, steep, B), group), rtol=1e-9)
+
+    results = answers(together(2, program))
+    assert_one(results)
+    assert results[0].converged
+    gradient = steep.T @ (steep @ results[0].x - B)
+    assert np.linalg.norm(gradient) <= 1.01e-9 * np.linalg.norm(steep.T @ B)
+
+
 def test_a_map_whose_terms_lie_on_processes_has_the_fixed_point_of_the_sum() -> None:
     step = 1.0 / np.linalg.eigvalsh(A.T @ A)[-1]
 

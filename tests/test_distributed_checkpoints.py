@@ -64,7 +64,7 @@ def test_known_steps_go_on_bit_by_bit_after_a_restart(tmp_path) -> None:
 
     whole = together(2, lambda group: program(group, False))[0]
     assert not path.exists()  # it has converged
-    stopped = together(2, lambda group: program(group, True), timeout=1)
+    stopped = together(2, lambda group: program(group, True), lost=Stopped)
     assert any(isinstance(one, Stopped) for one in stopped)
     assert path.exists()
     rest = together(2, lambda group: program(group, False))
@@ -72,6 +72,22 @@ def test_known_steps_go_on_bit_by_bit_after_a_restart(tmp_path) -> None:
         np.testing.assert_array_equal(result.x, whole.x)
         assert result.num_steps == whole.num_steps - 8
     assert not path.exists()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_run_goes_on_with_kernels_where_it_had_them(
+    tmp_path: Path, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = LeastSquares(np.diag(np.linspace(1.0, 3.0, 20)), np.ones(20))
+    loaded: list[None] = []
+    monkeypatch.setattr("stepfold.distributed.checkpoint.is_loaded", lambda: compiled)
+    monkeypatch.setattr("stepfold.distributed.checkpoint.load", lambda: loaded.append(None))
+    schedule = chebyshev_steps(SpectralBounds(1.0, 9.0), 4)
+    options: dict[str, Any] = {"checkpoint": tmp_path / "run.npz", "every": 0, "rtol": 1e-12}
+    assert not resumable_solve(problem, schedule, max_steps=8, **options).converged
+    assert not loaded
+    assert resumable_solve(problem, schedule, **options).converged
+    assert len(loaded) == compiled
 
 
 def test_conjugate_gradients_go_on_from_the_iterate_that_was_kept(tmp_path) -> None:

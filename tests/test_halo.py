@@ -222,7 +222,7 @@ class Counted(Group):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("batch", [(), (2,)], ids=["one", "two"])
-@pytest.mark.parametrize("depth", [2, 5, 30])
+@pytest.mark.parametrize("depth", [2, 5, 10**9])
 @pytest.mark.parametrize("name", MATRICES)
 def test_a_deep_halo_makes_the_same_steps_with_one_exchange_for_several(
     name: str, depth: int, batch: tuple[int, ...], dtype: str
@@ -249,7 +249,7 @@ def test_a_deep_halo_makes_the_same_steps_with_one_exchange_for_several(
     eps = np.finfo(dtype).eps
     for found, swaps in answers(together(3, program)):
         np.testing.assert_allclose(found, x, atol=2e3 * eps * abs(x).max())
-        assert swaps == -(-16 // depth)
+        assert swaps == max(1, -(-16 // depth))
 
 
 def test_a_vector_that_was_written_to_is_sent_anew() -> None:

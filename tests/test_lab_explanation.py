@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
+import shlex
 
 import numpy as np
 import pytest
 from cli_runner import assert_refused, stepfold
 
-from stepfold import LeastSquares, Quadratic, Schedule, SpectralBounds
+from stepfold import LeastSquares, Quadratic, Schedule, SpectralBounds, SpectralMeasure, solve
 from stepfold.lab.explanation import explain_problem
+from stepfold.lab.explanation.density import density_figure
 
 
 def _symmetric(eigenvalues) -> np.ndarray:
@@ -62,6 +66,119 @@ def test_conjugate_gradients_are_tried_beside(outcome) -> None:
     assert int(steps) <= int(products) < int(rows["Chebyshev (recommended)"][1])
     assert float(gradient) <= 1e-8
     assert status == "CONVERGED"
+
+
+def test_the_summary_names_the_products_of_conjugate_gradients(outcome) -> None:
+    products = _table(outcome, "On the given right-hand side")["conjugate gradients"][1]
+    assert f"conjugate gradients took {products} products" in outcome.summary
+    assert "take conjugate gradients for one right-hand side" in outcome.summary
+    alone = _explain(LeastSquares(_symmetric(SPECTRUM), RHS), try_rhs=False)
+    (lsmr,) = [each for each in alone.records["plan"]["alternatives"] if each["name"] == "LSMR"]
+    assert f"{lsmr['num_products']:.0f} products of LSMR" in alone.summary
+
+
+@pytest.mark.parametrize("kind", [Quadratic, LeastSquares])
+def test_what_the_solutions_are_worth_is_computed_from_them(kind) -> None:
+    matrix = _symmetric(SPECTRUM)
+    problem = kind(matrix, RHS)
+    outcome = _explain(problem, rtol=1e-6)
+    found = outcome.records["trust"]["conjugate gradients"]
+    assert found["status"] == "CONVERGED"
+    x = solve(problem, rtol=1e-6).x
+    hessian, term = (matrix, RHS) if kind is Quadratic else (matrix.T @ matrix, matrix.T @ RHS)
+    gradient = np.linalg.norm(hessian @ x - term)
+    share = gradient / np.linalg.norm(term)
+    assert found["relative_gradient"] == pytest.approx(share, rel=1e-6)
+    solution = np.linalg.solve(hessian, term)
+    error = np.linalg.norm(x - solution) / np.linalg.norm(solution)
+    most = gradient / np.linalg.eigvalsh(hessian)[0]
+    assert error <= found["relative_error_bound"] <= 1.001 * most / (np.linalg.norm(x) - most)
+    residual = np.linalg.norm(RHS - matrix @ x) / np.linalg.norm(RHS)
+    expected = None if kind is Quadratic else pytest.approx(residual, rel=1e-6)
+    assert found["relative_residual"] == expected
+    rows = _table(outcome, "What the solutions are worth")
+    assert float(rows["conjugate gradients"][0]) == pytest.approx(share, rel=0.01)
+
+
+def test_without_a_lower_bound_there_is_no_error_bound() -> None:
+    outcome = _explain(Quadratic(np.diag([0.0, 1.0, 2.0]), np.ones(3)), rtol=1e-4)
+    section = next(s for s in outcome.sections if s.heading == "What the solutions are worth")
+    assert "no error bound" in " ".join(map(str, section.paragraphs))
+    assert {row[-1] for row in section.table.rows} == {"none"}
+
+
+@pytest.mark.parametrize("lower", [2.0, 20.0])
+def test_a_lower_bound_that_was_seen_to_be_wrong_gives_no_error_bound(lower) -> None:
+    problem = Quadratic(_symmetric(SPECTRUM), RHS)  # eigenvalues from 1
+    outcome = _explain(problem, bounds=SpectralBounds(lower, 50.0), rtol=1e-4)
+    section = next(s for s in outcome.sections if s.heading == "What the solutions are worth")
+    assert f"the lower bound {lower:g} is wrong" in " ".join(map(str, section.paragraphs))
+    assert {row[-1] for row in section.table.rows} == {"none"}
+    kept = _explain(problem, bounds=SpectralBounds(0.9, 50.0), rtol=1e-4)
+    assert kept.records["trust"]["conjugate gradients"]["relative_error_bound"] > 0
+
+
+@pytest.mark.parametrize("span", [1.5, 1e3, 1e12])
+def test_the_bars_of_a_spectrum_are_the_shares_of_its_eigenvalues(span) -> None:
+    values = np.geomspace(1.0, span, 50)
+    figure = density_figure(SpectralMeasure.from_eigenvalues(values), None)
+    (curve,) = figure.curves
+    edges, heights = curve.x[::2], curve.y[1:-1:2]
+    inside = [
+        np.mean((values >= low) & (values < high)) for low, high in itertools.pairwise(edges[:-1])
+    ]
+    # An eigenvalue at an edge may be rounded to either side.
+    np.testing.assert_allclose(heights[:-1], inside, atol=1.01 / values.size)
+    assert heights.sum() == pytest.approx(1.0)
+    assert figure.x.log == (span > 30)
+
+
+def test_a_curve_that_diverges_leaves_its_figure_and_the_legend_says_so() -> None:
+    # One eigenvalue far above all others that the gradient does not see: the optimal steps,
+    # which are made for the gradient, are too long for it.
+    values = np.array([1.0, 1.1, 1.2, 1.3, 1.4, 1e6])
+    rhs = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.0])
+    outcome = _explain(Quadratic(np.diag(values), rhs), rtol=1e-6)
+    (figure,) = [f for f in outcome.figures if f.name == "residual_polynomials"]
+    largest = max(curve.y.max() for curve in figure.curves)
+    assert largest > 1e3
+    assert figure.y.ceiling <= 1e3
+    leaving = [label for label in figure.labels if "leaves the figure, up to" in label]
+    assert [label.split(",")[0] for label in leaving] == ["optimal"]
+
+
+def test_the_picture_is_shown_before_and_after() -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.uniform(size=(4, 6))
+    blur = np.eye(24) + 0.5 * np.eye(24, k=1)
+    outcome = _explain(LeastSquares(blur, blur @ picture.ravel()), shape=(4, 6))
+    pictures = outcome.figures[0]
+    assert [image.pixels.shape for image in pictures.images] == [(4, 6)] * 3
+    assert pictures.images[0].label == "right-hand side"
+    after = pictures.images[-1].pixels.astype(float)
+    assert np.corrcoef(after.ravel(), picture.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (0, 24), (24, 2)])
+def test_a_picture_of_another_size_is_refused(shape) -> None:
+    with pytest.raises(ValueError, match=r"`shape` must be .* 24 pixels, the unknowns, got"):
+        _explain(LeastSquares(np.eye(24), np.ones(24)), shape=shape)
+
+
+@pytest.mark.parametrize("words", [("--picture", "4x6"), ("--rhs", "b", "--picture", "4,6")])
+def test_a_picture_that_cannot_be_shown_is_refused(tmp_path, words) -> None:
+    np.save(tmp_path / "A.npy", np.eye(24))
+    assert_refused(stepfold("explain", tmp_path / "A.npy", *words), "--picture")
+
+
+def test_the_report_says_with_which_command_it_is_made_again(tmp_path) -> None:
+    np.save(tmp_path / "A b.npy", _symmetric(SPECTRUM))
+    words = ("explain", tmp_path / "A b.npy", "--rtol", "1e-3", "-o", tmp_path / "run")
+    assert stepfold(*words).code == 0
+    record = json.loads((tmp_path / "run" / "outcome.json").read_text())
+    again = shlex.split(record["environment"]["command"])
+    assert again == ["stepfold", *map(str, words), "--force"]
+    assert stepfold(*again[1:]).code == 0
 
 
 def test_records_are_strict_json_and_schedules_load(outcome) -> None:
@@ -152,8 +269,9 @@ def test_the_command_writes_a_report_that_needs_nothing_else(tmp_path, rhs) -> N
     assert (run.code, run.err) == (0, "")
     assert run.out.endswith(f"report: {folder / 'report.html'}\n")
     page = (folder / "report.html").read_text()
-    assert page.count('<svg role="img" aria-label=') == 3 + rhs
-    assert "<script" not in page
+    for kind in ("wide", "narrow"):
+        assert page.count(f'<svg class="{kind}" role="img" aria-label=') == 3 + rhs
+    assert not re.search(r"(src|href)=[\"'](?!data:|#)", page)
     assert Schedule.load(folder / "schedules" / "chebyshev.json").period > 1
     again = stepfold("explain", tmp_path / "A.npy", "-o", folder)
     assert_refused(again, "already holds a run")

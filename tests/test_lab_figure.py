@@ -22,6 +22,8 @@ from stepfold.lab import (
 )
 from stepfold.lab._matplotlib import NARROW, WIDE, draw, to_bytes
 from stepfold.lab._table import to_csv
+from stepfold.lab.site.interactive import interactive
+from stepfold.lab.site.traces import to_plotly
 
 HOSTILE = "<script>alert(1)</script> & \"quotes\" 'single' $x^{ $ --> ]]> \\frac _under 日本"
 # matplotlib has no glyphs for Japanese in its own font and says so.
@@ -266,3 +268,62 @@ def test_drawing_leaves_matplotlib_as_it_was() -> None:
     before = dict(mpl.rcParams)
     to_bytes(_figure(), "png")
     assert dict(mpl.rcParams) == before
+
+
+# Ceilings
+
+
+def _diverging(ceiling: float | None, largest: float = 1e74) -> Figure:
+    x = np.arange(1.0, 5.0)
+    curves = (Curve("falls", x, 0.1**x), Curve("grows", x, np.geomspace(1.0, largest, 4)))
+    return Figure("f", "t", "a", curves, Axis("x"), Axis("y", log=True, ceiling=ceiling))
+
+
+def test_a_ceiling_cuts_the_axis_of_every_renderer() -> None:
+    figure = _diverging(100.0)
+    assert draw(figure).axes[0].get_ylim()[1] == pytest.approx(100.0)
+    low, high = to_plotly(figure)["layout"]["yaxis"]["range"]
+    assert low == pytest.approx(-4)
+    assert 2 <= high < 3
+    for text in (interactive(figure), " ".join(figure.labels)):
+        assert "grows (leaves the figure, up to 10⁷⁴)" in text
+        assert "falls (" not in text
+    legend = " ".join(text.get_text() for text in draw(figure).legends[0].get_texts())
+    assert "leaves the figure" in legend
+
+
+@pytest.mark.parametrize("figure", [_diverging(None), _diverging(1e3, largest=10.0)])
+def test_a_ceiling_above_all_values_changes_nothing(figure) -> None:
+    assert figure.labels == ["falls", "grows"]
+    assert "range" not in to_plotly(figure)["layout"]["yaxis"]
+
+
+def test_what_grows_beyond_all_numbers_is_named() -> None:
+    x = np.arange(1.0, 4.0)
+    curve = Curve("grows", x, [1.0, np.inf, np.nan])
+    figure = Figure("f", "t", "a", (curve,), Axis("x"), Axis("y", log=True, ceiling=10.0))
+    assert figure.labels == ["grows (leaves the figure, beyond all numbers)"]
+
+
+@pytest.mark.parametrize("ceiling", [0.0, -1.0, np.inf, np.nan])
+def test_a_ceiling_that_is_no_positive_number_is_refused(ceiling) -> None:
+    with pytest.raises(ValueError, match=r"`ceiling` must be .* cuts a logarithmic axis"):
+        Axis("y", log=True, ceiling=ceiling)
+
+
+def test_a_floor_above_the_ceiling_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"`floor` must be below `ceiling`, got 2\.0 and 1\.0"):
+        Axis("y", log=True, floor=2.0, ceiling=1.0)
+
+
+def test_words_of_the_narrow_drawing_stay_on_its_canvas() -> None:
+    x = np.arange(1.0, 5.0)
+    label = "rank, from the shortest step (0) to the longest step (1), both of them included"
+    figure = Figure("f", "t", "a", (Curve("c", x, x),), Axis(label), Axis(label))
+    canvas = draw(figure, NARROW)
+    canvas.draw_without_rendering()
+    width, height = canvas.get_size_inches() * canvas.dpi
+    for axis in (canvas.axes[0].xaxis, canvas.axes[0].yaxis):
+        box = axis.label.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= width
+        assert 0 <= box.y0 < box.y1 <= height

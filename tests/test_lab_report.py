@@ -56,8 +56,8 @@ def test_hostile_text_is_shown_and_not_obeyed(tmp_path) -> None:
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;quotes&quot; &#x27;single" in page
     # The figure's own mark-up ends where it should: two figures, two pictures, nothing else.
-    assert page.count("<svg") == page.count("</svg>") == page.count("</figure>") == 2
-    assert page.count('<svg role="img" aria-label=') == 2
+    assert page.count("<svg") == page.count("</svg>") == 2 * page.count("</figure>") == 4
+    assert page.count('<svg class="wide" role="img" aria-label=') == 2
     assert json.loads((tmp_path / "run" / "data.json").read_text()) == {HOSTILE: HOSTILE}
 
 
@@ -209,6 +209,74 @@ def test_an_empty_folder_made_meanwhile_is_filled(tmp_path) -> None:
 
 def test_a_run_whose_name_is_as_long_as_names_can_be_is_written(tmp_path) -> None:
     assert write_run(_outcome(figures=0), tmp_path / ("n" * 255), seconds=1.0).is_file()
+
+
+def _put_aside(folder: Path) -> Path:
+    """What a kill between the two renames of a replacement leaves."""
+    old = folder.with_name(".stepfold-old-abc")
+    old.mkdir()
+    folder.rename(old / folder.name)
+    return old
+
+
+@pytest.mark.skipif(os.name != "posix", reason="what is put aside is held by locks of POSIX")
+def test_a_run_that_was_put_aside_when_its_process_was_killed_is_put_back(run) -> None:
+    before = _contents(run)
+    _put_aside(run)
+    with pytest.raises(FileExistsError, match="already holds a run"):
+        write_run(_outcome("new", figures=0), run, seconds=1.0)
+    assert _contents(run) == before
+    assert os.listdir(run.parent) == ["run"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="what is put aside is held by locks of POSIX")
+def test_force_replaces_a_run_that_was_put_aside_too(run) -> None:
+    _put_aside(run)
+    write_run(_outcome("new", figures=0), run, seconds=1.0, force=True)
+    assert "new" in (run / "report.html").read_text()
+    assert os.listdir(run.parent) == ["run"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="what is put aside is held by locks of POSIX")
+@pytest.mark.parametrize(("file", "left"), [("report.html", 1), ("thesis.tex", 2)])
+def test_a_run_that_was_put_aside_goes_where_a_new_run_stands_and_nowhere_else(
+    run, file, left
+) -> None:
+    _put_aside(run)
+    run.mkdir()
+    (run / file).write_text("precious")
+    with pytest.raises(FileExistsError):
+        write_run(_outcome("new", figures=0), run, seconds=1.0)
+    assert (run / file).read_text() == "precious"
+    assert len(os.listdir(run.parent)) == left
+
+
+@pytest.mark.skipif(os.name != "posix", reason="what is put aside is held by locks of POSIX")
+def test_a_run_that_a_living_process_has_put_aside_is_left_to_it(run) -> None:
+    import fcntl
+
+    old = _put_aside(run)
+    number = os.open(old, os.O_RDONLY)
+    fcntl.flock(number, fcntl.LOCK_EX)
+    write_run(_outcome("new", figures=0), run, seconds=1.0)
+    os.close(number)
+    assert (old / run.name / "report.html").is_file()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="what is put aside is held by locks of POSIX")
+def test_a_kill_between_the_renames_of_a_replacement_loses_nothing(run) -> None:
+    before = _contents(run)
+    code = (
+        "import os, pathlib, signal, sys; from stepfold.lab import _folder\n"
+        "def die(draft, folder): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "_folder._rename_if_absent = die\n"
+        "kind = _folder.Kind('run', 'report.html')\n"
+        "_folder.write_folder(pathlib.Path(sys.argv[1]), kind, lambda _: None, force=True)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(run)], check=False)
+    assert not run.exists()
+    check_free(run, force=True)
+    assert _contents(run) == before
 
 
 @pytest.mark.skipif(os.name != "posix", reason="drafts are held by locks of POSIX")

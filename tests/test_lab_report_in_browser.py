@@ -69,3 +69,56 @@ def test_figures_take_the_ink_of_the_page(visit, report) -> None:
 def test_a_formula_is_laid_out_by_the_browser(visit, report) -> None:
     fraction = visit(report).page.locator("mfrac").first.bounding_box()
     assert fraction["height"] > 20
+
+
+COMMAND = "stepfold explain 'a matrix.npy' --rhs b.npy --ridge 0.002 -o runs/a-long-name --force"
+SHOWN = """[...document.querySelectorAll('figure.still svg')]
+  .map((svg) => ({ kind: svg.getAttribute('class'), box: svg.getBoundingClientRect(),
+    points: svg.viewBox.baseVal.width }))
+  .filter(({ box }) => box.width > 0)
+  .map(({ kind, box, points }) => [kind, box.left, box.right, box.width / points])"""
+
+
+@pytest.fixture(scope="module")
+def with_command(tmp_path_factory):
+    """The page of a run that a command made."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    return write_run(full_outcome("a title"), folder, seconds=1.0, command=COMMAND)
+
+
+@pytest.mark.parametrize(("width", "kind"), [(1280, "wide"), (390, "narrow")])
+def test_figures_are_drawn_for_the_width_of_the_page(visit, report, width, kind) -> None:
+    shown = visit(report, width=width).page.evaluate(SHOWN)
+    assert [entry[0] for entry in shown] == [kind] * len(shown) != []
+    for _, left, right, scale in shown:
+        assert 0 <= left < right <= width
+        assert scale >= 1  # letters of 10 points are at least 10 pixels high
+
+
+def test_a_command_is_copied_by_its_button(visit, with_command) -> None:
+    seen = visit(with_command)
+    seen.page.get_by_role("button", name="Copy").click()
+    seen.wait_until("document.querySelector('.copy').textContent !== 'Copy'")
+    seen.page.evaluate(
+        "document.body.append(document.createElement('textarea'));"
+        "document.querySelector('textarea').focus()"
+    )
+    seen.page.keyboard.press("Control+V")
+    seen.wait_until("document.querySelector('textarea').value !== ''")
+    assert seen.page.locator("textarea").input_value() == COMMAND
+    seen.assert_quiet()
+
+
+def test_a_command_is_wrapped_on_a_phone(visit, with_command) -> None:
+    seen = visit(with_command, width=390)
+    seen.assert_no_sideways_scroll()
+    code = seen.page.locator(".command pre")
+    assert code.inner_text().split() == COMMAND.split()
+    wide, room = code.evaluate("(each) => [each.scrollWidth, each.clientWidth]")
+    assert wide <= room
+
+
+def test_without_scripts_there_is_no_button_that_does_nothing(visit, with_command) -> None:
+    seen = visit(with_command, javascript=False)
+    assert seen.page.locator(".copy").count() == 1
+    assert not seen.page.locator(".copy").is_visible()

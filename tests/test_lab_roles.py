@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
+from stepfold import SpectralBounds
 from stepfold.lab import Axis, Curve, Figure, Level
 from stepfold.lab._matplotlib import draw, to_themed_svg
 from stepfold.lab.explorer import explorer_page
@@ -28,6 +29,7 @@ from stepfold.lab.roles import (
 )
 from stepfold.lab.site.interactive import interactive
 from stepfold.lab.site.traces import to_plotly
+from stepfold.schedules import SCHEDULES
 
 METHODS = tuple(name for name in ROLES if name not in ("theory", "series"))
 PAIRS = tuple(itertools.combinations(METHODS, 2))
@@ -142,6 +144,13 @@ def test_no_two_methods_share_a_colour_or_a_marker() -> None:
         ("second-kind, period 8", "second-kind"),
         ("fourth kind, T = 16", "fourth-kind"),
         ("silver", "silver"),
+        ("optimised basic, F", "composed"),
+        ("obs-g", "composed"),
+        ("anytime", "composed"),
+        ("arcsine", "arcsine"),
+        ("Chebyshev, fourth kind, optimised", "optimised-fourth-kind"),
+        ("optimised fourth-kind steps", "optimised-fourth-kind"),
+        ("inverse upper bound", "constant"),
         ("conjugate gradients", "tool"),
         ("linear MMSE", "tool"),
         ("lower bound", "theory"),
@@ -153,6 +162,11 @@ def test_no_two_methods_share_a_colour_or_a_marker() -> None:
 )
 def test_a_label_tells_the_role(label, role) -> None:
     assert role_of(label) == role
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_has_a_role_of_a_method(name) -> None:
+    assert role_of(SCHEDULES[name](SpectralBounds(1.0, 10.0), 7).name) in METHODS
 
 
 @pytest.mark.parametrize("role", ROLES)

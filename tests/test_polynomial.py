@@ -339,3 +339,56 @@ def test_no_steps_at_all_are_refused(function: Callable[..., float]) -> None:
     }[function]
     with pytest.raises(ValueError, match=r"`period` must be an integer of at least 1, got 0"):
         function(argument, 0)
+
+
+@pytest.mark.parametrize("period", [1, 2, 3, 8, 31])
+@pytest.mark.parametrize("kappa", [1.5, 9.0, 400.0])
+def test_the_factor_of_second_kind_steps_is_what_they_leave_in_the_worst_case(
+    period: int, kappa: float
+) -> None:
+    bounds = SpectralBounds(0.5, 0.5 * kappa)
+    measured = worst_case_period_rate(chebyshev_steps(bounds, period, kind=2), bounds)
+    factor = chebyshev_period_rate(bounds, period, kind=2)
+    assert factor == pytest.approx(measured, rel=1e-9)
+    assert chebyshev_rate(bounds, period, kind=2) ** period == pytest.approx(factor, rel=1e-12)
+
+
+def test_a_kind_without_a_closed_form_is_refused_with_the_function_that_has_one() -> None:
+    with pytest.raises(
+        ValueError, match=r"`kind` must be 1 or 2, got 4.*`fourth_kind_period_rate`"
+    ):
+        chebyshev_period_rate(ONE_TO_FIFTY, 3, kind=4)
+
+
+@given(step_lists, st.sampled_from([0.5, 1.0, 2.0]), st.floats(0.0, 0.5))
+def test_a_weighted_worst_case_is_the_largest_value_on_a_dense_grid(
+    steps: list[float], power: float, lower: float
+) -> None:
+    bounds = SpectralBounds(lower, 2.0)
+    grid = np.linspace(lower, 2.0, 20_001)
+    values = grid**power * abs(residual_polynomial(steps, grid))
+    found = worst_case_period_rate(steps, bounds, power=power)
+    # Between two points of the grid the values bend by no more than their second derivative allows.
+    assert values.max() <= found * (1 + 1e-12)
+    assert found <= values.max() * (1 + 1e-3) + 1e-12
+
+
+@pytest.mark.parametrize("rate", [constant_rate, first_order_lower_bound])
+def test_a_rate_needs_bounds(rate: Callable[[SpectralBounds], float]) -> None:
+    with pytest.raises(TypeError, match="`bounds` must be SpectralBounds"):
+        rate(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: residual_polynomial([], [1.0]), "steps"),
+        (lambda: spectral_radius([0.5], []), "eigenvalues"),
+        (lambda: worst_case_period_rate([], ONE_TO_FIFTY), "steps"),
+        (lambda: worst_case_period_rate([0.5], ONE_TO_FIFTY, power=-1), "power"),
+        (lambda: mean_squared_error_path([], SpectralMeasure([1.0], [1.0])), "steps"),
+    ],
+)
+def test_a_bad_argument_is_called_by_its_name(call: Callable[[], object], name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^`{name}` must"):
+        call()

@@ -32,7 +32,7 @@ def _outcome() -> Outcome:
         "Error of two schedules",
         "Error against iteration; Chebyshev steps end lower.",
         curves,
-        Axis("iteration"),
+        Axis("iteration, each of which takes one product with the operator or its transpose"),
         Axis("error, relative to the start", log=True),
         (Level("tolerance", 1e-2),),
     )
@@ -202,7 +202,7 @@ def test_figures_follow_the_reader_into_the_dark_and_keep_what_was_hidden(errors
 
 
 @pytest.mark.parametrize(
-    ("kind", "start"), [("PNG", b"\x89PNG"), ("PDF", b"%PDF"), ("CSV", b"curve,iteration")]
+    ("kind", "start"), [("PNG", b"\x89PNG"), ("PDF", b"%PDF"), ("CSV", b'curve,"iteration')]
 )
 def test_downloads_are_files_of_their_kind(looked_at, kind, start) -> None:
     # From a file a browser shows what from a server it saves; the link is the same.
@@ -257,3 +257,19 @@ def test_the_index_leads_to_every_run_and_back(visit, site) -> None:
     assert seen.page.locator("h1").inner_text() == "Results"
     widths = seen.page.eval_on_selector_all(".card img", "all => all.map(i => i.naturalWidth)")
     assert widths == [480, 480]
+
+
+def test_a_figure_is_drawn_anew_where_the_window_becomes_narrow(errors) -> None:
+    fits = f"{PLOT}.querySelector('.main-svg').clientWidth === {PLOT}.clientWidth"
+    errors.wait_until(fits)
+    errors.page.set_viewport_size({"width": 390, "height": 800})
+    errors.wait_until(f"{PLOT}.clientWidth < 390 && {fits}")
+    inside = f"""(() => {{
+      const room = {PLOT}.getBoundingClientRect();
+      const words = [...{PLOT}.querySelectorAll('.xtitle, .ytitle, .xtick text, .ytick text')]
+        .map((text) => text.getBoundingClientRect());
+      return words.length > 4 && words.every((box) => box.left >= room.left - 1
+        && box.right <= room.right + 1 && box.bottom <= room.bottom + 1);
+    }})()"""
+    errors.wait_until(inside)
+    errors.assert_no_sideways_scroll()

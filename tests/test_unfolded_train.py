@@ -343,7 +343,7 @@ def test_a_missing_target_is_refused_with_the_remedy() -> None:
 
 @pytest.mark.parametrize("drawn", [3, (1,), (1, 2, 3, 4)])
 def test_a_sampler_that_yields_no_sample_is_refused(drawn) -> None:
-    with pytest.raises(TypeError, match=r"sampler must yield a Sample or a problem and its sol"):
+    with pytest.raises(TypeError, match=r"`sampler` must yield a Sample or a problem and its sol"):
         train(_network(), SampledLoss(lambda _rng: drawn))
 
 

@@ -171,3 +171,13 @@ def test_without_steps_even_a_hessian_beyond_all_numbers_does_no_harm() -> None:
     np.testing.assert_allclose(result.x, expected, rtol=1e-6, atol=1e4)
     with pytest.raises(ValueError, match="Hessian within the range of float64"):
         estimate_bounds(problem)
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["one process", "shards"])
+def test_extended_precision_has_units(sharded: bool) -> None:
+    pose: Any = ShardedLeastSquares if sharded else LeastSquares
+    problem = pose(A.astype(np.longdouble), B[0].astype(np.longdouble))
+    result = solve(problem)
+    assert result.converged
+    expected = np.linalg.lstsq(A, B[0], rcond=None)[0]
+    np.testing.assert_allclose(result.x.astype(np.float64), expected, atol=1e-6)

@@ -18,7 +18,7 @@ import numpy as np
 
 from stepfold._arrays import dtype_kind
 
-LONGEST_PERIOD = 10_000_000
+LONGEST_LIST = 10_000_000
 """Most steps of a period: an array of 80 MB, made in about a second."""
 _MOST_LAYERS = 100_000
 _REPEATS = "take a shorter one: a schedule repeats, and a run may have any number of steps"
@@ -48,7 +48,7 @@ def check_count(
     return count
 
 
-def check_period(period: Any, *, maximum: int = LONGEST_PERIOD, name: str = "period") -> int:
+def check_period(period: Any, *, maximum: int = LONGEST_LIST, name: str = "period") -> int:
     """Return T as an ``int``, at least 1 and not above what can be made in a short time."""
     return check_count(name, period, maximum=maximum, remedy=_REPEATS)
 
@@ -70,7 +70,7 @@ def _shown(value: Any) -> str:
 def check_size(name: str, value: Any, *, minimum: int = 1) -> int:
     """Return a count of what is held in memory, one number for each at least."""
     remedy = "no memory holds more"
-    return check_count(name, value, minimum=minimum, maximum=LONGEST_PERIOD, remedy=remedy)
+    return check_count(name, value, minimum=minimum, maximum=LONGEST_LIST, remedy=remedy)
 
 
 def check_seed(name: str, value: Any) -> int:

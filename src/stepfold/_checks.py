@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stepfold._arguments import (
-    LONGEST_PERIOD as LONGEST_PERIOD,
+    LONGEST_LIST as LONGEST_LIST,
 )
 from stepfold._arguments import (
     check_callable as check_callable,

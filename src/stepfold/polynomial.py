@@ -80,6 +80,10 @@ def worst_case_period_rate(steps: Any, bounds: SpectralBounds, *, power: float =
     Returns:
         A number in units of Hessian^``power``.
 
+    References:
+        Derived above: between neighbouring roots p′ has one root, by Rolle's theorem and its
+        degree.
+
     >>> round(worst_case_period_rate([0.5], SpectralBounds(1.0, 3.0)), 12)
     0.5
     >>> round(worst_case_period_rate([1 / 3], SpectralBounds(0.0, 4.0), power=0.5), 12)
@@ -177,6 +181,9 @@ def mean_squared_error_path(steps: Any, measure: SpectralMeasure) -> FloatArray:
 def constant_rate(bounds: SpectralBounds) -> float:
     """``(κ − 1)/(κ + 1)``: factor of one step of gradient descent with step 2/(a + b).
 
+    References:
+        Nesterov, Lectures on Convex Optimization (2018), section 2.1.5.
+
     >>> constant_rate(SpectralBounds(1.0, 9.0))
     0.8
     """
@@ -188,6 +195,9 @@ def chebyshev_rate(bounds: SpectralBounds, period: int, *, kind: int = 1) -> flo
     """Rate per step of T Chebyshev steps: the T-th root of `chebyshev_period_rate`.
 
     It falls to `first_order_lower_bound` as T grows, and does not underflow for long periods.
+
+    References:
+        Those of `chebyshev_period_rate`.
 
     >>> round(chebyshev_rate(SpectralBounds(1.0, 9.0), 16), 5)
     0.52214
@@ -307,6 +317,20 @@ def optimal_mean_squared_error(measure: SpectralMeasure, period: int) -> float:
 def marchenko_pastur_mean_squared_error(ratio: float, period: int) -> float:
     """``(1 − r) rᵀ / (1 − rᵀ⁺¹)``: the optimum for large Gaussian H with n/m = r < 1.
 
+    Args:
+        ratio: r, columns over rows of the factor of H, between 0 and 1.
+        period: T.
+
+    Returns:
+        Mean squared error after T steps, relative to the one before the first.
+
+    Raises:
+        ValueError: If ``ratio`` is not between 0 and 1, or ``period`` is not positive.
+
+    References:
+        Derived from the orthogonal polynomials of the Marchenko–Pastur law (1967): for it the
+        optimal steps are Chebyshev's of the second kind.
+
     >>> round(marchenko_pastur_mean_squared_error(0.5, 2), 12)
     0.142857142857
     """
@@ -323,6 +347,9 @@ def num_steps_to(rtol: float, period_rate: float, period: int = 1) -> float:
         rtol: Target, between 0 and 1.
         period_rate: Factor of a period, at least 0; from 1 on the answer is infinite.
         period: Steps in a period.
+
+    Raises:
+        ValueError: If ``rtol`` is not between 0 and 1, or ``period_rate`` is negative.
 
     >>> num_steps_to(1e-3, 0.1, period=8)
     24

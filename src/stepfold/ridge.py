@@ -78,6 +78,11 @@ class RidgeChoice(JsonRecord):
         residual_norm: ``‖Ax − b‖`` at the minimiser, over all right-hand sides.
         num_products: Products with A or its transpose that the choice took; 0 for a decomposition.
         notes: What there is to say against it.
+
+    >>> from stepfold import LeastSquares
+    >>> choice = choose_ridge(LeastSquares(np.diag([1.0, 0.1]), np.array([1.0, 0.2])), noise=0.05)
+    >>> choice.rule
+    'discrepancy principle'
     """
 
     ridge: float

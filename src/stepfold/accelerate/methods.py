@@ -43,7 +43,11 @@ class Method(ABC):
 
 
 class Plain(Method):
-    """``x ← f(x)``."""
+    """``x ← f(x)``.
+
+    >>> iterate(np.cos, np.zeros(1), Plain()).x.round(6)
+    array([0.739085])
+    """
 
     def start(self, x0: Any) -> Callable[[Any, Any], Any]:
         """Moves by r."""
@@ -60,6 +64,9 @@ class Constant(Method):
 
     Raises:
         ValueError: If these are no bounds with an upper end above 0.
+
+    >>> iterate(np.cos, np.zeros(1), Constant(SpectralBounds(1.67, 1.68))).num_steps
+    5
     """
 
     bounds: SpectralBounds
@@ -97,6 +104,9 @@ class Anderson(Method):
     References:
         Walker and Ni, Anderson acceleration for fixed-point iterations (SIAM J. Numer. Anal. 49,
         2011), section 2.
+
+    >>> iterate(np.cos, np.zeros(1), Anderson(memory=2)).x.round(6)
+    array([0.739085])
     """
 
     memory: int = 5
@@ -111,7 +121,11 @@ class Anderson(Method):
 
 
 class Steffensen(Method):
-    """Aitken's Δ² on every second iterate, in one dimension."""
+    """Aitken's Δ² on every second iterate, in one dimension.
+
+    >>> iterate(np.cos, np.zeros(1), Steffensen()).num_steps
+    8
+    """
 
     def start(self, x0: Any) -> Callable[[Any, Any], Any]:
         """Moves by r first."""
@@ -138,7 +152,7 @@ def iterate(
 
     Args:
         map: f, or a `FixedPoint` of it; for what is not explained here see `accelerate`.
-        x0: Start.
+        x0: Start, of shape (n,).
         method: `Plain` if not given, `Constant`, `Anderson` or `Steffensen`.
 
     Raises:

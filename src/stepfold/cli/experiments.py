@@ -153,8 +153,18 @@ def _report(job: Job, *, kept: bool, as_json: bool) -> int:
         click.echo(record["summary"])
         when = f"on {record['environment']['written']}; --force computes it anew" if kept else ""
         click.echo(f"{_tally(record)} in {record['seconds']:.1f} s{when and ', ' + when}.")
+        click.echo(_made_with(record))
         click.echo(f"report: {record['report']}")
     return 0 if record["passed"] else 1
+
+
+def _made_with(record: dict[str, Any]) -> str:
+    """The seed, and the versions of what the numbers depend on."""
+    versions = record["environment"]["versions"]
+    text = ", ".join(f"{name} {version}" for name, version in versions.items())
+    if "seed" in record["parameters"]:
+        text = f"seed {record['parameters']['seed']}; {text}"
+    return str(click.wrap_text(text, 100))
 
 
 def _report_all(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -18,16 +19,43 @@ from stepfold.cli.options import (
     output_options,
     problem_options,
 )
-from stepfold.cli.output import show_table
+from stepfold.cli.output import show_heading, show_steps, show_table
 from stepfold.cli.posing import Asked, find_ridge, pose
+from stepfold.schedules import Schedule
 
 if TYPE_CHECKING:
     from stepfold.lab.outcome import Outcome
 
 
-@click.command()
+class _Remembering(click.Command):
+    """A command that keeps the words it was called with, to be shown in its report."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.obj = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+class _Shape(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Rows and columns of a picture: 300x256."""
+
+    name = "rowsxcolumns"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        numbers = str(value).lower().split("x")
+        if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+            self.fail(f"{value!r} is not rows and columns, such as 300x256.", param, ctx)
+        return int(numbers[0]), int(numbers[1])
+
+
+@click.command(cls=_Remembering)
 @click.argument("subject", metavar="MATRIX|RUN", type=FILE)
 @click.option("--rhs", type=FILE, help="Right-hand side to try it on.")
+@click.option(
+    "--picture",
+    "shape",
+    type=_Shape(),
+    help="Rows and columns of the picture that the unknowns are: shows it, with --rhs.",
+)
 @output_option("Folder for the report and its data.")
 @problem_options
 @noise_option
@@ -37,6 +65,7 @@ def explain(
     context: click.Context,
     subject: Path,
     rhs: Path | None,
+    shape: tuple[int, int] | None,
     output: Path | None,
     asked: Asked,
     force: bool,
@@ -52,10 +81,14 @@ def explain(
     \b
     Example:
       stepfold explain A.npz --rhs b.npy -o runs/A
+      stepfold explain blur.npz --rhs photo.npy --ridge 0.002 --picture 300x256 -o runs/blur
       stepfold explain runs/training/dugd -o runs/explained
     """
+    from stepfold.lab.environment import Environment
     from stepfold.lab.report import check_free, write_run
 
+    if shape is not None and rhs is None:
+        raise click.UsageError("--picture needs --rhs: what is shown is what the runs end with")
     if output is not None:
         if subject.is_dir() and subject.resolve().is_relative_to(output.resolve()):
             raise click.UsageError(
@@ -69,27 +102,52 @@ def explain(
         _refuse_options_of_matrices(context)
         outcome = explain_folder(subject)
     else:
-        outcome = _explain_matrix(asked, subject, rhs)
+        outcome = _explain_matrix(asked, subject, rhs, shape)
     seconds = time.perf_counter() - start
     report = None
     if output is not None:
-        report = write_run(outcome, output, seconds=seconds, force=force)
+        report = write_run(
+            outcome, output, seconds=seconds, force=force, command=_command(context.obj)
+        )
     if as_json:
         where = None if report is None else str(report)
         click.echo(json.dumps({**outcome.digest(), **outcome.records, "report": where}))
     else:
-        if subject.is_dir():
-            click.echo(click.wrap_text(outcome.summary, 100))
-            click.echo()
-        for section in outcome.sections:
-            for paragraph in section.paragraphs:
-                click.echo(click.wrap_text(str(paragraph), 100))
-            if section.table is not None:
-                show_table(section.heading, section.table.columns, section.table.rows)
-            click.echo()
+        _show(outcome)
+        click.echo(click.wrap_text(Environment.now(seconds).packages, 100))
         if report is not None:
             click.echo(f"report: {report}")
     return 0
+
+
+def _command(words: tuple[str, ...]) -> str:
+    """What repeats the report in place of the one that is there."""
+    kept = [word for word in words if word != "--json"]
+    return shlex.join(["stepfold", "explain", *kept, *([] if "--force" in kept else ["--force"])])
+
+
+def _show(outcome: Outcome) -> None:
+    """Print the summary, the steps with bars, and every section that says something in words."""
+    click.echo(click.wrap_text(outcome.summary, 100))
+    click.echo()
+    record = outcome.records
+    steps = record["plan"]["schedule"] if "plan" in record else record.get("schedules/learned")
+    if steps is not None:
+        schedule = Schedule.from_dict(steps)
+        show_heading(f"{schedule.name} steps, period {schedule.period}, {schedule.order} order")
+        show_steps(schedule)
+        click.echo()
+    for section in outcome.sections:
+        if not section.paragraphs and section.table is None:
+            continue
+        show_heading(section.heading)
+        for paragraph in section.paragraphs:
+            click.echo(click.wrap_text(str(paragraph), 100))
+        if section.table is not None:
+            show_table("", section.table.columns, section.table.rows)
+        click.echo()
+    if "seed" in outcome.parameters:
+        click.echo(f"seed: {outcome.parameters['seed']}")
 
 
 def _refuse_options_of_matrices(context: click.Context) -> None:
@@ -104,7 +162,9 @@ def _refuse_options_of_matrices(context: click.Context) -> None:
             )
 
 
-def _explain_matrix(asked: Asked, matrix: Path, rhs: Path | None) -> Outcome:
+def _explain_matrix(
+    asked: Asked, matrix: Path, rhs: Path | None, shape: tuple[int, int] | None
+) -> Outcome:
     from stepfold.lab.explanation import explain_problem
 
     entries = load_matrix(matrix)
@@ -120,4 +180,5 @@ def _explain_matrix(asked: Asked, matrix: Path, rhs: Path | None) -> Outcome:
         period=asked.period,
         bounds=asked.bounds or posed.bounds,
         try_rhs=vector is not None,
+        shape=shape,
     )

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
 import numpy as np
@@ -15,28 +15,73 @@ from numpy.typing import NDArray
 
 from stepfold._files import replacing
 from stepfold.planner import LONGEST_PERIOD
+from stepfold.schedules import Schedule
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # Beyond, orders are not known to be safe, and optimal steps take T³ operations.
 PERIOD = click.IntRange(1, LONGEST_PERIOD)
 
 
+# Steps that a terminal shows of a schedule, and signs of the longest bar.
+MOST_STEPS = 24
+BAR = 40
+
+
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table to standard output; plain when that is not a terminal."""
+    """Print a table to standard output; plain when that is not a terminal. No title if empty."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
     for column in columns:
         table.add_column(Text(column), overflow="fold")
     for row in rows:
         # As `Text`, so that square brackets in names are not taken for markup.
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+    _console().print(table)
+
+
+def show_heading(text: str) -> None:
+    """Print a heading, bold on a terminal."""
+    from rich.text import Text
+
+    _console().print(Text(text, style="bold"))
+
+
+def show_steps(schedule: Schedule) -> None:
+    """Print steps in their order with bars, of a long period the first ones.
+
+    A bar's length is the step's logarithm: from one sign for the shortest to all for the longest.
+    """
+    console = _console()
+    is_drawn = console.is_terminal and console.encoding.lower().startswith("utf")
+    sizes = np.abs(schedule.steps)
+    smallest = float(np.min(sizes, initial=np.inf, where=sizes > 0))
+    logarithms = np.log(np.maximum(sizes, smallest if np.isfinite(smallest) else 1.0))
+    shown = schedule.steps[:MOST_STEPS]
+    low, span = float(logarithms.min()), float(np.ptp(logarithms))
+    rows = []
+    for t, gamma in enumerate(shown.tolist()):
+        share = 1.0 if span == 0 else (float(logarithms[t]) - low) / span
+        sign = ("█" if is_drawn else "#") * (1 + round((BAR - 1) * share))
+        rows.append((str(t), f"{gamma:.6g}", sign))
+    show_table("", ("t", "step size γ", "on a logarithmic scale"), rows)
+    if (left := schedule.period - shown.size) > 0:
+        click.echo(f"… and {left} more; --output and --json have all of them.")
+
+
+def _console() -> Console:
+    from rich.console import Console
+
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=110)
-    console.print(table)
+    return console if console.is_terminal else Console(highlight=False, width=110)
+
+
+def _style(cell: str) -> str:
+    return "cyan" if cell.startswith("█") else _STYLES.get(cell, "")
 
 
 def last(counts: NDArray[np.int64]) -> int:

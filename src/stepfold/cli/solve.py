@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
+from stepfold._arrays import norms
 from stepfold.cli.files import load_matrix, load_schedule, load_vector, save_vector
 from stepfold.cli.options import (
     FILE,
@@ -186,8 +188,29 @@ def solve(
         line += f"; gradient norm {norms[0]:.4g} at the start, "
         line += f"{norms.min():.4g} at the solution written"
     click.echo(line)
+    for line in _worth(posed.problem, result):
+        click.echo(line)
     click.echo(f"solution: {output}")
     return 0 if result.converged else 1
+
+
+def _worth(problem: Any, result: Result[Any]) -> Iterator[str]:
+    """What the solution is worth: residual, error bound, and the bounds they rest on."""
+    if isinstance(problem, LeastSquares):
+        sizes = norms(problem.rhs)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            shares = np.where(sizes > 0, norms(problem.residual(result.x)) / sizes, 0.0)
+        yield f"residual ‖b − Ax‖: at most {float(shares.max()):.4g} of ‖b‖"
+    bounds = result.bounds
+    if bounds is not None:
+        yield (
+            f"eigenvalues: from {bounds.lower:.6g} ({bounds.lower_certainty.value}) to "
+            f"{bounds.upper:.6g} ({bounds.upper_certainty.value}), by {bounds.method}"
+        )
+    if result.error_bound is None:
+        yield "error ‖x − x*‖: no bound is known; --error-rtol with --ridge or --lower gives one"
+    else:
+        yield f"error ‖x − x*‖: at most {float(np.max(result.error_bound)):.4g}"
 
 
 def _is_no_answer(result: Result[Any], patience: int) -> bool:

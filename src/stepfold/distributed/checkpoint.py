@@ -27,6 +27,7 @@ from stepfold._checks import check_callable, check_instance, check_nonnegative, 
 from stepfold._files import replacing
 from stepfold.distributed.group import Group, current_group
 from stepfold.distributed.spread import Spread, gathered
+from stepfold.kernels import is_loaded, load
 from stepfold.problems import Composite, Problem, QuadraticProblem
 from stepfold.result import Result
 from stepfold.run import Budgets
@@ -60,9 +61,10 @@ def resumable_solve(
     """`stepfold.solve`, from where an earlier process of the same run has left off.
 
     With known steps of gradient descent the run after a restart makes the same iterates as one that
-    was not interrupted, bit by bit, if there are as many processes as before. Conjugate gradients,
-    and problems with a penalty, begin anew at the x that was kept. The file is written in the
-    course of the run and at its end, and removed once the run has converged.
+    was not interrupted, bit by bit, if there are as many processes as before and kernels were
+    loaded when the file was written, or never are (see `stepfold.kernels.load`). Conjugate
+    gradients, and problems with a penalty, begin anew at the x that was kept. The file is written
+    in the course of the run and at its end, and removed once the run has converged.
 
     Args:
         problem: A problem over processes, or any other one but a map.
@@ -117,6 +119,8 @@ def resumable_solve(
     x0 = options.pop("x0", None)
     if held is not None:
         x0, writer.before = _posed(held["x"], smooth), held["spent"]
+        if held.get("compiled"):
+            load()  # else the first steps would be made by NumPy, which rounds in another way
         if schedule is not None and held["schedule"] and held["words"] == begun.words:
             schedule = Schedule.from_dict(held["schedule"])
     steps, products, seconds = writer.before
@@ -236,6 +240,7 @@ class _Writer(Watcher):
             ],
             "bounds": None if bounds is None else bounds.to_dict(),
             "schedule": None if schedule is None else schedule.to_dict(),
+            "compiled": is_loaded(),
         }
 
     def _write(self, x: Any, record: dict[str, Any]) -> None:

@@ -52,6 +52,8 @@ class DeepHalo:
         for _ in range(depth - 1):
             around = np.setdiff1d(reach, np.concatenate(numbers))
             halo = Halo(layout, around, group)
+            if not halo.is_needed:
+                break  # all have reached all that they can reach
             held.append(halo.rows(rows))
             entries.append(halo.begin(rhs)())
             numbers.append(halo.numbers)

@@ -157,6 +157,7 @@ class Halo:
         numbers: Numbers of the unknowns in the halo, by owner and ascending.
         num_messages: Messages that this process sends for a product.
         num_sent: Entries in them.
+        is_needed: Whether any process has a halo.
     """
 
     def __init__(self, layout: Layout, columns: NDArray[Any], group: Group) -> None:
@@ -173,6 +174,7 @@ class Halo:
             for rank in np.unique(owners)
         }
         wanted = group.gather({rank: self.numbers[part] for rank, part in self._from.items()})
+        self.is_needed = any(wanted)
         self._to = {
             rank: np.searchsorted(layout.own, one[layout.rank])
             for rank, one in enumerate(wanted)

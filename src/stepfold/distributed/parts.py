@@ -191,6 +191,12 @@ def write_parts(folder: str | Path, parts: Iterable[Any]) -> None:
     Raises:
         FileExistsError: If there is a list already.
         ValueError: If there are no parts, or they do not fit each other.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_parts(folder, [np.ones((2, 3)), np.zeros((1, 3))])
+    ...     Parts.of_matrix(folder).shape
+    (3, 3)
     """
     folder = check_path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -220,6 +226,13 @@ def list_parts(folder: str | Path, names: Iterable[str] | None = None) -> None:
     Raises:
         FileNotFoundError: If one is missing.
         ValueError: If there are none, or they do not fit each other.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(Path(folder) / "rows.npy", np.ones((2, 3)))
+    ...     list_parts(folder)
+    ...     Parts.of_matrix(folder).shape
+    (2, 3)
     """
     folder = check_path("folder", folder)
     if names is None:

@@ -18,7 +18,7 @@ from stepfold._typing import ArrayT
 from stepfold.distributed.agreement import agree, largest_sizes, made_alike
 from stepfold.distributed.exchange import Exchange
 from stepfold.distributed.group import Group, current_group
-from stepfold.distributed.summed import MAP, SummedLeastSquares, part_of
+from stepfold.distributed.summed import COLUMNS, MAP, SummedLeastSquares, part_of
 from stepfold.problems import FixedPoint, LeastSquares
 from stepfold.problems._units import Sizes
 from stepfold.problems.out_of_core import MEMORY, BlockedLeastSquares
@@ -107,7 +107,9 @@ class ShardedLeastSquares(SummedLeastSquares[ArrayT]):
     def total(self, what: int, x: Any) -> tuple[Any, Any]:
         """Sums over all processes, by one all-reduce."""
         like = self._like
-        if x is not None:
+        if what == COLUMNS:
+            like = abs(like[:1] if like.ndim > 1 else like[None])
+        elif x is not None:
             like = zeros_like(x) if is_torch(x) else np.zeros(x.shape, np.result_type(like, x))
         return self.exchange.sum(what, x, like, lambda: part_of(self._local, what, x))
 
@@ -145,6 +147,10 @@ class ShardedFixedPoint(FixedPoint[ArrayT]):
         map: fᵢ, this process's part: from x, the same everywhere, to an array of its shape, which
             is added up.
         group: The processes; those of torch.distributed, or this one alone, if None.
+
+    Raises:
+        TypeError: If ``map`` cannot be called.
+        ValueError: In a run, if a term has another shape or dtype than x.
 
     >>> from stepfold import solve
     >>> result = solve(ShardedFixedPoint(lambda x: 0.5 * x + 1.0), x0=np.zeros(1))

@@ -71,6 +71,9 @@ class Costs(JsonRecord):
 
     Raises:
         ValueError: If a number is negative or not finite.
+
+    >>> Costs(entry=1e-9, number=1e-9, latency=1e-5, per_byte=1e-10).source
+    'given'
     """
 
     entry: float
@@ -116,6 +119,9 @@ class HaloWork(JsonRecord):
 
     Raises:
         ValueError: If a number is out of range.
+
+    >>> HaloWork(unknowns=10**6, entries=5 * 10**6).dimensions
+    2
     """
 
     unknowns: int
@@ -182,6 +188,9 @@ class RowsWork(JsonRecord):
 
     Raises:
         ValueError: If a number is out of range.
+
+    >>> RowsWork(columns=300, entries=10**6).columns
+    300
     """
 
     columns: int
@@ -226,6 +235,17 @@ def break_even(
 ) -> float:
     """How many times as many known steps as steps of another method take as long as those.
 
+    Args:
+        work: The problem.
+        costs: What operations take, in seconds.
+        num_processes: How many processes share it.
+        method: Name of the other method.
+        period: T, the known steps between two sums.
+
+    Raises:
+        TypeError: If ``work`` is neither of the two kinds.
+        ValueError: If there is no such method, or a number is not positive.
+
     >>> costs = Costs(1e-9, 1e-9, latency=1e-3, per_byte=0.0)
     >>> break_even(HaloWork(10**4, 5 * 10**4), costs, 16, "textbook conjugate gradients") > 2.5
     True
@@ -251,6 +271,11 @@ def measured_costs(group: Group, seconds: float = 1.0, **known: float) -> Costs:
     Raises:
         TypeError: If another keyword is given.
         ValueError: If there is one process, and a number of the network is not given.
+
+    >>> from stepfold.distributed import Alone
+    >>> costs = measured_costs(Alone(), 0.05, latency=1e-5, per_byte=1e-10)
+    >>> costs.entry > 0, costs.latency
+    (True, 1e-05)
     """
     unknown = set(known) - {"latency", "per_byte"}
     if unknown:

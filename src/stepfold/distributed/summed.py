@@ -29,7 +29,7 @@ from stepfold.run.units import scaled_bounds, unit_of_matrix
 from stepfold.spectrum import BoundsMethod, Gram, SpectralBounds
 
 # What is summed; numbers that all processes know.
-TERM, GRADIENT, PRODUCT, VALUE, MAP = range(1, 6)
+TERM, GRADIENT, PRODUCT, VALUE, MAP, COLUMNS = range(1, 7)
 
 
 def part_of(problem: Any, what: int, x: Any) -> tuple[Any, Any]:
@@ -37,12 +37,16 @@ def part_of(problem: Any, what: int, x: Any) -> tuple[Any, Any]:
 
     Args:
         problem: The rows' own problem, without a ridge.
-        what: The term ``Aᵀb`` and ‖b‖², a gradient, a product with AᵀA, or a gradient and the
-            value ``½‖Ax − b‖²``.
+        what: The term ``Aᵀb`` and ‖b‖², a gradient, a product with AᵀA, a gradient and the value
+            ``½‖Ax − b‖²``, or squared norms of columns and whether there are none to be had.
         x: Where.
     """
     if what == TERM:
         return problem.linear_term, squares(problem.rhs).sum(-1)
+    if what == COLUMNS:
+        columns = problem.column_squares()
+        zeros = from_host(np.zeros(problem.operator.shape[1]), problem.rhs).real
+        return (zeros, 1 + zeros[:1]) if columns is None else (columns, zeros[:1])
     if what == GRADIENT:
         return problem.gradient(x), None
     if what == PRODUCT:
@@ -71,6 +75,7 @@ class SummedLeastSquares(QuadraticProblem[ArrayT]):
         self.shape, self.ridge, self._sizes = shape, ridge, sizes
         self._like: Any = like
         self._term: tuple[Any, Any] | None = None
+        self._columns: tuple[Any, Any] | None = None
 
     def sizes(self) -> Sizes:
         """How large entries of A, from a sample in each place, and of b are."""
@@ -86,13 +91,20 @@ class SummedLeastSquares(QuadraticProblem[ArrayT]):
         """The problem with A and b divided by powers of two, μ by the square of A's."""
         twin = self._twin()
         twin.ridge = self.ridge / 2.0**exponent / 2.0**exponent
-        twin._term = None
+        twin._term = twin._columns = None
         twin._divide(exponent, rhs_exponents)
         return twin
 
     @abstractmethod
     def _divide(self, exponent: int, rhs_exponents: NDArray[np.int64]) -> None:
         """Divide what is held in all places; of a twin."""
+
+    def column_squares(self) -> Any:
+        """Squared norms of the columns of A, and the ridge; None where entries are not known."""
+        if self._columns is None:
+            self._columns = self.total(COLUMNS, None)
+        squares, unknown = self._columns
+        return None if float(unknown[0]) else squares + self.ridge
 
     def own_bounds(self, method: BoundsMethod | None, seed: int) -> SpectralBounds:
         """Bounds of the spectrum, from products in units near 1."""

@@ -46,6 +46,9 @@ class BarzilaiBorwein(Iteration[Secant[ArrayT], ArrayT]):
     Raises:
         ValueError: If ``bounds.upper`` is 0.
 
+    References:
+        Barzilai and Borwein, Two-point step size gradient methods (IMA J. Numer. Anal. 8, 1988).
+
     >>> from stepfold import Quadratic
     >>> problem = Quadratic(np.array([[2.0]]), np.array([2.0]))
     >>> method = BarzilaiBorwein()
@@ -120,6 +123,9 @@ def barzilai_borwein(
 
     Raises:
         ValueError: If ``bounds.upper`` is 0.
+
+    References:
+        Barzilai and Borwein, Two-point step size gradient methods (IMA J. Numer. Anal. 8, 1988).
 
     >>> from stepfold import LeastSquares, solve
     >>> problem = LeastSquares(np.diag([3.0, 2.0, 1.0]), np.array([3.0, 2.0, 1.0]))

@@ -45,6 +45,11 @@ class Fista(Iteration[Extrapolated[ArrayT], ArrayT]):
         penalty: g.
         restart: Whether momentum that points uphill is dropped; each row of a batch by itself.
 
+    References:
+        Beck and Teboulle, A fast iterative shrinkage-thresholding algorithm for linear inverse
+        problems (SIAM J. Imaging Sci. 2, 2009), section 4; O'Donoghue and Candès, Adaptive restart
+        for accelerated gradient schemes (Found. Comput. Math. 15, 2015), section 3.2.
+
     >>> from stepfold import Quadratic
     >>> from stepfold.problems.penalties import L1
     >>> method, problem = Fista(L1(1.0)), Quadratic(np.diag([2.0, 1.0]), np.array([2.0, 3.0]))

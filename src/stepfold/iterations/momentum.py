@@ -59,6 +59,10 @@ class HeavyBall(Remembering[ArrayT]):
     Raises:
         ValueError: If ``momentum`` is out of range.
 
+    References:
+        Polyak, Some methods of speeding up the convergence of iteration methods (USSR Comput. Math.
+        Math. Phys. 4, 1964).
+
     >>> from stepfold import Quadratic
     >>> problem = Quadratic(np.array([[2.0]]), np.array([2.0]))
     >>> ball = HeavyBall(0.5)
@@ -109,6 +113,9 @@ class Nesterov(Iteration[Accelerated[ArrayT], ArrayT]):
 
     Raises:
         ValueError: If ``momentum`` is out of range.
+
+    References:
+        Nesterov, Lectures on Convex Optimization (2018), section 2.2.
 
     >>> from stepfold import Quadratic
     >>> problem = Quadratic(np.array([[2.0]]), np.array([2.0]))
@@ -162,6 +169,10 @@ def heavy_ball(
     Raises:
         ValueError: If ``bounds.lower`` is 0.
 
+    References:
+        Polyak, Some methods of speeding up the convergence of iteration methods (USSR Comput. Math.
+        Math. Phys. 4, 1964).
+
     >>> from stepfold import LeastSquares, solve
     >>> problem = LeastSquares(np.diag([3.0, 2.0, 1.0]), np.array([3.0, 2.0, 1.0]))
     >>> schedule, iteration = heavy_ball(SpectralBounds(1.0, 9.0))
@@ -189,6 +200,9 @@ def nesterov(bounds: SpectralBounds, period: int | None = None) -> tuple[Schedul
 
     Raises:
         ValueError: If ``bounds.upper`` is 0.
+
+    References:
+        Nesterov, Lectures on Convex Optimization (2018), section 2.2.
 
     >>> schedule, iteration = nesterov(SpectralBounds(1.0, 9.0))
     >>> schedule.steps.round(6), iteration.momentum

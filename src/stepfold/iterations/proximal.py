@@ -22,6 +22,10 @@ class ProximalGradient(Stateless[ArrayT]):
     Args:
         penalty: g.
 
+    References:
+        Beck and Teboulle, A fast iterative shrinkage-thresholding algorithm for linear inverse
+        problems (SIAM J. Imaging Sci. 2, 2009), section 2.
+
     >>> from stepfold import Quadratic
     >>> from stepfold.problems.penalties import L1
     >>> problem = Quadratic(np.diag([2.0, 1.0]), np.array([2.0, 3.0]))

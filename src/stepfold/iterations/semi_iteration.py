@@ -45,6 +45,9 @@ class SemiIteration(Iteration[Recurrence[ArrayT], ArrayT]):
     Raises:
         ValueError: If ``contraction`` is out of range.
 
+    References:
+        Golub and Varga, Chebyshev semi-iterative methods (Numer. Math. 3, 1961).
+
     >>> next_weight(next_weight(1.0, 0.8), 0.8)  # ω₂ = 2/(2 − σ²), then ω₃
     1.3076923076923077
     """
@@ -102,6 +105,9 @@ def semi_iteration(bounds: SpectralBounds, period: int = 1) -> tuple[Schedule, S
 
     Raises:
         ValueError: If ``bounds.lower`` is 0.
+
+    References:
+        Golub and Varga, Chebyshev semi-iterative methods (Numer. Math. 3, 1961).
 
     >>> from stepfold import LeastSquares, solve
     >>> problem = LeastSquares(np.diag([3.0, 2.0, 1.0]), np.array([3.0, 2.0, 1.0]))

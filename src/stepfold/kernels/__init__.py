@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from stepfold.kernels._compiler import KernelWarning, load, note_run, usable, worth_loading
+from stepfold.kernels._compiler import (
+    KernelWarning,
+    is_loaded,
+    load,
+    note_run,
+    usable,
+    worth_loading,
+)
 from stepfold.kernels.base import Sweep
 from stepfold.kernels.conjugate import ConjugateBlock, Steps
 from stepfold.kernels.dense import DenseColumns, DenseRows
@@ -22,6 +29,7 @@ __all__ = [
     "Steps",
     "Sweep",
     "conjugate_block",
+    "is_loaded",
     "least_squares_sweep",
     "load",
     "note_run",

@@ -63,6 +63,11 @@ def load() -> None:
             give_up(f"numba cannot be imported: {error}")
 
 
+def is_loaded() -> bool:
+    """Whether the compiler is loaded, so that kernels serve from the next step on."""
+    return "numba" in sys.modules
+
+
 def note_run() -> None:
     """Count a run: whoever solves a second large problem is likely to solve many."""
     global _num_runs
@@ -79,7 +84,7 @@ def worth_loading(num_bytes: int, *, in_second_run: bool = True) -> bool:
         in_second_run: Whether the matrix is so large that a second run is reason enough.
     """
     global _num_read
-    if "numba" in sys.modules or _num_read >= READ_BEFORE_LOADING:
+    if is_loaded() or _num_read >= READ_BEFORE_LOADING:
         return True
     if in_second_run and _num_runs > 1:
         return True

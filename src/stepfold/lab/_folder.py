@@ -72,8 +72,12 @@ def write_folder(
 
 
 def check_free(folder: Path, kind: Kind, *, force: bool) -> None:
-    """Raise unless a folder of this kind may be written there; before the work, not after it."""
+    """Raise unless a folder of this kind may be written there; before the work, not after it.
+
+    What a process that was killed between two renames had put aside is put back.
+    """
     folder = Path(os.path.realpath(folder))
+    _put_back(folder, kind)
     parent = folder.parent
     while not parent.exists():
         parent = parent.parent
@@ -197,9 +201,34 @@ def _kept(draft: Path, folder: Path) -> Path | None:
     return None
 
 
+def _put_back(folder: Path, kind: Kind) -> None:
+    """Put back what killed processes had put aside; where a new one stands, remove it."""
+    for old in folder.parent.glob(f"{OLD}*"):
+        aside = old / folder.name
+        hold = _held(old) if aside.is_dir() else None
+        if hold is None:
+            continue  # of another folder, or of a process that is at work
+        with contextlib.suppress(OSError):
+            if (folder / kind.marker).is_file():
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                _rename_if_absent(aside, folder)
+            old.rmdir()
+        os.close(hold)
+
+
 def _replace(folder: Path, draft: Path, kind: Kind) -> None:
     old = Path(tempfile.mkdtemp(prefix=OLD, dir=folder.parent))
-    whole = old / "whole"
+    hold = _held(old)
+    try:
+        _exchange(folder, draft, kind, old)
+    finally:
+        if hold is not None:
+            os.close(hold)
+
+
+def _exchange(folder: Path, draft: Path, kind: Kind, old: Path) -> None:
+    whole = old / folder.name  # by which it is put back if this process is killed on the way
     try:
         folder.rename(whole)
         try:

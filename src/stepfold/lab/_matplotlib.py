@@ -37,6 +37,8 @@ from stepfold.lab.roles import (
 ROUND = (1, 2, 5, 10)
 # Inches. The narrow one has letters of the same size in a column of a phone.
 WIDE, NARROW = 7.2, 3.9
+# Ratio of the ends of a logarithmic axis from which 1, 2 and 5 do not fit on the narrow one.
+NARROW_SPAN = 60.0
 # Inches of the canvas beside a title, and of a letter of it.
 BESIDE_TITLE, TITLE_LETTER = 0.75, 0.09
 # The same of the legend's labels.
@@ -64,8 +66,7 @@ def draw(figure: Figure | Pictures, width: float = WIDE) -> Canvas:
 
 def _draw_curves(figure: Figure, width: float) -> Canvas:
     longest = int((width - BESIDE_LABEL) / LABEL_LETTER)
-    names = [curve.label for curve in figure.curves] + [level.label for level in figure.levels]
-    labels = [textwrap.fill(name, longest, break_long_words=False) for name in names]
+    labels = [textwrap.fill(name, longest, break_long_words=False) for name in figure.labels]
     # As many columns as the longest label leaves room for; the canvas grows by the legend's rows,
     # so that axes and legend are at one place in every figure.
     columns = max(
@@ -82,8 +83,12 @@ def _draw_curves(figure: Figure, width: float) -> Canvas:
     axes: Any = canvas.add_subplot()
     _plot(axes, figure, scale=1.0)
     axes.set_title(_literal("\n".join(title)))
-    axes.xaxis.set_label_text(_literal(figure.x.label))
-    axes.yaxis.set_label_text(_literal(figure.y.label))
+    # Beside the ticks and their labels, as wide or as high as the axes.
+    for drawn, axis, room in ((axes.xaxis, figure.x, width), (axes.yaxis, figure.y, height)):
+        letters = int((room - BESIDE_TITLE) / LABEL_LETTER)
+        drawn.set_label_text(_literal(textwrap.fill(axis.label, letters, break_long_words=False)))
+    if width < WIDE:
+        _thin_out(axes.xaxis, figure.x)
     if rows:
         # Below the axes: inside it would hide a curve in one figure or another.
         handles = axes.get_legend_handles_labels()[0]
@@ -174,9 +179,10 @@ def _scale(drawn: Any, axis: Axis, set_scale: Any, set_limits: Any) -> None:
         set_scale("log")
         if not low > 0:
             low = drawn.get_minpos()
-        low = low if axis.floor is None else axis.floor
-        if axis.floor is not None:
-            set_limits(low, high * (high / low) ** 0.05)
+        ends = low, high
+        low, high = axis.limits(low, high)
+        if (low, high) != ends or axis.floor is not None:
+            set_limits(low, high if high < ends[1] else high * (high / low) ** 0.05)
         if high < 1e3 * low:
             # Within three decades the powers of ten are too few to read values from; within one,
             # even their double and fivefold.
@@ -186,6 +192,15 @@ def _scale(drawn: Any, axis: Axis, set_scale: Any, set_limits: Any) -> None:
             )
             drawn.set_major_formatter(FuncFormatter(lambda value, _: full_number(value)))
             drawn.set_minor_formatter(NullFormatter())
+
+
+def _thin_out(drawn: Any, axis: Axis) -> None:
+    """Fewer ticks where their labels would touch: of a logarithmic axis, the powers of ten."""
+    if not axis.log:
+        drawn.get_major_locator().set_params(nbins=5)
+    low, high = drawn.get_view_interval()
+    if axis.log and low > 0 and high > NARROW_SPAN * low and high < 1e3 * low:
+        drawn.set_major_locator(LogLocator())
 
 
 def to_bytes(figure: Figure | Pictures, kind: str) -> bytes:
@@ -223,13 +238,17 @@ def to_html(figure: Figure) -> str:
         f"@media (max-width: 600px) {{ .{name} svg.wide {{ display: none; }} "
         f".{name} svg.narrow {{ display: block; }} }}"
     )
-    drawings = [
+    return f'<figure class="{name}"><style>{style}</style>{to_drawings(figure)}</figure>'
+
+
+def to_drawings(figure: Figure) -> str:
+    """Return two SVG elements, of classes "wide" and "narrow"; a page's style sheet shows one."""
+    return "".join(
         to_themed_svg(dataclasses.replace(figure, name=f"{figure.name}-{kind}"), width).replace(
             "<svg", f'<svg class="{kind}" role="img" aria-label="{html.escape(figure.alt)}"', 1
         )
         for kind, width in (("wide", WIDE), ("narrow", NARROW))
-    ]
-    return f'<figure class="{name}"><style>{style}</style>{"".join(drawings)}</figure>'
+    )
 
 
 def to_themed_svg(figure: Figure, width: float = WIDE) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import shlex
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +32,14 @@ def style_sheet() -> str:
 def run_page(outcome: Outcome, environment: Environment) -> str:
     """Return the page of one run, everything in it."""
     body = story(outcome, environment, still)
-    return page(outcome.title, body, head=f"<style>{style_sheet()}</style>")
+    head = f"<style>{style_sheet()}</style>"
+    if not _command(outcome, environment):
+        return page(outcome.title, body, head=head)
+    script = asset("copy.js")
+    # The policy names the script by its digest, so that no other one runs.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    body.append(f"<script>{script}</script>")
+    return page(outcome.title, body, head=head, scripts=f"'sha256-{digest}'")
 
 
 def page(
@@ -40,6 +48,7 @@ def page(
     *,
     head: str,
     own: str = "",
+    scripts: str = "",
     navigation: str = "",
     wide: bool = False,
 ) -> str:
@@ -50,14 +59,15 @@ def page(
         body: Contents of its main part.
         head: Style sheets and scripts.
         own: Where files of its own may come from, as sources of a content-security policy; nothing
-            may, and no script runs, if empty. Whatever gets past all escaping loads nothing.
+            may if empty. Whatever gets past all escaping loads nothing.
+        scripts: The scripts that run, as sources of the policy; those of ``own`` if empty.
         navigation: What stands before the main part.
         wide: Whether the page is wide.
     """
     policy = "default-src 'none'; style-src {0} 'unsafe-inline'; img-src {0} data:; "
     policy = policy.format(own) + "base-uri 'none'; form-action 'none'"
-    if own:
-        policy += f"; script-src {own}"
+    if scripts or own:
+        policy += f"; script-src {scripts or own}"
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -121,18 +131,18 @@ def _section(section: Section, draw: Callable[[Figure | Pictures], str]) -> str:
     if section.table is not None:
         parts.append(_table(section.table, section.heading))
     if section.figure is not None:
+        if section.caption:
+            parts.append(f"<p>{html.escape(section.caption)}</p>")
         parts.append(draw(section.figure))
     return "\n".join([*parts, "</section>"])
 
 
 def still(figure: Figure | Pictures) -> str:
     """Return a figure that does not move, all of it in the page."""
-    from stepfold.lab._matplotlib import to_png, to_themed_svg
+    from stepfold.lab._matplotlib import to_drawings, to_png
 
     if isinstance(figure, Figure):
-        alt = html.escape(figure.alt)
-        svg = to_themed_svg(figure).replace("<svg", f'<svg role="img" aria-label="{alt}"', 1)
-        return f'<figure class="still">{scroller(svg, figure.title)}</figure>'
+        return f'<figure class="still">{to_drawings(figure)}</figure>'
     images = "".join(
         f'<div><img src="data:image/png;base64,{base64.b64encode(to_png(image)).decode()}" '
         f'alt="{html.escape(image.label)}"><p>{html.escape(image.label)}</p></div>'
@@ -168,26 +178,44 @@ def _checks(checks: Sequence[Check]) -> str:
 
 
 def _settings(outcome: Outcome, environment: Environment) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
     pairs = {
         **{name: str(value) for name, value in outcome.parameters.items()},
         "written": environment.written,
         "time": f"{environment.seconds:.1f} s",
         "machine": environment.machine,
-        "versions": versions,
+        "versions": environment.packages,
     }
     rows = "\n".join(
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
         for name, value in pairs.items()
         if value
     )
-    command = _command(outcome.records.get("run"))
-    code = scroller(f"<pre><code>{html.escape(command)}</code></pre>", "Command") if command else ""
+    command = _command(outcome, environment)
+    code = ""
+    if command:
+        # The button is shown by the script that makes it work.
+        # Lines end between words, and not at the hyphens of an option.
+        words = " ".join(f"<span>{html.escape(word)}</span>" for word in _words(command))
+        code = (
+            f'<div class="command"><pre><code>{words}</code></pre>'
+            '<button type="button" class="copy" hidden>Copy</button></div>'
+        )
     return f"<section><h2>To run it again</h2>\n{code}<dl>{rows}</dl></section>"
 
 
-def _command(run: Any) -> str:
-    """The command that repeats a run, from what the runner keeps of it; empty for other runs."""
+def _words(command: str) -> list[str]:
+    """Its words, quoted as they were; all of it if it is no shell's."""
+    try:
+        return [shlex.quote(word) for word in shlex.split(command)]
+    except ValueError:
+        return [command]
+
+
+def _command(outcome: Outcome, environment: Environment) -> str:
+    """The command that repeats a run; of an experiment from what the runner keeps of it."""
+    run: Any = outcome.records.get("run")
+    if environment.command:
+        return environment.command
     if not isinstance(run, dict) or not isinstance(run.get("parameters"), dict):
         return ""
     words = ["stepfold", "run", str(run.get("experiment"))]

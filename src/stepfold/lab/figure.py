@@ -21,7 +21,7 @@ from stepfold._checks import (
     check_vector,
 )
 from stepfold._codec import JsonRecord
-from stepfold.lab.roles import ROLES, role_of
+from stepfold.lab.roles import ROLES, full_number, role_of
 
 STYLES = ("line", "points", "both")
 
@@ -84,7 +84,14 @@ class Curve(JsonRecord):
 
 @dataclass(frozen=True)
 class Level(JsonRecord):
-    """A horizontal line through ``value``, for curves to be compared with."""
+    """A horizontal line through ``value``, for curves to be compared with.
+
+    Raises:
+        ValueError: If ``value`` is not finite.
+
+    >>> Level("tolerance", 1e-6).value
+    1e-06
+    """
 
     label: str
     value: float
@@ -96,15 +103,47 @@ class Level(JsonRecord):
 
 @dataclass(frozen=True)
 class Axis(JsonRecord):
-    """Label, with its unit, and scale of an axis; ``floor`` cuts a logarithmic one from below."""
+    """Label, with its unit, and scale of an axis.
+
+    Args:
+        label: What is shown, with its unit.
+        log: Whether the axis is logarithmic.
+        floor: Where a logarithmic axis is cut from below.
+        ceiling: Where a logarithmic axis is cut from above if values go beyond; the legend names
+            the curves that do, with their largest value.
+
+    Raises:
+        ValueError: Unless ``floor`` and ``ceiling`` are positive and finite, and in that order.
+
+    >>> Axis("error", log=True).label
+    'error'
+    """
 
     label: str
     log: bool = False
     floor: float | None = None
+    ceiling: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("floor", "ceiling"):
+            if (value := getattr(self, name)) is not None:
+                check_positive(name, value, "it cuts a logarithmic axis")
+        if self.floor is not None and self.ceiling is not None and self.floor >= self.ceiling:
+            raise ValueError(
+                f"`floor` must be below `ceiling`, got {self.floor!r} and {self.ceiling!r}"
+            )
+
+    def limits(self, low: float, high: float) -> tuple[float, float]:
+        """The interval that a logarithmic axis shows of values from ``low`` to ``high``.
+
+        >>> Axis("error", log=True, ceiling=10.0).limits(1e-3, 1e74)
+        (0.001, 10.0)
+        """
         if self.floor is not None:
-            check_positive("floor", self.floor, "it cuts a logarithmic axis")
+            low = self.floor
+        if self.ceiling is not None and low < self.ceiling:
+            high = min(high, self.ceiling)
+        return low, high
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +161,10 @@ class Figure(JsonRecord):
 
     Raises:
         ValueError: If there is no curve, or ``name`` is not fit for a file.
+
+    >>> curve = Curve("measured", np.arange(3.0), np.ones(3))
+    >>> Figure("f", "A title", "A line.", (curve,), Axis("x"), Axis("y")).name
+    'f'
     """
 
     tag: ClassVar = ("kind", "curves")
@@ -150,6 +193,25 @@ class Figure(JsonRecord):
     def counts(self) -> bool:
         """Whether the horizontal axis counts layers, iterations or ranks: whole numbers only."""
         return not self.x.log and all((c.x == np.round(c.x)).all() for c in self.curves)
+
+    @property
+    def labels(self) -> list[str]:
+        """What the legend says of curves, then of levels: their labels, and which curves leave.
+
+        >>> curve = Curve("diverging", [0, 1], [1, 2e74])
+        >>> Figure("f", "t", "a", (curve,), Axis("x"), Axis("y", log=True, ceiling=10)).labels
+        ['diverging (leaves the figure, up to 2·10⁷⁴)']
+        """
+        names = [curve.label for curve in self.curves]
+        if self.y.log and self.y.ceiling is not None:
+            for index, curve in enumerate(self.curves):
+                largest = float(np.max(curve.y, initial=0.0, where=~np.isnan(curve.y)))
+                if np.isinf(largest):
+                    names[index] += " (leaves the figure, beyond all numbers)"
+                elif largest > self.y.ceiling:
+                    reached = full_number(float(f"{largest:.1e}"))
+                    names[index] += f" (leaves the figure, up to {reached})"
+        return names + [level.label for level in self.levels]
 
     def _repr_png_(self) -> bytes:
         """The drawing, for notebooks."""

@@ -27,6 +27,12 @@ class Check(JsonRecord):
         lower: Smallest number that passes.
         upper: Largest number that passes.
         source: Where the expected value is from: the paper, theory, an earlier run.
+
+    Raises:
+        ValueError: If every number, or none, would pass.
+
+    >>> Check("the rate is below 1", "below 1", 0.5, upper=1.0).passed
+    True
     """
 
     derived: ClassVar = ("passed",)
@@ -109,7 +115,14 @@ class Check(JsonRecord):
 
 @dataclass(frozen=True)
 class Table(JsonRecord):
-    """Rows of text under headings."""
+    """Rows of text under headings.
+
+    Raises:
+        ValueError: If a row has not as many cells as there are columns.
+
+    >>> Table(("T", "rate"), (("2", "0.22"),)).columns
+    ('T', 'rate')
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -139,12 +152,17 @@ class Section(JsonRecord):
             paragraphs stands on a line of its own.
         figure: Curves or pictures.
         table: Comes before the figure.
+        caption: What the figure shows, in plain text; said where the figure is, and nowhere else.
+
+    >>> Section("What was found", ("The steps zig-zag.",)).heading
+    'What was found'
     """
 
     heading: str
     paragraphs: tuple[str | Formula, ...]
     figure: Figure | Pictures | None = None
     table: Table | None = None
+    caption: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +183,10 @@ class Outcome(JsonRecord):
 
     Raises:
         ValueError: If two figures have one name, or the path of a record leads elsewhere.
+
+    >>> check = Check("the rate is below 1", "below 1", 0.5, upper=1.0)
+    >>> Outcome("A title", "A summary.", (), (check,)).passed
+    True
     """
 
     derived: ClassVar = ("passed",)

@@ -25,6 +25,9 @@ class Image(JsonRecord):
 
     Raises:
         ValueError: If a side is longer than 512 pixels, or the array is not of this kind.
+
+    >>> Image("black", np.zeros((2, 3), np.uint8)).pixels.shape
+    (2, 3)
     """
 
     label: str
@@ -78,6 +81,10 @@ class Pictures(JsonRecord):
 
     Raises:
         ValueError: If there is no image, or ``name`` is not fit for a file.
+
+    >>> image = Image("black", np.zeros((2, 3), np.uint8))
+    >>> len(Pictures("p", "A title", "A black square.", (image,)).images)
+    1
     """
 
     tag: ClassVar = ("kind", "pictures")

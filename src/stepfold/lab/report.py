@@ -29,7 +29,12 @@ class SavedRun:
 
 
 def write_run(
-    outcome: Outcome, folder: str | os.PathLike[str], *, seconds: float, force: bool = False
+    outcome: Outcome,
+    folder: str | os.PathLike[str],
+    *,
+    seconds: float,
+    force: bool = False,
+    command: str = "",
 ) -> Path:
     """Write a run's folder, whole or not at all, and return the path of its report.
 
@@ -38,14 +43,23 @@ def write_run(
         folder: Where; its parents are made.
         seconds: How long the experiment took, for the report.
         force: Whether a folder that holds an earlier run is replaced.
+        command: The command line that repeats it, for the report; empty if there is none.
 
     Raises:
         FileExistsError: If ``folder`` exists and ``force`` is not set, or if it holds something
             that is not a run.
         OSError: If nothing can be written there.
         ModuleNotFoundError: If matplotlib is missing.
+
+    >>> import tempfile
+    >>> from stepfold.lab import Check, Outcome
+    >>> outcome = Outcome("A title", "A summary.", (), (Check("c", "below 1", 0.5, upper=1.0),))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = write_run(outcome, Path(folder) / "mine", seconds=1.0)
+    ...     read_run(report.parent).outcome.title
+    'A title'
     """
-    environment = Environment.now(seconds)
+    environment = Environment.now(seconds, command)
     return _folder.write_folder(
         folder, _RUN, lambda draft: _write_contents(outcome, draft, environment), force=force
     )
@@ -63,6 +77,13 @@ def read_run(folder: str | os.PathLike[str]) -> SavedRun:
     Raises:
         FileNotFoundError: If there is no run.
         ValueError: If a file is damaged, or was written by another version.
+
+    >>> import tempfile
+    >>> from stepfold.lab import Outcome
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = write_run(Outcome("A title", "A summary.", ()), f"{folder}/mine", seconds=1.0)
+    ...     read_run(report.parent).environment.seconds
+    1.0
     """
     folder = Path(folder)
     path = folder / OUTCOME

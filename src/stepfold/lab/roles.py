@@ -44,6 +44,8 @@ MARKERS: dict[str, tuple[str, str, str]] = {
         "star",
         "M16 1l1.4 3.2l3.5 .3l-2.6 2.3l.8 3.4l-3.1 -1.8l-3.1 1.8l.8 -3.4l-2.6 -2.3l3.5 -.3z",
     ),
+    "diamond-tall": ("d", "diamond-tall", "M16 .5l2.8 5.5l-2.8 5.5l-2.8 -5.5z"),
+    "hexagon": ("h", "hexagon2", "M16 1.6l3.8 2.2v4.4l-3.8 2.2l-3.8 -2.2v-4.4z"),
     "x": (
         "X",
         "x",
@@ -86,6 +88,17 @@ ROLES = {
         "Chebyshev steps of the fourth kind", "#6a45c4", "#b49aff", "dot", "triangle-left"
     ),
     "silver": Role("silver steps", "#a07000", "#e6b84a", "longdash", "star"),
+    "optimised-fourth-kind": Role(
+        "optimised steps of the fourth kind", "#3f2f86", "#d9ccff", "longdash", "diamond-tall"
+    ),
+    "composed": Role(
+        "steps composed for convex functions: obs-s, obs-f, obs-g, anytime",
+        "#c2255c",
+        "#ff8aa8",
+        "dot",
+        "x",
+    ),
+    "arcsine": Role("random arcsine steps", "#4f7f00", "#a9d65c", "dashdotdot", "hexagon"),
     "tool": Role("methods without a list of steps", "#7a4a21", "#c9986a", "dashdotdot", "pentagon"),
     "theory": Role("bounds and predictions", *INK, "dot", "cross"),
     "series": Role("what is no method", *INK, "solid", "circle"),
@@ -108,7 +121,11 @@ _RULES = tuple(
         (r"^(?!.*learned).*Chebyshev steps", "chebyshev"),
         (r"learned|\btrained\b|DUGD|\bT?LISTA\b|\bTISTA\b|\bTPG\b", "learned"),
         (r"second.kind", "second-kind"),
+        (r"fourth.kind.*optimised|optimised.*fourth.kind", "optimised-fourth-kind"),
         (r"fourth.kind", "fourth-kind"),
+        (r"\bobs.[sfg]\b|optimised basic|\banytime\b", "composed"),
+        (r"\barcsine\b", "arcsine"),
+        (r"inverse upper bound", "constant"),
         (r"\bsilver\b", "silver"),
         (r"conjugate gradient|\bCG\b|\bLSQR\b|MMSE|zero forcing|Wiener", "tool"),
         (r"heavy ball|Nesterov|FISTA|semi-iteration|momentum", "momentum"),

@@ -54,7 +54,8 @@ def ensemble_measure(eigenvalues: Any) -> SpectralMeasure:
     whose eigenvalues are known take `SpectralMeasure.from_eigenvalues`.
 
     Args:
-        eigenvalues: λ of one draw, shape (n,), or of D draws of the same size, shape (D, n).
+        eigenvalues: λ of one draw, in units of the Hessian, shape (n,), or of D draws of the same
+            size, shape (D, n).
 
     Returns:
         A measure of about ``12·D·n`` nodes; `SpectralMeasure.quadrature` makes it small.

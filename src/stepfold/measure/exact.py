@@ -23,11 +23,15 @@ def exact_measure(hessian: Operator, *, covariance: Any = None) -> SpectralMeasu
             the identity if not given. For a batch of errors as rows it is ``E.T @ E``.
 
     Returns:
-        A measure of n nodes, with weight ``vᵢᵀ C vᵢ`` on the eigenvalue of each eigenvector vᵢ.
+        A measure of n nodes in units of the Hessian, with weight ``vᵢᵀ C vᵢ`` on the eigenvalue of
+        each eigenvector vᵢ.
 
     Raises:
         TypeError: If the entries of ``hessian`` are not known, or an argument is not real.
         ValueError: If shapes do not fit, or a matrix is not symmetric or not positive semidefinite.
+
+    References:
+        Derived from the eigen-decomposition: ``‖p(A) e₀‖² = ∑ᵢ p(λᵢ)² (vᵢᵀ e₀)²``.
 
     >>> exact_measure(np.diag([1.0, 2.0]), covariance=[3.0, 1.0]).weights
     array([0.75, 0.25])

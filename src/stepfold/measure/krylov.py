@@ -64,10 +64,10 @@ def lanczos_measure(
         like: What vectors are, where it does not tell; see `estimate_bounds`.
 
     Returns:
-        A measure of at most ``num_probes·k`` nodes (k with ``start``), exact for the average of the
-        probes on polynomials of degree up to 2k − 1: optimal steps of up to k − 1 steps are those
-        of the probes. The steps and their error estimates then differ from those of all eigenvalues
-        by a relative O((n·num_probes)^(−1/2)).
+        A measure of at most ``num_probes·k`` nodes (k with ``start``) in units of the Hessian,
+        exact for the average of the probes on polynomials of degree up to 2k − 1: optimal steps of
+        up to k − 1 steps are those of the probes. The steps and their error estimates then differ
+        from those of all eigenvalues by a relative O((n·num_probes)^(−1/2)).
 
         Memory: k + 1 vectors of length n; batch·n with ``start``; twice that for a `Gram`.
 
@@ -116,7 +116,8 @@ def error_measure(hessian: Operator, errors: Any, *, num_steps: int) -> Spectral
         num_steps: T, the products to spend (pairs of products with the factor of a `Gram`).
 
     Returns:
-        The Gauss–Radau rule of T + 1 nodes with a node at 0, exact to degree 2T. Its other nodes
+        The Gauss–Radau rule of T + 1 nodes, in units of the Hessian, with a node at 0, exact to
+        degree 2T. Its other nodes
         are the roots of the optimal polynomial (the harmonic Ritz values), and the weight of 0 is
         the smallest mean squared error of T steps. Once T reaches the number of distinct
         eigenvalues that the errors touch, it is their measure itself, with no node added.
@@ -169,10 +170,11 @@ def residual_measure(
         misfit: √c, the norm of the part of ``residual`` outside the range of A, over all rows.
 
     Returns:
-        A measure of k nodes above 0 (fewer where the Krylov space is exhausted). ``∫ λ f dμ`` is
-        right for f of degree up to 2k − 1, up to one factor: the norm of e₀ is not known, only
-        estimated from below, and with it the mean squared error of T steps, which makes sense for T
-        well below k only. For T = k every node is a root, and the estimate is 0.
+        A measure of k nodes above 0, in units of ``AᵀA`` (fewer where the Krylov space is
+        exhausted). ``∫ λ f dμ`` is right for f of degree up to 2k − 1, up to one factor: the norm
+        of e₀ is not known, only estimated from below, and with it the mean squared error of T
+        steps, which makes sense for T well below k only. For T = k every node is a root, and the
+        estimate is 0.
 
         Memory: k + 1 arrays of the size of ``residual`` and k of the size of the solutions.
 

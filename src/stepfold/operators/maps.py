@@ -38,6 +38,11 @@ class LinearMap(OwnOperator):
         images: Shapes of one image before and after; ((n,), (m,)) for vectors.
         source: What it was made of.
         test: Whether the adjoint is one, by the products that are made.
+
+    >>> from stepfold.operators import linear_map
+    >>> A = linear_map(np.array([[1.0, 2.0], [0.0, 1.0]]))
+    >>> A @ np.array([1.0, 1.0]), A.T @ np.array([1.0, 1.0])
+    (array([3., 1.]), array([1., 3.]))
     """
 
     def __init__(

@@ -56,6 +56,12 @@ class Plan(Shown, JsonRecord):
         advice: Sentences: how sure the plan is, and when another tool is better.
         alternatives: Other methods and what they take.
         is_worst_case: Whether ``num_steps`` holds for every right-hand side.
+
+    >>> import numpy as np
+    >>> from stepfold import LeastSquares
+    >>> advice = plan(LeastSquares(np.diag([1.0, 3.0]), np.ones(2)), rtol=1e-6)
+    >>> advice.schedule.name, advice.bounds.upper
+    ('Chebyshev', 9.0)
     """
 
     schedule: Schedule
@@ -148,7 +154,7 @@ def plan(
             may_look = True
     if bounds.upper == 0:
         raise ValueError(
-            "`bounds.upper` must be positive, got 0.0: the operator is zero, every x is a solution "
+            "`bounds.upper` must be positive, got 0.0: the operator is zero; every x is a solution "
             "and no step has a best size"
         )
     per_step = 1 if known is None else known.products_per_gradient

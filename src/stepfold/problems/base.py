@@ -108,6 +108,13 @@ class Problem(ABC, Generic[ArrayT]):
         """
         return None
 
+    def column_squares(self) -> Any:
+        """Squared norms of the columns of the operator, and the ridge, shape (n,).
+
+        None where entries are not known, or the problem has no such operator.
+        """
+        return None
+
     def rows_of(self, places: Sequence[int]) -> Self | None:
         """The problem of some rows of the batch; None if this kind cannot be cut.
 

@@ -31,13 +31,11 @@ from stepfold._arrays import (
 )
 from stepfold._checks import check_nonnegative, check_real
 from stepfold._typing import ArrayT, Operator
-from stepfold.operators import column_squares
 from stepfold.problems._rows import largest, real_products
 from stepfold.problems.base import Problem, QuadraticProblem
 from stepfold.problems.duality import Look, look
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.images import ImageProblem
-from stepfold.problems.logistic import Logistic
 from stepfold.problems.penalties import L1, ConjugatePenalty, Penalty, SeparablePenalty
 from stepfold.problems.penalties.base import check_penalty
 from stepfold.problems.preconditioned import Preconditioned
@@ -53,8 +51,8 @@ class Composite(Generic[ArrayT]):
     """The objective ``f(x) + g(x)``.
 
     Args:
-        problem: f, smooth and convex.
-        penalty: g.
+        problem: f, smooth and convex, of x of shape (n,) or (batch, n).
+        penalty: g, of the same x.
 
     Raises:
         TypeError: If ``problem`` is no problem or a preconditioned one, if ``penalty`` is no
@@ -138,7 +136,7 @@ class Composite(Generic[ArrayT]):
 
     @functools.cached_property
     def _scaled(self) -> tuple[Any, float]:
-        diagonal = _column_squares(self.problem)
+        diagonal = self.problem.column_squares()
         if diagonal is None or not isinstance(self.penalty, SeparablePenalty):
             return self.step, 1 / self.step
         sizes = to_host(diagonal).astype(np.float64)
@@ -252,17 +250,6 @@ class Composite(Generic[ArrayT]):
         return FixedPoint(image)
 
 
-def _column_squares(problem: Any) -> Any:
-    """Squared norms of the columns of least squares or logistic regression, and the ridge.
-
-    None where the entries of the operator are not known, or the problem is of another kind.
-    """
-    if not isinstance(problem, (LeastSquares, Logistic)):
-        return None
-    squares = column_squares(problem.operator)
-    return None if squares is None else squares + problem.ridge
-
-
 def optimality(penalty: Penalty, x: Any, gradient: Any, gamma: Any) -> Any:
     """``‖x − prox_{γg}(x − γ·gradient)‖/γ``; with steps γᵢ that of ``xᵢ/√γᵢ`` for γ = 1."""
     move = x - penalty.prox(x - gamma * gradient, gamma)
@@ -277,8 +264,13 @@ def landweber(problem: Problem[ArrayT], gamma: float | None = None) -> FixedPoin
     """Landweber's iteration as a map, ``x → x − γ∇f(x)``; for least squares x + γAᵀ(b − Ax).
 
     Args:
-        problem: f.
-        gamma: γ, above 0; 1/b for the estimated upper bound b of the Hessian if not given.
+        problem: f, of x of shape (n,).
+        gamma: γ, above 0, in units of 1 / Hessian; 1/b for the estimated upper bound b of the
+            Hessian if not given.
+
+    Raises:
+        TypeError: If ``problem`` is none.
+        ValueError: If ``gamma`` is not above 0.
 
     >>> from stepfold import LeastSquares
     >>> landweber(LeastSquares(np.eye(2), np.ones(2)), 0.5).map(np.zeros(2))

@@ -15,7 +15,7 @@ from typing import Any, Self
 from stepfold._arrays import namespace, sigmoid, take
 from stepfold._checks import check_matrix, check_nonnegative
 from stepfold._typing import ArrayT, Operator
-from stepfold.operators import adjoint_of, apply, check_adjoint
+from stepfold.operators import adjoint_of, apply, check_adjoint, column_squares
 from stepfold.problems.base import Problem, check_library, check_rows
 from stepfold.spectrum import BoundsMethod, Gram, SpectralBounds, estimate_bounds
 
@@ -84,6 +84,11 @@ class Logistic(Problem[ArrayT]):
         rows: Any = x
         value = softplus(-self.margins(x)).sum(-1)
         return value + self.ridge / 2 * (rows * rows).sum(-1) if self.ridge else value
+
+    def column_squares(self) -> Any:
+        """Squared norms of the columns of A, and the ridge; None where entries are not known."""
+        squares = column_squares(self.operator)
+        return None if squares is None else squares + self.ridge
 
     def rows_of(self, places: Sequence[int]) -> Self:
         """The problem of some rows of labels."""

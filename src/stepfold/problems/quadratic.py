@@ -21,7 +21,7 @@ from stepfold._checks import check_matrix, check_nonnegative, check_square
 from stepfold._show import as_call
 from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.kernels import Sweep, least_squares_sweep, quadratic_sweep
-from stepfold.operators import adjoint_of, apply, check_adjoint
+from stepfold.operators import adjoint_of, apply, check_adjoint, column_squares
 from stepfold.problems._units import Sizes, divided, rows_divided
 from stepfold.problems.base import QuadraticProblem, check_library, check_rows
 from stepfold.spectrum import Gram
@@ -161,6 +161,11 @@ class LeastSquares(QuadraticProblem[ArrayT]):
         """A twin with another right-hand side: nothing is checked, converted or copied."""
         twin: Self = _with_rhs(self, rhs)
         return twin
+
+    def column_squares(self) -> Any:
+        """Squared norms of the columns of A, and the ridge; None where entries are not known."""
+        squares = column_squares(self.operator)
+        return None if squares is None else squares + self.ridge
 
     def rows_of(self, places: Sequence[int]) -> Self:
         """The problem of some right-hand sides."""

@@ -51,6 +51,11 @@ def jacobi_iteration(matrix: Operator, rhs: ArrayT) -> FixedPoint[ArrayT]:
 def gauss_seidel(matrix: Operator, rhs: ArrayT, *, symmetric: bool = False) -> FixedPoint[ArrayT]:
     """Gauss–Seidel: `sor` with ω = 1.
 
+    Args:
+        matrix: A, of shape (n, n).
+        rhs: b, of shape (n,) or (batch, n).
+        symmetric: Whether a backward sweep follows each forward one.
+
     >>> gauss_seidel(np.array([[2.0, 1.0], [1.0, 4.0]]), np.ones(2)).map(np.zeros(2))
     array([0.5  , 0.125])
     """

@@ -17,7 +17,11 @@ from stepfold.spectrum import SpectralBounds
 
 
 class Status(enum.Enum):
-    """How a run, or a row of its batch, ended; the value is advice."""
+    """How a run, or a row of its batch, ended; the value is advice.
+
+    >>> Status.DIVERGED.name
+    'DIVERGED'
+    """
 
     CONVERGED = "The gradient norm fell below the tolerance."
     BUDGET = (
@@ -56,6 +60,11 @@ class History(JsonRecord):
             the rows still in the run differ from the entry before.
         gaps: Duality gaps of a composite objective, shape (checks,) or (checks, batch); None where
             none is known.
+
+    >>> from stepfold import LeastSquares, SpectralBounds, chebyshev_steps, solve
+    >>> problem = LeastSquares(np.diag([1.0, 2.0]), np.array([1.0, 4.0]))
+    >>> solve(problem, chebyshev_steps(SpectralBounds(1.0, 4.0), 2)).history.num_steps[:3]
+    array([0, 2, 4])
     """
 
     num_steps: NDArray[np.int64]
@@ -151,6 +160,11 @@ class Result(Shown, JsonRecord, Generic[ArrayT]):
             None where it was not looked at.
         reason: What the status means for this kind of run, in place of the status' own advice;
             None for that.
+
+    >>> from stepfold import LeastSquares, solve
+    >>> result = solve(LeastSquares(np.diag([1.0, 2.0]), np.array([1.0, 4.0])))
+    >>> result.status.name, result.x.round(6)
+    ('CONVERGED', array([1., 2.]))
     """
 
     derived: ClassVar[tuple[str, ...]] = ("advice",)

@@ -55,7 +55,12 @@ class Units:
 def _widest(sizes: Sizes) -> float:
     """Powers of two up to which numbers are harmless."""
     # Fourth powers of entries of A are among the numbers of a run, and squares of gradients.
-    return -math.log2(sizes.tiny) / 4
+    return _range(sizes) / 4
+
+
+def _range(sizes: Sizes) -> float:
+    """Powers of two that the dtype has; of extended precision those of float64."""
+    return -math.log2(max(sizes.tiny, float(np.finfo(np.float64).tiny)))
 
 
 def unit_of_matrix(sizes: Sizes) -> int:
@@ -75,7 +80,7 @@ def check_range(problem: QuadraticProblem[Any]) -> None:
         return
     matrix, rhs = exponent_of(sizes.matrix), exponent_of(float(sizes.rhs.max()))
     hessian, term = (2 * matrix, matrix + rhs) if sizes.is_squared else (matrix, rhs)
-    if max(abs(hessian), abs(term), abs(rhs - matrix)) > -math.log2(sizes.tiny):
+    if max(abs(hessian), abs(term), abs(rhs - matrix)) > _range(sizes):
         raise ValueError(
             "`problem` must have a Hessian, a gradient and a solution that "
             f"{sizes.dtype} can hold, got entries near {2.0**matrix:.3g} in the matrix and "

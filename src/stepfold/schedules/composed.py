@@ -21,7 +21,7 @@ from itertools import chain, count, repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._checks import LONGEST_PERIOD, check_period
+from stepfold._checks import LONGEST_LIST, check_period
 from stepfold._typing import FloatArray
 from stepfold.schedules.base import SCHEDULES, Schedule, check_schedule, check_upper
 from stepfold.schedules.silver import SILVER_RATIO, silver_convex_steps
@@ -153,6 +153,9 @@ def composed_period_rate(schedule: Schedule) -> float:
         ValueError: If it is another schedule, or anytime steps that end within a silver schedule:
             the sum guarantees nothing then.
 
+    References:
+        Grimmer, Shu and Wang (arXiv:2410.16249), as `obs_f_steps`.
+
     >>> composed_period_rate(obs_f_steps(SpectralBounds(0.0, 1.0), 1))
     0.125
     """
@@ -174,7 +177,7 @@ def composed_period_rate(schedule: Schedule) -> float:
 
 
 def _schedule(bounds: SpectralBounds, period: int, family: str, name: str) -> Schedule:
-    period = check_period(period, maximum=LONGEST_PERIOD if family == "anytime" else _LONGEST)
+    period = check_period(period, maximum=LONGEST_LIST if family == "anytime" else _LONGEST)
     check_upper(f"{family.replace('-', '_')}_steps", bounds)
     with np.errstate(over="ignore"):  # the schedule refuses steps that are not finite
         steps = FAMILIES[family](period) / bounds.upper

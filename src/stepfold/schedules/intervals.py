@@ -69,6 +69,9 @@ def chebyshev_steps_for_intervals(intervals: Intervals, period: int) -> Schedule
 def minimax_period_rate(intervals: Intervals, period: int) -> float:
     """Smallest maximum of ``|p|`` over a union of intervals that any T steps can reach.
 
+    References:
+        Derived from the alternation of the Remez exchange; see `chebyshev_steps_for_intervals`.
+
     >>> round(minimax_period_rate([(1.0, 2.0), (4.0, 5.0)], 2), 12)
     0.230769230769
     """
@@ -100,7 +103,7 @@ def spectral_intervals(
     φ, where λ = (a+b)/2 − (b−a)/2 · cos φ.
 
     Args:
-        eigenvalues: Numbers above 0, shape (n,), in any order.
+        eigenvalues: Numbers above 0, shape (n,), in units of the Hessian, in any order.
         num_intervals: How many intervals to return; at most as many as distinct eigenvalues.
         margin: Each end is moved outwards by this share of itself, at least 0 and below 1. With
             none, p is so steep at a far eigenvalue that the rounding of a step misses it.

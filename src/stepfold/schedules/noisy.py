@@ -51,6 +51,9 @@ def noisy_mean_squared_error(
     Raises:
         ValueError: If ``noise`` is negative or not finite.
 
+    References:
+        Derived in ``docs/theory/measures.md``.
+
     >>> measure = SpectralMeasure([2.0], [1.0])
     >>> round(noisy_mean_squared_error([0.25], measure, noise=1.0), 12)
     0.375
@@ -144,12 +147,15 @@ def noise_aware_steps(
         noise_measure: Equal weight on each eigenvalue, if that is not μ.
 
     Returns:
-        A schedule of shape (T,) in a safe order. A step of 1e-12/λ_max does nothing: more would
-        only fit noise. Without noise it is `optimal_steps`.
+        A schedule of shape (T,), in units of 1 / Hessian, in a safe order. A step of 1e-12/λ_max
+        does nothing: more would only fit noise. Without noise it is `optimal_steps`.
 
     Raises:
         ValueError: If ``noise`` is negative or not finite, or if the measure has fewer than T
             distinct nodes above 0.
+
+    References:
+        Derived in ``docs/theory/measures.md``.
 
     >>> noise_aware_steps(SpectralMeasure([2.0], [1.0]), 1, noise=1.0).steps.round(6)
     array([0.333333])

@@ -55,6 +55,7 @@ def optimal_steps(spectrum: SpectralMeasure | SpectralBounds, period: int) -> Sc
         eigenvalue at which the rest of the polynomial is huge is then repeated.
 
     Raises:
+        TypeError: If ``spectrum`` is neither a measure nor bounds.
         ValueError: If the measure has fewer than T distinct nodes above 0: fewer steps already
             reach the smallest error, and no further step has a best size. Or if no T steps that
             were found keep the promise in float64, as for many steps and eigenvalues many decades

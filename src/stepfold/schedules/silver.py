@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from stepfold._checks import check_period
+from stepfold._checks import check_count, check_period
 from stepfold.schedules.base import SCHEDULES, Schedule, check_lower, check_upper
 from stepfold.spectrum import SpectralBounds
 
@@ -106,7 +106,7 @@ def silver_period_rate(bounds: SpectralBounds, period: int) -> float:
     >>> round(silver_period_rate(SpectralBounds(1.0, 32.0), 8) ** 2, 6)
     0.22145
     """
-    period = check_period(period)
+    period = check_count("period", period, maximum=2**53)
     check_lower("silver_period_rate", bounds)
     rate = 1.0
     # 1 − z, carried apart: its digits are lost in z once z is near 1.
@@ -134,7 +134,7 @@ def silver_convex_period_rate(bounds: SpectralBounds, period: int) -> float:
     >>> round(silver_convex_period_rate(SpectralBounds(0.0, 10.0), 7), 6)
     0.343775
     """
-    period = check_period(period)
+    period = check_count("period", period, maximum=2**53)
     if period & (period + 1):
         below = 2 ** ((period + 1).bit_length() - 1) - 1
         raise ValueError(

@@ -26,7 +26,11 @@ from stepfold._show import counted, lines
 
 
 class Certainty(enum.StrEnum):
-    """How reliable an end of the interval is."""
+    """How reliable an end of the interval is.
+
+    >>> str(SpectralBounds(1.0, 2.0).lower_certainty)
+    'assumed'
+    """
 
     GUARANTEED = "guaranteed"
     """Computed from all eigenvalues, or proved: no eigenvalue lies beyond, up to rounding."""

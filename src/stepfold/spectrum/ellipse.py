@@ -28,7 +28,7 @@ class Ellipse(JsonRecord):
     """Ellipse in the right half-plane that contains the spectrum of a real operator.
 
     Args:
-        center: d, above 0.
+        center: d, above 0, in units of the operator, as the semi-axes are.
         real_axis: a, the semi-axis along the real axis, at least 0.
         imaginary_axis: b, the semi-axis across it, at least 0.
         method: What it comes from, for people to read.
@@ -38,6 +38,10 @@ class Ellipse(JsonRecord):
     Raises:
         ValueError: Unless 0 ≤ real_axis < center < inf and 0 ≤ imaginary_axis < inf: an ellipse
             that holds or touches the origin leaves no polynomial with p(0) = 1 below 1.
+
+    References:
+        Manteuffel, The Tchebychev iteration for nonsymmetric linear systems (Numer. Math. 28,
+        1977).
 
     >>> round(Ellipse(1.0, 0.8, 0.0).rate, 12)  # the interval [0.2, 1.8], κ = 9
     0.5
@@ -118,12 +122,18 @@ def enclosing_ellipse(points: Any, **record: Any) -> Ellipse:
     Manteuffel's criterion; the ellipse is the confocal one through the worst of them.
 
     Args:
-        points: Eigenvalues or Ritz values, shape (k,); conjugates need not be given.
+        points: Eigenvalues or Ritz values, shape (k,), in units of the operator; conjugates need
+            not be given.
         record: ``method``, ``num_products`` and ``seed`` of the `Ellipse`.
 
     Raises:
+        TypeError: If ``points`` are no numbers.
         ValueError: If a point has no positive real part, or no ellipse without the origin holds
             them all.
+
+    References:
+        Manteuffel, The Tchebychev iteration for nonsymmetric linear systems (Numer. Math. 28,
+        1977).
 
     >>> ellipse = enclosing_ellipse([1 + 1j, 1 - 1j, 1.0])
     >>> round(ellipse.center, 3), round(ellipse.imaginary_axis, 3)

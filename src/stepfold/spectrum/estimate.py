@@ -126,9 +126,9 @@ def estimate_bounds(
         seed: Seed of the random start; the same seed gives the same bounds.
 
     Returns:
-        Bounds whose ends are guaranteed, estimated or assumed, each by itself. A lower end that
-        cannot be known is 0, or the shift of a `Gram`; ``lower_uncertainty`` is then 1, and what
-        is known from inside is ``reached_lower``.
+        Bounds in units of the Hessian, whose ends are guaranteed, estimated or assumed, each by
+        itself. A lower end that cannot be known is 0, or the shift of a `Gram`;
+        ``lower_uncertainty`` is then 1, and what is known from inside is ``reached_lower``.
 
     Raises:
         TypeError: If ``hessian`` is not a linear map of numbers.

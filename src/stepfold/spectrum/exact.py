@@ -32,7 +32,8 @@ def exact_eigenvalues(hessian: Operator) -> FloatArray:
     """All eigenvalues of a symmetric or Hermitian semidefinite map, ascending, of shape (n,).
 
     For a `Gram` they are squared singular values of its factor, hence accurate where they are
-    small. What rounding leaves of a zero eigenvalue is returned as 0.
+    small. They have the units of the map. What rounding leaves of a zero eigenvalue is returned
+    as 0.
 
     Raises:
         TypeError: If the entries of ``hessian`` are not known (a matrix-free operator).

@@ -19,6 +19,11 @@ def squared_error(output: Any, sample: Sample) -> Tensor:
     Raises:
         TypeError: If one of them is no tensor.
         ValueError: If the target does not have the output's shape.
+
+    >>> import torch
+    >>> from stepfold.unfolded import Sample
+    >>> squared_error(torch.zeros(1, 2), Sample(None, torch.tensor([[3.0, 1.0]]))).item()
+    5.0
     """
     if sample.target is None:
         raise ValueError(
@@ -42,10 +47,16 @@ def squared_error(output: Any, sample: Sample) -> Tensor:
 def squared_residual(output: Any, sample: Sample) -> Tensor:
     """Mean square of the gradient, or of the residual ``f(x) − x`` of a `FixedPoint`.
 
-    No target is needed: training is unsupervised.
+    No target is needed: training is unsupervised. The output has the shape (batch, n).
 
     Raises:
         TypeError: If the output is no tensor, or the data have neither.
+
+    >>> import torch
+    >>> from stepfold import FixedPoint
+    >>> from stepfold.unfolded import Sample
+    >>> squared_residual(torch.ones(1, 2), Sample(FixedPoint(lambda x: 0.5 * x))).item()
+    0.25
     """
     # A least-squares problem has both: its gradient is 0 at the solution, its residual is not.
     residual = getattr(sample.data, "gradient", None) or getattr(sample.data, "residual", None)

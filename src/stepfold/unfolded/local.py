@@ -25,10 +25,8 @@ from torch import Tensor
 from torch.autograd.functional import jacobian
 
 from stepfold._arrays import from_host, to_host
-from stepfold._checks import check_instance
 from stepfold._typing import FloatArray
 from stepfold.iterations import Iteration
-from stepfold.problems import Problem
 from stepfold.problems.base import check_rows
 from stepfold.problems.fixed_point import FixedPoint
 from stepfold.problems.jacobian import Jacobian
@@ -100,7 +98,11 @@ def local_spectra(network: UnfoldedIteration, problem: Any, x0: Any = None) -> L
     """
     check_network(network)
     if isinstance(network.iteration, Iteration):
-        check_instance("problem", problem, Problem, "as `LeastSquares(operator, rhs)` of tensors")
+        if not hasattr(problem, "gradient_step"):  # not only a `Problem` has it
+            raise TypeError(
+                f"`problem` must have gradient steps, got {type(problem).__name__}; as "
+                "`LeastSquares(operator, rhs)` of tensors"
+            )
         term = getattr(problem, "linear_term", None)
         if isinstance(term, np.ndarray):
             raise TypeError("`problem` must be made of tensors of torch, got arrays of NumPy")

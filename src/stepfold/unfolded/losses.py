@@ -149,6 +149,10 @@ class SampledLoss:
     Raises:
         TypeError: If ``sampler`` or ``criterion`` cannot be called.
         ValueError: If ``discount`` is out of range.
+
+    >>> from stepfold.unfolded import GaussianLeastSquares
+    >>> SampledLoss(GaussianLeastSquares(np.eye(3), batch_size=2)).discount
+    0.0
     """
 
     def __init__(
@@ -263,6 +267,10 @@ class SpectralLoss:
 
     Raises:
         ValueError: If ``noise`` is negative or not finite.
+
+    >>> from stepfold import SpectralMeasure
+    >>> SpectralLoss(SpectralMeasure([1.0, 3.0], [0.5, 0.5]), batch_size=8).measure.nodes
+    array([1., 3.])
     """
 
     def __init__(

@@ -40,6 +40,11 @@ class HeldOut:
     Raises:
         TypeError: If ``loss`` cannot be called, or a count is not an integer.
         ValueError: If a count is not positive.
+
+    >>> from stepfold import SpectralMeasure
+    >>> from stepfold.unfolded import SpectralLoss
+    >>> HeldOut(SpectralLoss(SpectralMeasure([1.0], [1.0])), patience=3).every
+    50
     """
 
     loss: Loss | Sampler

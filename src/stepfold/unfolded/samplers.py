@@ -37,6 +37,9 @@ class Sample(NamedTuple):
         target: What the network should return, say x* of shape (batch, n); None for losses that
             need none.
         start: Where the network starts; 0 in the shape of ``target`` if not given.
+
+    >>> Sample(data=None, target=np.zeros((4, 2))).start is None
+    True
     """
 
     data: Any
@@ -59,6 +62,10 @@ class GaussianLeastSquares:
             of 2mn multiplications a layer, for the rounding of a squared condition number.
         dtype: Floating-point type of the tensors.
         device: Where they are; the CPU if not given.
+
+    Raises:
+        TypeError: If ``operator`` is not an array of NumPy.
+        ValueError: If a number is out of range.
 
     >>> sampler = GaussianLeastSquares(np.eye(3), batch_size=2)
     >>> problem, target = sampler(np.random.default_rng(0))

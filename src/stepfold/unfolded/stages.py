@@ -23,6 +23,9 @@ class Stage:
 
     Raises:
         ValueError: If a count is not positive, or ``first_layer`` is not a layer of the stage.
+
+    >>> Stage(num_layers=3, num_iterations=100).first_layer
+    0
     """
 
     num_layers: int

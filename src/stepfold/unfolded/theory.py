@@ -37,7 +37,7 @@ class TheoryStart:
     """What `theory_start` has set.
 
     Args:
-        schedule: Steps of all layers.
+        schedule: Steps of all layers, shape (T,).
         parameters: The other values, as `UnfoldedIteration.learned` gives them.
         bounds: Interval of the Chebyshev steps, in the units of ``1 / γ``; of ``I − J`` where the
             layers have a parameter "relaxation". A single point if all values have stayed.

@@ -39,6 +39,10 @@ class LsqResult(NamedTuple):
 
     With k right-hand sides ``x`` has as many columns (or rows, if ``b`` has), and the norms and
     ``istop`` have shape (k,).
+
+    >>> found = lsq_chebyshev(np.diag([1.0, 2.0]), np.array([1.0, 4.0]))
+    >>> found.x.round(6)
+    array([1., 2.])
     """
 
     x: Any

@@ -35,10 +35,11 @@
       gridcolor: line,
       linecolor: colour("--quiet"),
       zeroline: false,
-      title: { text: wrapped(given.title.text, room), standoff: 8 },
+      title: { text: wrapped(given.title.text, room), standoff: 8, font: { size: 13 } },
     });
     const layout = {
-      xaxis: axis(spec.layout.xaxis, plot.clientWidth - 60),
+      // A title stands below the middle of the axes, which labels of the other axis push aside.
+      xaxis: axis(spec.layout.xaxis, plot.clientWidth - 120),
       yaxis: axis(spec.layout.yaxis, plot.clientHeight - 90),
       font: { color: ink, size: 13, family: "system-ui, sans-serif" },
       hoverlabel: { bgcolor: colour("--card"), bordercolor: line, font: { color: ink }, namelength: -1 },
@@ -83,7 +84,9 @@
         const format = span < 3 ? "~g" : "";
         // Powers of ten, every so many; between them 2 and 5 where there are few; plotly's choice
         // within one decade.
-        const factors = span >= 3 ? Math.ceil(span / 8) : span > 0.9 ? "D2" : null;
+        const most = name === "xaxis" ? Math.max(3, Math.min(8, plot.clientWidth / 60)) : 8;
+        const few = span < 3 && 3 * span <= 1.3 * most;
+        const factors = !few ? Math.ceil(span / most) : span > 0.9 ? "D2" : null;
         if (format !== tickformat) change[`${name}.tickformat`] = format;
         if (factors !== (dtick ?? null)) {
           Object.assign(change, { [`${name}.dtick`]: factors, [`${name}.tick0`]: null });
@@ -126,6 +129,18 @@
       if ("zoom" in button.dataset) zoom(Number(button.dataset.zoom));
     });
     dark.addEventListener("change", draw);
+    // A phone that is turned has room for other lines of a title, and for other ticks; plotly.js
+    // fits the axes themselves.
+    let width = plot.clientWidth;
+    new ResizeObserver(() => {
+      if (plot.clientWidth === width || !plot.layout) return;
+      width = plot.clientWidth;
+      const { layout } = themed(spec, plot);
+      Plotly.relayout(plot, {
+        "xaxis.title.text": layout.xaxis.title.text,
+        "yaxis.title.text": layout.yaxis.title.text,
+      });
+    }).observe(plot);
     figure.querySelector(".controls").hidden = false;
     return draw().then(() => plot.on("plotly_relayout", suitTicks));
   }

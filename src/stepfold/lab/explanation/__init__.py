@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from stepfold.lab.explanation.own import explain_layers
+from stepfold.lab.explanation.photograph import check_shape, pictures_section
 from stepfold.lab.explanation.sections import (
     prediction_section,
     spectrum_section,
@@ -16,8 +17,15 @@ from stepfold.lab.explanation.sections import (
     tools_section,
     trial_section,
 )
-from stepfold.lab.explanation.subject import LONGEST_OPTIMAL, TRIAL_PATIENCE, TRIAL_STEPS, Subject
+from stepfold.lab.explanation.subject import (
+    DRAWN_NODES,
+    LONGEST_OPTIMAL,
+    TRIAL_PATIENCE,
+    TRIAL_STEPS,
+    Subject,
+)
 from stepfold.lab.explanation.training import explain_run
+from stepfold.lab.explanation.trust import trust, trust_section
 from stepfold.lab.outcome import Outcome
 from stepfold.measure import SpectralMeasure, lanczos_measure
 from stepfold.planner import Plan, plan
@@ -39,6 +47,7 @@ def explain_problem(
     period: int | None = None,
     bounds: SpectralBounds | None = None,
     try_rhs: bool = True,
+    shape: tuple[int, int] | None = None,
 ) -> Outcome:
     """Spectrum, recommended steps, predictions and, if wanted, a trial, as sections of a report.
 
@@ -50,24 +59,31 @@ def explain_problem(
         period: T; the planner's choice if not given.
         bounds: Interval of the eigenvalues that matter; estimated if not given.
         try_rhs: Whether to run the schedules, and conjugate gradients, on the right-hand side.
+        shape: Rows and columns of the picture that the unknowns are, if they are one; it is shown.
 
     Raises:
-        ValueError: As `plan` does; or if the right-hand side to try leaves nothing to do.
+        ValueError: As `plan` does; if the right-hand side to try leaves nothing to do, or the
+            unknowns are no picture of ``shape``.
     """
+    check_shape(problem, shape)
     if try_rhs and not np.any(problem.linear_term):
         raise ValueError(
             "the right-hand side makes the gradient at 0 vanish: x = 0 is the solution, and there "
             "is nothing to try; leave the right-hand side out to have the matrix explained"
         )
     advice = plan(problem, rtol=rtol, period=period, bounds=bounds)
-    measure = _measure(problem, advice, of_gradient=try_rhs)
-    subject = Subject(problem, name, why, advice, measure, _schedules(advice, measure))
+    # Without a right-hand side the optimal steps are made from it, and take more nodes.
+    spectrum = _spectrum(problem, advice, DRAWN_NODES if try_rhs else _num_nodes(advice))
+    measure = _gradient_measure(problem, advice) if try_rhs else spectrum
+    schedules = _schedules(advice, measure)
+    subject = Subject(problem, name, why, advice, spectrum, measure, schedules, shape=shape)
     if try_rhs:
         subject = _tried(subject)
-    bounds = advice.bounds
     sections = [spectrum_section(subject), steps_section(subject), prediction_section(subject)]
     if try_rhs:
-        sections.append(trial_section(subject))
+        sections += [trial_section(subject), trust_section(subject)]
+        if shape is not None:
+            sections.insert(0, pictures_section(subject))
     sections.append(tools_section(subject))
     return Outcome(
         name="explain",
@@ -78,6 +94,7 @@ def explain_problem(
         records={
             "plan": advice,
             "spectrum": measure,
+            **({"trust": trust(subject)} if try_rhs else {}),
             **{
                 f"schedules/{schedule.name.replace(', ', '-').replace(' ', '-').lower()}": schedule
                 for schedule in subject.schedules.values()
@@ -86,12 +103,18 @@ def explain_problem(
     )
 
 
-def _measure(problem: QuadraticProblem[Any], advice: Plan, *, of_gradient: bool) -> SpectralMeasure:
-    """How the gradient at 0, or a random one, is spread over the eigenvalues that matter."""
+def _gradient_measure(problem: QuadraticProblem[Any], advice: Plan) -> SpectralMeasure:
+    """How the gradient at 0 is spread over the eigenvalues."""
+    return lanczos_measure(problem.hessian, num_nodes=_num_nodes(advice), start=problem.linear_term)
+
+
+def _num_nodes(advice: Plan) -> int:
+    return min(advice.schedule.period, LONGEST_OPTIMAL) + 1
+
+
+def _spectrum(problem: QuadraticProblem[Any], advice: Plan, num_nodes: int) -> SpectralMeasure:
+    """How the eigenvalues that matter are spread; a random gradient has such a measure."""
     bounds = advice.bounds
-    num_nodes = min(advice.schedule.period, LONGEST_OPTIMAL) + 1
-    if of_gradient:
-        return lanczos_measure(problem.hessian, num_nodes=num_nodes, start=problem.linear_term)
     if fits_dense_eigensolver(problem.hessian):
         values = exact_eigenvalues(problem.hessian)
         # A kernel plays no part where the lower bound is above 0; see `relevant_bounds`.

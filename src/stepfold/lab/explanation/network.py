@@ -175,8 +175,7 @@ def _values_section(steps: FloatArray, parameters: Mapping[str, Any]) -> Section
     return Section(
         "What was learned",
         (
-            f"{', '.join(['Steps', *(curve.label for curve in curves[1:])])} by layer. A "
-            "zig-zag of long and short steps is what Chebyshev steps do, in another order: long "
+            "A zig-zag of long and short steps is what Chebyshev steps do, in another order: long "
             "ones serve directions of little curvature, and short ones repair what they do to the "
             "rest.",
             *(
@@ -193,6 +192,7 @@ def _values_section(steps: FloatArray, parameters: Mapping[str, Any]) -> Section
             Axis("layer"),
             Axis("value", log=smallest > 0),
         ),
+        caption=f"{', '.join(['Steps', *(curve.label for curve in curves[1:])])} by layer.",
     )
 
 
@@ -273,7 +273,7 @@ def loss_section(run: TrainingRun, *sentences: str) -> Section:
         )
     return Section(
         "Over training",
-        ("The loss of each mini-batch, as it was recorded.", *sentences),
+        sentences,
         figure=Figure(
             "training",
             "Loss over training",
@@ -282,6 +282,7 @@ def loss_section(run: TrainingRun, *sentences: str) -> Section:
             Axis("mini-batch"),
             Axis("loss", log=bool(losses.min() > 0)),
         ),
+        caption="The loss of each mini-batch, as it was recorded.",
     )
 
 

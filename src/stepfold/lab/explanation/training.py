@@ -23,6 +23,8 @@ from stepfold.schedules import Schedule
 UNSAFE = 1e3
 # A step below this share of 1/λ_max does nothing.
 IDLE = 1e-9
+# A curve that multiplies an error by more than this leaves its figure.
+CEILING = 100.0
 # Relative difference from the error that training recorded that is more than rounding.
 SAME = 1e-6
 
@@ -298,13 +300,11 @@ def _polynomial_section(learned: Learned) -> Section:
     return Section(
         "What they do to each eigenvalue",
         (
-            "The residual polynomial ∏(1 − γₜλ), in absolute value. "
-            + (
-                "With noise it should not vanish: where eigenvalues are small, what is fitted of "
-                "the noise weighs more than what is left of the error."
+            (
+                "With noise the residual polynomial should not vanish: where eigenvalues are "
+                "small, what is fitted of the noise weighs more than what is left of the error."
                 if learned.noise
-                else "Where the learned one stands above the optimal one, training has not yet "
-                "paid attention."
+                else "Training weighs each eigenvalue by the share of the error that it holds."
             ),
         ),
         figure=Figure(
@@ -320,7 +320,14 @@ def _polynomial_section(learned: Learned) -> Section:
                 emphasis=("learned",),
             ),
             Axis("eigenvalue λ", log=is_positive),
-            Axis("|∏ (1 − γₜ λ)|", log=True, floor=floor),
+            Axis("|∏ (1 − γₜ λ)|", log=True, floor=floor, ceiling=CEILING),
+        ),
+        caption="The residual polynomial ∏(1 − γₜλ), in absolute value."
+        + (
+            ""
+            if learned.noise
+            else " Where the learned one stands above the optimal one, training has not yet paid "
+            "attention."
         ),
     )
 
@@ -343,17 +350,16 @@ def _training_section(learned: Learned) -> Section:
     return Section(
         "Over training",
         (
-            "Mean squared error and squared spectral radius at the end of each stage"
-            + (
-                ". "
+            (
+                ""
                 if learned.noise
-                else ". Where all eigenvalues count alike, MSE ≤ ρ² ≤ n·MSE: a smaller MSE lowers "
-                "a bound on ρ, not always ρ itself. "
+                else "Where all eigenvalues count alike, MSE ≤ ρ² ≤ n·MSE: a smaller MSE lowers a "
+                "bound on ρ, not always ρ itself. "
             )
             + (
-                "The radius fell at every stage."
+                "The spectral radius ρ fell at every stage."
                 if ratio < 1
-                else "The radius did not fall at every stage."
+                else "The spectral radius ρ did not fall at every stage."
             ),
         ),
         figure=Figure(
@@ -368,4 +374,5 @@ def _training_section(learned: Learned) -> Section:
             Axis("stage"),
             Axis("value at its end", log=True),
         ),
+        caption="Mean squared error and squared spectral radius at the end of each stage.",
     )

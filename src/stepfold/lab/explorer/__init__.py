@@ -89,6 +89,9 @@ def explorer_script(entry: str) -> str:
 
     Raises:
         ValueError: If there is no such module.
+
+    >>> isinstance(explorer_script("compute.js"), str)
+    True
     """
     folder = resources.files(__name__) / "js"
     modules = {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}

@@ -25,6 +25,13 @@ class MeasuredSpectrum:
         bounds: Interval to make Chebyshev steps for.
         note: How it was found, for people to read.
         lines: Python lines that define ``measure`` and ``bounds`` anew.
+
+    Raises:
+        ValueError: If ``measure`` has too many nodes, or one at 0.
+
+    >>> measure, bounds = SpectralMeasure([1.0, 2.0], [0.5, 0.5]), SpectralBounds(1.0, 2.0)
+    >>> MeasuredSpectrum(measure, bounds, "given", ()).note
+    'given'
     """
 
     measure: SpectralMeasure
@@ -58,6 +65,10 @@ class LearnedSteps:
         name: What to call the run.
         schedule: Its steps after training.
         by_length: Steps that the training had found when it was T layers deep, by T.
+
+    >>> from stepfold import Schedule
+    >>> LearnedSteps("mine", Schedule([0.5, 1.0])).schedule.period
+    2
     """
 
     name: str
@@ -81,6 +92,9 @@ class Subject:
         title: One line for the page's head.
         measured: A spectrum to offer beside those of theory, and to start with.
         run: Learned steps to show beside the others.
+
+    >>> Subject(title="My matrix").title
+    'My matrix'
     """
 
     title: str = "Gradient descent with T steps that repeat, on a spectrum of your choice"

@@ -44,6 +44,14 @@ def find_runs(roots: Iterable[str | os.PathLike[str]]) -> Found:
 
     Raises:
         FileNotFoundError: If a folder is not there, or there is no run in any of them.
+
+    >>> import tempfile
+    >>> from stepfold.lab import Outcome
+    >>> from stepfold.lab.report import write_run
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = write_run(Outcome("A title", "A summary.", ()), f"{folder}/mine", seconds=1.0)
+    ...     [entry.slug for entry in find_runs([folder]).entries]
+    ['mine']
     """
     entries: list[Entry] = []
     failures: list[str] = []
@@ -112,6 +120,14 @@ def write_site(found: Found, folder: str | os.PathLike[str], *, force: bool = Fa
             that is not a site.
         OSError: If nothing can be written there, or a figure of a run is gone.
         ModuleNotFoundError: If matplotlib or plotly is missing.
+
+    >>> import tempfile
+    >>> from stepfold.lab import Outcome
+    >>> from stepfold.lab.report import write_run
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = write_run(Outcome("A title", "A summary.", ()), f"{folder}/mine", seconds=1.0)
+    ...     write_site(find_runs([folder]), f"{folder}/site").name
+    'index.html'
     """
     return _folder.write_folder(folder, _SITE, lambda draft: _fill(draft, found), force=force)
 
@@ -121,7 +137,8 @@ def _fill(folder: Path, found: Found) -> None:
     assets.mkdir()
     (assets / "plotly.min.js").write_text(_plotly_script(), encoding="utf-8")
     (assets / "style.css").write_text(style_sheet(), encoding="utf-8")
-    (assets / "site.js").write_text(asset("site.js"), encoding="utf-8")
+    for script in ("site.js", "copy.js"):
+        (assets / script).write_text(asset(script), encoding="utf-8")
     for position, entry in enumerate(found.entries):
         neighbours = (
             found.entries[position - 1] if position else None,

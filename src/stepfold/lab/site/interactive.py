@@ -56,12 +56,11 @@ def _legend(figure: Figure) -> str:
         _line(level_style(level.label)[1], LEVEL_DASHES[index % len(LEVEL_DASHES)][2], 1.4)
         for index, level in enumerate(figure.levels)
     ]
-    labels = [curve.label for curve in figure.curves] + [level.label for level in figure.levels]
     return "\n".join(
         f'<li><button type="button" aria-pressed="true" data-trace="{index}">'
         f'<svg class="sample" viewBox="0 0 32 12" aria-hidden="true">{sample}</svg>'
         f"{html.escape(label)}</button></li>"
-        for index, (sample, label) in enumerate(zip(samples, labels, strict=True))
+        for index, (sample, label) in enumerate(zip(samples, figure.labels, strict=True))
     )
 
 
@@ -81,7 +80,8 @@ def _line(variable: str, dashes: str, width: float) -> str:
 def _numbers(figure: Figure) -> str:
     """The numbers as a table, folded away; nothing where curves have points of their own."""
     first, *others = figure.curves
-    if first.x.size > LONGEST_TABLE or not all(np.array_equal(first.x, c.x) for c in others):
+    is_long = first.x.size > LONGEST_TABLE or len(set(first.x.tolist())) < first.x.size
+    if is_long or not all(np.array_equal(first.x, c.x) for c in others):
         return ""
     rows = (
         [f'<th scope="row">{x:.6g}</th>', *(f"<td>{_shown(c.y[row])}</td>" for c in figure.curves)]

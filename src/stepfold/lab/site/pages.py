@@ -110,6 +110,7 @@ def run_page(entry: Entry, neighbours: tuple[Entry | None, Entry | None]) -> str
     scripts = (
         '<script defer src="../assets/plotly.min.js"></script>'
         '<script defer src="../assets/site.js"></script>'
+        '<script defer src="../assets/copy.js"></script>'
     )
     return page(
         entry.run.outcome.title,

@@ -118,16 +118,17 @@ def _axis(axis: Axis, name: str, figure: Figure) -> dict[str, Any]:
     high = max(values, default=0.0)
     if axis.log and high > 0:
         layout |= {"type": "log", "exponentformat": "power"}
-        low = min(v for v in values if v > 0) if axis.floor is None else axis.floor
+        ends = min(v for v in values if v > 0), high
+        low, high = axis.limits(*ends)
         # As matplotlib's: within three decades powers of ten are too few to read values from;
         # within one, plotly's own choice is a linear one.
         if high < 1e3 * low:
             layout |= {"tickformat": "~g"} | ({} if high < 8 * low else {"dtick": "D2"})
         else:
             layout["dtick"] = math.ceil(math.log10(high / low) / 8)
-        if axis.floor is not None:
-            low, top = math.log10(axis.floor), math.log10(high)
-            layout["range"] = [low, top + 0.05 * (top - low)]
+        if (low, high) != ends or axis.floor is not None:
+            bottom, top = math.log10(low), math.log10(high)
+            layout["range"] = [bottom, top + 0.05 * (top - bottom)]
     return layout
 
 

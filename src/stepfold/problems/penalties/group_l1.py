@@ -27,7 +27,7 @@ class GroupL1(WeightedNorm):
 
     Args:
         weight: μ, at least 0: a number, or one for each group, in ascending order of labels.
-        groups: For each of the n entries the label of its group, any integers.
+        groups: For each of the n entries the label of its group, any integers, shape (n,).
 
     Raises:
         TypeError: If labels are not integers.

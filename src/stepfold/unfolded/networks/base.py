@@ -62,6 +62,9 @@ class TrainingSettings:
     Raises:
         TypeError: If a value is of another type, such as a number in quotes.
         ValueError: If there is no such strategy or optimiser, or a number is out of range.
+
+    >>> TrainingSettings(num_iterations=100).optimizer
+    'adam'
     """
 
     strategy: str = "incremental"

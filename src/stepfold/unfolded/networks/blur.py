@@ -53,7 +53,7 @@ class BlurredPatches:
     """Sampler of square patches of photographs, blurred and noisy.
 
     Args:
-        pictures: Grey pictures with values from 0 to 1.
+        pictures: Grey pictures with values from 0 to 1, of shape (height, width).
         side: Rows and columns of a patch.
         width: Standard deviation of the blur in pixels.
         noise: That of the noise.
@@ -61,6 +61,10 @@ class BlurredPatches:
 
     Raises:
         ValueError: If a number is out of range, or a picture is smaller than a patch.
+
+    >>> sampler = BlurredPatches([np.ones((40, 40))], side=8, batch_size=2)
+    >>> tuple(sampler(np.random.default_rng(0)).target.shape)[0]
+    2
     """
 
     def __init__(

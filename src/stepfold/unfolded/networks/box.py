@@ -61,6 +61,9 @@ class BoxLeastSquares:
 
     Raises:
         ValueError: If a number is out of range.
+
+    >>> tuple(BoxLeastSquares(2, 4, num_problems=10, batch_size=5).matrix.shape)
+    (4, 2)
     """
 
     def __init__(
@@ -114,6 +117,7 @@ def box_least_squares(
 
     Raises:
         ArithmeticError: If that takes more than ``max_iterations`` sweeps.
+        ValueError: If shapes do not fit, or a column of ``matrix`` is zero.
 
     >>> box_least_squares(np.eye(2), np.array([[0.5, -3.0]]))
     array([[ 0.5, -1. ]])
@@ -163,6 +167,9 @@ class BinarySignals:
 
     Raises:
         ValueError: If a number is out of range.
+
+    >>> tuple(BinarySignals(4, 6, batch_size=2).matrix.shape)
+    (6, 4)
     """
 
     def __init__(

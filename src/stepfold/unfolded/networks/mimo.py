@@ -36,7 +36,14 @@ from stepfold.unfolded.samplers import Sample
 
 
 class Channel(NamedTuple):
-    """A channel and what was received through it, turned so that ``HHᵀ`` is diagonal."""
+    """A channel and what was received through it, turned so that ``HHᵀ`` is diagonal.
+
+    Args:
+        matrix: H, turned, shape (k, 2 num_sending), k its rank at most.
+        gains: The diagonal of ``HHᵀ``, shape (k,).
+        received: What was received, turned, shape (batch, k).
+        noise_variance: Variance of an entry of the noise.
+    """
 
     matrix: Tensor
     """UᵀH, real, shape (2m, 2n), with orthogonal rows."""

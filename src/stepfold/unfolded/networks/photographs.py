@@ -17,6 +17,8 @@ HELD_OUT = ("camera", "coffee", "moon")
 def photographs(names: Sequence[str]) -> list[FloatArray]:
     """Grey photographs with values from 0 to 1, at half the size that scikit-image ships.
 
+    Each has the shape (height, width).
+
     Raises:
         ModuleNotFoundError: If scikit-image is not installed.
         ValueError: If it has no such photograph.

@@ -106,6 +106,9 @@ class JacobiSystems:
         matrix: P, shape (n, n).
         eigenvalues: Those of ``D⁻¹P``, D the diagonal of P, in ascending order.
         bounds: Their ends.
+
+    >>> JacobiSystems(4, batch_size=2).matrix.shape
+    (4, 4)
     """
 
     def __init__(

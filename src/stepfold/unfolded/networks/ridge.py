@@ -74,6 +74,9 @@ def _ridge_layer(x: Tensor, params: LayerParameters, data: Seen) -> Tensor:
 def ridge_error(steps: Any, ridges: Any, measure: SpectralMeasure, noise: float) -> float:
     """Mean squared error of layers with these steps and ridge terms, relative to ``E‖x‖²``; exact.
 
+    Raises:
+        ValueError: If there is neither one ridge term nor one for each step.
+
     >>> measure = SpectralMeasure([1.0], [1.0])
     >>> round(ridge_error([0.5], [1.0], measure, 1.0), 12)  # the Wiener filter
     0.5

@@ -35,13 +35,16 @@ def posterior_mean(values: Tensor, variance: Any, *, density: float) -> Tensor:
     """Mean of x given ``x + noise``, where x is 0, or standard normal with probability ``density``.
 
     Args:
-        values: x with its noise.
+        values: x with its noise, of any shape.
         variance: Of the noise, positive; a tensor that broadcasts against ``values``.
         density: Probability of a non-zero.
 
     Returns:
         ``values / (1 + variance)`` times the probability of a non-zero given ``values``. That is
         computed from log-odds, which neither overflow nor become 0/0 for large values.
+
+    Raises:
+        ValueError: If ``density`` is not between 0 and 1, or ``variance`` does not broadcast.
 
     References:
         Ito, Takabe and Wadayama, Trainable ISTA for Sparse Signal Recovery (arXiv:1801.01978), on
@@ -74,6 +77,10 @@ class TistaStep:
 
     Args:
         signals: A, the noise variance and the density, all known to the network.
+
+    >>> from stepfold.unfolded.networks.sparse_signals import SparseSignals
+    >>> callable(TistaStep(SparseSignals(20, 10, batch_size=4)))
+    True
     """
 
     def __init__(self, signals: SparseSignals) -> None:
