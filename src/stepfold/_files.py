@@ -28,7 +28,7 @@ def write_array(file: IO[bytes], array: Any) -> None:
     Raises:
         OSError: If nothing more can be written there.
     """
-    np.save(_PlainFile(file), array)  # type: ignore[arg-type]
+    np.save(_PlainFile(file), array)
 
 
 @contextlib.contextmanager
