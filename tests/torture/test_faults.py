@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import stepfold
+from stepfold._files import remove_abandoned, replacing
 
 HERE = Path(__file__).parent
 SOURCE = str(Path(stepfold.__file__).parent.parent)
@@ -53,3 +54,22 @@ def test_an_array_cut_short_by_a_full_disk_takes_no_place(tmp_path) -> None:
     )
     assert "File too large" in done.stderr
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs locks of files")
+def test_drafts_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path) -> None:
+    (tmp_path / ".stepfold-abcdefgh").write_bytes(b"half")
+    (tmp_path / ".stepfold-draft-x").mkdir()
+    (tmp_path / ".stepfold-younger1").write_bytes(b"half")
+    os.utime(tmp_path / ".stepfold-abcdefgh", (0, 0))
+    with replacing(tmp_path / "x.npy", prefix=".stepfold-") as file:
+        os.utime(_draft(tmp_path), (0, 0))  # a long time at work
+        remove_abandoned(tmp_path, ".stepfold-")
+        file.write(b"whole")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".stepfold-draft-x", ".stepfold-younger1", "x.npy"]
+
+
+def _draft(folder: Path) -> Path:
+    names = {".stepfold-abcdefgh", ".stepfold-draft-x", ".stepfold-younger1"}
+    return next(path for path in folder.iterdir() if path.name not in names)
