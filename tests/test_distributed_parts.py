@@ -79,7 +79,13 @@ def spoil_twice(folder: Path) -> None:
     (folder / "parts.json").write_text(text.replace("part-00003", "part-00002"))
 
 
+def spoil_name(folder: Path) -> None:
+    text = (folder / "parts.json").read_text()
+    (folder / "parts.json").write_text(text.replace('"part-00001.npy"', "1.5"))
+
+
 SPOILT = [
+    (spoil_name, ValueError, r"parts\.json is damaged .*`file` must be a string, got 1\.5"),
     (spoil_twice, ValueError, r"must name each file once, got 'part-00002\.npy' twice"),
     (spoil_missing, FileNotFoundError, r"part-00001\.npy is missing"),
     (spoil_shape, ValueError, r"does not fit .*part-00001\.npy.*\(1, 30\).*\(3, 30\)"),

@@ -276,7 +276,10 @@ def _opened(path: Path, axis: int) -> Parts:
     try:
         record = json.loads((path / LIST).read_text())
         found, dtype = record["format"], np.dtype(record["dtype"])
-        listed = [(one["file"], tuple(map(int, one["shape"]))) for one in record["parts"]]
+        listed = [
+            (check_text("file", one["file"]), tuple(map(int, one["shape"])))
+            for one in record["parts"]
+        ]
         whole = listed[0][1]
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path / LIST} is damaged ({error!r}); write it again") from None
