@@ -84,7 +84,13 @@ def spoil_name(folder: Path) -> None:
     (folder / "parts.json").write_text(text.replace('"part-00001.npy"', "1.5"))
 
 
+def spoil_dtype(folder: Path) -> None:
+    text = (folder / "parts.json").read_text()
+    (folder / "parts.json").write_text(text.replace('"float64"', f'"({"9" * 5000},)f"'))
+
+
 SPOILT = [
+    (spoil_dtype, ValueError, r"parts\.json is damaged"),
     (spoil_name, ValueError, r"parts\.json is damaged .*`file` must be a string, got 1\.5"),
     (spoil_twice, ValueError, r"must name each file once, got 'part-00002\.npy' twice"),
     (spoil_missing, FileNotFoundError, r"part-00001\.npy is missing"),

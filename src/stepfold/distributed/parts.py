@@ -283,6 +283,8 @@ def _opened(path: Path, axis: int) -> Parts:
         whole = listed[0][1]
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path / LIST} is damaged ({error!r}); write it again") from None
+    except SyntaxError:  # NumPy reads some names of dtypes as Python
+        raise ValueError(f"{path / LIST} is damaged (no dtype); write it again") from None
     if found != FORMAT:
         raise ValueError(f"{path / LIST} must be of format {FORMAT!r}, got {found!r}")
     parts: list[Part] = []
