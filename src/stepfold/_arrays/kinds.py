@@ -92,7 +92,8 @@ def dtype_kind(dtype: Any) -> str:
     if kind is not None and kind != "V":  # NumPy's letter for the bfloat16 of others
         return str(kind)
     name = name_of(dtype)
-    for start, letter in (("complex", "c"), ("int", "i"), ("uint", "u"), ("bool", "b")):
+    starts = (("complex", "c"), ("int", "i"), ("uint", "u"), ("bool", "b"), ("void", "V"))
+    for start, letter in starts:
         if name.startswith(start):
             return letter
     return "f"

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._arrays import dtype_kind, is_numpy, is_torch, library, zeros_like
+from stepfold._arrays import dtype_kind, is_numpy, is_torch, library, without_labels, zeros_like
 from stepfold._checks import check_nonnegative
 from stepfold._typing import ArrayT
 from stepfold.distributed.agreement import agree, largest_sizes, made_alike
@@ -188,6 +188,7 @@ class ShardedFixedPoint(FixedPoint[ArrayT]):
 
 
 def _local_problem(operator: Any, rhs: Any, memory: int) -> Any:
+    operator = without_labels("operator", operator)
     shape = getattr(operator, "shape", None)
     if shape is not None and len(shape) == 2 and shape[0] == 0:
         raise ValueError(
