@@ -12,7 +12,7 @@ OPTIONS ?=
 # Which of tests/kernels.py's settings; all of them if none is named.
 KERNELS ?=
 
-.PHONY: help env demo test test-slow test-kernels lint format docs notebooks bench clean
+.PHONY: help env demo test test-slow torture test-kernels lint format docs notebooks bench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,11 @@ test: $(STAMP)  ## Run the tests (a few minutes); gets a Chromium for those that
 test-slow: $(STAMP)  ## Run the long tests as well
 	$(BIN)/python tests/chromium.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'slow or not slow' $(OPTIONS)
+
+torture: $(STAMP)  ## Kill, starve and overload it, and judge 10 000 verdicts (an hour or two)
+	$(BIN)/python tests/torture/faults.py
+	$(BIN)/python tests/torture/verdicts.py --count 10000
+	$(BIN)/python tests/torture/load.py
 
 test-kernels: $(STAMP)  ## Run what computes as other processors would (KERNELS="Nehalem Zen")
 	$(BIN)/python tests/kernels.py $(KERNELS)

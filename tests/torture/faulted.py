@@ -12,7 +12,7 @@ import resource
 import signal
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ import stepfold.unfolded
 
 # Whose effects are drawn: they end a process at once, at the next instruction, or ask it to end.
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
-SECONDS = 120  # after which a child that hangs is killed, and the fault counts as one that hangs
+SECONDS = 600  # after which a child that hangs is killed, and the fault counts as one that hangs
 
 
 @dataclass(frozen=True)
@@ -125,22 +125,24 @@ def _inside(
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     before()
+    for number_of_stream, name in ((1, "stdout"), (2, "stderr")):
+        try:
+            setattr(sys, name, open(number_of_stream, "w", closefd=False))  # noqa: SIM115
+        except OSError:
+            setattr(sys, name, None)  # as Python has it where one is closed
     made = [0]
 
     def count(frame: Any, event: str, argument: Any) -> None:
-        if event == "call":
-            made[0] += 1
-            if made[0] == at:
-                os.kill(os.getpid(), number)
+        made[0] += 1
+        if made[0] == at:
+            os.kill(os.getpid(), number)
 
     code = 0
     if writer is not None:
-        sys.setprofile(count)
+        sys.settrace(count)  # called for calls only, as it returns no function for the lines
     try:
         work()
     except SystemExit as end:
@@ -148,10 +150,10 @@ def _inside(
     except BaseException:  # noqa: BLE001
         import traceback
 
-        sys.setprofile(None)
+        sys.settrace(None)
         traceback.print_exc()
         code = 71
-    sys.setprofile(None)
+    sys.settrace(None)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
@@ -173,9 +175,7 @@ def warm(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-@contextlib.contextmanager
-def file_limit(size: int) -> Iterator[None]:
+def file_limit(size: int) -> None:
     """No file of this process may grow beyond so many bytes."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-    yield

@@ -107,13 +107,14 @@ JOBS: dict[str, Job] = {
 INPUTS = ("A.npy", "b.npy", "runs")
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, *, with_runs: bool = True) -> None:
     """A folder with the inputs of every job: a matrix, a right-hand side and two runs."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(3)
     np.save(folder / "A.npy", rng.standard_normal((60, 40)))
     np.save(folder / "b.npy", rng.standard_normal(60))
-    for name in ("rates", "order"):
+    (folder / "runs").mkdir()
+    for name in ("rates", "order") if with_runs else ():
         end = child(folder, command("run", name, "--quick", "-o", f"runs/{name}"), counts=False)
         assert end.code == 0, end.text
 
@@ -145,11 +146,13 @@ def stopped(source: Path, folder: Path, job: Job, at: int, number: int, answer: 
     return "" if job.answer(folder) == answer else "another answer than without the fault"
 
 
-def series(root: Path, names: list[str], count: int, seed: int) -> dict[str, Any]:
-    """So many faults, shared out among the jobs; how many went well, and what did not."""
-    rng = np.random.default_rng(seed)
+def series(root: Path, names: list[str], first: int, count: int, seed: int) -> dict[str, Any]:
+    """So many faults, shared out among the jobs; how many went well, and what did not.
+
+    A fault depends on the seed and its number alone.
+    """
     source = root / "source"
-    prepare(source)
+    prepare(source, with_runs="report" in names)
     whole: dict[str, tuple[int, Any]] = {}
     for name in names:
         if name in JOBS:
@@ -160,10 +163,10 @@ def series(root: Path, names: list[str], count: int, seed: int) -> dict[str, Any
             whole[name] = end.calls, JOBS[name].answer(folder)
     done: collections.Counter[str] = collections.Counter()
     wrong: list[str] = []
-    for index in range(count):
+    for index in range(first, first + count):
         name = names[index % len(names)]
         number = SIGNALS[index // len(names) % len(SIGNALS)]
-        at = int(rng.integers(1, 1 << 62))
+        at = int(np.random.default_rng([seed, index]).integers(1, 1 << 62))
         folder = root / f"fault-{index}"
         if name in JOBS:
             calls, answer = whole[name]
@@ -175,6 +178,7 @@ def series(root: Path, names: list[str], count: int, seed: int) -> dict[str, Any
         done[label] += 1
         if problem:
             wrong.append(f"fault {index} of seed {seed}: {label} at call {at}: {problem}")
+            print(wrong[-1], flush=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
     return {"faults": dict(sorted(done.items())), "wrong": wrong}
@@ -182,6 +186,7 @@ def series(root: Path, names: list[str], count: int, seed: int) -> dict[str, Any
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", nargs="*", default=[*JOBS, SHARDED])
@@ -191,16 +196,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
         root = Path(scratch)
         warm(root)
-        found = series(root, given.jobs, given.count, given.seed)
+        found = series(root, given.jobs, given.first, given.count, given.seed)
         places = {}
         if not given.no_places:
             for name, place in PLACES.items():
                 places[name] = place(root / "source", root / f"place-{name.replace(' ', '-')}")
+                print(f"{name}: {places[name] or 'as it must be'}", flush=True)
     print(f"{sum(found['faults'].values())} faults: {found['faults']}")
-    for line in found["wrong"]:
-        print(line)
-    for name, outcome in places.items():
-        print(f"{name}: {outcome or 'as it must be'}")
     if given.record:
         given.record.write_text(json.dumps({**found, "places": places}, indent=1))
     bad = [name for name, outcome in places.items() if outcome and not outcome.startswith("skip")]

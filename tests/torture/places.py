@@ -62,7 +62,6 @@ def _mounted(place: Path, options: str) -> Iterator[bool]:
 def full_disk(source: Path, folder: Path) -> str:
     """Outputs that do not fit: one line, nothing half-written, inputs as they were."""
     shutil.copytree(source, folder)
-    np.save(folder / "b.npy", np.load(folder / "b.npy"))
     np.save(folder / "wide.npy", np.ones((1, 40_000)))
     np.save(folder / "one.npy", np.ones(1))
     with _mounted(folder / "small", "size=64k") as is_mounted:
@@ -88,14 +87,14 @@ def full_file(source: Path, folder: Path) -> str:
     """A limit of the size of files, as of a quota."""
     shutil.copytree(source, folder)
 
-    def limit() -> None:
-        file_limit(200).__enter__()
-
-    end = child(folder, command(*SOLVE, "x.npy"), before=limit, counts=False)
-    # The program's own words do not fit into the log either.
-    if end.code != 2 or (folder / "x.npy").exists():
-        return f"ended with {end.code}, {os.listdir(folder)}"
-    return _drafts(folder)
+    np.save(folder / "wide.npy", np.ones((1, 400)))  # less than a buffer
+    np.save(folder / "one.npy", np.ones(1))
+    words = ("solve", "wide.npy", "one.npy", "-o", "x.npy")
+    end = child(folder, command(*words), before=lambda: file_limit(2500), counts=False)
+    wrong = _refused(end, "large")
+    if not wrong and (folder / "x.npy").exists():
+        wrong = "a cut file was left"
+    return wrong or _drafts(folder)
 
 
 def read_only_disk(source: Path, folder: Path) -> str:
@@ -115,7 +114,7 @@ def read_only_disk(source: Path, folder: Path) -> str:
 def few_descriptors(source: Path, folder: Path) -> str:
     """With hardly any descriptors a command works, or says so in one line."""
     shutil.copytree(source, folder)
-    for count in (5, 6, 8, 12, 16, 32):
+    for count in (5, 12):
 
         def limit(count: int = count) -> None:
             used = len(os.listdir("/proc/self/fd"))
@@ -152,7 +151,7 @@ def little_memory(source: Path, folder: Path) -> str:
 def two_into_one_folder(source: Path, folder: Path) -> str:
     """Two runs at once into one folder: one of them is there, whole, and the other is told of."""
     shutil.copytree(source, folder)
-    for attempt in range(4):
+    for attempt in range(2):
         target = f"both-{attempt}"
         pids = []
         for _ in range(2):
@@ -214,7 +213,7 @@ ODD = (
     "Größe λ.npy",
     "-dash.npy",
     "per%cent{brace}.npy",
-    "[b]old[/b]*?.npy",
+    "[b]bold[b]*?.npy",
     "quote'\"$HOME`x`.npy",
     "n" * 250 + ".npy",
     "tab\tand\x1b[31mred.npy",

@@ -16,6 +16,9 @@ from load import held, once
 from stepfold import FixedPoint, LeastSquares, Logistic, Quadratic, chebyshev_steps, lasso, solve
 from stepfold.spectrum import estimate_bounds
 
+# Python 3.12 and later warn of every fork beside threads, which is what is tested.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
 
 def test_jobs_leave_no_descriptor_and_no_thread(tmp_path) -> None:
     rng = np.random.default_rng(0)

@@ -33,10 +33,11 @@ class Oracle:
 
     Args:
         made: The case; its matrix, right-hand side, ridge and metric are read.
+        most: Unknowns up to which a system is solved at all.
     """
 
-    def __init__(self, made: Any) -> None:
-        self.made = made
+    def __init__(self, made: Any, most: int = MOST_SOLVED) -> None:
+        self.made, self._most = made, most
         self.matrix = wide(made.matrix)
         self.rhs = wide(made.rhs)
         self.ridge = np.longdouble(made.ridge)
@@ -80,7 +81,7 @@ class Oracle:
         if size == 0:
             return np.longdouble(0)
         n = self.matrix.shape[1]
-        if n > MOST_SOLVED:
+        if n > self._most:
             return None
         # A power of two: a division must not round, or the solution is another one.
         alpha = np.ldexp(np.longdouble(1), int(np.frexp(np.abs(self.matrix).max())[1]))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
+from stepfold._files import write_array
 from stepfold.cli.formats import read_array
 from stepfold.cli.formats.memory import check_room, check_room_for_problem
 from stepfold.cli.output import write_whole
@@ -65,4 +65,4 @@ def load_schedule(path: Path) -> Schedule:
 
 def save_vector(path: Path, vector: Any) -> None:
     """Write an array as .npy, completely or not at all."""
-    write_whole(path, lambda file: np.save(file, vector))
+    write_whole(path, lambda file: write_array(file, vector))

@@ -13,7 +13,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold._files import replacing
+from stepfold._files import remove_abandoned, replacing
 from stepfold.planner import LONGEST_PERIOD
 from stepfold.schedules import Schedule
 
@@ -27,6 +27,8 @@ PERIOD = click.IntRange(1, LONGEST_PERIOD)
 # Steps that a terminal shows of a schedule, and signs of the longest bar.
 MOST_STEPS = 24
 BAR = 40
+# How names of drafts begin: not with the file's own, which may be as long as names can be.
+DRAFT = ".stepfold-"
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -123,9 +125,9 @@ def _target(path: Path) -> Path:
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file completely or not at all."""
     path = _target(path)
+    remove_abandoned(path.parent, DRAFT)
     try:
-        # Not with the file's own name in it, which may be as long as names can be.
-        with replacing(path, prefix=".stepfold-") as file:
+        with replacing(path, prefix=DRAFT) as file:
             write(file)
     except OSError as error:  # NumPy's own has no number and no name
         what = error.strerror or f"could not be written ({error})"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from stepfold._checks import check_count, check_items, check_path, check_text
 from stepfold._extras import how_to_install
-from stepfold._files import replacing
+from stepfold._files import replacing, write_array
 from stepfold.problems._mapped import mapped_file
 
 FORMAT = "stepfold.parts/1"
@@ -212,7 +212,7 @@ def write_parts(folder: str | Path, parts: Iterable[Any]) -> None:
 
                 scipy.sparse.save_npz(file, part.tocsr(), compressed=False)
             else:
-                np.save(file, np.asarray(part))
+                write_array(file, np.asarray(part))
     list_parts(folder, names)
 
 

@@ -130,11 +130,27 @@ def _draft(parent: Path) -> Iterator[Path]:
         draft.chmod(0o755)  # mkdtemp's own mode would keep colleagues out
         yield draft
     except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
+        if hold is not None:
+            os.close(hold)  # where no descriptor is free, this one may be needed
+            hold = None
+        _remove(draft)
         raise
     finally:
         if hold is not None:
             os.close(hold)
+
+
+def _remove(draft: Path) -> None:
+    """Remove a folder with no more descriptors than one at a time."""
+    shutil.rmtree(draft, ignore_errors=True)
+    if draft.exists():  # that takes one for each level
+        with contextlib.suppress(OSError):
+            for folder, folders, files in os.walk(draft, topdown=False):
+                for name in files:
+                    os.unlink(os.path.join(folder, name))
+                for name in folders:
+                    os.rmdir(os.path.join(folder, name))
+            os.rmdir(draft)
 
 
 def _held(draft: Path) -> int | None:

@@ -196,7 +196,9 @@ def finished(loop: Loop, units: Units, problem: Problem[Any]) -> Result[Any]:
     error: Any = None
     quadratic = isinstance(problem, QuadraticProblem) and problem.euclidean is problem
     if quadratic and measure.lower and np.isfinite(ledger.best_sizes).all():
-        magnitude = loop.whole.gradient_magnitude(norms(ledger.best), measure.upper)
+        found = loop.policy.bounds  # a factored matrix makes no Rayleigh quotients on the way
+        upper = max(measure.upper, measure.lower, 0.0 if found is None else found.upper)
+        magnitude = loop.whole.gradient_magnitude(norms(ledger.best), upper)
         rounding = ROUNDED * epsilon(ledger.best) * magnitude
         error = (ledger.best_sizes + rounding) / measure.lower
         error = error if units.solution is None else error * units.solution
