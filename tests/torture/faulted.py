@@ -28,6 +28,7 @@ import stepfold.distributed
 import stepfold.interop.scipy
 import stepfold.lab.report
 import stepfold.unfolded
+from _stepfold_command import main
 
 # Whose effects are drawn: they end a process at once, at the next instruction, or ask it to end.
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
@@ -53,8 +54,6 @@ def command(*words: str) -> Callable[[], None]:
     """The program with these words."""
 
     def run() -> None:
-        from _stepfold_command import main
-
         sys.argv = ["stepfold", *words]
         main()
 

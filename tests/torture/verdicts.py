@@ -127,7 +127,10 @@ def _quadratic(verdict: Verdict, problem: Any, options: dict[str, Any], result: 
                 f"gradient {size:.3g}, rounding {rounding:.3g}",
             )
         if end is Status.DIVERGED and healthy:
-            verdict.say("DIVERGED", "upper too low" in made.flaws, "nothing is wrong")
+            low, high = extremes(made)
+            is_singular = low <= made.size * oracle.eps * high  # as it is rounded to its dtype
+            holds = is_singular or "upper too low" in made.flaws
+            verdict.say("DIVERGED", holds, "nothing is wrong")
     _bounds(verdict, truth, result)
     for sentence, holds in judged(truth):
         verdict.say("named cause", holds, sentence)

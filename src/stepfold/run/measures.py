@@ -211,8 +211,10 @@ class GradientNorm(Measure):
         self.num_products += problem.euclidean.products_per_gradient * found.diagonal.size
         if asymmetry is not None:
             self.lower = 0.0
+            is_squared = isinstance(problem.euclidean, LeastSquares)
+            claim = "The adjoint of the operator is wrong: AᵀA" if is_squared else "The Hessian"
             self.notes.append(
-                f"The Hessian is not symmetric: two products with it, uᵀ(Hv) and vᵀ(Hu), differ by "
+                f"{claim} is not symmetric: two products with it, uᵀ(Hv) and vᵀ(Hu), differ by "
                 f"{asymmetry:.2g} of their size. No error is certified."
             )
             return
