@@ -138,7 +138,7 @@ def test_the_ratio_of_a_tenth_is_twenty_decibels() -> None:
 
 def test_without_scikit_image_the_extra_is_named(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
-    with pytest.raises(ModuleNotFoundError, match=r"stepfold\[photographs\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"install '\.\[photographs\]'"):
         photographs(["camera"])
 
 

@@ -151,7 +151,7 @@ def test_a_network_can_be_saved_and_copied_as_a_whole(constraint) -> None:
 
 @pytest.mark.parametrize(("lower", "upper"), [(1.0, 1.0), (2.0, 1.0), (0.0, np.inf)])
 def test_bounds_out_of_order_are_refused(lower, upper) -> None:
-    with pytest.raises(ValueError, match=r"lower < upper, both finite"):
+    with pytest.raises(ValueError, match=r"`lower` < `upper`, both finite"):
         Bounded(lower, upper)
 
 
