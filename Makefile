@@ -40,10 +40,12 @@ test-slow: $(STAMP)  ## Run the long tests as well
 	$(BIN)/python tests/chromium.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'slow or not slow' $(OPTIONS)
 
-torture: $(STAMP)  ## Kill, starve and overload it, and judge 10 000 verdicts (an hour or two)
+torture: $(STAMP)  ## Kill, starve and overload it, and judge verdicts, read hostile files (hours)
 	$(BIN)/python tests/torture/faults.py
 	$(BIN)/python tests/torture/verdicts.py --count 10000
 	$(BIN)/python tests/torture/load.py
+	$(BIN)/python tests/arguments.py
+	$(BIN)/python tests/hostile.py --inputs 1000000
 
 test-kernels: $(STAMP)  ## Run what computes as other processors would (KERNELS="Nehalem Zen")
 	$(BIN)/python tests/kernels.py $(KERNELS)

@@ -6,11 +6,13 @@ With ``M⁻¹ = L Lᴴ`` and ``x = L y`` the Hessian of y is ``LᴴHL``: symmetr
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from stepfold._arrays import is_foreign, to_host
+from stepfold._arrays import dot, is_foreign, to_host
 from stepfold._typing import FloatArray
 from stepfold.problems.base import QuadraticProblem
 from stepfold.problems.quadratic import LeastSquares, Quadratic
@@ -121,3 +123,34 @@ def _times(matrix: Any, root: FloatArray) -> Any:
 
         return matrix @ diags_array(root)
     return matrix * root
+
+
+class Definite:
+    """``u → M⁻¹u`` that raises once ``uᵀM⁻¹u`` is not positive, rounding aside."""
+
+    def __init__(self, precondition: Callable[[Any], Any]) -> None:
+        self._precondition = precondition
+        self._scale = 0.0
+        self._is_first = True
+
+    def __call__(self, dual: Any) -> Any:
+        primal = self._precondition(dual)
+        square, size = dot(dual, primal), math.sqrt(dot(dual, dual))
+        if not math.isfinite(square):
+            raise ValueError(
+                "products of `preconditioner` with a finite vector must be finite, got NaN or "
+                "infinity; check what it does"
+            )
+        # An exhausted recurrence goes on with rounding errors, whose products have any sign.
+        if not square > 0 and size > 1e-8 * self._scale:
+            length = size * math.sqrt(dot(primal, primal))
+            raise ValueError(
+                "`preconditioner` must be positive definite, but uᵀM⁻¹u is "
+                f"{square / length if length > 0 else 0.0:.3g}·‖u‖‖M⁻¹u‖ for a vector u; give the "
+                "products of a symmetric positive definite M⁻¹"
+            )
+        # The first vector is the start; the others are images of the Hessian, in its units.
+        if not self._is_first:
+            self._scale = max(self._scale, size)
+        self._is_first = False
+        return primal

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -21,7 +20,6 @@ import numpy as np
 from stepfold._arrays import (
     cast,
     column,
-    dot,
     epsilon,
     from_host,
     is_array,
@@ -34,7 +32,7 @@ from stepfold._checks import check_array, check_instance, check_matrix, check_un
 from stepfold._krylov import Tridiagonal, lanczos
 from stepfold._typing import ArrayT, FloatArray, Operator
 from stepfold.operators import OwnOperator, apply, column_squares
-from stepfold.problems._symmetric_form import check_definite, symmetric_form
+from stepfold.problems._symmetric_form import Definite, check_definite, symmetric_form
 from stepfold.problems.base import QuadraticProblem
 from stepfold.problems.quadratic import LeastSquares
 from stepfold.spectrum import BoundsMethod, Certainty, Lanczos, SpectralBounds, estimate_bounds
@@ -266,7 +264,7 @@ class Preconditioned(QuadraticProblem[ArrayT]):
             lambda v: hessian @ v,
             start,
             max_steps,
-            precondition=_Definite(self.precondition),
+            precondition=Definite(self.precondition),
             stop=_both_ends_settled,
             reorthogonalise=False,
         )
@@ -316,37 +314,6 @@ def jacobi_preconditioner(problem: QuadraticProblem[Any]) -> Any:
         )
     _check_diagonal(diagonal, operator.shape[1])
     return diagonal
-
-
-class _Definite:
-    """``u → M⁻¹u`` that raises once ``uᵀM⁻¹u`` is not positive, rounding aside."""
-
-    def __init__(self, precondition: Callable[[Any], Any]) -> None:
-        self._precondition = precondition
-        self._scale = 0.0
-        self._is_first = True
-
-    def __call__(self, dual: Any) -> Any:
-        primal = self._precondition(dual)
-        square, size = dot(dual, primal), math.sqrt(dot(dual, dual))
-        if not math.isfinite(square):
-            raise ValueError(
-                "products of `preconditioner` with a finite vector must be finite, got NaN or "
-                "infinity; check what it does"
-            )
-        # An exhausted recurrence goes on with rounding errors, whose products have any sign.
-        if not square > 0 and size > 1e-8 * self._scale:
-            length = size * math.sqrt(dot(primal, primal))
-            raise ValueError(
-                "`preconditioner` must be positive definite, but uᵀM⁻¹u is "
-                f"{square / length if length > 0 else 0.0:.3g}·‖u‖‖M⁻¹u‖ for a vector u; give the "
-                "products of a symmetric positive definite M⁻¹"
-            )
-        # The first vector is the start; the others are images of the Hessian, in its units.
-        if not self._is_first:
-            self._scale = max(self._scale, size)
-        self._is_first = False
-        return primal
 
 
 def _both_ends_settled(found: Tridiagonal) -> bool:
