@@ -31,7 +31,7 @@ from stepfold.schedules import (
 from stepfold.solve import Guard, solve
 from stepfold.spectrum import Gram, SpectralBounds, estimate_bounds
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "L1",
