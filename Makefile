@@ -12,7 +12,7 @@ OPTIONS ?=
 # Which of tests/kernels.py's settings; all of them if none is named.
 KERNELS ?=
 
-.PHONY: help env demo test test-slow torture test-kernels lint format docs notebooks bench clean
+.PHONY: help env demo test test-slow torture coverage test-kernels lint format docs notebooks bench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ torture: $(STAMP)  ## Kill, starve and overload it, and judge verdicts, read hos
 	$(BIN)/python tests/torture/load.py
 	$(BIN)/python tests/arguments.py
 	$(BIN)/python tests/hostile.py --inputs 1000000
+
+coverage: $(STAMP)  ## Run the tests and say which lines none of them reaches
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing $(OPTIONS)
 
 test-kernels: $(STAMP)  ## Run what computes as other processors would (KERNELS="Nehalem Zen")
 	$(BIN)/python tests/kernels.py $(KERNELS)
