@@ -186,6 +186,10 @@ def test_a_wide_diagonal_does_not_widen_the_iterate(scaled: np.ndarray) -> None:
         (np.zeros(SIZE), r"must be positive and finite, got 0\.0 at index 0; a row or column"),
         ([-1.0] * SIZE, r"must be positive and finite, got -1\.0 at index 0"),
         (np.full(SIZE, np.nan), r"must be positive and finite, got nan at index 0"),
+        (
+            np.full(SIZE, 7e-314),
+            r"positive and finite, got 7e-314 at index 0, whose reciprocal over",
+        ),
         (np.ones((3, 3)), r"must have shape \(50, 50\) or \(50,\), got \(3, 3\)"),
         (np.full((SIZE, SIZE), np.nan), "`preconditioner` must be finite"),
     ],

@@ -372,10 +372,13 @@ def _check_diagonal(diagonal: Any, size: int) -> None:
         raise ValueError(
             f"`preconditioner` must have shape ({size},) to be a diagonal, got {values.shape}"
         )
-    good = (values > 0) & np.isfinite(values)
+    with np.errstate(divide="ignore", over="ignore"):
+        inverses = 1 / values
+    good = (values > 0) & np.isfinite(values) & np.isfinite(inverses)
     if not good.all():
         index = int(np.argmin(good))
+        why = ", whose reciprocal overflows" if 0 < values[index] < 1 else ""
         raise ValueError(
-            f"`preconditioner` must be positive and finite, got {values[index]} at index {index}; "
-            "a row or column of zeros has no scale: leave it out, or put 1 in its place"
+            f"`preconditioner` must be positive and finite, got {values[index]} at index {index}"
+            f"{why}; a row or column of zeros has no scale: leave it out, or put 1 in its place"
         )
