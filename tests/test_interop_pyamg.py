@@ -246,6 +246,22 @@ def test_a_singular_laplacian_is_solved_up_to_constants():
     assert np.linalg.norm(b - matrix @ x) <= 2e-6 * np.linalg.norm(b)
 
 
+@pytest.mark.parametrize(("units", "is_rounding"), [(20, True), (1e8, False)])
+def test_a_coarse_matrix_may_be_below_zero_by_what_rounding_leaves(units, is_rounding):
+    chain = poisson(400).tolil()
+    chain[0, 0] = chain[399, 399] = 1.0
+    hierarchy = pyamg.ruge_stuben_solver(chain.tocsr())
+    coarse = hierarchy.levels[3].A
+    assert coarse.shape[0] < 50  # all eigenvalues are computed
+    below = units * coarse.shape[0] * np.finfo(float).eps
+    hierarchy.levels[3].A = sp.csr_array(coarse - below * sp.diags_array(coarse.diagonal()))
+    if is_rounding:
+        assert ours.change_smoothers(hierarchy)[3].schedule.bounds.upper > 0
+    else:
+        with pytest.raises(ValueError, match="level 3 of the hierarchy: `A` must be symmetric"):
+            ours.change_smoothers(hierarchy)
+
+
 def two_levels(matrix, p):
     levels = [pyamg.MultilevelSolver.Level() for _ in range(2)]
     levels[0].A, levels[0].P = matrix, sp.csr_array(p)

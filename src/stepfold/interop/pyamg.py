@@ -24,7 +24,14 @@ from stepfold.polynomial import worst_case_period_rate
 from stepfold.problems import Preconditioned, Quadratic
 from stepfold.schedules import Schedule, ScheduleBuilder, chebyshev_steps
 from stepfold.schedules.base import check_schedule
-from stepfold.spectrum import Gershgorin, Lanczos, SpectralBounds, Tightest, estimate_bounds
+from stepfold.spectrum import (
+    Gershgorin,
+    Lanczos,
+    NotSemidefiniteError,
+    SpectralBounds,
+    Tightest,
+    estimate_bounds,
+)
 
 NEED = "`stepfold.interop.pyamg` needs pyamg >= 5.3"
 try:
@@ -39,6 +46,9 @@ FOURTH_KIND: ScheduleBuilder = functools.partial(chebyshev_steps, kind=4)
 """The steps that are taken unless others are asked for; they look at the upper bound only."""
 PART = 0.25
 """Lower end of what first-kind steps are made for, as a share of the upper end."""
+# A coarse matrix is a product of three, level after level: how many times the rounding of its own
+# entries its smallest eigenvalue may be below 0.
+COARSENING = 100
 # The bound decides within a tenth; a hierarchy has many matrices, so that it must be cheap.
 _METHOD = Tightest((Gershgorin(), Lanczos(max_steps=40, rtol=0.1, lower_rtol=None)))
 
@@ -233,7 +243,7 @@ def _change(
                 bounds = known[number]
             else:
                 _check_matrix(level.A)
-                bounds = _bounds(level.A, seed, may_have_zero_rows=number > 0)
+                bounds = _bounds(level.A, seed, is_coarse=number > 0)
             made.append(_smoother(level.A, bounds, steps, degree, part))
         except ValueError as error:
             raise ValueError(f"level {number} of the hierarchy: {error}") from None
@@ -291,11 +301,11 @@ def _scale(A: Any) -> Any:
     return np.where(diagonal > 0, diagonal, 1.0)
 
 
-def _bounds(A: Any, seed: int, *, may_have_zero_rows: bool = False) -> SpectralBounds:
+def _bounds(A: Any, seed: int, *, is_coarse: bool = False) -> SpectralBounds:
     """Bounds of the spectrum of D⁻¹A."""
     diagonal = A.diagonal()
     bad = ~(diagonal.real > 0)
-    if may_have_zero_rows:
+    if is_coarse:
         bad &= ~((diagonal == 0) & (abs(A).sum(axis=1) == 0))
     if bad.any():
         index = int(bad.argmax())
@@ -303,13 +313,26 @@ def _bounds(A: Any, seed: int, *, may_have_zero_rows: bool = False) -> SpectralB
             f"`A` must have a positive diagonal, got {diagonal[index]} at index {index}; remove "
             "rows of zeros, and keep PyAMG's `gauss_seidel_nr` or `gmres` for an indefinite matrix"
         )
-    matrix = A.tocsr()
-    problem = Preconditioned(Quadratic(matrix, np.zeros(A.shape[0], A.dtype)), _scale(A))
+    matrix, scale = A.tocsr(), _scale(A)
     try:
-        return estimate_bounds(problem, method=_METHOD, seed=seed)
+        try:
+            return _bounds_of(matrix, scale, seed)
+        except NotSemidefiniteError as error:
+            if not is_coarse or -error.eigenvalue > COARSENING * error.rounding:
+                raise
+            # Lifted above 0, by as much as rounding has put it below.
+            from scipy.sparse import diags_array
+
+            lift = diags_array(-2 * error.eigenvalue * scale)
+            return _bounds_of((matrix + lift).tocsr(), scale, seed)
     except ValueError as error:
         evidence = str(error).split(";")[0]
         raise ValueError(
             f"`A` must be symmetric (Hermitian) and positive semidefinite: {evidence}; keep "
             "PyAMG's `gauss_seidel_nr` or `gmres` for another one"
         ) from None
+
+
+def _bounds_of(matrix: Any, scale: Any, seed: int) -> SpectralBounds:
+    problem = Preconditioned(Quadratic(matrix, np.zeros(matrix.shape[0], matrix.dtype)), scale)
+    return estimate_bounds(problem, method=_METHOD, seed=seed)
