@@ -250,7 +250,7 @@ def test_a_singular_laplacian_is_solved_up_to_constants():
 def test_a_coarse_matrix_may_be_below_zero_by_what_rounding_leaves(units, is_rounding):
     chain = poisson(400).tolil()
     chain[0, 0] = chain[399, 399] = 1.0
-    hierarchy = pyamg.ruge_stuben_solver(chain.tocsr())
+    hierarchy = pyamg.smoothed_aggregation_solver(chain.tocsr())
     coarse = hierarchy.levels[3].A
     assert coarse.shape[0] < 50  # all eigenvalues are computed
     below = units * coarse.shape[0] * np.finfo(float).eps
